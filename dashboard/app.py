@@ -1,0 +1,17 @@
+"""Page set-up and navigation. Start with ``streamlit run dashboard/app.py``."""
+
+from pathlib import Path
+
+import streamlit as st
+
+VIEWS = Path(__file__).parent / "views"
+
+st.set_page_config(page_title="KLAS", page_icon=":material/join_inner:", layout="wide")
+st.navigation(
+    [
+        st.Page(VIEWS / "study.py", title="Study", icon=":material/science:", default=True),
+        st.Page(VIEWS / "scores.py", title="Scores", icon=":material/grid_on:"),
+        st.Page(VIEWS / "stitches.py", title="Stitches", icon=":material/show_chart:"),
+    ],
+    position="top",
+).run()

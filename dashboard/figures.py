@@ -1,0 +1,300 @@
+"""Pure functions from arrays to Plotly figures. Colours work on light and on dark."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from klas.choice.buckets import Selection
+from klas.choice.curves import Envelope
+from klas.results import Pair
+
+KLAS, SNNET, ANCHOR, FAINT = "#2f7ed8", "#e07b39", "#7a7f87", "rgba(128,134,145,0.55)"
+ANCHOR_COLOURS = ("#2a9d8f", "#8e6bbf", "#c44e52", "#b8860b", "#4c72b0")
+CONFIG = {"displaylogo": False, "displayModeBar": False}
+MARGIN = {"l": 10, "r": 10, "t": 36, "b": 10}
+CELL_COLOURS = "Viridis_r"  # the best, the lowest Γ, is the darkest
+
+
+def gamma_heatmap(pair: Pair, selection: Selection) -> go.Figure:
+    """Γ over source block × target block, with every cell's bucket and the chosen marked."""
+    rows = np.flatnonzero(pair.in_space)
+    i, j = pair.stitches[rows].T
+    gamma = pair.scores("kl")
+    grid, order = _grid(i, j, gamma[rows])
+    finite = grid[np.isfinite(grid)]
+    ticks = _log_ticks(finite)
+    figure = go.Figure(
+        go.Heatmap(
+            x=order[1],
+            y=order[0],
+            z=np.log10(np.where(np.isfinite(grid), grid, np.nan)),
+            colorscale=CELL_COLOURS,
+            colorbar={
+                "title": {"text": "Γ", "side": "top"},
+                "tickvals": np.log10(ticks),
+                "ticktext": [f"{t:g}" for t in ticks],
+                "thickness": 14,
+            },
+            xgap=2,
+            ygap=2,
+            hoverinfo="skip",
+        )
+    )
+    # Invisible squares carry the hover: a heatmap's own cells take no clicks in Streamlit.
+    figure.add_scatter(
+        x=j,
+        y=i,
+        mode="markers",
+        marker={"symbol": "square", "size": 34, "color": "rgba(0,0,0,0)"},
+        customdata=_facts(pair, selection, rows),
+        hovertemplate=_HOVER,
+        showlegend=False,
+    )
+    log = np.log10(np.where(np.isfinite(gamma), gamma, np.nan))[rows]
+    middle = (np.nanmin(log) + np.nanmax(log)) / 2 if finite.size else 0.0
+    labels = ["–" if b < 0 else str(b) for b in selection.bucket[rows]]
+    figure.add_scatter(
+        x=j,
+        y=i,
+        mode="text",
+        text=[f"<b>{t}</b>" if c else t for t, c in zip(labels, selection.chosen[rows])],
+        textfont={"color": ["white" if v < middle else "#333" for v in log], "size": 11},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    picked = selection.chosen[rows]
+    figure.add_scatter(
+        x=j[picked],
+        y=i[picked],
+        mode="markers",
+        name="chosen",
+        marker={
+            "symbol": "square-open",
+            "size": 34,
+            "color": SNNET,
+            "line": {"width": 3, "color": SNNET},
+        },
+        hoverinfo="skip",
+    )
+    figure.update_layout(
+        margin=MARGIN,
+        height=150 + 46 * len(order[0]),
+        xaxis={"title": "target block j (the target goes on with j + 1)", "dtick": 1},
+        yaxis={"title": "source block i", "dtick": 1, "autorange": "reversed"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    return figure
+
+
+def choice_chart(
+    pair: Pair,
+    selection: Selection,
+    scores: NDArray[np.float64],
+    tau: float,
+    tau_mode: str,
+    metric: str,
+) -> go.Figure:
+    """Score against cost, bucket by bucket: what τ lets through, and what it leaves."""
+    figure = go.Figure()
+    megamacs = pair.macs / 1e6
+    edges = selection.edges / 1e6
+    for edge in edges:
+        figure.add_vline(x=edge, line={"width": 1, "dash": "dot", "color": FAINT})
+    for b, lowest in enumerate(selection.lowest):
+        if np.isfinite(lowest):
+            limit = (1 + tau) * lowest if tau_mode == "relative" else max(tau, lowest)
+            if limit > 0:
+                figure.add_shape(
+                    type="line",
+                    x0=edges[b],
+                    x1=edges[b + 1],
+                    y0=limit,
+                    y1=limit,
+                    line={"width": 2, "color": KLAS},
+                    opacity=0.55,
+                )
+    shown = pair.in_space & np.isfinite(scores)
+    for name, mask, colour, size in (
+        ("left", shown & ~selection.chosen, FAINT, 8),
+        ("chosen", shown & selection.chosen, KLAS, 12),
+    ):
+        rows = np.flatnonzero(mask)
+        figure.add_scatter(
+            x=megamacs[rows],
+            y=scores[rows],
+            mode="markers",
+            name=name,
+            marker={"color": colour, "size": size},
+            customdata=_facts(pair, selection, rows),
+            hovertemplate=_HOVER,
+        )
+    values = scores[shown & (scores > 0)]
+    if values.size:
+        low, high = np.log10(values.min()), np.log10(values.max())
+        pad = 0.08 * max(high - low, 0.2)
+        figure.update_yaxes(type="log", range=[low - pad, high + pad])
+    figure.update_layout(
+        margin=MARGIN,
+        height=430,
+        xaxis={"title": "MMACs (the papers' MFLOPs)", "range": _padded(edges[[0, -1]])},
+        yaxis={"title": "Γ, lower is better" if metric == "kl" else metric},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    return figure
+
+
+def pareto_chart(
+    pair: Pair,
+    methods: Sequence[tuple[str, str, NDArray[np.bool_], NDArray[np.float64], Envelope]],
+) -> go.Figure:
+    """Accuracy against cost: each method's stitches and envelope, and the anchors.
+
+    Args:
+        methods: (name, colour, which stitches, accuracies (N,), envelope).
+    """
+    figure = go.Figure()
+    anchors = pair.cheap_and_costly
+    high = max(a["macs"] for a in anchors) / 1e6
+    low = min(a["macs"] for a in anchors) / 1e6
+    for name, colour, chosen, accuracy, curve in methods:
+        costs = np.append(curve.costs / 1e6, max(high, curve.costs[-1] / 1e6))
+        figure.add_scatter(
+            x=costs,
+            y=100 * np.append(curve.accuracies, curve.accuracies[-1]),
+            mode="lines",
+            line={"shape": "hv", "color": colour, "width": 2},
+            name=f"{name}: envelope",
+            legendgroup=name,
+            showlegend=False,
+            hoverinfo="skip",
+        )
+        rows = np.flatnonzero(chosen & np.isfinite(accuracy))
+        figure.add_scatter(
+            x=pair.macs[rows] / 1e6,
+            y=100 * accuracy[rows],
+            mode="markers",
+            name=f"{name} ({len(rows)})",
+            legendgroup=name,
+            marker={
+                "color": colour,
+                "size": 10,
+                "symbol": "circle" if name == "KLAS" else "x-thin",
+                "line": {"width": 0 if name == "KLAS" else 2.5, "color": colour},
+            },
+            customdata=np.column_stack([pair.stitches[rows], 100 * accuracy[rows]]),
+            hovertemplate="stitch %{customdata[0]} → %{customdata[1]}<br>%{x:.3g} MMACs"
+            "<br>top-1 %{customdata[2]:.2f} %<extra>" + name + "</extra>",
+        )
+    figure.add_scatter(
+        x=[a["macs"] / 1e6 for a in anchors],
+        y=[100 * a["accuracy"] for a in anchors],
+        mode="markers+text",
+        name="anchors",
+        text=[a["name"] for a in anchors],
+        textposition=["top right", "bottom left"],
+        marker={"symbol": "diamond", "size": 13, "color": ANCHOR},
+        hovertemplate="%{text}<br>%{x:.3g} MMACs<br>top-1 %{y:.2f} %<extra>anchor</extra>",
+    )
+    figure.update_layout(
+        margin=MARGIN,
+        height=430,
+        xaxis={"title": "MMACs (the papers' MFLOPs)", "range": _padded(np.array([low, high]))},
+        yaxis={"title": "top-1 (%)"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    return figure
+
+
+def probe_chart(anchors: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """What a linear probe reads after every block, for every anchor."""
+    figure = go.Figure()
+    for anchor, colour in zip(anchors, ANCHOR_COLOURS * len(anchors)):
+        if anchor["probe_accuracy"] is None:
+            continue
+        values = 100 * np.array(anchor["probe_accuracy"])
+        figure.add_scatter(
+            x=np.arange(len(values)),
+            y=values,
+            mode="lines+markers",
+            name=anchor["name"],
+            line={"color": colour, "width": 2},
+            marker={"size": 7},
+            hovertemplate="cut %{x}: %{y:.1f} %<extra>" + anchor["name"] + "</extra>",
+        )
+    figure.update_layout(
+        margin=MARGIN,
+        height=300,
+        xaxis={"title": "cut (0 follows the stem)", "dtick": 1},
+        yaxis={"title": "probe top-1 (%)"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    return figure
+
+
+_HOVER = (
+    "<b>%{customdata[0]} → %{customdata[1]}</b>   bucket %{customdata[2]}%{customdata[3]}<br>"
+    "Γ = Ω / Σ = %{customdata[4]}<br>"
+    "Ω = %{customdata[5]} nats: source probe %{customdata[0]} ‖ target probe %{customdata[1]}<br>"
+    "Σ = %{customdata[6]} nats: what the target's next block adds<br>"
+    "%{customdata[7]} MMACs, %{customdata[8]} parameters<br>"
+    "zero_shot %{customdata[9]}, tuned %{customdata[10]}<extra></extra>"
+)
+
+
+def _facts(pair: Pair, selection: Selection, rows: NDArray[np.int64]) -> list[list[str]]:
+    """What the hover says of each stitch, as text."""
+    theta_target = pair.raw["theta_target"]
+    zero_shot, tuned = pair.accuracy("zero_shot"), pair.accuracy("tuned")
+    facts = []
+    for row in rows:
+        i, j = (int(v) for v in pair.stitches[row])
+        bucket = selection.bucket[row]
+        facts.append(
+            [
+                str(i),
+                str(j),
+                "–" if bucket < 0 else str(bucket),
+                ", chosen" if selection.chosen[row] else "",
+                f"{pair.scores('kl')[row]:.4g}",
+                f"{pair.raw['theta'][i][j]:.4g}",
+                f"{theta_target[j][j + 1]:.4g}",
+                f"{pair.macs[row] / 1e6:.4g}",
+                f"{pair.raw['candidates'][row]['params']:,}",
+                _percent(zero_shot[row]),
+                _percent(tuned[row]),
+            ]
+        )
+    return facts
+
+
+def _percent(value: float) -> str:
+    return "not measured" if np.isnan(value) else f"{100 * value:.1f} %"
+
+
+def _grid(
+    i: NDArray[np.int64], j: NDArray[np.int64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], tuple[list[int], list[int]]]:
+    rows, columns = sorted(set(i.tolist())), sorted(set(j.tolist()))
+    grid = np.full((len(rows), len(columns)), np.nan)
+    for a, b, value in zip(i, j, values):
+        grid[rows.index(a), columns.index(b)] = value
+    return grid, (rows, columns)
+
+
+def _log_ticks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1, 2, 5 × powers of ten inside the values' range; at least two."""
+    positive = values[values > 0]
+    if not positive.size:
+        return np.array([1.0])
+    powers = 10.0 ** np.arange(np.floor(np.log10(positive.min())), np.log10(positive.max()) + 1)
+    ticks = np.outer(powers, [1, 2, 5]).ravel()
+    inside = ticks[(ticks >= positive.min()) & (ticks <= positive.max())]
+    return inside if inside.size >= 2 else np.array([positive.min(), positive.max()])
+
+
+def _padded(bounds: NDArray[np.float64]) -> list[float]:
+    pad = 0.04 * (bounds[1] - bounds[0])
+    return [float(bounds[0] - pad), float(bounds[1] + pad)]

@@ -1,0 +1,119 @@
+"""A job on the page: start it, watch it, cancel it."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from dashboard.state import store
+from klas import jobs
+from klas.jobs import StageStatus, Status
+from klas.report import duration, size
+from klas.study import Study
+
+POLL_SECONDS = 0.7
+WORDS = {
+    "anchors": "Running the anchors on the validation images",
+    "features": "Collecting features for the probes",
+    "probes": "Training a linear probe after every block",
+    "scores": "Comparing the probes: Θ and Γ",
+    "zero_shot": "Fitting and measuring every stitch",
+    "tuned": "Tuning every stitch layer",
+    "finetuned": "Training stitches and anchors jointly",
+}
+
+
+def launch(study: Study, task: Mapping[str, Any]) -> None:
+    """Start a job and show it from now on."""
+    st.session_state["job"] = jobs.start(store(), study, task)
+
+
+def current_job() -> str | None:
+    """The job to show: the one started here, else any that is running."""
+    shown: str | None = st.session_state.get("job")
+    if shown is None:
+        alive = jobs.running(store())
+        shown = alive[0] if alive else None
+        st.session_state["job"] = shown
+    return shown
+
+
+def job_panel() -> None:
+    """The current job's progress; polls while it runs, and fills the page when it ends."""
+    job = current_job()
+    if job is None:
+        return
+    status = jobs.status(store(), job)
+    if status is None:
+        return
+    running = status.state == "running"
+    st.fragment(_panel, run_every=POLL_SECONDS if running else None)(job, running)
+
+
+def is_busy() -> bool:
+    """Whether the current job is running."""
+    job = current_job()
+    status = jobs.status(store(), job) if job else None
+    return status is not None and status.state == "running"
+
+
+def _panel(job: str, was_running: bool) -> None:
+    status = jobs.status(store(), job)
+    if status is None:
+        return
+    if was_running and status.state != "running":
+        if status.state == "done":
+            st.toast("Done.", icon=":material/check_circle:")
+        st.rerun()
+    with st.container(border=True):
+        _headline(status)
+        for stage in status.stages:
+            _bar(stage, status)
+        if status.state == "running":
+            left, right = st.columns([4, 1], vertical_alignment="center")
+            left.caption(_facts(status))
+            if right.button("Cancel", icon=":material/stop_circle:", width="stretch"):
+                jobs.cancel(store(), job)
+        elif status.state in ("failed", "died"):
+            with st.expander("Log of the worker"):
+                st.code(jobs.log(store(), job)[-4000:] or "(empty)", language=None)
+
+
+def _headline(status: Status) -> None:
+    match status.state:
+        case "running":
+            stage = status.stages[-1].stage if status.stages else ""
+            st.markdown(f"**{WORDS.get(stage, 'Loading the networks')}** …")
+        case "done":
+            st.success("Everything is computed.", icon=":material/check_circle:")
+        case "cancelled":
+            st.warning(
+                "Cancelled. What was finished is kept; start again to go on from there.",
+                icon=":material/stop_circle:",
+            )
+        case _:
+            st.error(
+                f"Stopped: {status.error}. What was finished is kept; start again to go on.",
+                icon=":material/error:",
+            )
+
+
+def _bar(stage: StageStatus, status: Status) -> None:
+    if stage.total == 0:
+        st.progress(1.0, text=f"{stage.stage}: from the cache")
+        return
+    text = f"{stage.stage}: {stage.done:,} of {stage.total:,} {stage.unit}"
+    last = stage is status.stages[-1]
+    if status.state == "running" and last and status.rate:
+        text += f", {status.rate:,.0f}/s"
+        if status.seconds_left is not None:
+            text += f", {duration(status.seconds_left)} left"
+    st.progress(min(stage.done / stage.total, 1.0), text=text)
+
+
+def _facts(status: Status) -> str:
+    parts = [duration(time.time() - status.started), status.label, status.device]
+    if status.memory_bytes:
+        parts.append(f"{size(status.memory_bytes)} of memory")
+    return " · ".join(p for p in parts if p)

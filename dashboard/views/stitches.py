@@ -1,0 +1,308 @@
+"""Choose: τ and buckets on one side, accuracy against cost on the other, the list below."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from dashboard import figures
+from dashboard.progress import is_busy, job_panel, launch
+from dashboard.state import (
+    pick_pair,
+    remember,
+    remembered,
+    says_errors,
+    scored_document,
+    selection,
+    store,
+    study,
+)
+from klas.choice.buckets import Selection
+from klas.choice.curves import gain, saving
+from klas.exports import dumps, stitch_list
+from klas.results import (
+    Pair,
+    above_anchors,
+    choose,
+    finetuned_accuracy,
+    method_areas,
+    method_envelope,
+)
+from klas.study import TIERS, SelectionSpec
+
+
+def _controls() -> SelectionSpec:
+    start = selection()
+    one, two, three, four = st.columns([3, 2, 2, 2], gap="medium")
+    with one:
+        if start.tau_mode == "relative":
+            bounds, step, name = (0.0, 1.0), 0.01, "τ: how far above a bucket's best Γ may be"
+        else:
+            bounds, step, name = (0.0, 10.0), 0.05, "τ: the largest Γ that is always taken"
+        st.slider(
+            name,
+            *bounds,
+            value=min(start.tau, bounds[1]),
+            step=step,
+            key="widget:tau",
+            on_change=remember("tau"),
+        )
+    with two:
+        st.segmented_control(
+            "τ is",
+            ["relative", "absolute"],
+            default=start.tau_mode,
+            required=True,
+            key="widget:tau_mode",
+            on_change=remember("tau_mode"),
+            help="Relative to the bucket's best (the paper's practice), or an absolute Γ "
+            "(the poster's formula).",
+        )
+    with three:
+        st.number_input(
+            "Buckets",
+            1,
+            100,
+            value=start.buckets,
+            key="widget:buckets",
+            on_change=remember("buckets"),
+        )
+    with four:
+        st.segmented_control(
+            "Buckets of equal",
+            ["width", "count"],
+            default=start.binning,
+            required=True,
+            key="widget:binning",
+            on_change=remember("binning"),
+        )
+    return selection()
+
+
+def _tier(pair: Pair, accuracies: dict[str, NDArray[np.float64] | None]) -> str:
+    measured = [
+        t for t in TIERS if (a := accuracies[t]) is not None and np.isfinite(a[pair.in_space]).any()
+    ]
+    best = measured[-1] if measured else TIERS[0]
+    kept = remembered("tier", best)
+    tier = st.segmented_control(
+        "Accuracy",
+        TIERS,
+        default=kept,
+        required=True,
+        key="widget:tier",
+        on_change=remember("tier"),
+        help="zero_shot: the stitch layer by least squares. tuned: only the stitch layer "
+        "trained. finetuned: stitches and anchors trained jointly. A curve never mixes them.",
+    )
+    return str(tier)
+
+
+def _in_words(
+    pair: Pair,
+    ours: tuple[NDArray[np.bool_], NDArray[np.float64]],
+    theirs: tuple[NDArray[np.bool_], NDArray[np.float64]],
+) -> None:
+    cheap, costly = pair.cheap_and_costly
+    mine, other = method_envelope(pair, *ours), method_envelope(pair, *theirs)
+    above = int(above_anchors(pair, *ours).sum())
+    st.markdown(
+        f"**{above} of {int(ours[0].sum())}** chosen stitches are better than every anchor that "
+        "costs no more."
+    )
+    won = gain(mine, other, cheap["macs"], costly["macs"])
+    if won is not None:
+        if won.mean == 0 and won.greatest == 0:
+            st.markdown("At equal cost KLAS and SN-Net's set reach the **same** accuracy.")
+        else:
+            st.markdown(
+                f"At equal cost KLAS is on average **{100 * won.mean:+.2f} points** against "
+                f"SN-Net's set, at best {100 * won.greatest:+.2f}."
+            )
+    spared = saving(mine, other)
+    if spared is not None:
+        st.markdown(
+            f"At equal accuracy SN-Net's set costs on average **{spared.mean:.2f} ×** what KLAS "
+            f"costs, at most {spared.greatest:.2f} ×."
+        )
+
+
+def _areas_table(pair: Pair, methods: dict[str, tuple]) -> None:
+    rows = []
+    for name, (chosen, accuracy) in methods.items():
+        found = method_areas(pair, chosen, accuracy)
+        rows.append(
+            {
+                "method": name,
+                "stitches": int(chosen.sum()),
+                "mean top-1 (%)": None if found.mean_top1 is None else 100 * found.mean_top1,
+                "auc": found.auc,
+                "auc_stitches": found.auc_stitches,
+            }
+        )
+    three = st.column_config.NumberColumn(format="%.3f")
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={
+            "mean top-1 (%)": st.column_config.NumberColumn(format="%.1f"),
+            "auc": st.column_config.NumberColumn(
+                format="%.3f",
+                help="Area under the envelope of stitches and anchors: 0 is the cheap anchor "
+                "throughout, 1 the costly one. Not the poster's normalisation.",
+            ),
+            "auc_stitches": three,
+        },
+    )
+
+
+def _table(
+    pair: Pair, picked: Selection, accuracies: dict[str, NDArray[np.float64] | None]
+) -> None:
+    rows = np.flatnonzero(picked.chosen)
+    rows = rows[np.lexsort((pair.macs[rows], picked.bucket[rows]))]
+    table = {
+        "stitch": ["{} → {}".format(*pair.stitches[r]) for r in rows],
+        "bucket": picked.bucket[rows],
+        "MMACs": pair.macs[rows] / 1e6,
+        "parameters": [pair.raw["candidates"][r]["params"] for r in rows],
+        "Γ": pair.scores("kl")[rows],
+        "SN-Net's too": pair.snnet[rows],
+    }
+    for tier, values in accuracies.items():
+        table[f"{tier} (%)"] = [np.nan] * len(rows) if values is None else 100 * values[rows]
+    one = st.column_config.NumberColumn(format="%.1f")
+    three = st.column_config.NumberColumn(format="%.3g")
+    st.dataframe(
+        pd.DataFrame(table),
+        hide_index=True,
+        column_config={
+            "MMACs": three,
+            "Γ": three,
+            "parameters": st.column_config.NumberColumn(format="localized"),
+            **{f"{tier} (%)": one for tier in TIERS},
+        },
+    )
+
+
+def _finetuning(pair: Pair, missing: bool) -> None:
+    if not missing:
+        return
+    steps = study().finetuning.steps
+    st.info(
+        f"This selection was not trained jointly yet: {steps:,} steps for KLAS's stitches and as "
+        "many for SN-Net's set, a few minutes each on two cores.",
+        icon=":material/info:",
+    )
+    if st.button(
+        "Train both jointly", type="primary", icon=":material/play_arrow:", disabled=is_busy()
+    ):
+        launch(
+            study().model_copy(update={"selection": selection()}),
+            {
+                "kind": "finetune",
+                "pair": [pair.source["name"], pair.target["name"]],
+                "metrics": ["kl", "snnet"],
+            },
+        )
+        st.rerun()
+
+
+@st.fragment
+@says_errors
+def _choice(pair: Pair) -> None:
+    spec = _controls()
+    picked = choose(pair, spec)
+    snnet = pair.snnet
+    accuracies: dict[str, NDArray[np.float64] | None] = {
+        "zero_shot": pair.accuracy("zero_shot"),
+        "tuned": pair.accuracy("tuned"),
+        "finetuned": finetuned_accuracy(store(), pair, picked.chosen, study()),
+    }
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader(f"{int(picked.chosen.sum())} of {int(pair.in_space.sum())} stitches chosen")
+        st.plotly_chart(
+            figures.choice_chart(
+                pair, picked, pair.scores("kl"), spec.tau, spec.tau_mode, spec.metric
+            ),
+            config=figures.CONFIG,
+        )
+        infinite = int(np.isinf(picked.lowest).sum())
+        if infinite:
+            st.caption(f"{infinite} buckets hold only infinite scores and choose nothing.")
+    with right:
+        st.subheader("Accuracy against cost")
+        tier = _tier(pair, accuracies)
+        ours = accuracies[tier]
+        theirs = (
+            finetuned_accuracy(store(), pair, snnet, study())
+            if tier == "finetuned"
+            else accuracies[tier]
+        )
+        methods = {}
+        if ours is not None and np.isfinite(ours[picked.chosen]).all():
+            methods["KLAS"] = (picked.chosen, ours)
+        if theirs is not None and snnet.any() and np.isfinite(theirs[snnet]).all():
+            methods["SN-Net"] = (snnet, theirs)
+        if methods:
+            colours = {"KLAS": figures.KLAS, "SN-Net": figures.SNNET}
+            st.plotly_chart(
+                figures.pareto_chart(
+                    pair,
+                    [
+                        (name, colours[name], *which, method_envelope(pair, *which))
+                        for name, which in methods.items()
+                    ],
+                ),
+                config=figures.CONFIG,
+            )
+        elif tier != "finetuned":
+            st.info(f"Tier {tier} is not measured yet; compute it on the **Study** page.")
+        if tier == "finetuned":
+            _finetuning(pair, "KLAS" not in methods or ("SN-Net" not in methods and snnet.any()))
+    words, download = st.columns(2, gap="large")
+    with words:
+        if len(methods) == 2:
+            _in_words(pair, methods["KLAS"], methods["SN-Net"])
+        elif not snnet.any():
+            st.caption("SN-Net's set is empty for this pair.")
+    with download:
+        if methods:
+            _areas_table(pair, methods)
+    st.subheader("Chosen stitches")
+    _table(pair, picked, accuracies)
+    listed = stitch_list(
+        pair.document,
+        spec,
+        pairs=[pair],
+        finetuned=lambda p, chosen: finetuned_accuracy(store(), p, chosen, study()),
+    )
+    name = f"stitches-{pair.source['name']}-{pair.target['name']}.json"
+    st.download_button(
+        "Download as JSON",
+        dumps(listed),
+        file_name=name,
+        mime="application/json",
+        icon=":material/download:",
+        help="A stitch list: `klas check` rebuilds it, `klas.load_stitch` loads a network of it.",
+        on_click="ignore",
+    )
+    command = (
+        f"klas select --pair {pair.source['name']} {pair.target['name']} --tau {spec.tau:g} "
+        f"--tau-mode {spec.tau_mode} --buckets {spec.buckets} --binning {spec.binning} --out {name}"
+    )
+    st.code(command, language="bash", wrap_lines=True)
+
+
+@says_errors
+def page() -> None:
+    """The page."""
+    found = scored_document()
+    st.title("Choose stitches")
+    pair = pick_pair(found)
+    job_panel()
+    _choice(pair)
+
+
+page()

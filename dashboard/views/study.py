@@ -1,0 +1,109 @@
+"""The first page: what is studied, one button that computes it, and the anchors."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import figures
+from dashboard.progress import is_busy, job_panel, launch
+from dashboard.state import document, says_errors, store, study
+from klas.results import Document
+
+
+def _is_complete(found: Document | None) -> bool:
+    return found is not None and all(
+        c["accuracy"]["tuned"] is not None for p in found["pairs"] for c in p["candidates"]
+    )
+
+
+def _anchors_table(found: Document) -> None:
+    rows = [
+        {
+            "anchor": a["name"],
+            "blocks": a["blocks"],
+            "MMACs": a["macs"] / 1e6,
+            "parameters": a["params"],
+            "top-1 (%)": None if a["accuracy"] is None else 100 * a["accuracy"],
+        }
+        for a in found["anchors"]
+    ]
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={
+            "MMACs": st.column_config.NumberColumn(
+                format="%.3g", help="Multiply–accumulates of one image; papers call them FLOPs."
+            ),
+            "parameters": st.column_config.NumberColumn(format="localized"),
+            "top-1 (%)": st.column_config.NumberColumn(format="%.1f"),
+        },
+    )
+
+
+def _ranking_table(found: Document) -> None:
+    rows = [
+        {"source → target": f"{p['source']} → {p['target']}", "Θ (nats)": p["theta_output"]}
+        for p in found["pairs"]
+    ]
+    st.dataframe(
+        pd.DataFrame(rows).sort_values("Θ (nats)"),
+        hide_index=True,
+        column_config={"Θ (nats)": st.column_config.NumberColumn(format="%.3f")},
+    )
+
+
+@says_errors
+def page() -> None:
+    """The page."""
+    st.title("Networks between your networks")
+    st.markdown(
+        "**Stitching** runs the first *i* blocks of one pretrained network (an *anchor*), maps "
+        "the activations with one linear layer, and goes on after block *j* of another. "
+        "KLAS scores every such stitch beforehand, by the KL divergence between linear probes, "
+        "and picks the best for every budget."
+    )
+    found = document()
+    at_hand = study()
+    busy = is_busy()
+    names = ", ".join(a.name for a in at_hand.anchors)
+    if not _is_complete(found):
+        with st.container(border=True):
+            st.subheader(f"Study: {at_hand.name}")
+            st.markdown(
+                f"Built in: {len(at_hand.anchors)} trained vision transformers ({names}) on "
+                "cluttered scenes made of scanned digits. Computing everything takes a few "
+                "minutes on two cores; nothing is computed twice, and you can leave this page."
+            )
+            if st.button(
+                "Compute everything", type="primary", icon=":material/play_arrow:", disabled=busy
+            ):
+                launch(at_hand, {"kind": "run", "until": "tuned"})
+                st.rerun()
+    job_panel()
+    if found is None:
+        return
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Anchors")
+        _anchors_table(found)
+        st.subheader("Which pairs go together")
+        st.caption(
+            "Θ between the anchors' own outputs, source ‖ target: the lower, the more compatible "
+            "(step 1 of the paper; no probes needed)."
+        )
+        _ranking_table(found)
+    with right:
+        st.subheader("What a probe reads after every block")
+        if found["anchors"][0]["probe_accuracy"] is None:
+            st.caption("Not computed yet.")
+        else:
+            st.plotly_chart(figures.probe_chart(found["anchors"]), config=figures.CONFIG)
+            slow = [a["name"] for a in found["anchors"] if not all(a["probe_converged"])]
+            if slow:
+                st.warning(f"Probes of {', '.join(slow)} did not converge.")
+    with st.expander("The study in full, and the same from the command line"):
+        st.code("klas run\nklas select --out stitches.json", language="bash")
+        st.code(at_hand.to_toml(), language="toml")
+        st.caption(f"Results are kept in {store().root}.")
+
+
+page()

@@ -1,0 +1,1 @@
+"""KLAS: find the networks between your pretrained networks."""

@@ -1,0 +1,5 @@
+"""``python -m klas`` is the command ``klas``."""
+
+from klas.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""From scores to stitches: pure functions on numbers, numpy only, fast enough for a slider."""

@@ -1,0 +1,109 @@
+"""Buckets of cost, and which candidates τ lets through (poster, step 3)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from klas.errors import SelectionError
+
+Binning = Literal["width", "count"]
+TauMode = Literal["relative", "absolute"]
+OUTSIDE = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What was chosen from N candidates in B buckets.
+
+    Attributes:
+        edges: (B + 1,) bounds in MACs; bucket b is [edges[b], edges[b + 1]), the last closed.
+        bucket: (N,) each candidate's bucket, or −1 outside the range.
+        chosen: (N,) whether it was taken.
+        lowest: (B,) each bucket's lowest score; NaN without candidates, inf without finite ones.
+    """
+
+    edges: NDArray[np.float64]
+    bucket: NDArray[np.int64]
+    chosen: NDArray[np.bool_]
+    lowest: NDArray[np.float64]
+
+
+def bucket_edges(
+    macs: ArrayLike, low: float, high: float, buckets: int, binning: Binning = "width"
+) -> NDArray[np.float64]:
+    """(B + 1,) bounds between ``low`` and ``high`` MACs: equally wide, or equally full.
+
+    ``count`` puts the bounds at quantiles of the candidates inside the range, so candidates
+    of equal cost can still make the buckets uneven.
+
+    Raises:
+        SelectionError: ``buckets`` is below 1.
+    """
+    if buckets < 1:
+        raise SelectionError(f"buckets = {buckets}: at least 1 is needed")
+    edges = low + (high - low) / buckets * np.arange(buckets + 1)
+    if binning == "count":
+        inside = np.asarray(macs, dtype=np.float64)
+        inside = inside[(inside >= low) & (inside <= high)]
+        if inside.size:
+            edges = np.quantile(inside, np.linspace(0, 1, buckets + 1))
+    edges[0], edges[-1] = low, high
+    return edges
+
+
+def assign_buckets(
+    macs: ArrayLike, edges: NDArray[np.float64], binning: Binning = "width"
+) -> NDArray[np.int64]:
+    """(N,) the bucket of each cost, or −1 outside [edges[0], edges[-1]]."""
+    cost = np.asarray(macs, dtype=np.float64)
+    low, high, buckets = edges[0], edges[-1], len(edges) - 1
+    if binning == "width":
+        # By division, not by comparing with rounded edges: anyone can recompute it.
+        width = (high - low) / buckets
+        index = np.floor((cost - low) / width) if width else np.zeros_like(cost)
+    else:
+        index = np.searchsorted(edges, cost, side="right") - 1.0
+    index = np.minimum(index, buckets - 1)
+    return np.where((cost >= low) & (cost <= high), index, OUTSIDE).astype(np.int64)
+
+
+def select(
+    scores: ArrayLike,
+    macs: ArrayLike,
+    *,
+    low: float,
+    high: float,
+    tau: float = 0.05,
+    tau_mode: TauMode = "relative",
+    buckets: int = 20,
+    binning: Binning = "width",
+) -> Selection:
+    """The best of every bucket, and all that τ lets through beside it.
+
+    Relative (the paper's practice): score ≤ (1 + τ) · lowest. Absolute (the poster's formula):
+    score ≤ τ, or the lowest. A bucket with only infinite scores chooses nothing.
+
+    Args:
+        scores: (N,) lower is better; ``inf`` is never chosen.
+        macs: (N,) costs.
+        low, high: the range of cost, usually the anchors' MACs.
+
+    Raises:
+        SelectionError: τ is negative or not finite, a score is NaN, or there is no bucket.
+    """
+    if not (np.isfinite(tau) and tau >= 0):
+        raise SelectionError(f"tau = {tau}: a tolerance is a finite number, 0 or more")
+    score = np.asarray(scores, dtype=np.float64)
+    if np.isnan(score).any():
+        raise SelectionError(f"{np.isnan(score).sum()} of {score.size} scores are NaN")
+    edges = bucket_edges(macs, low, high, buckets, binning)
+    bucket = assign_buckets(macs, edges, binning)
+    lowest = np.full(buckets, np.nan)
+    for b in np.unique(bucket[bucket >= 0]):
+        lowest[b] = score[bucket == b].min()
+    best = np.where(bucket >= 0, lowest[bucket], np.nan)
+    limit = (1 + tau) * best if tau_mode == "relative" else np.maximum(tau, best)
+    chosen = (bucket >= 0) & np.isfinite(score) & (score <= limit)
+    return Selection(edges=edges, bucket=bucket, chosen=chosen, lowest=lowest)

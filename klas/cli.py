@@ -1,0 +1,283 @@
+"""The command ``klas``. It parses, calls and prints; torch is imported only where it computes."""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rich.console import Console
+
+from klas import exports, report
+from klas.errors import KlasError, SelectionError, StudyError
+from klas.results import Pair, choose, finetuned_accuracy, pairs_of
+from klas.store import Store, write_whole
+from klas.study import METRICS, STAGES, TIERS, Study, change, load_study
+
+if TYPE_CHECKING:
+    from klas.pipeline import Pipeline
+
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command; exits 0 when done, 1 on a KlasError, 2 on wrong usage, 130 on Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    options = _parser().parse_args(arguments)
+    try:
+        options.handler(options)
+    except KlasError as error:
+        print(f"klas: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(
+            "klas: interrupted; what was finished is kept, run it again to go on", file=sys.stderr
+        )
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader left (`| head`); nothing more to say, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)
+
+
+# -- commands ------------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> None:
+    study = load_study(options.study)
+    with _opened(options, study) as pipeline:
+        _print_estimate(pipeline, options.until)
+        document = pipeline.run(options.until)
+        _emit(options, document, lambda: report.run_tables(document, study, pipeline.store))
+
+
+def _anchors(options: argparse.Namespace) -> None:
+    study = load_study(options.study)
+    with _opened(options, study) as pipeline:
+        document = pipeline.run("anchors")
+        ranking = {
+            "anchors": document["anchors"],
+            "pairs": [
+                {k: p[k] for k in ("source", "target", "theta_output")} for p in document["pairs"]
+            ],
+        }
+        _emit(options, ranking, lambda: report.anchor_tables(document))
+
+
+def _scores(options: argparse.Namespace) -> None:
+    with _opened(options, load_study(options.study)) as pipeline:
+        document = pipeline.run("scores")
+        exports.write(document, options.out)
+        _emit(options, document, lambda: [f"wrote {options.out}"])
+
+
+def _select(options: argparse.Namespace) -> None:
+    study = _with_selection(load_study(options.study), options)
+    with _opened(options, study) as pipeline:
+        document = pipeline.run("scores")
+        pairs = _wanted_pairs(pairs_of(document), options.pair)
+
+        def finetuned(pair: Pair, chosen: Any) -> Any:
+            return finetuned_accuracy(pipeline.store, pair, chosen, study)
+
+        weights_file = None
+        if options.weights is not None:
+            from klas.reload import save_layers
+
+            picked = [(p, choose(p, study.selection).chosen) for p in pairs]
+            weights_file = save_layers(pipeline, picked, options.tier, options.weights)
+        stitches = exports.stitch_list(
+            document, study.selection, pairs=pairs, finetuned=finetuned, weights_file=weights_file
+        )
+        if options.out is not None:
+            exports.write(stitches, options.out)
+        _emit(options, stitches, lambda: report.stitch_tables(stitches, pairs, options.out))
+
+
+def _finetune(options: argparse.Namespace) -> None:
+    study = _with_selection(load_study(options.study), options)
+    study = change(study, "finetuning", steps=options.steps)
+    with _opened(options, study) as pipeline:
+        document = pipeline.run("scores")
+        pairs = _wanted_pairs(pairs_of(document), options.pair)
+        results = []
+        for pair in pairs:
+            chosen = choose(pair, study.selection).chosen
+            results.append((pair, chosen, pipeline.finetune(pair, chosen)))
+        plain = [
+            {"source": p.source["name"], "target": p.target["name"], **r} for p, _, r in results
+        ]
+        _emit(options, {"finetuned": plain}, lambda: report.finetuned_tables(results))
+
+
+def _check(options: argparse.Namespace) -> None:
+    from klas.reload import check_stitch_list
+
+    findings = check_stitch_list(options.file)
+    _emit(options, findings, lambda: report.check_lines(findings))
+
+
+def _study(options: argparse.Namespace) -> None:
+    study = load_study(options.study)
+    if options.action == "save":
+        if options.out is None:
+            raise StudyError("study save: name the file to write with --out")
+        write_whole(options.out, study.to_toml().encode())
+    plain = study.model_dump(mode="json")
+    saved = [f"wrote {options.out}"] if options.action == "save" else [study.to_toml().rstrip()]
+    _emit(options, plain, lambda: saved)
+
+
+def _cache(options: argparse.Namespace) -> None:
+    store = Store(options.cache_dir)
+    try:
+        match options.action:
+            case "ls":
+                entries = sorted(store.entries(), key=lambda e: (e.stage, e.label, e.digest))
+                plain: Any = {"root": str(store.root), "entries": [vars(e) for e in entries]}
+                _emit(options, plain, lambda: report.cache_tables(store, entries))
+            case "verify":
+                bad = [vars(e) for e in store.verify()]
+                count = sum(1 for _ in store.entries())
+                _emit(
+                    options,
+                    {"checked": count, "damaged": bad},
+                    lambda: [
+                        f"{count} results checked, {len(bad)} damaged",
+                        *(f"damaged: {e['label']} ({e['digest'][:12]})" for e in bad),
+                    ],
+                )
+                if bad:
+                    raise KlasError("damaged results are dropped and made again when next needed")
+            case "clear":
+                freed = store.clear(options.stage)
+                _emit(options, {"freed_bytes": freed}, lambda: [f"freed {report.size(freed)}"])
+    finally:
+        store.close()
+
+
+def _dashboard(options: argparse.Namespace) -> None:
+    app = Path(__file__).resolve().parent.parent / "dashboard" / "app.py"
+    if not app.is_file():
+        raise KlasError(
+            f"the dashboard is not at {app}; it comes with a checkout of the repository"
+        )
+    environment = dict(os.environ)
+    if options.cache_dir is not None:
+        environment["KLAS_CACHE_DIR"] = str(Path(options.cache_dir).resolve())
+    command = [sys.executable, "-m", "streamlit", "run", str(app)]
+    # Streamlit reads .streamlit/config.toml from the folder that it starts in.
+    sys.exit(subprocess.call(command, env=environment, cwd=app.parent.parent))
+
+
+# -- shared steps --------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _opened(options: argparse.Namespace, study: Study) -> "Iterator[Pipeline]":
+    """The pipeline of a study, with a progress bar on standard error."""
+    store = Store(options.cache_dir)
+    try:
+        with report.TerminalProgress() as progress:
+            from klas.pipeline import Pipeline
+
+            yield Pipeline(study, store, device=options.device, progress=progress)
+    finally:
+        store.close()
+
+
+def _print_estimate(pipeline: "Pipeline", until: Any) -> None:
+    from klas.estimate import estimate
+
+    expected = estimate(pipeline, until)
+    if expected.seconds > 1:
+        print(
+            f"about {report.duration(expected.seconds)} on {pipeline.device}, "
+            f"{report.size(expected.disk_bytes)} of disk, "
+            f"{report.size(expected.memory_bytes)} of memory",
+            file=sys.stderr,
+        )
+
+
+def _with_selection(study: Study, options: argparse.Namespace) -> Study:
+    names = ("metric", "tau", "tau_mode", "buckets", "binning")
+    return change(study, "selection", **{name: getattr(options, name) for name in names})
+
+
+def _wanted_pairs(pairs: list[Pair], wanted: list[str] | None) -> list[Pair]:
+    if wanted is None:
+        return pairs
+    found = [p for p in pairs if [p.source["name"], p.target["name"]] == wanted]
+    if not found:
+        known = "; ".join(p.name for p in pairs)
+        raise SelectionError(f"--pair {' '.join(wanted)}: no such pair; there are {known}")
+    return found
+
+
+def _emit(options: argparse.Namespace, plain: Any, human: Callable[[], list[Any]]) -> None:
+    if options.json:
+        sys.stdout.write(json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+    else:
+        console = Console(width=None if sys.stdout.isatty() else 120)
+        for part in human():
+            console.print(part, highlight=False, soft_wrap=isinstance(part, str), markup=False)
+
+
+# -- the parser ----------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    shared.add_argument("--cache-dir", type=Path, help="where results are kept")
+    shared.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    on_study = argparse.ArgumentParser(add_help=False)
+    on_study.add_argument("study", nargs="?", help="study file (TOML); the digits study without")
+    selecting = argparse.ArgumentParser(add_help=False)
+    selecting.add_argument("--metric", choices=METRICS)
+    selecting.add_argument("--tau", type=float, help="tolerance, 0 or more")
+    selecting.add_argument("--tau-mode", choices=("relative", "absolute"))
+    selecting.add_argument("--buckets", type=int, help="how many, 1 or more")
+    selecting.add_argument("--binning", choices=("width", "count"))
+    selecting.add_argument("--pair", nargs=2, metavar=("F", "G"), help="one pair only")
+
+    parser = argparse.ArgumentParser(
+        prog="klas", description="Find the networks between your pretrained networks."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, handler: Any, text: str, *parents: Any) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, parents=[shared, *parents])
+        sub.set_defaults(handler=handler)
+        return sub
+
+    run = command("run", _run, "compute a study's stages", on_study)
+    run.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run")
+    command("anchors", _anchors, "cost and accuracy of the anchors; ranking of the pairs", on_study)
+    scores = command("scores", _scores, "write every candidate's scores", on_study)
+    scores.add_argument("--out", type=Path, required=True)
+    select = command("select", _select, "choose stitches by buckets and τ", on_study, selecting)
+    select.add_argument("--out", type=Path, help="write the stitch list (JSON) here")
+    select.add_argument("--weights", type=Path, help="write the weights (safetensors) here too")
+    select.add_argument("--tier", choices=TIERS, default="tuned", help="whose weights")
+    finetune = command(
+        "finetune", _finetune, "train a selection and its anchors jointly", on_study, selecting
+    )
+    finetune.add_argument("--steps", type=int)
+    check = command("check", _check, "rebuild every stitch of a list and compare")
+    check.add_argument("file", type=Path)
+    study = command("study", _study, "print or save a study with every default")
+    study.add_argument("action", choices=("show", "save"))
+    study.add_argument("study", nargs="?", help="study file (TOML); the digits study without")
+    study.add_argument("--out", type=Path)
+    cache = command("cache", _cache, "list, verify or clear what is stored")
+    cache.add_argument("action", choices=("ls", "verify", "clear"))
+    cache.add_argument("--stage", help="clear only this stage")
+    command("dashboard", _dashboard, "start the app")
+    return parser

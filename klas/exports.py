@@ -1,0 +1,179 @@
+"""The JSON forms: scores files and stitch lists; written whole, read with suspicion."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import jsonschema
+import numpy as np
+from numpy.typing import NDArray
+
+from klas.errors import FormatError
+from klas.results import Document, Pair, choose, pairs_of
+from klas.store import write_whole
+from klas.study import TIERS, SelectionSpec
+
+Form = Literal["klas-scores", "klas-stitches"]
+VERSION = 1
+
+
+def dumps(document: Mapping[str, Any]) -> bytes:
+    """The bytes of a form: the same document always gives the same ones."""
+    return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write(document: Mapping[str, Any], path: Path) -> None:
+    """Write a form, whole or not at all."""
+    write_whole(path, dumps(document))
+
+
+@cache
+def schema(form: Form) -> dict[str, Any]:
+    """The JSON Schema that ships with the package."""
+    text = resources.files("klas").joinpath("schemas", f"{form}.schema.json").read_text("utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def read(path: Path, form: Form) -> dict[str, Any]:
+    """Read and check a form.
+
+    Raises:
+        FormatError: the file is absent, cut off, of another format or version, or breaks the
+            schema; the sentence says where.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise FormatError(f"{path}: is not text; a {form} file is JSON") from None
+    except json.JSONDecodeError as error:
+        raise FormatError(
+            f"{path}: is no complete JSON (line {error.lineno}: {error.msg.lower()}); "
+            "it may be cut off, export it again"
+        ) from None
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != form:
+        raise FormatError(f"{path}: is no {form} file (its format is {found!r})")
+    if document.get("version") != VERSION:
+        raise FormatError(
+            f"{path}: has version {document.get('version')!r}, this klas reads version {VERSION}"
+        )
+    error = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(schema(form)).iter_errors(document)
+    )
+    if error is not None:
+        raise FormatError(f"{path}: at {error.json_path}: {error.message[:200]}")
+    if form == "klas-stitches":
+        _check_stitches(document, path)
+    return document
+
+
+def _check_stitches(document: Mapping[str, Any], path: Path) -> None:
+    """What a schema can't say: names that exist, block numbers in range."""
+    anchors = {a["name"]: a for a in document["anchors"]}
+    for k, stitch in enumerate(document["stitches"]):
+        for role, first in (("source", 1), ("target", 0)):
+            name, block = stitch[role], stitch[f"{role}_block"]
+            if name not in anchors:
+                raise FormatError(f"{path}: stitch {k}: {role} {name!r} is none of its anchors")
+            last = anchors[name]["blocks"] - (role == "target")
+            if not first <= block <= last:
+                raise FormatError(
+                    f"{path}: stitch {k}: {role}_block {block} of {name} is out of range "
+                    f"({first} to {last})"
+                )
+
+
+def stitch_list(
+    document: Document,
+    spec: SelectionSpec,
+    *,
+    pairs: Sequence[Pair] | None = None,
+    finetuned: Callable[[Pair, NDArray[np.bool_]], NDArray[np.float64] | None] | None = None,
+    weights_file: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """A selection from a scores document, as a stitch list.
+
+    Args:
+        pairs: those to choose from; all by default.
+        finetuned: gives a pair's accuracies after joint training, where that was run.
+        weights_file: ``name``, ``sha256`` and ``tier`` of a file with the stitch layers.
+    """
+    pairs = pairs_of(document) if pairs is None else pairs
+    edges, stitches = [], []
+    for pair in pairs:
+        selection = choose(pair, spec)
+        edges.append([float(e) for e in selection.edges])
+        by_score = spec.metric != "snnet"
+        scores = pair.scores(spec.metric) if by_score else np.full(len(pair.macs), np.nan)
+        tiers = {t: pair.accuracy(t) for t in TIERS if t != "finetuned"}
+        trained = finetuned(pair, selection.chosen) if finetuned else None
+        tiers["finetuned"] = np.full(len(scores), np.nan) if trained is None else trained
+        rows = np.flatnonzero(selection.chosen)
+        for row in rows[np.lexsort((pair.macs[rows], selection.bucket[rows]))]:
+            i, j = (int(v) for v in pair.stitches[row])
+            into, out = pair.source["layouts"][i], pair.target["layouts"][j]
+            stitches.append(
+                {
+                    "source": pair.source["name"],
+                    "source_block": i,
+                    "target": pair.target["name"],
+                    "target_block": j,
+                    "stitch_layer": {
+                        "in": into["channels"],
+                        "out": out["channels"],
+                        "grid": into["grid"],
+                        "prefix": into["prefix"],
+                    },
+                    "macs": pair.raw["candidates"][row]["macs"],
+                    "params": pair.raw["candidates"][row]["params"],
+                    "bucket": None if selection.bucket[row] < 0 else int(selection.bucket[row]),
+                    "score": optional(scores[row]),
+                    "accuracy": {t: optional(v[row]) for t, v in tiers.items()},
+                }
+            )
+    used = {name for pair in pairs for name in (pair.source["name"], pair.target["name"])}
+    return {
+        "format": "klas-stitches",
+        "version": VERSION,
+        "made_with": document["made_with"],
+        "task": document["task"],
+        "accuracy_metric": document["accuracy_metric"],
+        "anchors": [a for a in document["anchors"] if a["name"] in used],
+        "data": document["data"],
+        "fit": document["fit"],
+        "precision": document["precision"],
+        "selection": {
+            **spec.model_dump(mode="json"),
+            "pairs": [[p.source["name"], p.target["name"]] for p in pairs],
+            "edges": edges,
+        },
+        "stitches": stitches,
+        "weights_file": None if weights_file is None else dict(weights_file),
+    }
+
+
+def optional(value: float) -> float | str | None:
+    """A number for JSON: NaN (not computed) is null, infinity is "inf"."""
+    if np.isnan(value):
+        return None
+    return "inf" if np.isinf(value) else float(value)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        FormatError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read ({error.strerror})") from None

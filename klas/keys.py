@@ -1,0 +1,146 @@
+"""What each result depends on: one function per kind of result, and nowhere else.
+
+A stage's version is raised when its code gives other numbers from the same inputs.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from klas.store import Key
+
+PRECISION = "float32"
+
+Plain = Mapping[str, Any]
+"""JSON values: an anchor needs ``digest``, ``model``, ``splitter`` and ``transform``; a data
+set ``fingerprint``, ``samples`` and ``seed``."""
+
+
+def _anchor(anchor: Plain) -> dict[str, Any]:
+    return {name: anchor[name] for name in ("digest", "model", "splitter", "transform")}
+
+
+def _data(data: Plain) -> dict[str, Any]:
+    return {name: data[name] for name in ("fingerprint", "samples", "seed")}
+
+
+def cost_key(anchor: Plain) -> Key:
+    """MACs and parameters of an anchor's parts."""
+    return Key(
+        stage="anchors",
+        version=1,
+        inputs={"what": "cost", "anchor": _anchor(anchor)},
+        label=f"{anchor['name']}: cost",
+    )
+
+
+def features_key(anchor: Plain, data: Plain, pool: str) -> Key:
+    """Pooled features at every cut; on validation data the anchor's logits too."""
+    return Key(
+        stage="features",
+        version=1,
+        inputs={
+            "anchor": _anchor(anchor),
+            "data": _data(data),
+            "pool": pool,
+            "precision": PRECISION,
+        },
+        label=f"{anchor['name']}: pooled features on {data['ref']}",
+    )
+
+
+def probes_key(anchor: Plain, train: Plain, probes: Plain) -> Key:
+    """Every probe of an anchor."""
+    return Key(
+        stage="probes",
+        version=1,
+        inputs={
+            "features": features_key(anchor, train, probes["pool"]).digest,
+            "probes": dict(probes),
+        },
+        label=f"{anchor['name']}: probes",
+    )
+
+
+def theta_key(first: Plain, second: Plain, train: Plain, val: Plain, probes: Plain) -> Key:
+    """Θ of every cut of one anchor against every cut of another (or the same)."""
+    return Key(
+        stage="scores",
+        version=1,
+        inputs={
+            "probes": [probes_key(a, train, probes).digest for a in (first, second)],
+            "val": [features_key(a, val, probes["pool"]).digest for a in (first, second)],
+        },
+        label=f"{first['name']} → {second['name']}: Θ",
+    )
+
+
+def zero_shot_key(
+    source: Plain,
+    target: Plain,
+    stitches: Iterable[tuple[int, int]],
+    train: Plain,
+    val: Plain,
+    fit: Plain,
+) -> Key:
+    """Stitch layers by least squares, and which validation samples each stitch gets right."""
+    return Key(
+        stage="zero_shot",
+        version=1,
+        inputs={
+            "anchors": [_anchor(source), _anchor(target)],
+            "stitches": [list(s) for s in stitches],
+            "train": _data(train),
+            "val": _data(val),
+            "fit": dict(fit),
+            "precision": PRECISION,
+        },
+        label=f"{source['name']} → {target['name']}: zero_shot",
+    )
+
+
+def tuned_key(zero_shot: Key, tuning: Plain, seed: int) -> Key:
+    """Stitch layers tuned from those of ``zero_shot``, and their hits."""
+    return Key(
+        stage="tuned",
+        version=1,
+        inputs={"zero_shot": zero_shot.digest, "tuning": dict(tuning), "seed": seed},
+        label=zero_shot.label.replace("zero_shot", "tuned"),
+    )
+
+
+def finetuned_key(
+    source: Plain,
+    target: Plain,
+    chosen: Iterable[tuple[int, int]],
+    train: Plain,
+    val: Plain,
+    fit: Plain,
+    finetuning: Plain,
+    seed: int,
+) -> Key:
+    """The accuracies of one pair's jointly trained selection and anchors."""
+    return Key(
+        stage="finetuned",
+        version=1,
+        inputs={
+            "anchors": [_anchor(source), _anchor(target)],
+            "stitches": sorted(list(s) for s in chosen),
+            "train": _data(train),
+            "val": _data(val),
+            "fit": dict(fit),
+            "finetuning": dict(finetuning),
+            "seed": seed,
+            "precision": PRECISION,
+        },
+        label=f"{source['name']} → {target['name']}: finetuned",
+    )
+
+
+def finetuned_weights_key(finetuned: Key) -> Key:
+    """The weights behind :func:`finetuned_key`'s accuracies."""
+    return Key(
+        stage="finetuned",
+        version=finetuned.version,
+        inputs={"weights_of": finetuned.digest},
+        label=finetuned.label + " weights",
+    )

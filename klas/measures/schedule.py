@@ -1,0 +1,78 @@
+"""What makes a training loop resumable: order and rates that are functions of the step alone,
+and its state as one safetensors file."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from klas.store import write_whole
+
+WARMUP = 0.1  # share of the steps in which the rate rises
+
+
+def one_cycle(step: int, steps: int) -> float:
+    """The learning rate at ``step`` of ``steps`` as a share of its peak: a line up, a cosine down."""
+    done = (step + 0.5) / steps
+    if done < WARMUP:
+        return done / WARMUP
+    return 0.5 * (1 + math.cos(math.pi * (done - WARMUP) / (1 - WARMUP)))
+
+
+def batch_rows(first: int, last: int, *, rows: int, batch: int, seed: int) -> NDArray[np.int64]:
+    """((last − first) · batch,) row numbers for steps first … last − 1.
+
+    Epoch after epoch, each a seeded permutation. A batch may straddle two epochs, so every row
+    comes up equally often whatever the sizes.
+    """
+    wanted = np.arange(first * batch, last * batch)
+    epochs = wanted // rows
+    picked = np.empty(len(wanted), dtype=np.int64)
+    for epoch in np.unique(epochs):
+        order = np.random.default_rng([seed, int(epoch)]).permutation(rows)
+        here = epochs == epoch
+        picked[here] = order[wanted[here] % rows]
+    return picked
+
+
+def save_training(
+    path: Path, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> None:
+    """Write the state after ``step`` steps, whole or not at all."""
+    tensors: dict[str, Tensor] = {"step": torch.tensor(step)}
+    for name, module in modules.items():
+        for key, value in module.state_dict().items():
+            tensors[f"module/{name}/{key}"] = value.detach().cpu().clone()
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            tensors[f"optimizer/{index}/{key}"] = torch.as_tensor(value).detach().cpu().clone()
+    write_whole(path, save_safetensors(tensors))
+
+
+def load_training(
+    path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> int:
+    """Restore what :func:`save_training` wrote; returns the steps done, 0 without a usable file."""
+    try:
+        tensors = load_safetensors(path.read_bytes())
+        step = int(tensors.pop("step"))
+        for name, module in modules.items():
+            prefix = f"module/{name}/"
+            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            module.load_state_dict(own)
+    except (OSError, SafetensorError, KeyError, RuntimeError):
+        return 0
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer/"):
+            _, index, key = name.split("/")
+            state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    return step

@@ -1,0 +1,227 @@
+"""Networks again from a stitch list: build, fit or load their layers, and check the figures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from klas.data import balanced_order, batches, open_images
+from klas.errors import DataError, FormatError, SelectionError
+from klas.exports import file_sha256, read
+from klas.measures.least_squares import CrossMoments
+from klas.networks.anchor import Anchor
+from klas.networks.count import anchor_cost, stitch_cost
+from klas.networks.load import load_anchor
+from klas.networks.stitch import Stitch, set_stitch_layer, stitch_layer
+from klas.pipeline import Pipeline, stitch_tensors
+from klas.results import Pair
+from klas.store import write_whole
+from klas.study import AnchorSpec
+
+
+def load_stitch(file: str | Path, index: int) -> Stitch:
+    """One stitched network of a list, ready to run: an ``nn.Module`` in eval mode on the CPU.
+
+    With the list's weights file its layers are those that were measured, and it reaches its
+    stated accuracy exactly. Without one the layer is fitted again by least squares from the
+    training images that the list names, which gives the ``zero_shot`` network.
+
+    Args:
+        file: a stitch list, as ``klas select --out`` writes it.
+        index: which of its stitches, from 0.
+
+    Raises:
+        FormatError: the list or its weights file is damaged, or contradicts the anchors.
+        AnchorError: an anchor can't be loaded.
+        DataError: the training images are not there or have changed.
+    """
+    path = Path(file)
+    document = read(path, "klas-stitches")
+    count = len(document["stitches"])
+    if not 0 <= index < count:
+        raise FormatError(
+            f"{path}: has stitches 0 to {count - 1}, but stitch {index} was asked for"
+        )
+    stitch = document["stitches"][index]
+    names = (stitch["source"], stitch["target"])
+    source, target = (_anchor(document, name, path) for name in names)
+    weights = document["weights_file"]
+    if weights is not None:
+        tensors = _read_weights(path, weights)
+        if weights["tier"] == "finetuned":
+            _load_finetuned(source, tensors, names, "source", path)
+            _load_finetuned(target, tensors, names, "target", path)
+        return _assembled(stitch, source, target, _layer_tensors(tensors, stitch, path), path)
+    return _assembled(stitch, source, target, _fitted(document, stitch, source, target), path)
+
+
+def check_stitch_list(path: Path) -> dict[str, Any]:
+    """Rebuild every network of a list and compare its MACs, parameters and weights.
+
+    Raises:
+        KlasError: the first thing that is not as the list states it.
+    """
+    document = read(path, "klas-stitches")
+    anchors = {a["name"]: _anchor(document, a["name"], path) for a in document["anchors"]}
+    costs = {name: anchor_cost(anchor) for name, anchor in anchors.items()}
+    for entry in document["anchors"]:
+        cost = costs[entry["name"]]
+        _same(path, f"anchor {entry['name']}", "macs", entry["macs"], cost.total_macs)
+        _same(path, f"anchor {entry['name']}", "params", entry["params"], cost.total_params)
+    weights = document["weights_file"]
+    tensors = _read_weights(path, weights) if weights is not None else None
+    for k, stitch in enumerate(document["stitches"]):
+        source, target = anchors[stitch["source"]], anchors[stitch["target"]]
+        i, j = stitch["source_block"], stitch["target_block"]
+        macs, _ = stitch_cost(
+            source.info, costs[stitch["source"]], i, target.info, costs[stitch["target"]], j
+        )
+        have, want = source.info.layouts[i], target.info.layouts[j]
+        blank = stitch_layer(have, want)
+        values = (
+            (blank.weight, blank.bias) if tensors is None else _layer_tensors(tensors, stitch, path)
+        )
+        network = _assembled(stitch, source, target, values, path)
+        params = sum(p.numel() for p in network.parameters())
+        _same(path, f"stitch {k}", "macs", stitch["macs"], macs)
+        _same(path, f"stitch {k}", "params", stitch["params"], params)
+    return {"file": str(path), "stitches": document["stitches"]}
+
+
+def save_layers(
+    pipeline: Pipeline,
+    picked: Sequence[tuple[Pair, NDArray[np.bool_]]],
+    tier: str,
+    path: Path,
+) -> dict[str, str]:
+    """Write the stitch layers (and jointly trained anchors) of chosen stitches to safetensors.
+
+    Returns:
+        The list's ``weights_file``: name, sha256, tier.
+
+    Raises:
+        SelectionError: a chosen stitch was not measured at that tier yet.
+    """
+    tensors: dict[str, Tensor] = {}
+    for pair, chosen in picked:
+        names = (pair.source["name"], pair.target["name"])
+        arrays = pipeline.stored_layers(pair, chosen, tier)
+        layers = stitch_tensors(arrays)
+        for i, j in pair.stitches[chosen]:
+            prefix = _layer_name(*names, int(i), int(j))
+            tensors[f"{prefix}.weight"], tensors[f"{prefix}.bias"] = layers[int(i), int(j)]
+        for name, value in arrays.items():
+            if "/" in name:
+                tensors[f"{names[0]}|{names[1]}/{name}"] = torch.from_numpy(value.copy())
+    if not tensors:
+        raise SelectionError("nothing is chosen, so there are no weights to write")
+    write_whole(path, save_safetensors(tensors))
+    return {"name": path.name, "sha256": file_sha256(path), "tier": tier}
+
+
+def _anchor(document: Mapping[str, Any], name: str, path: Path) -> Anchor:
+    entry = next(a for a in document["anchors"] if a["name"] == name)
+    spec = AnchorSpec(name=name, model=entry["model"], weights=entry["weights"].get("file"))
+    transform = entry["transform"]
+    anchor = load_anchor(spec, crop=transform["crop"], interpolation=transform["interpolation"])
+    if anchor.info.digest != entry["digest"]:
+        raise FormatError(
+            f"{path}: {name} has other weights now (digest {anchor.info.digest[:12]}…, the list "
+            f"was made with {entry['digest'][:12]}…); use the same checkpoint or select again"
+        )
+    _same(path, f"anchor {name}", "blocks", entry["blocks"], anchor.info.depth)
+    _same(path, f"anchor {name}", "cuts", entry["cuts"], list(anchor.info.cuts))
+    return anchor
+
+
+def _read_weights(path: Path, weights: Mapping[str, str]) -> dict[str, Tensor]:
+    # By name only: a list can't reach outside its own folder.
+    file = path.parent / Path(weights["name"]).name
+    if file_sha256(file) != weights["sha256"]:
+        raise FormatError(f"{file}: is not the weights file that {path} was written with")
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise FormatError(f"{file}: is no safetensors file ({error})") from None
+
+
+def _layer_tensors(
+    tensors: Mapping[str, Tensor], stitch: Mapping[str, Any], path: Path
+) -> tuple[Tensor, Tensor]:
+    prefix = _layer_name(
+        stitch["source"], stitch["target"], stitch["source_block"], stitch["target_block"]
+    )
+    try:
+        return tensors[f"{prefix}.weight"], tensors[f"{prefix}.bias"]
+    except KeyError:
+        raise FormatError(f"{path}: its weights file lacks the stitch {prefix}") from None
+
+
+def _load_finetuned(
+    anchor: Anchor, tensors: Mapping[str, Tensor], names: tuple[str, str], role: str, path: Path
+) -> None:
+    prefix = f"{names[0]}|{names[1]}/{role}/"
+    own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    try:
+        anchor.load_state_dict(own)
+    except RuntimeError:
+        raise FormatError(
+            f"{path}: its weights file does not fit {anchor.info.name}; select again"
+        ) from None
+
+
+@torch.inference_mode()
+def _fitted(
+    document: Mapping[str, Any], stitch: Mapping[str, Any], source: Anchor, target: Anchor
+) -> tuple[Tensor, Tensor]:
+    train = document["data"]["train"]
+    images = open_images(train["ref"])
+    if images.fingerprint != train["fingerprint"]:
+        raise DataError(f"{train['ref']}: the images are not those that the list was made with")
+    rows = balanced_order(images.labels, train["seed"])[: document["fit"]["samples"]]
+    i, j = stitch["source_block"], stitch["target_block"]
+    moments = CrossMoments()
+    views = [source.info.transform, target.info.transform]
+    for source_view, target_view, _ in batches(images, rows, views, device=torch.device("cpu")):
+        moments.update(source.cut_activations(source_view), target.cut_activations(target_view))
+    return moments.solve([(i, j)])[i, j]
+
+
+def _assembled(
+    stitch: Mapping[str, Any],
+    source: Anchor,
+    target: Anchor,
+    tensors: tuple[Tensor, Tensor],
+    path: Path,
+) -> Stitch:
+    i, j = stitch["source_block"], stitch["target_block"]
+    have, want = source.info.layouts[i], target.info.layouts[j]
+    stated = stitch["stitch_layer"]
+    actual = {
+        "in": have.channels,
+        "out": want.channels,
+        "grid": list(have.grid),
+        "prefix": have.prefix,
+    }
+    _same(path, f"stitch {i} → {j}", "stitch_layer", stated, actual)
+    layer = stitch_layer(have, want)
+    if tensors[0].shape != layer.weight.shape or tensors[1].shape != layer.bias.shape:
+        raise FormatError(f"{path}: the weights of stitch {i} → {j} have another shape than T")
+    set_stitch_layer(layer, *tensors)
+    return Stitch(source, i, target, j, layer).eval()
+
+
+def _same(path: Path, where: str, what: str, stated: Any, actual: Any) -> None:
+    if stated != actual:
+        raise FormatError(f"{path}: {where}: {what} is stated as {stated}, but is {actual}")
+
+
+def _layer_name(source: str, target: str, i: int, j: int) -> str:
+    return f"{source}|{target}/{i}-{j}"

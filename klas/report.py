@@ -1,0 +1,274 @@
+"""What the command shows a person: tables, and a bar per stage with rate and time left."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from klas.results import (
+    Document,
+    Pair,
+    above_anchors,
+    choose,
+    finetuned_accuracy,
+    method_areas,
+    pairs_of,
+)
+from klas.store import Entry, Store
+from klas.study import Study
+
+MACS = "MMACs"
+
+
+class _Rate(ProgressColumn):
+    """Units per second over the last moments."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if not speed else f"{speed:,.0f}/s", style="cyan")
+
+
+class TerminalProgress:
+    """A bar per stage on standard error; in a log file, a line per stage."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.fields[stage]:>10}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            _Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[label]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def start(self, stage: str, unit: str, total: int) -> None:
+        """Open a stage's bar; a cached stage gets a full one."""
+        if self._bars.disable:
+            print(f"{stage}: {f'{total:,} {unit}' if total else 'cached'}", file=sys.stderr)
+        if self._task is not None:
+            self._bars.update(self._task, label="")
+        self._task = self._bars.add_task(
+            "",
+            stage=stage,
+            unit=unit if total else "cached",
+            label="",
+            total=max(total, 1),
+            completed=0 if total else 1,
+        )
+
+    def label(self, text: str) -> None:
+        """Say beside the bar what is in hand."""
+        if self._task is not None:
+            self._bars.update(self._task, label=text)
+
+    def advance(self, amount: int) -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._bars.advance(self._task, amount)
+
+
+def duration(seconds: float) -> str:
+    """42 s, 3 min, 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """Bytes as 12 kB, 3.4 MB, 1.2 GB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def percent(value: float | None) -> str:
+    """An accuracy as 87.3 %, or a dash where it was not measured."""
+    return "–" if value is None or np.isnan(value) else f"{100 * value:.1f} %"
+
+
+def megamacs(macs: float) -> str:
+    """MACs in millions, three digits."""
+    return f"{macs / 1e6:,.3g}" if macs < 1e9 else f"{macs / 1e6:,.0f}"
+
+
+def anchor_tables(document: Document) -> list[Any]:
+    """The anchors, and the pairs by the divergence of their outputs (the paper's step 1)."""
+    anchors = Table(title="Anchors", title_justify="left")
+    for column in ("name", "blocks", MACS, "params", "top-1", "last probe"):
+        anchors.add_column(column, justify="left" if column == "name" else "right")
+    for a in document["anchors"]:
+        probe = a["probe_accuracy"][-1] if a["probe_accuracy"] else None
+        anchors.add_row(
+            a["name"],
+            str(a["blocks"]),
+            megamacs(a["macs"]),
+            f"{a['params']:,}",
+            percent(a["accuracy"]),
+            percent(probe),
+        )
+    ranking = Table(title="Pairs, most compatible first", title_justify="left")
+    ranking.add_column("source → target")
+    ranking.add_column("Θ of the outputs (nats)", justify="right")
+    for p in sorted(document["pairs"], key=lambda p: p["theta_output"] or 0.0):
+        ranking.add_row(f"{p['source']} → {p['target']}", f"{p['theta_output']:.4f}")
+    return [anchors, ranking]
+
+
+def run_tables(document: Document, study: Study, store: Store) -> list[Any]:
+    """The anchors, and for each pair what its selection holds."""
+    tables = anchor_tables(document)
+    if document["pairs"] and document["pairs"][0]["theta"] is not None:
+        tables += [_pair_table(pair, study, store) for pair in pairs_of(document)]
+    return tables
+
+
+def _pair_table(pair: Pair, study: Study, store: Store) -> Table:
+    selection = choose(pair, study.selection)
+    trained = finetuned_accuracy(store, pair, selection.chosen, study)
+    table = Table(
+        title=f"{pair.name}: {selection.chosen.sum()} of {pair.in_space.sum()} stitches chosen",
+        title_justify="left",
+    )
+    for column in ("stitch", "bucket", MACS, "Γ", "zero_shot", "tuned", "finetuned"):
+        table.add_column(column, justify="left" if column == "stitch" else "right")
+    rows = np.flatnonzero(selection.chosen)
+    for row in rows[np.lexsort((pair.macs[rows], selection.bucket[rows]))]:
+        i, j = pair.stitches[row]
+        table.add_row(
+            f"{i} → {j}",
+            str(selection.bucket[row]),
+            megamacs(pair.macs[row]),
+            f"{pair.scores('kl')[row]:.3g}",
+            percent(pair.accuracy("zero_shot")[row]),
+            percent(pair.accuracy("tuned")[row]),
+            percent(None if trained is None else trained[row]),
+        )
+    return table
+
+
+def stitch_tables(
+    stitches: Mapping[str, Any], pairs: Sequence[Pair], out: Path | None
+) -> list[Any]:
+    """A stitch list as a table, and where it was written."""
+    table = Table(
+        title=f"{len(stitches['stitches'])} stitches by {stitches['selection']['metric']}",
+        title_justify="left",
+    )
+    for column in ("source", "i", "target", "j", "bucket", MACS, "score", "tuned", "finetuned"):
+        left = column in ("source", "target")
+        table.add_column(column, justify="left" if left else "right")
+    for s in stitches["stitches"]:
+        table.add_row(
+            s["source"],
+            str(s["source_block"]),
+            s["target"],
+            str(s["target_block"]),
+            "–" if s["bucket"] is None else str(s["bucket"]),
+            megamacs(s["macs"]),
+            "–" if s["score"] is None else f"{s['score']:.3g}",
+            percent(s["accuracy"]["tuned"]),
+            percent(s["accuracy"]["finetuned"]),
+        )
+    return [table] if out is None else [table, f"wrote {out}"]
+
+
+def finetuned_tables(
+    results: Sequence[tuple[Pair, NDArray[np.bool_], Mapping[str, Any]]],
+) -> list[Any]:
+    """Each pair's jointly trained stitches against its pretrained anchors."""
+    parts: list[Any] = []
+    for pair, chosen, result in results:
+        accuracy = np.full(len(chosen), np.nan)
+        for row in np.flatnonzero(chosen):
+            i, j = pair.stitches[row]
+            accuracy[row] = result["accuracy"][f"{i}-{j}"]
+        above = above_anchors(pair, chosen, accuracy)
+        table = Table(
+            title=f"{pair.name}: finetuned, {result['steps']:,} steps", title_justify="left"
+        )
+        for column in ("network", MACS, "top-1", "pretrained", "above both anchors"):
+            table.add_column(column, justify="left" if column == "network" else "right")
+        rows = [
+            (a["macs"], a["name"], result["anchors"][a["name"]], percent(a["accuracy"]), "")
+            for a in pair.cheap_and_costly
+        ] + [
+            (
+                pair.macs[row],
+                "{} → {}".format(*pair.stitches[row]),
+                accuracy[row],
+                "",
+                "yes" if above[row] else "no",
+            )
+            for row in np.flatnonzero(chosen)
+        ]
+        for macs, name, top1, before, verdict in sorted(rows, key=lambda r: r[0]):
+            table.add_row(name, megamacs(macs), percent(top1), before, verdict)
+        figures = method_areas(pair, chosen, accuracy)
+        parts += [
+            table,
+            f"{above.sum()} of {chosen.sum()} stitches lie above the anchors' envelope",
+        ]
+        if figures.auc is not None:
+            parts.append(f"auc {figures.auc:.3f}, mean top-1 {percent(figures.mean_top1)}")
+    return parts
+
+
+def check_lines(findings: Mapping[str, Any]) -> list[Any]:
+    """One line a stitch."""
+    lines = [
+        f"ok  {s['source']}:{s['source_block']} → {s['target']}:{s['target_block']}  "
+        f"{s['macs']:,} MACs, {s['params']:,} parameters"
+        for s in findings["stitches"]
+    ]
+    return [*lines, f"{len(lines)} stitches rebuilt as stated"]
+
+
+def cache_tables(store: Store, entries: Sequence[Entry]) -> list[Any]:
+    """What is stored, stage by stage."""
+    table = Table(
+        title=f"{store.root}: {size(sum(e.bytes for e in entries))}", title_justify="left"
+    )
+    table.add_column("stage")
+    table.add_column("result")
+    table.add_column("size", justify="right")
+    for entry in entries:
+        table.add_row(entry.stage, entry.label or entry.digest[:12], size(entry.bytes))
+    return [table]

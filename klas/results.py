@@ -1,0 +1,202 @@
+"""A scores document seen as arrays, and the selections that follow from it. No torch here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from klas.choice.buckets import OUTSIDE, Selection, select
+from klas.choice.curves import Areas, Envelope, areas, envelope
+from klas.errors import SelectionError
+from klas.keys import finetuned_key
+from klas.store import Key, Store
+from klas.study import METRICS, SelectionSpec, Study
+
+Document = Mapping[str, Any]
+
+
+def number(value: Any) -> float:
+    """A number of the JSON forms: null is NaN (not computed), "inf" infinite."""
+    if value is None:
+        return float("nan")
+    return float("inf") if value == "inf" else float(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One pair of a scores document. Arrays have a row per candidate, (N,) or (N, 2)."""
+
+    document: Document
+    index: int
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """The pair as the document has it."""
+        pair: Mapping[str, Any] = self.document["pairs"][self.index]
+        return pair
+
+    @property
+    def name(self) -> str:
+        """For people: source → target."""
+        return f"{self.raw['source']} → {self.raw['target']}"
+
+    @cached_property
+    def source(self) -> Mapping[str, Any]:
+        """The source anchor's entry."""
+        return anchor_named(self.document, self.raw["source"])
+
+    @cached_property
+    def target(self) -> Mapping[str, Any]:
+        """The target anchor's entry."""
+        return anchor_named(self.document, self.raw["target"])
+
+    @cached_property
+    def stitches(self) -> NDArray[np.int64]:
+        """(N, 2): i and j."""
+        rows = [(c["source_block"], c["target_block"]) for c in self.raw["candidates"]]
+        return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+    @cached_property
+    def macs(self) -> NDArray[np.float64]:
+        """(N,) MACs of each stitch."""
+        return np.array([c["macs"] for c in self.raw["candidates"]], dtype=np.float64)
+
+    @cached_property
+    def in_space(self) -> NDArray[np.bool_]:
+        """(N,) whether a score may choose it."""
+        return np.array([c["in_space"] for c in self.raw["candidates"]], dtype=bool)
+
+    @cached_property
+    def snnet(self) -> NDArray[np.bool_]:
+        """(N,) whether SN-Net would take it."""
+        return np.array([c["snnet"] for c in self.raw["candidates"]], dtype=bool)
+
+    def scores(self, metric: str) -> NDArray[np.float64]:
+        """(N,) lower is better; NaN where not computed."""
+        return np.array([number(c["scores"][metric]) for c in self.raw["candidates"]])
+
+    def accuracy(self, tier: str) -> NDArray[np.float64]:
+        """(N,) top-1 in [0, 1] at ``zero_shot`` or ``tuned``; NaN where not measured."""
+        return np.array([number(c["accuracy"][tier]) for c in self.raw["candidates"]])
+
+    @property
+    def cheap_and_costly(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The pair's anchors in order of MACs."""
+        first, second = sorted((self.source, self.target), key=lambda a: a["macs"])
+        return first, second
+
+
+def pairs_of(document: Document) -> list[Pair]:
+    """Every pair of the document, in its order."""
+    return [Pair(document=document, index=k) for k in range(len(document["pairs"]))]
+
+
+def anchor_named(document: Document, name: str) -> Mapping[str, Any]:
+    """The entry of one anchor."""
+    return next(a for a in document["anchors"] if a["name"] == name)
+
+
+def choose(pair: Pair, spec: SelectionSpec) -> Selection:
+    """Apply a selection to a pair; the arrays are over all its candidates.
+
+    ``snnet`` takes its set as it is, whatever τ; its members may lie outside every bucket.
+
+    Raises:
+        SelectionError: the metric is unknown or not computed yet.
+    """
+    if spec.metric not in METRICS:
+        raise SelectionError(f"metric {spec.metric!r}: choose one of {', '.join(METRICS)}")
+    by_score = spec.metric != "snnet"
+    scores = pair.scores(spec.metric) if by_score else np.zeros(len(pair.macs))
+    open_to_choice = pair.in_space if by_score else pair.snnet
+    if np.isnan(scores[open_to_choice]).any():
+        raise SelectionError(
+            f"{pair.name}: the {spec.metric} scores are not computed; run `klas run`"
+        )
+    cheap, costly = pair.cheap_and_costly
+    low, high = float(cheap["macs"]), float(costly["macs"])
+    if spec.full and pair.macs[open_to_choice].size:
+        low = min(low, float(pair.macs[open_to_choice].min()))
+        high = max(high, float(pair.macs[open_to_choice].max()))
+    found = select(
+        scores[open_to_choice],
+        pair.macs[open_to_choice],
+        low=low,
+        high=high,
+        tau=spec.tau,
+        tau_mode=spec.tau_mode,
+        buckets=spec.buckets,
+        binning=spec.binning,
+    )
+    bucket = np.full(len(scores), OUTSIDE)
+    chosen = np.zeros(len(scores), dtype=bool)
+    bucket[open_to_choice] = found.bucket
+    chosen[open_to_choice] = found.chosen | (not by_score)
+    return Selection(edges=found.edges, bucket=bucket, chosen=chosen, lowest=found.lowest)
+
+
+def finetuned_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study) -> Key:
+    """Where the joint training of a pair's chosen stitches is stored."""
+    data = pair.document["data"]
+    return finetuned_key(
+        pair.source,
+        pair.target,
+        [(int(i), int(j)) for i, j in pair.stitches[chosen]],
+        data["train"],
+        data["val"],
+        study.fit.model_dump(mode="json"),
+        study.finetuning.model_dump(mode="json"),
+        study.seed,
+    )
+
+
+def finetuned_accuracy(
+    store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study
+) -> NDArray[np.float64] | None:
+    """(N,) top-1 of the chosen stitches after joint training, NaN elsewhere; None if not run."""
+    if not chosen.any():
+        return None
+    result = store.get(finetuned_pair_key(pair, chosen, study))
+    if result is None:
+        return None
+    accuracy = np.full(len(chosen), np.nan)
+    for row in np.flatnonzero(chosen):
+        i, j = pair.stitches[row]
+        accuracy[row] = result["accuracy"][f"{i}-{j}"]
+    return accuracy
+
+
+def method_areas(pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.float64]) -> Areas:
+    """The areas of one method's stitches, measured at one tier."""
+    cheap, costly = pair.cheap_and_costly
+    return areas(
+        pair.macs[chosen],
+        accuracy[chosen],
+        (cheap["macs"], cheap["accuracy"]),
+        (costly["macs"], costly["accuracy"]),
+    )
+
+
+def method_envelope(
+    pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.float64]
+) -> Envelope:
+    """The envelope of one method's stitches and the pair's pretrained anchors."""
+    anchors = pair.cheap_and_costly
+    return envelope(
+        np.append(pair.macs[chosen], [a["macs"] for a in anchors]),
+        np.append(accuracy[chosen], [a["accuracy"] for a in anchors]),
+    )
+
+
+def above_anchors(
+    pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """(N,) the chosen stitches that lie strictly above the pretrained anchors' step envelope."""
+    anchors = pair.cheap_and_costly
+    step = envelope([a["macs"] for a in anchors], [a["accuracy"] for a in anchors])
+    floor = np.nan_to_num(step.at(pair.macs), nan=0.0)
+    with np.errstate(invalid="ignore"):
+        return chosen & (accuracy > floor)

@@ -1,0 +1,282 @@
+"""Where results live: immutable, addressed by what they were made from, verified when read.
+
+A result's key is the SHA-256 of its stage, the stage's version and every input. Arrays are
+safetensors files, everything else is JSON; both are written beside their place, synced and
+renamed, so a file under its final name is whole. A diskcache index remembers each one's
+checksum, size and origin. Nothing is pickled, unpickled or evicted.
+
+Two small things are not content-addressed, as in git: *refs* name the latest document of a
+study, and job folders (:mod:`klas.jobs`) hold the state of running work.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diskcache
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from klas.errors import StoreError
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def canonical_json(value: Any) -> str:
+    """One text per value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """What a result was made from. ``label`` is for people and not part of the identity."""
+
+    stage: str
+    version: int
+    inputs: dict[str, Any]
+    label: str = ""
+
+    @property
+    def digest(self) -> str:
+        """64 hexadecimal digits."""
+        text = canonical_json([self.stage, self.version, self.inputs])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One stored result as the index knows it."""
+
+    digest: str
+    stage: str
+    label: str
+    kind: str  # the file's ending: "safetensors" or "json"
+    sha256: str
+    bytes: int
+
+
+class _RawDisk(diskcache.Disk):  # type: ignore[misc]
+    """diskcache's storage without its pickle (CVE-2025-69872): text keys and text values only.
+
+    A row planted in the database could name pickle mode, a pickled key or a file elsewhere;
+    each is refused before anything is opened. All our values are short and stay in the row.
+    """
+
+    def get(self, key: Any, raw: bool) -> str:
+        if not raw or not isinstance(key, str):
+            raise StoreError("the cache index holds a key that KLAS never writes; clear the cache")
+        return key
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> str:
+        if mode != diskcache.core.MODE_RAW or filename is not None or not isinstance(value, str):
+            raise StoreError("the cache index holds a row that KLAS never writes; clear the cache")
+        return value
+
+
+class Store:
+    """The cache folder. Opening it is cheap; several processes may share it.
+
+    Raises:
+        StoreError: the folder cannot be created, read or written.
+    """
+
+    def __init__(self, root: str | Path | None = None) -> None:
+        self.root = Path(root) if root is not None else default_root()
+        try:
+            for folder in ("objects", "locks", "refs", "jobs", "tmp"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+            self._index = diskcache.Cache(
+                str(self.root / "index"),
+                disk=_RawDisk,
+                disk_min_file_size=2**30,  # every value stays in its row
+                eviction_policy="none",
+                size_limit=2**62,
+                cull_limit=0,
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"{self.root}: the cache folder cannot be used ({error}); "
+                "name another with --cache-dir or KLAS_CACHE_DIR"
+            ) from None
+
+    def close(self) -> None:
+        """Let go of the index's database."""
+        self._index.close()
+
+    # -- results ---------------------------------------------------------------------------
+
+    def get(self, key: Key) -> Any:
+        """The stored value, or None. A damaged file counts as absent and is dropped."""
+        entry = self._entry(key.digest)
+        if entry is None:
+            return None
+        try:
+            data = self._path(entry).read_bytes()
+        except OSError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            self._drop(entry)
+            return None
+        return load_safetensors(data) if entry.kind == "safetensors" else json.loads(data)
+
+    def has(self, key: Key) -> bool:
+        """Whether the index knows the result (the file is verified only by :meth:`get`)."""
+        return key.digest in self._index
+
+    def put(self, key: Key, value: Any) -> None:
+        """Store arrays (a dict of numpy arrays) or anything that JSON can hold."""
+        arrays = (
+            isinstance(value, dict)
+            and bool(value)
+            and all(isinstance(v, np.ndarray) for v in value.values())
+        )
+        kind = "safetensors" if arrays else "json"
+        data = save_safetensors(value) if arrays else canonical_json(value).encode()
+        entry = Entry(
+            digest=key.digest,
+            stage=key.stage,
+            label=key.label,
+            kind=kind,
+            sha256=hashlib.sha256(data).hexdigest(),
+            bytes=len(data),
+        )
+        self._write(self._path(entry), data)
+        record = {k: v for k, v in vars(entry).items() if k != "digest"}
+        self._index.set(entry.digest, canonical_json(record))
+
+    def compute(self, key: Key, make: Callable[[], Any]) -> Any:
+        """The stored value, made and stored first if it is absent.
+
+        Of several processes that want the same result one makes it and the others wait; the
+        lock is the operating system's and dies with its holder.
+        """
+        value = self.get(key)
+        if value is None:
+            with self.lock(key.digest):
+                value = self.get(key)
+                if value is None:
+                    value = make()
+                    self.put(key, value)
+        return value
+
+    def lock(self, name: str) -> FileLock:
+        """A lock that is let go when its process ends, however it ends."""
+        return FileLock(self.root / "locks" / f"{name}.lock")
+
+    # -- refs ------------------------------------------------------------------------------
+
+    def set_ref(self, name: str, value: Any) -> None:
+        """Replace the named document atomically."""
+        self._write(self.root / "refs" / f"{name}.json", canonical_json(value).encode())
+
+    def get_ref(self, name: str) -> Any:
+        """The named document, or None where there is none (or none that can be read)."""
+        try:
+            return json.loads((self.root / "refs" / f"{name}.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    # -- upkeep ----------------------------------------------------------------------------
+
+    def entries(self) -> Iterator[Entry]:
+        """Every indexed result."""
+        for digest in self._index.iterkeys():
+            entry = self._entry(digest)
+            if entry is not None:
+                yield entry
+
+    def verify(self) -> list[Entry]:
+        """Read every result; return those whose file is missing or damaged."""
+        return [e for e in self.entries() if _sha256(self._path(e)) != e.sha256]
+
+    def clear(self, stage: str | None = None) -> int:
+        """Delete results (of one stage, or all, with the refs); returns the bytes freed."""
+        freed = 0
+        for entry in list(self.entries()):
+            if stage is None or entry.stage == stage:
+                self._drop(entry)
+                freed += entry.bytes
+        if stage is None:
+            self._index.clear()
+            for folder in ("objects", "refs", "tmp"):
+                shutil.rmtree(self.root / folder, ignore_errors=True)
+                (self.root / folder).mkdir(exist_ok=True)
+        return freed
+
+    def write_file(self, path: Path, data: bytes) -> None:
+        """Write any file of the store whole or not at all (jobs use it for their status)."""
+        self._write(path, data)
+
+    def _entry(self, digest: str) -> Entry | None:
+        record = self._index.get(digest)
+        if record is None:
+            return None
+        try:
+            return Entry(digest=digest, **json.loads(record))
+        except (ValueError, TypeError):
+            raise StoreError(
+                f"{self.root}: the cache index is damaged at {digest[:12]}; run `klas cache clear`"
+            ) from None
+
+    def _path(self, entry: Entry) -> Path:
+        # From the digest alone: an index row can't point outside the folder.
+        kind = "safetensors" if entry.kind == "safetensors" else "json"
+        return self.root / "objects" / entry.digest[:2] / f"{entry.digest}.{kind}"
+
+    def _drop(self, entry: Entry) -> None:
+        self._path(entry).unlink(missing_ok=True)
+        self._index.delete(entry.digest)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        write_whole(path, data, scratch=self.root / "tmp")
+
+
+def default_root() -> Path:
+    """``KLAS_CACHE_DIR``, else ``cache/`` of the checkout that this package runs from, else
+    ``~/.cache/klas`` for an installed package."""
+    if named := os.environ.get("KLAS_CACHE_DIR"):
+        return Path(named)
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "pyproject.toml").is_file():
+        return checkout / "cache"
+    return Path.home() / ".cache" / "klas"
+
+
+def write_whole(path: Path, data: bytes, *, scratch: Path | None = None) -> None:
+    """Write a file so that readers see the old bytes or all of the new ones, never a part.
+
+    Raises:
+        StoreError: the folder cannot be written or the disk is full; ``path`` is as it was.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=scratch or path.parent, prefix=".klas-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

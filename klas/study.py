@@ -1,0 +1,251 @@
+"""What to compute: the study, read from TOML, validated, with every default spelled out.
+
+A study names the anchors, the data and the settings of every stage. It is a value: two equal
+studies have equal keys, and nothing in it depends on the machine.
+"""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from klas.errors import StudyError
+
+Stage = Literal["anchors", "probes", "scores", "zero_shot", "tuned"]
+STAGES: tuple[Stage, ...] = ("anchors", "probes", "scores", "zero_shot", "tuned")
+
+Tier = Literal["zero_shot", "tuned", "finetuned"]
+TIERS: tuple[Tier, ...] = ("zero_shot", "tuned", "finetuned")
+
+Metric = Literal["kl", "theta", "snnet"]
+METRICS: tuple[Metric, ...] = ("kl", "theta", "snnet")  # snnet is a set, not a score
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class AnchorSpec(_Section):
+    """One anchor: its name here, the timm model, and local weights if not timm's own."""
+
+    name: str = Field(min_length=1)
+    model: str = Field(min_length=1)
+    weights: str | None = None
+
+
+class DataSpec(_Section):
+    """Where the images are and which of them are looked at."""
+
+    train: str
+    val: str
+    train_samples: Positive = 100_000
+    val_samples: Positive = 5_000
+    crop: Annotated[float, Field(gt=0, le=1)] = 0.9
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+
+
+class ProbesSpec(_Section):
+    """``pool``: what a unit's features are; ``l2``: weight of ½‖W‖² beside the mean loss."""
+
+    pool: Literal["mean", "prefix"] = "mean"
+    l2: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
+
+
+class FitSpec(_Section):
+    """Least squares: how many class-balanced training images give rows (SN-Net takes 100)."""
+
+    samples: Positive = 100
+
+
+class TuningSpec(_Section):
+    """Tier ``tuned``: AdamW on the stitch layer alone."""
+
+    steps: Positive = 100
+    batch: Positive = 128
+    lr: Rate = 1e-3
+
+
+class FinetuningSpec(_Section):
+    """Tier ``finetuned``: steps of one random member each, for one pair's whole selection.
+
+    ``lr`` is the anchors' peak rate; the stitch layers, which start raw, take three times that.
+    ``distillation`` adds the costly anchor's predictions as hard targets, as SN-Net does.
+    """
+
+    steps: Positive = 2_000
+    batch: Positive = 128
+    lr: Rate = 1e-4
+    distillation: bool = False
+
+
+class SelectionSpec(_Section):
+    """How the stitches are chosen: design of buckets and tolerance (paper, step 3)."""
+
+    metric: Metric = "kl"
+    tau: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05
+    tau_mode: Literal["relative", "absolute"] = "relative"
+    buckets: Positive = 20
+    binning: Literal["width", "count"] = "width"
+    full: bool = False
+    space: Literal["paper", "with-stem"] = "paper"
+
+
+PairRule = Literal["cheaper-first", "both-directions"]
+
+
+class Study(_Section):
+    """A whole study; see the module's text. Frozen: derive others with ``model_copy``."""
+
+    name: str = Field(min_length=1, max_length=80, pattern=r"^[\w .+-]+$")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    anchors: tuple[AnchorSpec, ...]
+    pairs: PairRule | tuple[tuple[str, str], ...] = "cheaper-first"
+    data: DataSpec
+    probes: ProbesSpec = ProbesSpec()
+    fit: FitSpec = FitSpec()
+    tuning: TuningSpec = TuningSpec()
+    finetuning: FinetuningSpec = FinetuningSpec()
+    selection: SelectionSpec = SelectionSpec()
+
+    @field_validator("anchors", mode="before")
+    @classmethod
+    def _bare_names(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        return tuple({"name": a, "model": a} if isinstance(a, str) else a for a in value)
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _lists_to_tuples(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(tuple(p) if isinstance(p, list) else p for p in value)
+        return value
+
+    @model_validator(mode="after")
+    def _anchors_and_pairs(self) -> Self:
+        names = [a.name for a in self.anchors]
+        if len(names) < 2:
+            raise ValueError(f"anchors: at least two are needed to stitch, but there is {names}")
+        if len(set(names)) < len(names):
+            twice = sorted({n for n in names if names.count(n) > 1})
+            raise ValueError(f"anchors: {twice} named twice; give each anchor a name of its own")
+        if not isinstance(self.pairs, str):
+            if not self.pairs:
+                raise ValueError("pairs: the list is empty; name pairs or use 'cheaper-first'")
+            for source, target in self.pairs:
+                for name in (source, target):
+                    if name not in names:
+                        raise ValueError(f"pairs: {name!r} is no anchor of this study ({names})")
+                if source == target:
+                    raise ValueError(f"pairs: {source!r} cannot be stitched to itself")
+            if len(set(self.pairs)) < len(self.pairs):
+                raise ValueError("pairs: the same pair is named twice")
+        return self
+
+    def key(self) -> str:
+        """SHA-256 of the study as canonical JSON: its identity in the store."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_toml(self) -> str:
+        """The study as a file that :func:`load_study` reads back to an equal study."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+DIGITS = Study(
+    name="digits",
+    anchors=("digits_vit_tiny", "digits_vit_small", "digits_vit_base"),
+    data=DataSpec(
+        train="klas/digits:train",
+        val="klas/digits:val",
+        train_samples=10_000,
+        val_samples=5_000,
+        crop=1.0,
+        interpolation="bilinear",
+    ),
+    selection=SelectionSpec(buckets=8),
+)
+"""The built-in study: real data and trained networks that ship with the package."""
+
+
+def load_study(path: str | Path | None) -> Study:
+    """Read a study file; ``None`` gives the built-in digits study.
+
+    Relative ``weights`` and data folders are taken from the file's own folder, so a study
+    means the same from wherever it is run.
+
+    Raises:
+        StudyError: the file is absent, no TOML, or has an unknown key or a bad value.
+    """
+    if path is None:
+        return DIGITS
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise StudyError(f"{path}: is not UTF-8 text; a study is a TOML file") from None
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{path}: is not valid TOML: {error}") from None
+    return _with_absolute_paths(parse_study(raw, str(path)), path.resolve().parent)
+
+
+def parse_study(raw: dict[str, Any], where: str) -> Study:
+    """Validate a study given as plain values; ``where`` names it in the error's sentence."""
+    try:
+        # JSON mode: TOML and JSON have lists where the study has tuples.
+        return Study.model_validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        raise StudyError(f"{where}: {_sentence(error)}") from None
+
+
+def change(study: Study, section: str, **values: Any) -> Study:
+    """A copy with some settings of one section changed and validated; ``None`` keeps a value."""
+    wanted = {k: v for k, v in values.items() if v is not None}
+    raw = study.model_dump(mode="json")
+    raw[section] |= wanted
+    return parse_study(raw, "settings")
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function"))
+    match first["type"]:
+        case "extra_forbidden":
+            return f"unknown key {place!r}; `klas study show` prints every key there is"
+        case "missing":
+            return f"the key {place!r} is missing"
+        case "value_error":
+            return str(first["ctx"]["error"])
+        case _:
+            given = json.dumps(first["input"], default=str)
+            return f"{place} = {given[:60]}: {first['msg'].lower()}"
+
+
+def _with_absolute_paths(study: Study, folder: Path) -> Study:
+    def absolute(ref: str) -> str:
+        # "klas/digits:train", "hfds/…" name a collection, not a folder beside the file.
+        local = folder / ref
+        return str(local) if local.exists() and not Path(ref).is_absolute() else ref
+
+    return study.model_copy(
+        update={
+            "anchors": tuple(
+                a.model_copy(update={"weights": absolute(a.weights)}) if a.weights else a
+                for a in study.anchors
+            ),
+            "data": study.data.model_copy(
+                update={"train": absolute(study.data.train), "val": absolute(study.data.val)}
+            ),
+        }
+    )
