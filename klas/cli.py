@@ -97,7 +97,7 @@ def _select(options: argparse.Namespace) -> None:
         )
         if options.out is not None:
             exports.write(stitches, options.out)
-        _emit(options, stitches, lambda: report.stitch_tables(stitches, pairs, options.out))
+        _emit(options, stitches, lambda: report.stitch_tables(stitches, options.out))
 
 
 def _finetune(options: argparse.Namespace) -> None:

@@ -3,11 +3,10 @@
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from klas.data import FORWARD_BATCH
-from klas.pipeline import Pipeline
+from klas.pipeline import Pipeline, Task
 from klas.study import STAGES, Stage
 
 PROBE_PASSES = 150  # evaluations that L-BFGS needs to converge, about
@@ -25,49 +24,68 @@ class Estimate:
     memory_bytes: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Speed:
+    """What was measured: seconds for one image, by each anchor and by the loader."""
+
+    forward: dict[str, float]
+    loading: float
+
+
 @torch.inference_mode()
 def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
     """Time a small batch of every anchor and of the loader, and add up the missing work."""
-    study, anchors = pipeline.study, pipeline.anchors
-    per_image = {name: _seconds_per_image(pipeline, name) for name in anchors}
-    loading = _loading_seconds(pipeline)
-    macs_per_second = max(pipeline.costs[n].total_macs / s for n, s in per_image.items())
-    width = {n: sum(lay.channels for lay in a.info.layouts) for n, a in anchors.items()}
-    classes = next(iter(anchors.values())).info.classes
-    seconds, disk, held = 0.0, 0.0, 0.0
-
+    forward = {name: _seconds_per_image(pipeline, name) for name in pipeline.anchors}
+    speed = _Speed(forward=forward, loading=_loading_seconds(pipeline))
+    seconds = disk = held = 0.0
     for stage in STAGES[: STAGES.index(until) + 1]:
         for name, _, tasks in pipeline.tasks(stage):
-            owners = pipeline.pairs if stage in ("zero_shot", "tuned") else list(anchors)
-            for task, owner in zip(tasks, owners, strict=False):
-                if pipeline.store.has(task.key):
-                    continue
-                if name in ("anchors", "features"):
-                    seconds += task.units * (per_image[owner] + loading)
-                    disk += task.units * width[owner] * 4
-                    held = max(held, 3 * task.units * width[owner] * 4)
-                elif name == "probes":
-                    samples = study.data.train_samples
-                    work = 3 * samples * width[owner] * classes * PROBE_PASSES
-                    seconds += work / macs_per_second
-                elif name in ("zero_shot", "tuned"):
-                    source, target = owner
-                    tails = _tail_shares(pipeline, source, target) * per_image[target]
-                    if name == "zero_shot":
-                        images, weight = len(pipeline.val_rows), 1.0
-                    else:
-                        images = study.tuning.steps * study.tuning.batch
-                        weight = 1 + BACKWARD
-                        seconds += len(pipeline.val_rows) * float(tails.sum())
-                    seconds += images * (loading + per_image[source] + weight * float(tails.sum()))
-                    values = sum(
-                        anchors[source].info.layouts[i].channels
-                        * anchors[target].info.layouts[j].channels
-                        for (i, j), _, _ in pipeline.candidates(source, target)
-                    )
-                    disk += 4 * values
-                    held = max(held, 16 * values)
+            for task in tasks:
+                if not pipeline.store.has(task.key):
+                    seconds += _seconds(pipeline, name, task, speed)
+                    kept = 4 * _values(pipeline, name, task)
+                    disk += kept
+                    # Features are held twice while they are joined; a layer being tuned has
+                    # a gradient and two moments beside it.
+                    held = max(held, 4 * kept)
     return Estimate(seconds=seconds, disk_bytes=int(disk), memory_bytes=int(PROCESS_BYTES + held))
+
+
+def _seconds(pipeline: Pipeline, name: str, task: Task, speed: _Speed) -> float:
+    if name in ("anchors", "features"):
+        return task.units * (speed.forward[task.anchors[0]] + speed.loading)
+    if name == "probes":
+        macs = 3 * pipeline.study.data.train_samples * _width(pipeline, task.anchors[0])
+        fastest = max(pipeline.costs[n].total_macs / s for n, s in speed.forward.items())
+        return PROBE_PASSES * macs * pipeline.anchors[task.anchors[0]].info.classes / fastest
+    if name not in ("zero_shot", "tuned"):
+        return 0.0
+    source, target = task.anchors
+    cost = pipeline.costs[target]
+    tails = [
+        cost.back(j)[0] / cost.total_macs for (_, j), _, _ in pipeline.candidates(*task.anchors)
+    ]
+    front, back = speed.loading + speed.forward[source], sum(tails) * speed.forward[target]
+    measuring = len(pipeline.val_rows) * (front + back)
+    if name == "zero_shot":
+        return measuring
+    images = pipeline.study.tuning.steps * pipeline.study.tuning.batch
+    return measuring + images * (front + (1 + BACKWARD) * back)
+
+
+def _values(pipeline: Pipeline, name: str, task: Task) -> int:
+    """How many numbers a task leaves on disk, but for the small ones."""
+    if name in ("anchors", "features"):
+        return task.units * _width(pipeline, task.anchors[0])
+    if name not in ("zero_shot", "tuned"):
+        return 0
+    have, want = (pipeline.anchors[a].info.layouts for a in task.anchors)
+    stitches = pipeline.candidates(*task.anchors)
+    return sum(have[i].channels * want[j].channels for (i, j), _, _ in stitches)
+
+
+def _width(pipeline: Pipeline, name: str) -> int:
+    return sum(layout.channels for layout in pipeline.anchors[name].info.layouts)
 
 
 def _seconds_per_image(pipeline: Pipeline, name: str) -> float:
@@ -85,15 +103,10 @@ def _seconds_per_image(pipeline: Pipeline, name: str) -> float:
 def _loading_seconds(pipeline: Pipeline) -> float:
     rows = pipeline.val_rows[: FORWARD_BATCH // PROBE_FRACTION]
     first = next(iter(pipeline.anchors))
-    start = time.perf_counter()
-    for _ in pipeline.batches(pipeline.val, rows, first):
-        pass
-    return (time.perf_counter() - start) / max(len(rows), 1)
-
-
-def _tail_shares(pipeline: Pipeline, source: str, target: str) -> np.ndarray:
-    """(N,) each candidate's share of the target that runs after the stitch."""
-    cost = pipeline.costs[target]
-    return np.array(
-        [cost.back(j)[0] / cost.total_macs for (_, j), _, _ in pipeline.candidates(source, target)]
-    )
+    times = []
+    for _ in range(2):  # the first pass may have to find, or draw, the pictures
+        start = time.perf_counter()
+        for _ in pipeline.batches(pipeline.val, rows, first):
+            pass
+        times.append(time.perf_counter() - start)
+    return min(times) / max(len(rows), 1)

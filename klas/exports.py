@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from klas.errors import FormatError
 from klas.results import Document, Pair, choose, pairs_of
 from klas.store import write_whole
-from klas.study import TIERS, SelectionSpec
+from klas.study import SelectionSpec
 
 Form = Literal["klas-scores", "klas-stitches"]
 VERSION = 1
@@ -47,7 +47,7 @@ def read(path: Path, form: Form) -> dict[str, Any]:
             schema; the sentence says where.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -64,14 +64,15 @@ def read(path: Path, form: Form) -> dict[str, Any]:
         raise FormatError(
             f"{path}: has version {document.get('version')!r}, this klas reads version {VERSION}"
         )
-    error = jsonschema.exceptions.best_match(
+    breach = jsonschema.exceptions.best_match(
         jsonschema.Draft202012Validator(schema(form)).iter_errors(document)
     )
-    if error is not None:
-        raise FormatError(f"{path}: at {error.json_path}: {error.message[:200]}")
+    if breach is not None:
+        raise FormatError(f"{path}: at {breach.json_path}: {breach.message[:200]}")
     if form == "klas-stitches":
         _check_stitches(document, path)
-    return document
+    checked: dict[str, Any] = document
+    return checked
 
 
 def _check_stitches(document: Mapping[str, Any], path: Path) -> None:
@@ -112,7 +113,9 @@ def stitch_list(
         edges.append([float(e) for e in selection.edges])
         by_score = spec.metric != "snnet"
         scores = pair.scores(spec.metric) if by_score else np.full(len(pair.macs), np.nan)
-        tiers = {t: pair.accuracy(t) for t in TIERS if t != "finetuned"}
+        tiers: dict[str, NDArray[np.float64]] = {
+            t: pair.accuracy(t) for t in ("zero_shot", "tuned")
+        }
         trained = finetuned(pair, selection.chosen) if finetuned else None
         tiers["finetuned"] = np.full(len(scores), np.nan) if trained is None else trained
         rows = np.flatnonzero(selection.chosen)

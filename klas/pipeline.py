@@ -71,9 +71,10 @@ class Silent:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One result to have: its key, how much work it is, and how to make it."""
+    """One result to have: its key, whose it is, how much work it is, and how to make it."""
 
     key: Key
+    anchors: tuple[str, ...]
     units: int
     make: Callable[[Tick], Any]
 
@@ -176,9 +177,7 @@ class Pipeline:
 
     def _cost(self, anchor: Anchor) -> AnchorCost:
         key = keys.cost_key(_describe(anchor))
-        raw = self.store.compute(
-            key, lambda: {k: list(v) for k, v in vars(anchor_cost(anchor)).items()}
-        )
+        raw = self.store.compute(key, lambda: asdict(anchor_cost(anchor)))
         return AnchorCost(macs=tuple(raw["macs"]), params=tuple(raw["params"]))
 
     def _pairs(self) -> list[tuple[str, str]]:
@@ -222,7 +221,7 @@ class Pipeline:
             return {**features.compute(), "logits": outputs.compute()}
 
         key = keys.features_key(self._described[name], self._val_data, self.study.probes.pool)
-        return Task(key=key, units=len(self.val_rows), make=make)
+        return Task(key=key, anchors=(name,), units=len(self.val_rows), make=make)
 
     def _theta_output(self, source: str, target: str) -> float:
         def make() -> float:
@@ -244,7 +243,7 @@ class Pipeline:
             return features.compute()
 
         key = keys.features_key(self._described[name], self._train_data, self.study.probes.pool)
-        return Task(key=key, units=len(self.train_rows), make=make)
+        return Task(key=key, anchors=(name,), units=len(self.train_rows), make=make)
 
     def _probes_task(self, name: str) -> Task:
         anchor = self.anchors[name].info
@@ -265,7 +264,7 @@ class Pipeline:
 
         probes = self.study.probes.model_dump(mode="json")
         key = keys.probes_key(self._described[name], self._train_data, probes)
-        return Task(key=key, units=anchor.depth + 1, make=make)
+        return Task(key=key, anchors=(name,), units=anchor.depth + 1, make=make)
 
     def _probe_logits(self, name: str) -> Tensor:
         """(n + 1, N, K): what every probe of an anchor says of the validation samples."""
@@ -304,7 +303,7 @@ class Pipeline:
         probes = self.study.probes.model_dump(mode="json")
         a, b = self._described[first], self._described[second]
         key = keys.theta_key(a, b, self._train_data, self._val_data, probes)
-        return Task(key=key, units=1, make=make)
+        return Task(key=key, anchors=(first, second), units=1, make=make)
 
     # -- stitches --------------------------------------------------------------------------
 
@@ -324,7 +323,8 @@ class Pipeline:
         fit = self.study.fit.model_dump(mode="json")
         a, b = self._described[source], self._described[target]
         key = keys.zero_shot_key(a, b, stitches, self._train_data, self._val_data, fit)
-        return Task(key=key, units=len(stitches) * len(self.val_rows), make=make)
+        units = len(stitches) * len(self.val_rows)
+        return Task(key=key, anchors=(source, target), units=units, make=make)
 
     @torch.inference_mode()
     def fit(
@@ -362,7 +362,8 @@ class Pipeline:
 
         zero_shot = self._zero_shot_task(source, target).key
         key = keys.tuned_key(zero_shot, settings.model_dump(mode="json"), self.study.seed)
-        return Task(key=key, units=len(stitches) * settings.steps, make=make)
+        units = len(stitches) * settings.steps
+        return Task(key=key, anchors=(source, target), units=units, make=make)
 
     def _zero_shot(self, source: str, target: str) -> Arrays:
         arrays: Arrays = self._have(self._zero_shot_task(source, target))

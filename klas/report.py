@@ -184,9 +184,7 @@ def _pair_table(pair: Pair, study: Study, store: Store) -> Table:
     return table
 
 
-def stitch_tables(
-    stitches: Mapping[str, Any], pairs: Sequence[Pair], out: Path | None
-) -> list[Any]:
+def stitch_tables(stitches: Mapping[str, Any], out: Path | None) -> list[Any]:
     """A stitch list as a table, and where it was written."""
     table = Table(
         title=f"{len(stitches['stitches'])} stitches by {stitches['selection']['metric']}",

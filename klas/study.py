@@ -161,7 +161,10 @@ class Study(_Section):
 
 DIGITS = Study(
     name="digits",
-    anchors=("digits_vit_tiny", "digits_vit_small", "digits_vit_base"),
+    anchors=tuple(
+        AnchorSpec(name=name, model=name)
+        for name in ("digits_vit_tiny", "digits_vit_small", "digits_vit_base")
+    ),
     data=DataSpec(
         train="klas/digits:train",
         val="klas/digits:val",

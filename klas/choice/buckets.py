@@ -43,12 +43,12 @@ def bucket_edges(
     """
     if buckets < 1:
         raise SelectionError(f"buckets = {buckets}: at least 1 is needed")
-    edges = low + (high - low) / buckets * np.arange(buckets + 1)
+    edges = low + (high - low) / buckets * np.arange(buckets + 1, dtype=np.float64)
     if binning == "count":
         inside = np.asarray(macs, dtype=np.float64)
         inside = inside[(inside >= low) & (inside <= high)]
         if inside.size:
-            edges = np.quantile(inside, np.linspace(0, 1, buckets + 1))
+            edges = np.asarray(np.quantile(inside, np.linspace(0, 1, buckets + 1)), np.float64)
     edges[0], edges[-1] = low, high
     return edges
 

@@ -63,7 +63,10 @@ def _paste(
             sin * dy + cos * dx + 3.5,
         ]
     )
-    return map_coordinates(scans, where, order=1, mode="constant", output=np.float32)
+    drawn: NDArray[np.float32] = map_coordinates(
+        scans, where, order=1, mode="constant", output=np.float32
+    )
+    return drawn
 
 
 def _generator(split: Split, seed: int, index: int) -> np.random.Generator:

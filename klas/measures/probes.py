@@ -74,7 +74,7 @@ def train_probe(
     def closure() -> Tensor:
         optimizer.zero_grad()
         loss = cross_entropy(inputs @ weight.T + bias, labels) + l2 / 2 * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     def gradient_norm() -> float:
@@ -86,7 +86,7 @@ def train_probe(
     goal = tolerance * gradient_norm()
     converged = False
     for _ in range(MAX_ITERATIONS // 20):
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
         if converged := gradient_norm() <= goal:
             break
     return Probe(

@@ -19,7 +19,7 @@ WARMUP = 0.1  # share of the steps in which the rate rises
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """The learning rate at ``step`` of ``steps`` as a share of its peak: a line up, a cosine down."""
+    """The learning rate at a step as a share of its peak: a line up, then a cosine down."""
     done = (step + 0.5) / steps
     if done < WARMUP:
         return done / WARMUP

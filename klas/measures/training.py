@@ -51,7 +51,7 @@ def tune(
         optimizer.zero_grad()
         for (i, j), layer in layers.items():
             loss = cross_entropy(target.resume(layer(activations[i]), j), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         optimizer.step()
         tick(1)
 
@@ -122,7 +122,7 @@ def finetune(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * one_cycle(step, steps)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(anchor_parameters + stitch_parameters, CLIP)
         optimizer.step()
         if time.monotonic() - saved > CHECKPOINT_SECONDS:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -27,7 +28,7 @@ def load_anchor(spec: AnchorSpec, *, crop: float, interpolation: str) -> Anchor:
             network cannot be cut.
     """
     check_model_name(spec)
-    model = _create(spec)
+    model: Any = _create(spec)
     _refuse_broken_weights(model, spec)
     config = resolve_model_data_config(model)
     transform = Transform(

@@ -6,6 +6,7 @@ runs unchanged, and the parts share the model's parameters.
 """
 
 import copy
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -62,13 +63,13 @@ def split(
 
 @torch.inference_mode()
 def layouts(
-    stem: nn.Module, blocks: list[nn.Module], model: VisionTransformer, images: Tensor
+    stem: nn.Module, blocks: list[nn.Module], model: Any, images: Tensor
 ) -> tuple[Layout, ...]:
     """The activation's form at each cut, read from one forward pass of ``images``."""
     grid = tuple(model.patch_embed.grid_size)
     prefix = int(model.num_prefix_tokens)
     activation = stem(images)
-    found = []
+    found: list[Layout] = []
     for block in [None, *blocks]:
         activation = activation if block is None else block(activation)
         layout = Layout(channels=activation.shape[2], grid=grid, prefix=prefix)

@@ -1,0 +1,98 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from klas.choice.buckets import assign_buckets, bucket_edges, select
+from klas.errors import SelectionError
+
+LOW, HIGH = 100, 1000
+costs = st.lists(st.integers(50, 1100), min_size=1, max_size=40)
+finite_or_inf = st.floats(0, 1e6) | st.just(math.inf)
+
+
+def slow_select(scores, macs, buckets, tau, mode):
+    """The definition, read out loud."""
+    width = (HIGH - LOW) / buckets
+    chosen = set()
+    for b in range(buckets):
+        members = []
+        for k, cost in enumerate(macs):
+            if LOW <= cost <= HIGH and min(math.floor((cost - LOW) / width), buckets - 1) == b:
+                members.append(k)
+        finite = [k for k in members if scores[k] < math.inf]
+        if finite:
+            lowest = min(scores[k] for k in finite)
+            for k in finite:
+                bound = (1 + tau) * lowest if mode == "relative" else tau
+                if scores[k] <= bound or scores[k] == lowest:
+                    chosen.add(k)
+    return chosen
+
+
+@given(
+    st.data(),
+    costs,
+    st.integers(1, 12),
+    st.floats(0, 3),
+    st.sampled_from(["relative", "absolute"]),
+)
+def test_selection_equals_the_slow_obvious_version(data, macs, buckets, tau, mode):
+    scores = data.draw(st.lists(finite_or_inf, min_size=len(macs), max_size=len(macs)))
+    found = select(scores, macs, low=LOW, high=HIGH, tau=tau, tau_mode=mode, buckets=buckets)
+    assert set(np.flatnonzero(found.chosen)) == slow_select(scores, macs, buckets, tau, mode)
+
+
+@given(costs, st.integers(1, 12), st.sampled_from(["width", "count"]))
+def test_every_cost_in_range_is_in_the_bucket_whose_edges_hold_it(macs, buckets, binning):
+    edges = bucket_edges(macs, LOW, HIGH, buckets, binning)
+    assert len(edges) == buckets + 1
+    assert (np.diff(edges) >= 0).all()
+    for cost, b in zip(macs, assign_buckets(macs, edges, binning)):
+        if LOW <= cost <= HIGH:
+            slack = 1e-9 * HIGH  # an edge is rounded, a division is not
+            assert edges[b] - slack <= cost <= edges[b + 1] + slack
+        else:
+            assert b == -1
+
+
+def test_equal_count_puts_as_many_in_each_bucket():
+    macs = np.array([100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 500, 1000])
+    edges = bucket_edges(macs, LOW, HIGH, 4, "count")
+    counts = np.bincount(assign_buckets(macs, edges, "count"), minlength=4)
+    assert counts.tolist() == [3, 3, 3, 3]
+
+
+@given(costs, st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_tolerance_never_takes_less(macs, small, more):
+    scores = [float(cost % 17) for cost in macs]
+    first = select(scores, macs, low=LOW, high=HIGH, tau=small, buckets=5)
+    second = select(scores, macs, low=LOW, high=HIGH, tau=small + more, buckets=5)
+    assert (second.chosen | ~first.chosen).all()
+
+
+def test_a_bucket_with_only_infinite_scores_chooses_nothing_and_says_so():
+    found = select([math.inf, 1.0], [150, 900], low=LOW, high=HIGH, buckets=2, tau=9)
+    assert found.chosen.tolist() == [False, True]
+    assert math.isinf(found.lowest[0])
+
+
+def test_equal_anchors_make_one_point_of_cost():
+    found = select([1.0, 2.0], [100, 101], low=100, high=100, buckets=3)
+    assert found.bucket.tolist() == [0, -1]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"tau": -0.1}, "tau"), ({"tau": math.nan}, "tau"), ({"buckets": 0}, "buckets")],
+)
+def test_nonsense_is_refused_by_name(change, word):
+    with pytest.raises(SelectionError, match=word):
+        select([1.0], [200], **({"low": LOW, "high": HIGH} | change))
+
+
+def test_nan_scores_are_refused():
+    with pytest.raises(SelectionError, match="NaN"):
+        select([math.nan], [200], low=LOW, high=HIGH)

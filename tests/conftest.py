@@ -1,0 +1,47 @@
+"""Shared fixtures: a small study on the digits, computed once per session."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from klas.store import Store
+from klas.study import DIGITS, FinetuningSpec, FitSpec, Study, TuningSpec
+
+torch.set_num_threads(1)
+
+SMALL = DIGITS.model_copy(
+    update={
+        "name": "small",
+        "data": DIGITS.data.model_copy(update={"train_samples": 600, "val_samples": 300}),
+        "fit": FitSpec(samples=40),
+        "tuning": TuningSpec(steps=4, batch=32),
+        "finetuning": FinetuningSpec(steps=12, batch=32),
+        "selection": DIGITS.selection.model_copy(update={"buckets": 4}),
+    }
+)
+"""The digits study with few samples and steps: every stage in seconds, nothing to conclude."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(tmp_path / "cache")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def small() -> Study:
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict[str, Any]]]:
+    """A store in which the small study is computed through `tuned`, and its document."""
+    from klas.pipeline import Pipeline
+
+    opened = Store(tmp_path_factory.mktemp("computed"))
+    yield opened, Pipeline(SMALL, opened, device="cpu").run()
+    opened.close()

@@ -1,0 +1,62 @@
+import pytest
+import timm
+import torch
+
+from klas.digits.zoo import ZOO
+from klas.networks.count import anchor_cost, module_macs, stitch_cost
+from klas.networks.load import load_anchor
+from klas.networks.stitch import Stitch, stitch_layer
+from klas.study import AnchorSpec
+
+
+def anchor(name):
+    return load_anchor(AnchorSpec(name=name, model=name), crop=1.0, interpolation="bilinear")
+
+
+def meta(*shape):
+    return torch.empty(*shape, device="meta")
+
+
+# timm's published GMACs.
+@pytest.mark.parametrize(
+    ("name", "gmacs"), [("deit_tiny_patch16_224", 1.26), ("deit_small_patch16_224", 4.61)]
+)
+def test_macs_match_timms_published_figures(name, gmacs):
+    macs, _ = module_macs(timm.create_model(name).eval(), meta(1, 3, 224, 224))
+    assert macs / 1e9 == pytest.approx(gmacs, rel=0.03)
+
+
+def test_a_linear_layer_costs_its_weight_at_every_token():
+    macs, output = module_macs(torch.nn.Linear(5, 7), meta(1, 11, 5))
+    assert macs == 11 * 5 * 7
+    assert output.shape == (1, 11, 7)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_parts_sum_to_the_whole(name):
+    cost = anchor_cost(anchor(name))
+    whole = timm.create_model(name)
+    macs, _ = module_macs(whole, meta(1, 1, 16, 16))
+    assert cost.total_macs == macs
+    assert cost.total_params == sum(p.numel() for p in whole.parameters())
+    for cut in range(len(cost.macs) - 1):
+        assert cost.front(cut)[0] + cost.back(cut)[0] == macs
+
+
+def test_counting_leaves_the_network_where_it_is():
+    net = anchor(ZOO[0])
+    anchor_cost(net)
+    assert all(p.device.type == "cpu" for p in net.parameters())
+
+
+def test_a_stitchs_cost_is_that_of_the_network_it_builds():
+    source, target = anchor(ZOO[0]), anchor(ZOO[1])
+    costs = anchor_cost(source), anchor_cost(target)
+    for i in range(1, source.info.depth + 1):
+        for j in range(target.info.depth):
+            layer = stitch_layer(source.info.layouts[i], target.info.layouts[j])
+            network = Stitch(source, i, target, j, layer)
+            macs, _ = module_macs(network, meta(1, 1, 16, 16))
+            params = sum(p.numel() for p in network.parameters())
+            stated = stitch_cost(source.info, costs[0], i, target.info, costs[1], j)
+            assert stated == (macs, params)

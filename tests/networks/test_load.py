@@ -1,0 +1,94 @@
+import pickle
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from klas.errors import AnchorError
+from klas.networks.load import load_anchor, tensors_digest
+from klas.study import AnchorSpec
+
+TINY = "digits_vit_tiny"
+
+
+def load(weights=None, model=TINY):
+    spec = AnchorSpec(name="mine", model=model, weights=str(weights) if weights else None)
+    return load_anchor(spec, crop=0.9, interpolation="bicubic")
+
+
+def test_a_tag_and_a_file_with_the_same_tensors_are_the_same_anchor(tmp_path):
+    file = tmp_path / "w.safetensors"
+    save_file(timm.create_model(TINY, pretrained=True).state_dict(), file)
+    from_tag, from_file = load(), load(file)
+    assert from_tag.info.digest == from_file.info.digest
+    assert from_tag.info.weights["tag"] == TINY
+    assert from_file.info.weights["file"] == str(file)
+
+
+def test_a_torch_checkpoint_loads_too(tmp_path):
+    file = tmp_path / "w.pth"
+    torch.save(timm.create_model(TINY, pretrained=True).state_dict(), file)
+    assert load(file).info.digest == load().info.digest
+
+
+def test_the_studys_geometry_and_the_anchors_own_statistics():
+    transform = load().info.transform
+    assert transform.crop == 0.9
+    assert transform.interpolation == "bicubic"
+    assert transform.input_size == (1, 16, 16)
+    assert transform.mean == (0.5,)
+
+
+def test_the_digest_sees_one_changed_value():
+    model = timm.create_model(TINY, pretrained=True)
+    before = tensors_digest(model)
+    with torch.no_grad():
+        model.head.bias[3] += 1e-6
+    assert tensors_digest(model) != before
+
+
+def test_an_unknown_model_names_the_nearest():
+    with pytest.raises(AnchorError, match=r"no model 'digits_vit_tinny'.*digits_vit_tiny"):
+        load(model="digits_vit_tinny")
+
+
+def test_absent_weights(tmp_path):
+    with pytest.raises(AnchorError, match="does not exist"):
+        load(tmp_path / "none.safetensors")
+
+
+def test_weights_of_another_network_do_not_fit(tmp_path):
+    file = tmp_path / "w.safetensors"
+    save_file(timm.create_model("digits_vit_small").state_dict(), file)
+    with pytest.raises(AnchorError, match="do not fit digits_vit_tiny") as caught:
+        load(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_nan_in_weights_names_the_tensor(tmp_path):
+    state = timm.create_model(TINY, pretrained=True).state_dict()
+    state["blocks.1.mlp.fc1.bias"][0] = float("nan")
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(AnchorError, match=r"NaN.*blocks\.1\.mlp\.fc1\.bias"):
+        load(tmp_path / "w.safetensors")
+
+
+def test_a_cut_off_file(tmp_path):
+    file = tmp_path / "w.safetensors"
+    save_file(timm.create_model(TINY).state_dict(), file)
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(AnchorError, match="cannot be loaded"):
+        load(file)
+
+
+class _Bomb:
+    def __reduce__(self):
+        return (open, ("/tmp/klas-bomb", "w"))
+
+
+def test_a_pickle_with_code_is_never_run(tmp_path):
+    file = tmp_path / "w.pth"
+    file.write_bytes(pickle.dumps({"head.bias": _Bomb()}))
+    with pytest.raises(AnchorError, match="mine"):
+        load(file)
