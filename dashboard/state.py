@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, ParamSpec
 
 import streamlit as st
 
@@ -11,6 +11,7 @@ from klas.results import Document, Pair, pairs_of
 from klas.store import Store
 from klas.study import DIGITS, SelectionSpec, Study, change
 
+P = ParamSpec("P")
 SELECTION_KEYS = ("tau", "tau_mode", "buckets", "binning")
 
 
@@ -89,13 +90,13 @@ def selection() -> SelectionSpec:
     return change(study(), "selection", **values).selection
 
 
-def says_errors(page: Callable[[], None]) -> Callable[[], None]:
+def says_errors(part: Callable[P, None]) -> Callable[P, None]:
     """Turn a KlasError into one sentence where the problem is; the page goes on around it."""
 
-    @wraps(page)
-    def shown() -> None:
+    @wraps(part)
+    def shown(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            page()
+            part(*args, **kwargs)
         except KlasError as error:
             st.error(str(error), icon=":material/error:")
 

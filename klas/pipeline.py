@@ -30,7 +30,7 @@ from klas.measures.sweep import Outputs, PooledFeatures, Tick, sweep
 from klas.measures.training import finetune, tune
 from klas.networks.anchor import Anchor, freeze
 from klas.networks.count import AnchorCost, anchor_cost, stitch_cost
-from klas.networks.load import load_anchor
+from klas.networks.load import check_model_name, load_anchor
 from klas.networks.split import SPLITTER
 from klas.networks.stitch import check_layouts, set_stitch_layer, stitch_layer
 from klas.results import Pair, finetuned_pair_key
@@ -117,11 +117,14 @@ class Pipeline:
         self.device = pick_device(device)
         self.progress: Progress = progress or Silent()
         data = study.data
+        # What is cheap to refuse comes first; weights may take minutes to load.
+        for spec in study.anchors:
+            check_model_name(spec)
+        self.train, self.val = open_images(data.train), open_images(data.val)
         self.anchors: dict[str, Anchor] = {}
         for spec in study.anchors:
             anchor = load_anchor(spec, crop=data.crop, interpolation=data.interpolation)
             self.anchors[spec.name] = freeze(anchor, self.device)
-        self.train, self.val = open_images(data.train), open_images(data.val)
         self._check_classes()
         self._described = {n: _describe(a) for n, a in self.anchors.items()}
         self._train_data = _describe_data(data.train, self.train, data.train_samples, study.seed)

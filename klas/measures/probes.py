@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from klas.measures.divergence import sum_dtype
+
 GRADIENT_TOLERANCE = 1e-3
 MAX_ITERATIONS = 500
 
@@ -73,7 +75,10 @@ def train_probe(
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = cross_entropy(inputs @ weight.T + bias, labels) + l2 / 2 * weight.square().sum()
+        # The products are float32, the sum over samples is not: near the optimum the loss
+        # changes by less than float32 can tell, and the line search would stop short.
+        logits = (inputs @ weight.T + bias).to(sum_dtype(inputs.device))
+        loss = cross_entropy(logits, labels) + l2 / 2 * weight.square().sum()
         loss.backward()
         return loss
 

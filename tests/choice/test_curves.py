@@ -7,7 +7,10 @@ from klas.choice.curves import area, areas, envelope, gain, saving
 
 CHEAP, COSTLY = (100.0, 0.6), (200.0, 0.8)
 points = st.lists(
-    st.tuples(st.floats(50, 250), st.floats(0, 1)), min_size=1, max_size=20, unique_by=lambda p: p[0]
+    st.tuples(st.floats(50, 250), st.floats(0, 1)),
+    min_size=1,
+    max_size=20,
+    unique_by=lambda p: p[0],
 )
 
 

@@ -18,7 +18,9 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
 @given(st.integers(1, 50), st.integers(1, 70), st.integers(0, 9), st.integers(1, 9))
 def test_starting_anywhere_gives_the_same_rows_and_epochs_are_permutations(rows, batch, first, n):
     whole = batch_rows(0, first + n, rows=rows, batch=batch, seed=3)
-    assert (batch_rows(first, first + n, rows=rows, batch=batch, seed=3) == whole[first * batch :]).all()
+    assert (
+        batch_rows(first, first + n, rows=rows, batch=batch, seed=3) == whole[first * batch :]
+    ).all()
     for start in range(0, len(whole) - rows + 1, rows):
         assert sorted(whole[start : start + rows]) == list(range(rows))
 

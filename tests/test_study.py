@@ -1,0 +1,105 @@
+import pytest
+
+from klas.errors import StudyError
+from klas.study import DIGITS, Study, change, load_study
+
+GOOD = """
+name = "mine"
+anchors = ["a", { name = "b", model = "m", weights = "w.safetensors" }]
+[data]
+train = "t"
+val = "v"
+"""
+
+
+def written(tmp_path, text):
+    path = tmp_path / "study.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_minimal_file_gets_every_default(tmp_path):
+    study = load_study(written(tmp_path, GOOD))
+    assert study.selection.buckets == 20
+    assert study.selection.tau == 0.05
+    assert study.fit.samples == 100
+    assert study.data.val_samples == 5000
+    assert study.anchors[0].model == "a"
+
+
+def test_without_a_file_it_is_the_digits_study():
+    assert load_study(None) is DIGITS
+
+
+def test_saved_and_loaded_again_it_is_equal_and_has_the_same_key(tmp_path):
+    again = load_study(written(tmp_path, DIGITS.to_toml()))
+    assert again == DIGITS
+    assert again.key() == DIGITS.key()
+
+
+def test_relative_paths_are_taken_from_the_files_folder(tmp_path):
+    (tmp_path / "t").mkdir()
+    (tmp_path / "w.safetensors").touch()
+    study = load_study(written(tmp_path, GOOD))
+    assert study.data.train == str(tmp_path / "t")
+    assert study.data.val == "v"  # nothing of that name lies there
+    assert study.anchors[1].weights == str(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace("[data]", "colour = 1\n[data]"), "unknown key 'colour'"),
+        (GOOD + "colour = 1", "unknown key 'data.colour'"),
+        (GOOD.replace('train = "t"', ""), "'data.train' is missing"),
+        (
+            GOOD.replace(', { name = "b", model = "m", weights = "w.safetensors" }', ""),
+            "at least two",
+        ),
+        (GOOD.replace('name = "b"', 'name = "a"'), "named twice"),
+        (GOOD.replace("[data]", 'pairs = [["a", "c"]]\n[data]'), "'c' is no anchor"),
+        (GOOD.replace("[data]", 'pairs = [["a", "a"]]\n[data]'), "to itself"),
+        (GOOD.replace("[data]", "pairs = []\n[data]"), "is empty"),
+        (GOOD.replace("[data]", 'pairs = "sideways"\n[data]'), "pairs"),
+        (GOOD + "[selection]\ntau = -1", "selection.tau = -1"),
+        (GOOD + "[selection]\ntau = nan", "selection.tau"),
+        (GOOD + "[selection]\nbuckets = 0", "selection.buckets = 0"),
+        (GOOD + '[selection]\nmetric = "luck"', "selection.metric"),
+        (GOOD + "train_samples = 0", "data.train_samples = 0"),
+        (GOOD + 'val_samples = "many"', "data.val_samples"),
+        ("name = [[[", "not valid TOML"),
+        ("name = 3", "name = 3: input should be a valid string"),
+    ],
+)
+def test_each_mistake_gets_one_sentence_that_names_file_and_place(tmp_path, text, words):
+    path = written(tmp_path, text)
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert words in message
+    assert "\n" not in message
+
+
+def test_an_absent_file(tmp_path):
+    with pytest.raises(StudyError, match=r"none\.toml: cannot be read"):
+        load_study(tmp_path / "none.toml")
+
+
+def test_a_file_that_is_no_text(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyError, match="UTF-8"):
+        load_study(path)
+
+
+def test_change_validates_and_leaves_the_original():
+    assert change(DIGITS, "selection", tau=0.2, buckets=None).selection.tau == 0.2
+    assert DIGITS.selection.tau == 0.05
+    with pytest.raises(StudyError, match=r"selection\.tau = -1"):
+        change(DIGITS, "selection", tau=-1)
+
+
+def test_equal_studies_have_equal_keys_and_different_ones_do_not():
+    assert DIGITS.key() == Study.model_validate_json(DIGITS.model_dump_json()).key()
+    assert DIGITS.key() != DIGITS.model_copy(update={"seed": 1}).key()
