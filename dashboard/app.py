@@ -7,6 +7,8 @@ import streamlit as st
 VIEWS = Path(__file__).parent / "views"
 
 st.set_page_config(page_title="KLAS", page_icon=":material/join_inner:", layout="wide")
+# Streamlit leaves a hand's breadth above every page; a tool needs it for the picture.
+st.html("<style>.stMainBlockContainer {padding-top: 4rem; padding-bottom: 3rem}</style>")
 st.navigation(
     [
         st.Page(VIEWS / "study.py", title="Study", icon=":material/science:", default=True),

@@ -11,11 +11,12 @@ from klas.choice.buckets import Selection
 from klas.choice.curves import Envelope
 from klas.results import Pair
 
+FRAME = "#e63946"  # stands out on every colour of the map
 KLAS, SNNET, ANCHOR, FAINT = "#2f7ed8", "#e07b39", "#7a7f87", "rgba(128,134,145,0.55)"
 ANCHOR_COLOURS = ("#2a9d8f", "#8e6bbf", "#c44e52", "#b8860b", "#4c72b0")
 CONFIG = {"displaylogo": False, "displayModeBar": False}
 MARGIN = {"l": 10, "r": 10, "t": 36, "b": 10}
-CELL_COLOURS = "Viridis_r"  # the best, the lowest Γ, is the darkest
+CELL_COLOURS = "Viridis_r"  # the best, the lowest Γ, is the brightest
 
 
 def gamma_heatmap(pair: Pair, selection: Selection) -> go.Figure:
@@ -61,7 +62,7 @@ def gamma_heatmap(pair: Pair, selection: Selection) -> go.Figure:
         y=i,
         mode="text",
         text=[f"<b>{t}</b>" if c else t for t, c in zip(labels, selection.chosen[rows])],
-        textfont={"color": ["white" if v < middle else "#333" for v in log], "size": 11},
+        textfont={"color": ["#222" if v < middle else "white" for v in log], "size": 11},
         hoverinfo="skip",
         showlegend=False,
     )
@@ -74,8 +75,8 @@ def gamma_heatmap(pair: Pair, selection: Selection) -> go.Figure:
         marker={
             "symbol": "square-open",
             "size": 34,
-            "color": SNNET,
-            "line": {"width": 3, "color": SNNET},
+            "color": FRAME,
+            "line": {"width": 3, "color": FRAME},
         },
         hoverinfo="skip",
     )

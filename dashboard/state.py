@@ -1,5 +1,6 @@
 """What the pages share: the store, the study at hand, and the choices made so far."""
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec
@@ -9,7 +10,7 @@ import streamlit as st
 from klas.errors import KlasError
 from klas.results import Document, Pair, pairs_of
 from klas.store import Store
-from klas.study import DIGITS, SelectionSpec, Study, change
+from klas.study import SelectionSpec, Study, change, load_study
 
 P = ParamSpec("P")
 SELECTION_KEYS = ("tau", "tau_mode", "buckets", "binning")
@@ -22,8 +23,12 @@ def store() -> Store:
 
 
 def study() -> Study:
-    """The study at hand; today always the built-in one."""
-    return DIGITS
+    """The study at hand: the file that KLAS_STUDY names, else the built-in one.
+
+    Raises:
+        StudyError: the file is absent or makes no sense.
+    """
+    return load_study(os.environ.get("KLAS_STUDY"))
 
 
 def document() -> Document | None:

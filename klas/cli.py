@@ -171,6 +171,9 @@ def _dashboard(options: argparse.Namespace) -> None:
     environment = dict(os.environ)
     if options.cache_dir is not None:
         environment["KLAS_CACHE_DIR"] = str(Path(options.cache_dir).resolve())
+    if options.study is not None:
+        load_study(options.study)  # refuse a broken one here, not in the browser
+        environment["KLAS_STUDY"] = str(Path(options.study).resolve())
     command = [sys.executable, "-m", "streamlit", "run", str(app)]
     # Streamlit reads .streamlit/config.toml from the folder that it starts in.
     sys.exit(subprocess.call(command, env=environment, cwd=app.parent.parent))
@@ -279,5 +282,5 @@ def _parser() -> argparse.ArgumentParser:
     cache = command("cache", _cache, "list, verify or clear what is stored")
     cache.add_argument("action", choices=("ls", "verify", "clear"))
     cache.add_argument("--stage", help="clear only this stage")
-    command("dashboard", _dashboard, "start the app")
+    command("dashboard", _dashboard, "start the app", on_study)
     return parser

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -106,11 +106,14 @@ def status(store: Store, job: str) -> Status | None:
     found = _read_status(folder)
     if found is None:
         return None
-    if found.state == "running" and not running:
+    if running:
+        # Its last word may be written while it still ends; only then can it be started anew.
+        return replace(found, state="running")
+    if found.state == "running":
         # It may have written its last word between the two looks.
         found = _read_status(folder) or found
         if found.state == "running":
-            return Status(**{**vars(found), "state": "died", "error": _last_words(folder)})
+            return replace(found, state="died", error=_last_words(folder))
     return found
 
 

@@ -175,6 +175,7 @@ DIGITS = Study(
     ),
     # Networks this narrow learn at rates far above those of ImageNet's; 2,000 steps are a
     # sixth of the anchors' own training.
+    tuning=TuningSpec(steps=200, lr=1e-2),
     finetuning=FinetuningSpec(steps=2_000, lr=2e-3),
     selection=SelectionSpec(buckets=8),
 )

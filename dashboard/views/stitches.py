@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import figures
 from dashboard.progress import is_busy, job_panel, launch
@@ -31,9 +32,9 @@ from klas.results import (
 from klas.study import TIERS, SelectionSpec
 
 
-def _controls() -> SelectionSpec:
+def _controls() -> tuple[SelectionSpec, DeltaGenerator]:
     start = selection()
-    one, two, three, four = st.columns([3, 2, 2, 2], gap="medium")
+    one, two, three, four, five = st.columns([3, 2, 2, 2, 3], gap="medium")
     with one:
         if start.tau_mode == "relative":
             bounds, step, name = (0.0, 1.0), 0.01, "τ: how far above a bucket's best Γ may be"
@@ -76,7 +77,7 @@ def _controls() -> SelectionSpec:
             key="widget:binning",
             on_change=remember("binning"),
         )
-    return selection()
+    return selection(), five
 
 
 def _tier(pair: Pair, accuracies: dict[str, NDArray[np.float64] | None]) -> str:
@@ -185,18 +186,16 @@ def _table(
     )
 
 
-def _finetuning(pair: Pair, missing: bool) -> None:
+def _finetuning(pair: Pair, missing: list[str]) -> None:
     if not missing:
         return
     steps = study().finetuning.steps
     st.info(
-        f"This selection was not trained jointly yet: {steps:,} steps for KLAS's stitches and as "
-        "many for SN-Net's set, a few minutes each on two cores.",
+        f"Not trained jointly yet: {' and '.join(missing)}. It takes {steps:,} steps each, "
+        "a few minutes on two cores.",
         icon=":material/info:",
     )
-    if st.button(
-        "Train both jointly", type="primary", icon=":material/play_arrow:", disabled=is_busy()
-    ):
+    if st.button("Train jointly", type="primary", icon=":material/play_arrow:", disabled=is_busy()):
         launch(
             study().model_copy(update={"selection": selection()}),
             {
@@ -211,7 +210,7 @@ def _finetuning(pair: Pair, missing: bool) -> None:
 @st.fragment
 @says_errors
 def _choice(pair: Pair) -> None:
-    spec = _controls()
+    spec, place = _controls()
     picked = choose(pair, spec)
     snnet = pair.snnet
     accuracies: dict[str, NDArray[np.float64] | None] = {
@@ -219,6 +218,8 @@ def _choice(pair: Pair) -> None:
         "tuned": pair.accuracy("tuned"),
         "finetuned": finetuned_accuracy(store(), pair, picked.chosen, study()),
     }
+    with place:
+        tier = _tier(pair, accuracies)
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader(f"{int(picked.chosen.sum())} of {int(pair.in_space.sum())} stitches chosen")
@@ -233,7 +234,6 @@ def _choice(pair: Pair) -> None:
             st.caption(f"{infinite} buckets hold only infinite scores and choose nothing.")
     with right:
         st.subheader("Accuracy against cost")
-        tier = _tier(pair, accuracies)
         ours = accuracies[tier]
         theirs = (
             finetuned_accuracy(store(), pair, snnet, study())
@@ -260,7 +260,9 @@ def _choice(pair: Pair) -> None:
         elif tier != "finetuned":
             st.info(f"Tier {tier} is not measured yet; compute it on the **Study** page.")
         if tier == "finetuned":
-            _finetuning(pair, "KLAS" not in methods or ("SN-Net" not in methods and snnet.any()))
+            wanted = {"KLAS": picked.chosen.any(), "SN-Net": snnet.any()}
+            names = {"KLAS": "this selection", "SN-Net": "SN-Net's set"}
+            _finetuning(pair, [names[n] for n, any_ in wanted.items() if any_ and n not in methods])
     words, download = st.columns(2, gap="large")
     with words:
         if len(methods) == 2:

@@ -7,6 +7,7 @@ from dashboard import figures
 from dashboard.progress import is_busy, job_panel, launch
 from dashboard.state import document, says_errors, store, study
 from klas.results import Document
+from klas.study import DIGITS, Study
 
 
 def _is_complete(found: Document | None) -> bool:
@@ -51,6 +52,20 @@ def _ranking_table(found: Document) -> None:
     )
 
 
+def _what(at_hand: Study) -> str:
+    names = ", ".join(a.name for a in at_hand.anchors)
+    if at_hand == DIGITS:
+        return (
+            f"Built in: three trained vision transformers ({names}) on cluttered scenes made of "
+            "scanned digits. Computing everything takes about five minutes on two cores; nothing "
+            "is computed twice, and you can leave this page meanwhile."
+        )
+    return (
+        f"{len(at_hand.anchors)} anchors ({names}) on {at_hand.data.train}. Nothing is computed "
+        "twice, and you can leave this page meanwhile; `klas run` estimates the time."
+    )
+
+
 @says_errors
 def page() -> None:
     """The page."""
@@ -64,15 +79,10 @@ def page() -> None:
     found = document()
     at_hand = study()
     busy = is_busy()
-    names = ", ".join(a.name for a in at_hand.anchors)
     if not _is_complete(found):
         with st.container(border=True):
             st.subheader(f"Study: {at_hand.name}")
-            st.markdown(
-                f"Built in: {len(at_hand.anchors)} trained vision transformers ({names}) on "
-                "cluttered scenes made of scanned digits. Computing everything takes a few "
-                "minutes on two cores; nothing is computed twice, and you can leave this page."
-            )
+            st.markdown(_what(at_hand))
             if st.button(
                 "Compute everything", type="primary", icon=":material/play_arrow:", disabled=busy
             ):
@@ -81,6 +91,15 @@ def page() -> None:
     job_panel()
     if found is None:
         return
+    if _is_complete(found):
+        count = sum(len(p["candidates"]) for p in found["pairs"])
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(
+                f"**Study: {at_hand.name}.** {count} stitches of {len(found['pairs'])} pairs are "
+                "scored and measured."
+            )
+            st.page_link("views/scores.py", label="See the scores", icon=":material/grid_on:")
+            st.page_link("views/stitches.py", label="Choose stitches", icon=":material/show_chart:")
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Anchors")

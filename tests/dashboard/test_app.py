@@ -1,0 +1,120 @@
+"""Every page in Streamlit's own test runner: empty, partial and full."""
+
+import json
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from klas.pipeline import Pipeline
+from klas.results import choose, pairs_of
+from klas.store import Store
+from klas.study import change
+from tests.conftest import SMALL
+
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    """Starts the app on a cache folder and the small study."""
+    study = tmp_path / "small.toml"
+    study.write_text(SMALL.to_toml())
+    monkeypatch.setenv("KLAS_STUDY", str(study))
+
+    def start(root, page=None):
+        st.cache_resource.clear()
+        monkeypatch.setenv("KLAS_CACHE_DIR", str(root))
+        tester = AppTest.from_file(str(APP), default_timeout=30).run()
+        if page:
+            tester.switch_page(f"views/{page}.py").run()
+        assert not tester.exception
+        return tester
+
+    yield start
+    st.cache_resource.clear()
+
+
+def headings(tester):
+    return [s.value for s in tester.subheader]
+
+
+@pytest.mark.parametrize("page", ["scores", "stitches"])
+def test_before_a_first_run_each_page_says_what_to_do(app, tmp_path, page):
+    tester = app(tmp_path / "empty", page)
+    assert "There are no scores yet" in tester.info[0].value
+
+
+def test_the_first_page_offers_to_compute(app, tmp_path):
+    tester = app(tmp_path / "empty")
+    assert tester.button[0].label == "Compute everything"
+    assert headings(tester) == ["Study: small"]
+
+
+def test_a_partial_run_shows_what_there_is(app, tmp_path):
+    store = Store(tmp_path / "partial")
+    Pipeline(SMALL, store, device="cpu").run("anchors")
+    store.close()
+    tester = app(tmp_path / "partial")
+    assert tester.button[0].label == "Compute everything"
+    assert "Anchors" in headings(tester)
+    assert "Not computed yet." in [c.value for c in tester.caption]
+
+
+def test_a_full_run_shows_the_anchors_as_the_document_has_them(app, computed):
+    store, document = computed
+    tester = app(store.root)
+    table = tester.dataframe[0].value
+    assert table["anchor"].tolist() == [a["name"] for a in document["anchors"]]
+    assert table["top-1 (%)"].tolist() == pytest.approx(
+        [100 * a["accuracy"] for a in document["anchors"]]
+    )
+    assert not tester.button
+
+
+def shown_stitches(tester):
+    table = next(d.value for d in tester.dataframe if "stitch" in d.value.columns)
+    return set(table["stitch"])
+
+
+def expected(pair, **values):
+    chosen = choose(pair, change(SMALL, "selection", **values).selection).chosen
+    return {f"{i} → {j}" for i, j in pair.stitches[chosen]}
+
+
+def test_the_table_follows_tau_buckets_binning_and_pair(app, computed):
+    store, document = computed
+    pairs = pairs_of(document)
+    tester = app(store.root, "stitches")
+    assert shown_stitches(tester) == expected(pairs[1])
+    tester.slider(key="widget:tau").set_value(0.8).run()
+    assert shown_stitches(tester) == expected(pairs[1], tau=0.8)
+    tester.number_input(key="widget:buckets").set_value(2).run()
+    assert shown_stitches(tester) == expected(pairs[1], tau=0.8, buckets=2)
+    tester.selectbox(key="widget:pair").set_value(pairs[2].name).run()
+    assert shown_stitches(tester) == expected(pairs[2], tau=0.8, buckets=2)
+    assert not tester.exception
+
+
+def test_a_choice_made_on_one_page_is_kept_on_the_next(app, computed):
+    tester = app(computed[0].root, "stitches")
+    tester.slider(key="widget:tau").set_value(0.5).run()
+    tester.switch_page("views/scores.py").run()
+    assert any("τ = 0.5" in c.value for c in tester.caption)
+    tester.switch_page("views/stitches.py").run()
+    assert tester.slider(key="widget:tau").value == 0.5
+
+
+def test_the_heatmap_is_on_the_scores_page(app, computed):
+    tester = app(computed[0].root, "scores")
+    specs = [json.loads(c.proto.spec) for c in tester.get("plotly_chart")]
+    assert specs[0]["data"][0]["type"] == "heatmap"
+
+
+def test_a_broken_study_file_is_a_sentence_not_a_traceback(app, tmp_path, monkeypatch):
+    tester = app(tmp_path / "empty")
+    (tmp_path / "small.toml").write_text("name = [[[")
+    tester.run()
+    assert not tester.exception
+    assert "not valid TOML" in tester.error[0].value

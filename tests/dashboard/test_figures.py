@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from dashboard import figures
+from klas.results import choose, method_envelope, pairs_of
+from tests.conftest import SMALL
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2])
+def pair(request, computed):
+    return pairs_of(computed[1])[request.param]
+
+
+@pytest.fixture
+def picked(pair):
+    return choose(pair, SMALL.selection)
+
+
+def test_the_heatmap_shows_gamma_of_every_stitch_and_frames_the_chosen(pair, picked):
+    figure = figures.gamma_heatmap(pair, picked)
+    z = np.array(figure.data[0].z)
+    for (i, j), score in zip(pair.stitches, pair.scores("kl")):
+        column = list(figure.data[0].x).index(j)
+        row = list(figure.data[0].y).index(i)
+        assert 10 ** z[row, column] == pytest.approx(score)
+    framed = figure.data[-1]
+    assert sorted(zip(framed.y, framed.x)) == sorted(map(tuple, pair.stitches[picked.chosen]))
+
+
+def test_the_hover_explains_every_number(pair, picked):
+    figure = figures.gamma_heatmap(pair, picked)
+    facts = figure.data[1].customdata[0]
+    i, j = int(facts[0]), int(facts[1])
+    assert float(facts[4]) == pytest.approx(float(facts[5]) / float(facts[6]), rel=1e-2)
+    assert float(facts[5]) == pytest.approx(pair.raw["theta"][i][j], rel=1e-3)
+    for word in ("Γ = Ω / Σ", "nats", "MMACs", "tuned"):
+        assert word in figure.data[1].hovertemplate
+
+
+def test_the_choice_chart_parts_the_candidates_into_chosen_and_left(pair, picked):
+    figure = figures.choice_chart(pair, picked, pair.scores("kl"), 0.05, "relative", "kl")
+    left, chosen = figure.data
+    assert len(chosen.x) == picked.chosen.sum()
+    assert len(left.x) + len(chosen.x) == pair.in_space.sum()
+
+
+def test_the_pareto_chart_shows_each_method_and_both_anchors(pair, picked):
+    accuracy = pair.accuracy("tuned")
+    curve = method_envelope(pair, picked.chosen, accuracy)
+    figure = figures.pareto_chart(pair, [("KLAS", figures.KLAS, picked.chosen, accuracy, curve)])
+    points = next(d for d in figure.data if d.name.startswith("KLAS ("))
+    assert list(points.y) == pytest.approx(100 * accuracy[picked.chosen])
+    anchors = next(d for d in figure.data if d.name == "anchors")
+    assert set(anchors.text) == {pair.source["name"], pair.target["name"]}
+
+
+def test_an_infinite_score_leaves_a_gap_and_no_error(pair, computed):
+    import copy
+
+    document = copy.deepcopy(computed[1])
+    for candidate in document["pairs"][pair.index]["candidates"][:2]:
+        candidate["scores"]["kl"] = "inf"
+    holed = pairs_of(document)[pair.index]
+    figure = figures.gamma_heatmap(holed, choose(holed, SMALL.selection))
+    assert np.isnan(np.array(figure.data[0].z)).sum() == 2
+
+
+def test_the_probe_chart_has_a_line_per_anchor(computed):
+    figure = figures.probe_chart(computed[1]["anchors"])
+    assert [len(d.y) for d in figure.data] == [a["blocks"] + 1 for a in computed[1]["anchors"]]

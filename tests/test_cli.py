@@ -1,0 +1,161 @@
+"""The command, run as a user runs it: a process, its streams and its exit status."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from klas.exports import read
+from tests.conftest import SMALL
+
+STUDY = SMALL.to_toml()
+
+
+@pytest.fixture
+def study(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.fixture
+def klas(computed, tmp_path):
+    store, _ = computed
+
+    def run(*arguments, cache=store.root, **options):
+        environment = os.environ | {"KLAS_CACHE_DIR": str(cache), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            [sys.executable, "-m", "klas", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
+            timeout=120,
+            **options,
+        )
+
+    return run
+
+
+def test_run_is_the_scores_document_twice_the_same(klas, study, computed):
+    first, second = (klas("run", study, "--json") for _ in range(2))
+    assert first.returncode == 0
+    assert first.stdout == second.stdout
+    assert json.loads(first.stdout) == json.loads(json.dumps(computed[1]))
+
+
+def test_run_ends_with_tables_that_a_person_can_read(klas, study):
+    done = klas("run", study)
+    assert done.returncode == 0
+    assert "Anchors" in done.stdout
+    assert "digits_vit_tiny → digits_vit_base" in done.stdout
+    assert "cached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_select_check_and_load_agree(klas, study, tmp_path):
+    for name in ("a", "b"):
+        done = klas(
+            "select", study, "--tau", 0.1, "--out", f"{name}.json", "--weights", "w.safetensors"
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    stitches = read(tmp_path / "a.json", "klas-stitches")["stitches"]
+    checked = klas("check", "a.json")
+    assert checked.returncode == 0, checked.stderr
+    assert f"{len(stitches)} stitches rebuilt as stated" in checked.stdout
+
+
+def test_scores_and_anchors(klas, study, tmp_path):
+    assert klas("scores", study, "--out", "s.json").returncode == 0
+    assert read(tmp_path / "s.json", "klas-scores")["pairs"][0]["theta"] is not None
+    ranked = json.loads(klas("anchors", study, "--json").stdout)
+    assert [a["name"] for a in ranked["anchors"]] == [a.name for a in SMALL.anchors]
+
+
+def test_study_show_reads_back_and_save_writes_it(klas, tmp_path):
+    shown = klas("study", "show")
+    (tmp_path / "shown.toml").write_text(shown.stdout)
+    assert klas("study", "save", "shown.toml", "--out", "saved.toml").returncode == 0
+    assert (tmp_path / "saved.toml").read_text() == shown.stdout
+
+
+def test_cache_lists_verifies_and_clears(klas, study, tmp_path):
+    cache = tmp_path / "own"
+    assert klas("run", study, "--until", "anchors", cache=cache).returncode == 0
+    assert "digits_vit_tiny: pooled features" in klas("cache", "ls", cache=cache).stdout
+    assert "0 damaged" in klas("cache", "verify", cache=cache).stdout
+    next((cache / "objects").rglob("*.safetensors")).write_bytes(b"x")
+    bad = klas("cache", "verify", cache=cache)
+    assert bad.returncode == 1
+    assert "1 damaged" in bad.stdout
+    assert "freed" in klas("cache", "clear", cache=cache).stdout
+    assert json.loads(klas("cache", "ls", "--json", cache=cache).stdout)["entries"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["run", "absent.toml"], 1, "absent.toml: cannot be read"),
+        (["run", "--until", "lunch"], 2, "invalid choice"),
+        (["select", "--tau", "-1", "--out", "o.json"], 1, "tau = -1"),
+        (["select", "--buckets", "0", "--out", "o.json"], 1, "buckets = 0"),
+        (["select", "--tau", "much"], 2, "invalid float"),
+        (["select", "--pair", "x", "y", "--out", "o.json"], 1, "no such pair"),
+        (["run", "--device", "abacus"], 1, "'abacus' is not available"),
+        (["check", "absent.json"], 1, "absent.json: cannot be read"),
+        (["study", "save"], 1, "--out"),
+        ([], 2, "COMMAND"),
+    ],
+)
+def test_a_refusal_is_one_line_and_a_status(klas, study, tmp_path, arguments, status, words):
+    if arguments[:1] == ["select"]:
+        arguments = ["select", str(study), *arguments[1:]]
+    done = klas(*arguments)
+    assert done.returncode == status
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "o.json").exists()
+    if status == 1:
+        assert done.stderr.strip().splitlines()[-1].startswith("klas: ")
+
+
+def test_select_of_a_tier_that_was_not_computed_says_what_to_run(klas, study, tmp_path):
+    done = klas(
+        "select", study, "--tau", 0.77, "--out", "o.json", "--weights", "w.safetensors",
+        "--tier", "finetuned",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "klas finetune" in done.stderr
+    assert list(tmp_path.glob("*.safetensors")) == []
+
+
+def test_ctrl_c_exits_130_and_the_next_run_goes_on(study, tmp_path):
+    cache = tmp_path / "own"
+    environment = os.environ | {"KLAS_CACHE_DIR": str(cache), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "klas", "run", str(study), "--json"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    with process:
+        for line in process.stderr:
+            if line.startswith("zero_shot"):  # the stage has begun
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+        assert process.wait(60) == 130
+    assert "run it again to go on" in rest
+    assert "Traceback" not in rest
+    done = subprocess.run(
+        [sys.executable, "-m", "klas", "run", str(study), "--json"],
+        capture_output=True, text=True, env=environment, timeout=120, check=True,
+    )  # fmt: skip
+    assert "features: cached" in done.stderr
+    assert "zero_shot: cached" not in done.stderr
+    assert json.loads(done.stdout)["pairs"][0]["candidates"][0]["accuracy"]["tuned"] is not None

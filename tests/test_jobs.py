@@ -1,0 +1,105 @@
+import os
+import signal
+import time
+
+import pytest
+
+from klas import jobs
+from klas.errors import JobError
+from klas.store import Store
+from tests.conftest import SMALL
+
+RUN = {"kind": "run", "until": "tuned"}
+
+
+def wait_for(store, job, condition, seconds=120):
+    """The first status that satisfies the condition; fails when time is up."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        status = jobs.status(store, job)
+        if condition(status):
+            return status
+        os.sched_yield()
+    raise AssertionError(f"still {status} after {seconds} s\n{jobs.log(store, job)}")
+
+
+def finished(status):
+    return status.state != "running"
+
+
+def has_begun(stage):
+    return lambda s: finished(s) or any(x.stage == stage and x.done for x in s.stages)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def test_a_job_computes_the_study_and_tells_every_stage(store):
+    job = jobs.start(store, SMALL, RUN)
+    assert jobs.start(store, SMALL, RUN) == job  # asked for twice, it runs once
+    assert jobs.running(store) == [job]
+    status = wait_for(store, job, finished)
+    assert status.state == "done", status
+    assert [s.stage for s in status.stages][-1] == "tuned"
+    assert all(s.done == s.total > 0 for s in status.stages)
+    assert status.device
+    assert status.memory_bytes > 50e6
+    assert jobs.running(store) == []
+    assert store.get_ref(f"scores-{SMALL.key()}")["pairs"][0]["theta"] is not None
+
+
+def test_a_cancelled_job_keeps_what_it_finished_and_goes_on_later(store):
+    job = jobs.start(store, SMALL, RUN)
+    wait_for(store, job, has_begun("zero_shot"))
+    jobs.cancel(store, job)
+    assert wait_for(store, job, finished).state == "cancelled"
+    kept = {e.digest for e in store.entries() if e.stage in ("features", "probes")}
+    assert kept
+    assert jobs.start(store, SMALL, RUN) == job
+    status = wait_for(store, job, finished)
+    assert status.state == "done"
+    assert {s.stage: s.total for s in status.stages}["features"] == 0  # from the cache
+    assert kept <= {e.digest for e in store.entries()}
+
+
+def test_a_killed_worker_is_seen_to_have_died(store):
+    job = jobs.start(store, SMALL, RUN)
+    status = wait_for(store, job, has_begun("anchors"))
+    os.kill(status.pid, signal.SIGKILL)
+    status = wait_for(store, job, finished)
+    assert status.state == "died"
+    assert "without finishing" in status.error
+    assert store.verify() == []
+
+
+def test_a_refusal_reaches_the_status_in_one_sentence(store):
+    data = SMALL.data.model_copy(update={"train": "/no/such/folder"})
+    job = jobs.start(store, SMALL.model_copy(update={"data": data}), RUN)
+    status = wait_for(store, job, finished)
+    assert status.state == "failed"
+    assert status.error.startswith("/no/such/folder: there is no such folder")
+
+
+def test_joint_training_as_a_job(computed):
+    store, document = computed
+    pair = document["pairs"][0]
+    task = {
+        "kind": "finetune",
+        "pair": [pair["source"], pair["target"]],
+        "metrics": ["kl", "snnet"],
+    }
+    job = jobs.start(store, SMALL, task)
+    status = wait_for(store, job, finished)
+    assert status.state == "done", status
+    assert [s.stage for s in status.stages if s.stage == "finetuned"] == ["finetuned"] * 2
+    assert jobs.description(store, job)["task"] == task
+
+
+def test_there_is_nothing_to_say_of_a_job_that_never_was(store: Store):
+    assert jobs.status(store, "0123456789abcdef") is None
+    jobs.cancel(store, "0123456789abcdef")
+    assert jobs.log(store, "0123456789abcdef") == ""
+    with pytest.raises(JobError, match="is no job"):
+        jobs.status(store, "../../etc")
