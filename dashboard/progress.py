@@ -45,7 +45,7 @@ def job_panel() -> None:
     if job is None:
         return
     status = jobs.status(store(), job)
-    if status is None:
+    if status is None or status.state == "done":  # the page itself shows what it brought
         return
     running = status.state == "running"
     st.fragment(_panel, run_every=POLL_SECONDS if running else None)(job, running)
@@ -68,8 +68,12 @@ def _panel(job: str, was_running: bool) -> None:
         st.rerun()
     with st.container(border=True):
         _headline(status)
+        cached = [stage.stage for stage in status.stages if stage.total == 0]
+        if cached:
+            st.caption(f"From the cache: {', '.join(cached)}.")
         for stage in status.stages:
-            _bar(stage, status)
+            if stage.total:
+                _bar(stage, status)
         if status.state == "running":
             left, right = st.columns([4, 1], vertical_alignment="center")
             left.caption(_facts(status))
@@ -85,8 +89,6 @@ def _headline(status: Status) -> None:
         case "running":
             stage = status.stages[-1].stage if status.stages else ""
             st.markdown(f"**{WORDS.get(stage, 'Loading the networks')}** …")
-        case "done":
-            st.success("Everything is computed.", icon=":material/check_circle:")
         case "cancelled":
             st.warning(
                 "Cancelled. What was finished is kept; start again to go on from there.",
@@ -100,13 +102,10 @@ def _headline(status: Status) -> None:
 
 
 def _bar(stage: StageStatus, status: Status) -> None:
-    if stage.total == 0:
-        st.progress(1.0, text=f"{stage.stage}: from the cache")
-        return
     text = f"{stage.stage}: {stage.done:,} of {stage.total:,} {stage.unit}"
     last = stage is status.stages[-1]
     if status.state == "running" and last and status.rate:
-        text += f", {status.rate:,.0f}/s"
+        text += f", {status.rate:,.{0 if status.rate >= 10 else 1}f}/s"
         if status.seconds_left is not None:
             text += f", {duration(status.seconds_left)} left"
     st.progress(min(stage.done / stage.total, 1.0), text=text)

@@ -4,6 +4,7 @@ Samples are visited in seeded orders, never the folder's, and subsets are class-
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -174,7 +175,7 @@ def batches(
     A transform that occurs twice is applied once.
     """
     distinct = list(dict.fromkeys(transforms))
-    workers = 4 if isinstance(images, FolderImages) else 0
+    workers = min(4, os.cpu_count() or 1) if isinstance(images, FolderImages) else 0
     loader = DataLoader(
         _Pictures(images, rows, distinct),
         batch_size=batch,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 
 from klas.data import FORWARD_BATCH
+from klas.jobs import peak_memory_bytes
 from klas.pipeline import Pipeline, Task
 from klas.study import STAGES, Stage
 
 PROBE_PASSES = 150  # evaluations that L-BFGS needs to converge, about
 BACKWARD = 1.6  # cost of a backward pass to the stitch layer, in forward passes
-PROCESS_BYTES = 600e6  # an interpreter with torch and timm
 PROBE_FRACTION = 5  # a probing batch is this part of a forward batch
 
 
@@ -45,10 +45,11 @@ def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
                     seconds += _seconds(pipeline, name, task, speed)
                     kept = 4 * _values(pipeline, name, task)
                     disk += kept
-                    # Features are held twice while they are joined; a layer being tuned has
-                    # a gradient and two moments beside it.
+                    # Stored bytes are made from the arrays; a layer being tuned has a gradient
+                    # and two moments beside it.
                     held = max(held, 4 * kept)
-    return Estimate(seconds=seconds, disk_bytes=int(disk), memory_bytes=int(PROCESS_BYTES + held))
+    memory = peak_memory_bytes() + held
+    return Estimate(seconds=seconds, disk_bytes=int(disk), memory_bytes=int(memory))
 
 
 def _seconds(pipeline: Pipeline, name: str, task: Task, speed: _Speed) -> float:

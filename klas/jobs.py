@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -148,6 +149,12 @@ def log(store: Store, job: str) -> str:
     with contextlib.suppress(OSError):
         return (_folder(store, job) / "log.txt").read_text(errors="replace")
     return ""
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process ever held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)  # Linux counts in kibibytes
 
 
 _workers: list[subprocess.Popen[bytes]] = []

@@ -126,6 +126,9 @@ class Pipeline:
             anchor = load_anchor(spec, crop=data.crop, interpolation=data.interpolation)
             self.anchors[spec.name] = freeze(anchor, self.device)
         self._check_classes()
+        for name, anchor in self.anchors.items():
+            if study.probes.pool == "prefix" and anchor.info.layouts[0].prefix == 0:
+                raise AnchorError(f'{name}: has no prefix tokens; set [probes] pool = "mean"')
         self._described = {n: _describe(a) for n, a in self.anchors.items()}
         self._train_data = _describe_data(data.train, self.train, data.train_samples, study.seed)
         self._val_data = _describe_data(data.val, self.val, data.val_samples, study.seed)
@@ -219,7 +222,9 @@ class Pipeline:
     def _val_task(self, name: str) -> Task:
         def make(tick: Tick) -> Arrays:
             anchor = self.anchors[name]
-            features, outputs = PooledFeatures(anchor, self.study.probes.pool), Outputs()
+            samples = len(self.val_rows)
+            features = PooledFeatures(anchor, self.study.probes.pool, samples)
+            outputs = Outputs(anchor, samples)
             sweep(anchor, self.batches(self.val, self.val_rows, name), [features, outputs], tick)
             return {**features.compute(), "logits": outputs.compute()}
 
@@ -240,7 +245,8 @@ class Pipeline:
 
     def _train_task(self, name: str) -> Task:
         def make(tick: Tick) -> Arrays:
-            features = PooledFeatures(self.anchors[name], self.study.probes.pool)
+            samples = len(self.train_rows)
+            features = PooledFeatures(self.anchors[name], self.study.probes.pool, samples)
             loader = self.batches(self.train, self.train_rows, name)
             sweep(self.anchors[name], loader, [features], tick)
             return features.compute()
@@ -387,7 +393,9 @@ class Pipeline:
     ) -> Arrays:
         """The stitch layers and, packed to bits, which validation samples each gets right."""
         loader = self.batches(self.val, self.val_rows, source)
-        hits = stitched_hits(self.anchors[source], self.anchors[target], layers, loader, tick)
+        hits = stitched_hits(
+            self.anchors[source], self.anchors[target], layers, loader, len(self.val_rows), tick
+        )
         arrays: Arrays = {}
         for (i, j), layer in layers.items():
             arrays[f"{i}-{j}.weight"] = layer.weight.detach().cpu().numpy()
@@ -437,7 +445,7 @@ class Pipeline:
             teacher=self.anchors[names[1]] if settings.distillation else None,
         )
         loader = self.batches(self.val, self.val_rows, names[0])
-        hits = stitched_hits(source, target, layers, loader, lambda n: None)
+        hits = stitched_hits(source, target, layers, loader, len(self.val_rows), lambda n: None)
         trained = {names[0]: source, names[1]: target}
         weights: Arrays = {}
         for role, anchor in (("source", source), ("target", target)):

@@ -206,11 +206,12 @@ class Store:
             if stage is None or entry.stage == stage:
                 self._drop(entry)
                 freed += entry.bytes
+        # A document may speak of what is gone now; the next run puts it together again.
+        for folder in ("refs",) if stage else ("objects", "refs", "tmp"):
+            shutil.rmtree(self.root / folder, ignore_errors=True)
+            (self.root / folder).mkdir(exist_ok=True)
         if stage is None:
             self._index.clear()
-            for folder in ("objects", "refs", "tmp"):
-                shutil.rmtree(self.root / folder, ignore_errors=True)
-                (self.root / folder).mkdir(exist_ok=True)
         return freed
 
     def write_file(self, path: Path, data: bytes) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from klas.errors import KlasError
-from klas.jobs import StageStatus, State, Status
+from klas.jobs import StageStatus, State, Status, peak_memory_bytes
 from klas.results import choose, pairs_of
 from klas.store import Store
 from klas.study import Study, change, parse_study
@@ -64,7 +63,6 @@ class StatusFile:
         last = self._stages[-1] if self._stages else None
         rate = last.done / last.seconds if last and last.seconds and last.done else None
         left = (last.total - last.done) / rate if last and rate and last.total else None
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         status = Status(
             state=state,
             pid=os.getpid(),
@@ -75,7 +73,7 @@ class StatusFile:
             rate=rate,
             seconds_left=left,
             device=self.device,
-            memory_bytes=peak * (1 if sys.platform == "darwin" else 1024),
+            memory_bytes=peak_memory_bytes(),
             error=error,
         )
         self._store.write_file(self._path, status.to_bytes())

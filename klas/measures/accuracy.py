@@ -19,23 +19,26 @@ def stitched_hits(
     target: Anchor,
     layers: Stitches,
     batches: Iterable[tuple[Tensor, ...]],
+    samples: int,
     tick: Tick,
 ) -> dict[tuple[int, int], NDArray[np.bool_]]:
-    """For each stitch (i, j), which samples it gets right: (N,) bits.
+    """For each stitch (i, j), which of the samples it gets right: (N,) bits.
 
     The source runs once per batch; each stitch goes on from there alone, with the very shapes
     that it has as a network of its own, so its accuracy is that network's to the last bit.
-    Its logits past the last class of the labels count as wrong guesses.
     """
-    hits: dict[tuple[int, int], list[NDArray[np.bool_]]] = {stitch: [] for stitch in layers}
+    # One block for all answers: small arrays kept between large ones would pin the heap.
+    hits = np.zeros((len(layers), samples), dtype=np.bool_)
     deepest = max((i for i, _ in layers), default=0)
+    seen = 0
     for images, labels in batches:
         activations = source.cut_activations(images, upto=deepest)
-        for (i, j), layer in layers.items():
+        for row, ((i, j), layer) in zip(hits, layers.items()):
             logits = target.resume(layer(activations[i]), j)
-            hits[i, j].append((logits.argmax(1) == labels).cpu().numpy())
+            row[seen : seen + len(labels)] = (logits.argmax(1) == labels).cpu().numpy()
+        seen += len(labels)
         tick(len(labels))
-    return {stitch: np.concatenate(parts) for stitch, parts in hits.items()}
+    return dict(zip(layers, hits))
 
 
 @torch.inference_mode()

@@ -41,34 +41,39 @@ def sweep(
 class PooledFeatures:
     """The unit's features at every cut: n + 1 arrays (N, C_k), float32."""
 
-    def __init__(self, anchor: Anchor, pool: str) -> None:
+    def __init__(self, anchor: Anchor, pool: str, samples: int) -> None:
         self._layouts = anchor.info.layouts
         self._pool = pool
-        self._batches: list[list[NDArray[np.float32]]] = []
-        self._labels: list[NDArray[np.int64]] = []
+        # Whole arrays from the start: a list of batches would be held twice when joined.
+        self._cuts = [np.empty((samples, lay.channels), np.float32) for lay in self._layouts]
+        self._labels = np.empty(samples, np.int64)
+        self._seen = 0
 
     def update(self, activations: list[Tensor], logits: Tensor, labels: Tensor) -> None:
         """Pool on the device, so that only (N, C) travels."""
-        rows = [pooled(a, lay, self._pool) for a, lay in zip(activations, self._layouts)]
-        self._batches.append([r.cpu().numpy() for r in rows])
-        self._labels.append(labels.cpu().numpy())
+        rows = slice(self._seen, self._seen + len(labels))
+        for cut, activation, layout in zip(self._cuts, activations, self._layouts):
+            cut[rows] = pooled(activation, layout, self._pool).cpu().numpy()
+        self._labels[rows] = labels.cpu().numpy()
+        self._seen = rows.stop
 
     def compute(self) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
         """``cut0`` … ``cutn`` and ``labels``."""
-        cuts = {f"cut{k}": np.concatenate(rows) for k, rows in enumerate(zip(*self._batches))}
-        return {**cuts, "labels": np.concatenate(self._labels)}
+        return {f"cut{k}": rows for k, rows in enumerate(self._cuts)} | {"labels": self._labels}
 
 
 class Outputs:
     """The anchor's own logits (N, K), float32: its accuracy, and the anchor ranking."""
 
-    def __init__(self) -> None:
-        self._batches: list[NDArray[np.float32]] = []
+    def __init__(self, anchor: Anchor, samples: int) -> None:
+        self._logits = np.empty((samples, anchor.info.classes), np.float32)
+        self._seen = 0
 
     def update(self, activations: list[Tensor], logits: Tensor, labels: Tensor) -> None:
         """Keep the logits."""
-        self._batches.append(logits.float().cpu().numpy())
+        self._logits[self._seen : self._seen + len(labels)] = logits.float().cpu().numpy()
+        self._seen += len(labels)
 
     def compute(self) -> NDArray[np.float32]:
         """(N, K)."""
-        return np.concatenate(self._batches)
+        return self._logits

@@ -1,0 +1,186 @@
+"""The app as a user meets it: a real server, a real Chromium, the whole walk."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from klas.exports import read
+from klas.report import percent
+from klas.store import Store
+from tests.conftest import SMALL
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+expect = playwright.expect
+expect.set_options(timeout=20_000)
+LONG = 240_000  # milliseconds, for what computes
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Server:
+    """The app on a free port, over one cache folder and the small study."""
+
+    def __init__(self, folder):
+        self.cache = folder / "cache"
+        self.study = folder / "small.toml"
+        self.study.write_text(SMALL.to_toml())
+        self.environment = os.environ | {
+            "KLAS_CACHE_DIR": str(self.cache),
+            "KLAS_STUDY": str(self.study),
+            "OMP_NUM_THREADS": "1",
+        }
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", "dashboard/app.py", f"--server.port={port}"],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for line in self.process.stdout:
+            if "URL:" in line:
+                break
+
+    def stop(self):
+        self.process.terminate()
+        self.process.communicate()
+
+    def klas(self, *arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "klas", *map(str, arguments)],
+            env=self.environment, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    def loaded_libraries(self):
+        return Path(f"/proc/{self.process.pid}/maps").read_text()
+
+
+@pytest.fixture
+def server(tmp_path):
+    running = Server(tmp_path)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
+    yield context.new_page()
+    context.close()
+
+
+def open_view(page, name, heading):
+    page.get_by_role("link", name=name, exact=True).first.click()
+    expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+
+
+def chosen_count(page):
+    return int(
+        re.match(r"\d+", page.get_by_role("heading", name="stitches chosen").inner_text()).group()
+    )
+
+
+def test_the_whole_walk(server, page, tmp_path):
+    page.goto(server.url)
+    expect(page.get_by_role("heading", name="Networks between your networks")).to_be_visible()
+
+    # One button computes everything, with live progress.
+    page.get_by_role("button", name="Compute everything").click()
+    expect(page.get_by_text(re.compile(r"anchors: [\d,]+ of 900 images"))).to_be_visible(
+        timeout=LONG
+    )
+    expect(page.get_by_text("are scored and measured")).to_be_visible(timeout=LONG)
+    expect(page.get_by_role("heading", name="Anchors")).to_be_visible()
+    store = Store(server.cache)
+    document = store.get_ref(f"scores-{SMALL.key()}")
+    store.close()
+
+    # The map of Γ: hovering explains a cell.
+    open_view(page, "Scores", "Stitch scores")
+    chart = page.locator(".js-plotly-plot").first
+    expect(chart.locator(".heatmaplayer image").first).to_be_attached()
+    box = chart.locator(".plot").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(chart.locator(".hoverlayer")).to_contain_text("Γ = Ω / Σ")
+
+    # τ: the choice follows the slider, by keyboard and by mouse.
+    open_view(page, "Stitches", "Choose stitches")
+    before = chosen_count(page)
+    thumb = page.get_by_role("slider").first
+    thumb.focus()
+    thumb.press("End")
+    expect(thumb).to_have_attribute("aria-valuenow", "1")
+    expect(page.get_by_role("heading", name="stitches chosen")).not_to_have_text(
+        re.compile(rf"^{before} of")
+    )
+    assert chosen_count(page) > before
+    grip = thumb.bounding_box()
+    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(grip["x"] - 2000, grip["y"], steps=5)
+    page.mouse.up()
+    expect(thumb).to_have_attribute("aria-valuenow", "0")
+    expect(page.get_by_text("--tau 0 ")).to_be_visible()
+    assert chosen_count(page) <= before
+
+    # Joint training of the selection and of SN-Net's set, then the verdict in words.
+    page.get_by_role("radio", name="finetuned").or_(
+        page.get_by_role("button", name="finetuned")
+    ).first.click()
+    page.get_by_role("button", name="Train jointly").click()
+    expect(page.get_by_text(re.compile("At equal cost"))).to_be_visible(timeout=LONG)
+
+    # The list that the page offers is the one that the command writes.
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as JSON").click()
+    mine = tmp_path / "mine.json"
+    download.value.save_as(mine)
+    pair = read(mine, "klas-stitches")["selection"]["pairs"][0]
+    done = server.klas(
+        "select", server.study, "--pair", *pair, "--tau", 0, "--out", tmp_path / "theirs.json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert mine.read_bytes() == (tmp_path / "theirs.json").read_bytes()
+    assert server.klas("check", mine).returncode == 0
+    listed = json.loads(mine.read_bytes())["stitches"]
+    assert all(s["accuracy"]["finetuned"] is not None for s in listed)
+
+    # Every page again: nothing broke, what is shown is what was computed, torch stayed out.
+    open_view(page, "Study", "Networks between your networks")
+    assert percent(document["anchors"][0]["accuracy"]).endswith(" %")
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    assert "torch" not in server.loaded_libraries()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_follows_the_readers_theme(server, browser, theme):
+    context = browser.new_context(color_scheme=theme)
+    page = context.new_page()
+    page.goto(server.url)
+    expect(page.get_by_role("heading", name="Networks between your networks")).to_be_visible()
+    colour = page.locator(".stApp").evaluate("node => getComputedStyle(node).backgroundColor")
+    red = int(re.search(r"\d+", colour).group())
+    assert (red > 128) == (theme == "light")
+    context.close()
