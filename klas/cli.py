@@ -201,7 +201,7 @@ def _print_estimate(pipeline: "Pipeline", until: Any) -> None:
     expected = estimate(pipeline, until)
     if expected.seconds > 1:
         print(
-            f"about {report.duration(expected.seconds)} on {pipeline.device}, "
+            f"about {report.duration(expected.seconds)} on {pipeline.bench.device}, "
             f"{report.size(expected.disk_bytes)} of disk, "
             f"{report.size(expected.memory_bytes)} of memory",
             file=sys.stderr,

@@ -7,7 +7,8 @@ import torch
 
 from klas.data import FORWARD_BATCH
 from klas.jobs import peak_memory_bytes
-from klas.pipeline import Pipeline, Task
+from klas.pipeline import Pipeline
+from klas.stages import Task
 from klas.study import STAGES, Stage
 
 PROBE_PASSES = 150  # evaluations that L-BFGS needs to converge, about
@@ -35,11 +36,11 @@ class _Speed:
 @torch.inference_mode()
 def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
     """Time a small batch of every anchor and of the loader, and add up the missing work."""
-    forward = {name: _seconds_per_image(pipeline, name) for name in pipeline.anchors}
+    forward = {name: _seconds_per_image(pipeline, name) for name in pipeline.bench.anchors}
     speed = _Speed(forward=forward, loading=_loading_seconds(pipeline))
     seconds = disk = held = 0.0
     for stage in STAGES[: STAGES.index(until) + 1]:
-        for name, _, tasks in pipeline.tasks(stage):
+        for name, _, tasks in pipeline.stages.tasks(stage):
             for task in tasks:
                 if not pipeline.store.has(task.key):
                     seconds += _seconds(pipeline, name, task, speed)
@@ -57,17 +58,15 @@ def _seconds(pipeline: Pipeline, name: str, task: Task, speed: _Speed) -> float:
         return task.units * (speed.forward[task.anchors[0]] + speed.loading)
     if name == "probes":
         macs = 3 * pipeline.study.data.train_samples * _width(pipeline, task.anchors[0])
-        fastest = max(pipeline.costs[n].total_macs / s for n, s in speed.forward.items())
-        return PROBE_PASSES * macs * pipeline.anchors[task.anchors[0]].info.classes / fastest
+        fastest = max(pipeline.bench.costs[n].total_macs / s for n, s in speed.forward.items())
+        return PROBE_PASSES * macs * pipeline.bench.anchors[task.anchors[0]].info.classes / fastest
     if name not in ("zero_shot", "tuned"):
         return 0.0
     source, target = task.anchors
-    cost = pipeline.costs[target]
-    tails = [
-        cost.back(j)[0] / cost.total_macs for (_, j), _, _ in pipeline.candidates(*task.anchors)
-    ]
+    cost, stitches = pipeline.bench.costs[target], pipeline.bench.candidates(source, target)
+    tails = [cost.back(j)[0] / cost.total_macs for (_, j), _, _ in stitches]
     front, back = speed.loading + speed.forward[source], sum(tails) * speed.forward[target]
-    measuring = len(pipeline.val_rows) * (front + back)
+    measuring = len(pipeline.bench.val_rows) * (front + back)
     if name == "zero_shot":
         return measuring
     images = pipeline.study.tuning.steps * pipeline.study.tuning.batch
@@ -80,19 +79,19 @@ def _values(pipeline: Pipeline, name: str, task: Task) -> int:
         return task.units * _width(pipeline, task.anchors[0])
     if name not in ("zero_shot", "tuned"):
         return 0
-    have, want = (pipeline.anchors[a].info.layouts for a in task.anchors)
-    stitches = pipeline.candidates(*task.anchors)
+    have, want = (pipeline.bench.anchors[a].info.layouts for a in task.anchors)
+    stitches = pipeline.bench.candidates(*task.anchors)
     return sum(have[i].channels * want[j].channels for (i, j), _, _ in stitches)
 
 
 def _width(pipeline: Pipeline, name: str) -> int:
-    return sum(layout.channels for layout in pipeline.anchors[name].info.layouts)
+    return sum(layout.channels for layout in pipeline.bench.anchors[name].info.layouts)
 
 
 def _seconds_per_image(pipeline: Pipeline, name: str) -> float:
-    anchor = pipeline.anchors[name]
+    anchor = pipeline.bench.anchors[name]
     batch = FORWARD_BATCH // PROBE_FRACTION
-    images = torch.zeros(batch, *anchor.info.transform.input_size, device=pipeline.device)
+    images = torch.zeros(batch, *anchor.info.transform.input_size, device=pipeline.bench.device)
     times = []
     for _ in range(3):
         start = time.perf_counter()
@@ -102,12 +101,12 @@ def _seconds_per_image(pipeline: Pipeline, name: str) -> float:
 
 
 def _loading_seconds(pipeline: Pipeline) -> float:
-    rows = pipeline.val_rows[: FORWARD_BATCH // PROBE_FRACTION]
-    first = next(iter(pipeline.anchors))
+    rows = pipeline.bench.val_rows[: FORWARD_BATCH // PROBE_FRACTION]
+    first = next(iter(pipeline.bench.anchors))
     times = []
     for _ in range(2):  # the first pass may have to find, or draw, the pictures
         start = time.perf_counter()
-        for _ in pipeline.batches(pipeline.val, rows, first):
+        for _ in pipeline.bench.batches(pipeline.bench.val, rows, first):
             pass
         times.append(time.perf_counter() - start)
     return min(times) / max(len(rows), 1)

@@ -20,8 +20,9 @@ from klas.networks.anchor import Anchor
 from klas.networks.count import anchor_cost, stitch_cost
 from klas.networks.load import load_anchor
 from klas.networks.stitch import Stitch, set_stitch_layer, stitch_layer
-from klas.pipeline import Pipeline, stitch_tensors
+from klas.pipeline import Pipeline
 from klas.results import Pair
+from klas.stages import stitch_tensors
 from klas.store import write_whole
 from klas.study import AnchorSpec
 

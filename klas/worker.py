@@ -112,7 +112,7 @@ def _work(study: Study, task: dict[str, Any], store: Store, status: StatusFile) 
     from klas.pipeline import Pipeline
 
     pipeline = Pipeline(study, store, progress=status)
-    status.device = str(pipeline.device)
+    status.device = str(pipeline.bench.device)
     if task["kind"] == "run":
         pipeline.run(task["until"])
         return

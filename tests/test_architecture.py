@@ -43,7 +43,7 @@ def test_the_dashboard_never_imports_torch_nor_what_does():
     ("below", "above"),
     [
         ("networks", ["measures", "pipeline", "cli", "exports", "jobs", "results"]),
-        ("measures", ["pipeline", "cli", "exports", "jobs", "results", "data"]),
+        ("measures", ["bench", "stages", "pipeline", "cli", "exports", "jobs", "results", "data"]),
         ("choice", ["networks", "measures", "pipeline", "results", "exports", "study", "store"]),
         ("digits/scenes.py", ["networks", "measures", "pipeline", "study", "store"]),
         ("store.py", ["study", "networks", "measures", "pipeline", "results"]),

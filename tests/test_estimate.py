@@ -1,3 +1,5 @@
+import itertools
+
 from klas.estimate import estimate
 from klas.pipeline import Pipeline
 from tests.conftest import SMALL
@@ -12,7 +14,7 @@ def test_what_is_cached_costs_nothing(computed):
 def test_a_further_stage_costs_more(store):
     pipeline = Pipeline(SMALL, store, device="cpu")
     until = [estimate(pipeline, stage) for stage in ("anchors", "probes", "zero_shot", "tuned")]
-    assert all(a.disk_bytes < b.disk_bytes for a, b in zip(until, until[1:]))
+    assert all(a.disk_bytes < b.disk_bytes for a, b in itertools.pairwise(until))
     assert until[0].seconds > 0
     assert until[-1].seconds > until[0].seconds
 

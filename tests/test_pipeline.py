@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from klas.bench import Bench, pick_device
 from klas.errors import AnchorError, DataError, KlasError
 from klas.measures.divergence import theta
-from klas.pipeline import Pipeline, pick_device
+from klas.pipeline import Pipeline
 from klas.results import choose, pairs_of
 from klas.study import AnchorSpec
 from tests.conftest import SMALL
@@ -83,8 +84,8 @@ def test_until_leaves_the_rest_null(store):
 
 def test_results_do_not_depend_on_the_forward_batch(computed, store, monkeypatch):
     _, document = computed
-    monkeypatch.setattr("klas.pipeline.FORWARD_BATCH", 77)
-    monkeypatch.setattr(Pipeline.batches, "__kwdefaults__", {"batch": 77})
+    monkeypatch.setattr("klas.bench.FORWARD_BATCH", 77)
+    monkeypatch.setattr(Bench.batches, "__kwdefaults__", {"batch": 77})
     other = Pipeline(SMALL, store, device="cpu").run("zero_shot")
     for mine, theirs in zip(pairs_of(other), pairs_of(document)):
         assert np.allclose(mine.scores("kl"), theirs.scores("kl"), rtol=1e-3)
@@ -95,7 +96,7 @@ def test_theta_output_is_the_anchors_own_divergence(computed):
     store, document = computed
     pipeline = Pipeline(SMALL, store, device="cpu")
     logits = [
-        torch.from_numpy(store.get(pipeline._val_task(a["name"]).key)["logits"])
+        torch.from_numpy(store.get(pipeline.stages.val_task(a["name"]).key)["logits"])
         for a in document["anchors"][:2]
     ]
     wanted = float(theta([(logits[0][None], logits[1][None])]))
@@ -109,7 +110,7 @@ def test_changing_a_setting_recomputes_only_what_depends_on_it(computed, store):
     Pipeline(changed, shared, device="cpu", progress=record).run("zero_shot")
     assert all(total == 0 for total, _ in record.stages.values())
     pipeline = Pipeline(changed, shared, device="cpu")
-    ((_, _, tasks),) = pipeline.tasks("tuned")
+    ((_, _, tasks),) = pipeline.stages.tasks("tuned")
     assert not any(shared.has(t.key) for t in tasks)
 
 
@@ -144,9 +145,9 @@ def test_joint_training_leaves_the_pretrained_anchors_alone(computed):
     store, document = computed
     pipeline = Pipeline(SMALL, store, device="cpu")
     pair = pairs_of(document)[2]
-    before = {n: [p.clone() for p in a.parameters()] for n, a in pipeline.anchors.items()}
+    before = {n: [p.clone() for p in a.parameters()] for n, a in pipeline.bench.anchors.items()}
     pipeline.finetune(pair, choose(pair, SMALL.selection).chosen)
-    for name, anchor in pipeline.anchors.items():
+    for name, anchor in pipeline.bench.anchors.items():
         assert all(torch.equal(p, q) for p, q in zip(anchor.parameters(), before[name]))
 
 
@@ -161,21 +162,23 @@ def test_diverging_training_names_its_step(computed, store):
 def test_both_directions_and_explicit_pairs(computed):
     store, _ = computed
     both = Pipeline(SMALL.model_copy(update={"pairs": "both-directions"}), store, device="cpu")
-    assert len(both.pairs) == 6
+    assert len(both.bench.pairs) == 6
     one = SMALL.model_copy(update={"pairs": (("digits_vit_base", "digits_vit_tiny"),)})
-    assert Pipeline(one, store, device="cpu").pairs == [("digits_vit_base", "digits_vit_tiny")]
+    assert Pipeline(one, store, device="cpu").bench.pairs == [
+        ("digits_vit_base", "digits_vit_tiny")
+    ]
 
 
 def test_equal_costs_are_stitched_in_both_directions(store):
     twins = tuple(AnchorSpec(name=n, model="digits_vit_tiny") for n in ("one", "two"))
     pipeline = Pipeline(SMALL.model_copy(update={"anchors": twins}), store, device="cpu")
-    assert pipeline.pairs == [("one", "two"), ("two", "one")]
+    assert pipeline.bench.pairs == [("one", "two"), ("two", "one")]
 
 
 def test_anchors_with_different_classes_are_refused(store, tmp_path):
     anchors = (SMALL.anchors[0], AnchorSpec(name="other", model="vit_tiny_patch16_224"))
     study = SMALL.model_copy(update={"anchors": anchors})
-    import klas.pipeline
+    import klas.bench
     from klas.networks.load import load_anchor
 
     def untrained(spec, **geometry):
@@ -186,7 +189,7 @@ def test_anchors_with_different_classes_are_refused(store, tmp_path):
         return anchor
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(klas.pipeline, "load_anchor", untrained)
+        patch.setattr(klas.bench, "load_anchor", untrained)
         with pytest.raises(AnchorError, match=r"different classes.*other has 1000"):
             Pipeline(study, store, device="cpu")
 

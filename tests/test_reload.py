@@ -40,7 +40,7 @@ def export(pipeline, computed, folder, tier):
 
 
 def measured(pipeline, network, source):
-    batches = pipeline.batches(pipeline.val, pipeline.val_rows, source)
+    batches = pipeline.bench.batches(pipeline.bench.val, pipeline.bench.val_rows, source)
     return float(network_hits(network, batches).mean())
 
 
@@ -128,9 +128,9 @@ def test_stitched_hits_are_the_networks_own(pipeline, computed, tmp_path):
     made = export(pipeline, computed, tmp_path, "zero_shot")
     store, _ = computed
     names = (made["stitches"][0]["source"], made["stitches"][0]["target"])
-    arrays = store.get(pipeline._zero_shot_task(*names).key)
+    arrays = store.get(pipeline.stages.zero_shot_task(*names).key)
     for index, stitch in enumerate(made["stitches"]):
         stored = arrays[f"{stitch['source_block']}-{stitch['target_block']}.hits"]
-        batches = pipeline.batches(pipeline.val, pipeline.val_rows, names[0])
+        batches = pipeline.bench.batches(pipeline.bench.val, pipeline.bench.val_rows, names[0])
         own = network_hits(klas.load_stitch(tmp_path / "s.json", index), batches)
         assert (np.unpackbits(stored, count=len(own)).astype(bool) == own).all()

@@ -1,0 +1,103 @@
+"""Put the scores document together from whatever is computed."""
+
+import importlib.metadata
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from klas import keys
+from klas.choice.scores import pair_scores
+from klas.exports import optional
+from klas.networks.split import SPLITTER
+from klas.stages import Stages
+from klas.store import Arrays
+
+
+def scores_document(stages: Stages) -> dict[str, Any]:
+    """The scores document from whatever is computed; null where something is not."""
+    return {
+        "format": "klas-scores",
+        "version": 1,
+        "study": stages.study.model_dump(mode="json"),
+        "made_with": {
+            "klas": importlib.metadata.version("klas"),
+            "torch": importlib.metadata.version("torch"),
+            "timm": importlib.metadata.version("timm"),
+            "splitter": SPLITTER,
+        },
+        "task": "classification",
+        "accuracy_metric": "top1",
+        "anchors": [_anchor_entry(stages, name) for name in stages.bench.anchors],
+        "data": {"train": stages.bench.train_data, "val": stages.bench.val_data},
+        "fit": stages.study.fit.model_dump(mode="json"),
+        "precision": keys.PRECISION,
+        "pairs": [_pair_entry(stages, a, b) for a, b in stages.bench.pairs],
+    }
+
+
+def _anchor_entry(stages: Stages, name: str) -> dict[str, Any]:
+    info, cost = stages.bench.anchors[name].info, stages.bench.costs[name]
+    outputs = stages.store.get(stages.val_task(name).key)
+    probes = stages.store.get(stages.probes_task(name).key)
+    accuracy = None
+    if outputs is not None:
+        accuracy = float((outputs["logits"].argmax(1) == outputs["labels"]).mean())
+    ready = outputs is not None and probes is not None
+    return {
+        **stages.bench.described[name],
+        "weights": info.weights,
+        "blocks": info.depth,
+        "cuts": list(info.cuts),
+        "layouts": [{**asdict(lay), "grid": list(lay.grid)} for lay in info.layouts],
+        "macs": cost.total_macs,
+        "params": cost.total_params,
+        "accuracy": accuracy,
+        "probe_accuracy": stages.probe_accuracy(name) if ready else None,
+        "probe_converged": [bool(c) for c in probes["converged"]] if ready else None,
+    }
+
+
+def _pair_entry(stages: Stages, source: str, target: str) -> dict[str, Any]:
+    across = stages.store.get(stages.theta_task(source, target).key)
+    within = stages.store.get(stages.theta_task(target, target).key)
+    outputs = all(stages.store.has(stages.val_task(n).key) for n in (source, target))
+    scores = pair_scores(across, within) if across and within else {}
+    tiers = {
+        "zero_shot": stages.store.get(stages.zero_shot_task(source, target).key),
+        "tuned": stages.store.get(stages.tuned_task(source, target).key),
+    }
+    samples = len(stages.bench.val_rows)
+    entries = []
+    for (i, j), in_space, snnet in stages.bench.candidates(source, target):
+        macs, params = stages.bench.stitch_cost(source, i, target, j)
+        entries.append(
+            {
+                "source_block": i,
+                "target_block": j,
+                "in_space": in_space,
+                "snnet": snnet,
+                "macs": macs,
+                "params": params,
+                "scores": {
+                    metric: optional(scores[metric][i, j]) if metric in scores else None
+                    for metric in ("kl", "theta", "cka", "mse", "ce", "dm")
+                },
+                "accuracy": {
+                    tier: None if arrays is None else _accuracy(arrays, i, j, samples)
+                    for tier, arrays in tiers.items()
+                },
+            }
+        )
+    return {
+        "source": source,
+        "target": target,
+        "theta_output": stages.theta_output(source, target) if outputs else None,
+        "theta": across,
+        "theta_target": within,
+        "candidates": entries,
+    }
+
+
+def _accuracy(arrays: Arrays, i: int, j: int, samples: int) -> float:
+    return float(np.unpackbits(arrays[f"{i}-{j}.hits"], count=samples).mean())
