@@ -31,14 +31,20 @@ def study() -> Study:
     return load_study(os.environ.get("KLAS_STUDY"))
 
 
+def study_arguments() -> list[str]:
+    """How the study at hand is named on a command line: not at all if it is the built-in one."""
+    named = os.environ.get("KLAS_STUDY")
+    return [named] if named else []
+
+
 def document() -> Document | None:
     """The latest scores document of the study at hand, or None before a first run."""
-    path = store().root / "refs" / f"scores-{study().key()}.json"
+    path = store().root / "refs" / f"scores-{study().results_key()}.json"
     try:
         stamp = path.stat().st_mtime_ns
     except OSError:
         return None
-    return _document(study().key(), stamp)
+    return _document(study().results_key(), stamp)
 
 
 @st.cache_resource(max_entries=4)
@@ -63,6 +69,11 @@ def scored_document() -> Document:
 def remembered(name: str, default: Any) -> Any:
     """A choice made earlier in this session, on any page."""
     return st.session_state.get(f"kept:{name}", default)
+
+
+def forget(name: str) -> None:
+    """Go back to the study's own value."""
+    st.session_state.pop(f"kept:{name}", None)
 
 
 def remember(name: str) -> Callable[[], None]:

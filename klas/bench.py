@@ -62,6 +62,8 @@ class Bench:
         self.study = study
         self.store = store
         self.device = pick_device(device)
+        # Keys say float32, so convolutions must not round to TF32 on CUDA.
+        torch.backends.cudnn.allow_tf32 = False
         data = study.data
         # What is cheap to refuse comes first; weights may take minutes to load.
         for spec in study.anchors:
@@ -158,10 +160,17 @@ class Bench:
             )
         count = next(iter(classes.values()))
         for ref, images in ((self.study.data.train, self.train), (self.study.data.val, self.val)):
-            if images.classes != count:
+            if len(images.class_names) != count:
                 raise DataError(
-                    f"{ref}: holds {images.classes} classes, but the anchors tell {count} apart"
+                    f"{ref}: holds {len(images.class_names)} classes, but the anchors tell "
+                    f"{count} apart"
                 )
+        if self.train.class_names != self.val.class_names:
+            odd = sorted(set(self.train.class_names) ^ set(self.val.class_names))
+            raise DataError(
+                f"{self.study.data.val}: its classes are not those of the training images; "
+                f"in only one of them: {', '.join(odd[:5])}"
+            )
 
 
 def _describe(anchor: Anchor) -> dict[str, Any]:

@@ -79,6 +79,7 @@ def _scores(options: argparse.Namespace) -> None:
 
 def _select(options: argparse.Namespace) -> None:
     study = _with_selection(load_study(options.study), options)
+    _check_outputs(options.out, options.weights)
     with _opened(options, study) as pipeline:
         document = pipeline.run("scores")
         pairs = _wanted_pairs(pairs_of(document), options.pair)
@@ -97,19 +98,22 @@ def _select(options: argparse.Namespace) -> None:
         )
         if options.out is not None:
             exports.write(stitches, options.out)
-        _emit(options, stitches, lambda: report.stitch_tables(stitches, options.out))
+        silent = report.silent_buckets(pairs, study.selection)
+        _emit(options, stitches, lambda: report.stitch_tables(stitches, options.out) + silent)
 
 
 def _finetune(options: argparse.Namespace) -> None:
     study = _with_selection(load_study(options.study), options)
-    study = change(study, "finetuning", steps=options.steps)
     with _opened(options, study) as pipeline:
         document = pipeline.run("scores")
         pairs = _wanted_pairs(pairs_of(document), options.pair)
         results = []
         for pair in pairs:
             chosen = choose(pair, study.selection).chosen
-            results.append((pair, chosen, pipeline.finetune(pair, chosen)))
+            if chosen.any():
+                results.append((pair, chosen, pipeline.finetune(pair, chosen)))
+        if not results:
+            raise SelectionError("nothing is chosen in any pair, so there is nothing to train")
         plain = [
             {"source": p.source["name"], "target": p.target["name"], **r} for p, _, r in results
         ]
@@ -174,8 +178,10 @@ def _dashboard(options: argparse.Namespace) -> None:
     if options.study is not None:
         load_study(options.study)  # refuse a broken one here, not in the browser
         environment["KLAS_STUDY"] = str(Path(options.study).resolve())
-    command = [sys.executable, "-m", "streamlit", "run", str(app)]
-    # Streamlit reads .streamlit/config.toml from the folder that it starts in.
+    # Streamlit reads .streamlit/config.toml from the folder that it starts in; what matters for
+    # safety is said here too, for an installation that has no such folder.
+    safe = ("--server.address=127.0.0.1", "--browser.gatherUsageStats=false")
+    command = [sys.executable, "-m", "streamlit", "run", str(app), *safe]
     sys.exit(subprocess.call(command, env=environment, cwd=app.parent.parent))
 
 
@@ -206,6 +212,16 @@ def _print_estimate(pipeline: "Pipeline", until: Any) -> None:
             f"{report.size(expected.memory_bytes)} of memory",
             file=sys.stderr,
         )
+
+
+def _check_outputs(out: Path | None, weights: Path | None) -> None:
+    """The list names its weights file, which is looked for beside it."""
+    if weights is None:
+        return
+    if out is None:
+        raise SelectionError("--weights: the layers belong to a list; name it with --out")
+    if weights.resolve().parent != out.resolve().parent or weights.resolve() == out.resolve():
+        raise SelectionError("--weights: must be another file in the same folder as --out")
 
 
 def _with_selection(study: Study, options: argparse.Namespace) -> Study:
@@ -269,10 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     select.add_argument("--out", type=Path, help="write the stitch list (JSON) here")
     select.add_argument("--weights", type=Path, help="write the weights (safetensors) here too")
     select.add_argument("--tier", choices=TIERS, default="tuned", help="whose weights")
-    finetune = command(
-        "finetune", _finetune, "train a selection and its anchors jointly", on_study, selecting
-    )
-    finetune.add_argument("--steps", type=int)
+    command("finetune", _finetune, "train a selection and its anchors jointly", on_study, selecting)
     check = command("check", _check, "rebuild every stitch of a list and compare")
     check.add_argument("file", type=Path)
     study = command("study", _study, "print or save a study with every default")

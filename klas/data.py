@@ -39,7 +39,7 @@ class Images(Protocol):
     """A data set: pictures by number, and their classes."""
 
     labels: NDArray[np.int64]  # (N,)
-    classes: int
+    class_names: tuple[str, ...]
     fingerprint: str
 
     def image(self, index: int) -> Image.Image:
@@ -53,7 +53,7 @@ class DigitScenes:
     def __init__(self, split: Split) -> None:
         self._split: Split = split
         self.labels = scene_labels(split, DIGITS_SIZES[split])
-        self.classes = CLASSES
+        self.class_names = tuple(str(digit) for digit in range(CLASSES))
         self.fingerprint = f"digits-scenes-{SCENES_VERSION}-{split}-{DIGITS_SIZES[split]}"
 
     def image(self, index: int) -> Image.Image:
@@ -72,12 +72,12 @@ class FolderImages:
 
     def __init__(self, root: Path) -> None:
         try:
-            self._reader = create_dataset("", root=str(root)).reader
+            self._reader = create_dataset("", root=str(root), search_split=False).reader
         except Exception as error:
             raise DataError(f"{root}: timm finds no class folders with images ({error})") from None
         samples = self._reader.samples
         self.labels = np.array([target for _, target in samples], dtype=np.int64)
-        self.classes = len(self._reader.class_to_idx)
+        self.class_names = tuple(sorted(self._reader.class_to_idx))
         self._paths = [Path(path) for path, _ in samples]
         self.fingerprint = _folder_fingerprint(root, self._paths)
 
@@ -91,7 +91,7 @@ class FolderImages:
             with Image.open(self._paths[index]) as picture:
                 picture.load()
                 return picture
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"{self._paths[index]}: is no readable image ({error})") from None
 
 
@@ -133,7 +133,7 @@ def subset(images: Images, samples: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, 1]).permutation(rows)
 
 
-class _Pictures(Dataset[tuple[Tensor, ...]]):
+class _Pictures(Dataset[tuple[Tensor, ...] | DataError]):
     def __init__(
         self, images: Images, rows: NDArray[np.int64], transforms: Sequence[Transform]
     ) -> None:
@@ -155,9 +155,12 @@ class _Pictures(Dataset[tuple[Tensor, ...]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, position: int) -> tuple[Tensor, ...]:
+    def __getitem__(self, position: int) -> tuple[Tensor, ...] | DataError:
         row = int(self._rows[position])
-        picture = self._images.image(row)
+        try:
+            picture = self._images.image(row)
+        except DataError as error:
+            return error  # raised in the parent, where its sentence stays one sentence
         views = [t(picture.convert(m)) for t, m in zip(self._transforms, self._modes)]
         return (*views, torch.tensor(self._images.labels[row]))
 
@@ -181,18 +184,32 @@ def batches(
         batch_size=batch,
         num_workers=workers,
         pin_memory=device.type == "cuda",
+        collate_fn=_collate,
     )
-    for *views, labels in loader:
+    for loaded in loader:
+        if isinstance(loaded, DataError):
+            raise loaded
+        *views, labels = loaded
         here = [view.to(device, non_blocking=True) for view in views]
         wanted = [here[distinct.index(t)] for t in transforms]
         yield (*wanted, labels.to(device, non_blocking=True))
 
 
+def _collate(items: list[tuple[Tensor, ...] | DataError]) -> list[Tensor] | DataError:
+    whole = [item for item in items if not isinstance(item, DataError)]
+    if len(whole) < len(items):
+        return next(item for item in items if isinstance(item, DataError))
+    return [torch.stack(column) for column in zip(*whole)]
+
+
 def _folder_fingerprint(root: Path, paths: list[Path]) -> str:
     """Digest of every relative path and size, and of the content of up to 256 files."""
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\n".encode())
-    for path in paths[:: max(1, len(paths) // 256)]:
-        digest.update(path.read_bytes())
+    try:
+        for path in paths:
+            digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\n".encode())
+        for path in paths[:: max(1, len(paths) // 256)]:
+            digest.update(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
     return digest.hexdigest()

@@ -57,7 +57,7 @@ def _seconds(pipeline: Pipeline, name: str, task: Task, speed: _Speed) -> float:
     if name in ("anchors", "features"):
         return task.units * (speed.forward[task.anchors[0]] + speed.loading)
     if name == "probes":
-        macs = 3 * pipeline.study.data.train_samples * _width(pipeline, task.anchors[0])
+        macs = 3 * len(pipeline.bench.train_rows) * _width(pipeline, task.anchors[0])
         fastest = max(pipeline.bench.costs[n].total_macs / s for n, s in speed.forward.items())
         return PROBE_PASSES * macs * pipeline.bench.anchors[task.anchors[0]].info.classes / fastest
     if name not in ("zero_shot", "tuned"):

@@ -47,7 +47,9 @@ def read(path: Path, form: Form) -> dict[str, Any]:
             schema; the sentence says where.
     """
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        document: Any = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=_refuse_constant
+        )
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -57,6 +59,8 @@ def read(path: Path, form: Form) -> dict[str, Any]:
             f"{path}: is no complete JSON (line {error.lineno}: {error.msg.lower()}); "
             "it may be cut off, export it again"
         ) from None
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: holds what no {form} file holds ({error})") from None
     found = document.get("format") if isinstance(document, dict) else None
     if found != form:
         raise FormatError(f"{path}: is no {form} file (its format is {found!r})")
@@ -64,9 +68,7 @@ def read(path: Path, form: Form) -> dict[str, Any]:
         raise FormatError(
             f"{path}: has version {document.get('version')!r}, this klas reads version {VERSION}"
         )
-    breach = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema(form)).iter_errors(document)
-    )
+    breach = jsonschema.exceptions.best_match(_VALIDATOR(schema(form)).iter_errors(document))
     if breach is not None:
         raise FormatError(f"{path}: at {breach.json_path}: {breach.message[:200]}")
     if form == "klas-stitches":
@@ -75,9 +77,24 @@ def read(path: Path, form: Form) -> dict[str, Any]:
     return checked
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+# JSON Schema counts 2.0 as an integer; as a block number it would be a float.
+_VALIDATOR: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: type(value) is int
+    ),
+)
+
+
 def _check_stitches(document: Mapping[str, Any], path: Path) -> None:
     """What a schema can't say: names that exist, block numbers in range."""
     anchors = {a["name"]: a for a in document["anchors"]}
+    if len(anchors) < len(document["anchors"]):
+        raise FormatError(f"{path}: two of its anchors have the same name")
     for k, stitch in enumerate(document["stitches"]):
         for role, first in (("source", 1), ("target", 0)):
             name, block = stitch[role], stitch[f"{role}_block"]

@@ -76,7 +76,12 @@ def start(store: Store, study: Study, task: Mapping[str, Any]) -> str:
     folder = _folder(store, job)
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("a") as lock:
-        if not _take(lock):
+        # An onlooker may hold it for an instant; a worker does not let go.
+        for _ in range(5):
+            if taken := _take(lock, fcntl.LOCK_EX):
+                break
+            time.sleep(0.02)
+        if not taken:
             return job
         store.write_file(folder / "job.json", json.dumps(description).encode())
         _reap()
@@ -124,12 +129,6 @@ def jobs(store: Store) -> list[str]:
     return [f.name for f in sorted(folders, key=lambda f: -(f / "job.json").stat().st_mtime)]
 
 
-def description(store: Store, job: str) -> dict[str, Any]:
-    """What a job does: ``study`` and ``task``."""
-    found: dict[str, Any] = json.loads((_folder(store, job) / "job.json").read_bytes())
-    return found
-
-
 def running(store: Store) -> list[str]:
     """The ids of the jobs whose worker is alive."""
     return [job for job in jobs(store) if _is_running(_folder(store, job))]
@@ -171,9 +170,9 @@ def _folder(store: Store, job: str) -> Path:
     return store.root / "jobs" / job
 
 
-def _take(lock: IO[str]) -> bool:
+def _take(lock: IO[str], kind: int) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
@@ -182,7 +181,8 @@ def _take(lock: IO[str]) -> bool:
 def _is_running(folder: Path) -> bool:
     try:
         with (folder / "lock").open("a") as lock:
-            return not _take(lock)
+            # Shared: two onlookers at once must not take each other for the worker.
+            return not _take(lock, fcntl.LOCK_SH)
     except OSError:
         return False
 

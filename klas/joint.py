@@ -1,13 +1,16 @@
 """Joint training of one pair's selection and its anchors: tier ``finetuned``."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from klas import keys
+from klas.bench import Bench
 from klas.errors import SelectionError
 from klas.measures.accuracy import network_hits, stitched_hits
 from klas.measures.training import finetune
@@ -55,7 +58,7 @@ def _train(stages: Stages, pair: Pair, chosen: NDArray[np.bool_], key: Key) -> d
         seed=stages.study.seed,
         checkpoint=checkpoint,
         tick=stages.progress.advance,
-        teacher=bench.anchors[names[1]] if settings.distillation else None,
+        teach=_teacher(bench, names) if settings.distillation else None,
     )
     loader = bench.batches(bench.val, bench.val_rows, names[0])
     hits = stitched_hits(source, target, layers, loader, len(bench.val_rows), lambda n: None)
@@ -79,3 +82,14 @@ def _train(stages: Stages, pair: Pair, chosen: NDArray[np.bool_], key: Key) -> d
         "anchors": accuracy,
         "steps": settings.steps,
     }
+
+
+def _teacher(bench: Bench, names: tuple[str, str]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The pretrained costly anchor, on its own view of the images."""
+    costly = max(names, key=lambda name: bench.costs[name].total_macs)
+
+    def teach(source_view: Tensor, target_view: Tensor) -> Tensor:
+        logits: Tensor = bench.anchors[costly](source_view if costly == names[0] else target_view)
+        return logits
+
+    return teach

@@ -55,7 +55,7 @@ class Pipeline:
                     self.progress.label(task.key.label)
                     self.stages.have(task)
         document = scores_document(self.stages)
-        self.store.set_ref(f"scores-{self.study.key()}", document)
+        self.store.set_ref(f"scores-{self.study.results_key()}", document)
         return document
 
     def finetune(self, pair: Pair, chosen: NDArray[np.bool_]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Networks again from a stitch list: build, fit or load their layers, and check the figures."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from klas.errors import DataError, FormatError, SelectionError
 from klas.exports import file_sha256, read
 from klas.measures.least_squares import CrossMoments
 from klas.networks.anchor import Anchor
-from klas.networks.count import anchor_cost, stitch_cost
+from klas.networks.count import anchor_cost, module_macs
 from klas.networks.load import load_anchor
+from klas.networks.split import SPLITTER
 from klas.networks.stitch import Stitch, set_stitch_layer, stitch_layer
 from klas.pipeline import Pipeline
 from klas.results import Pair
@@ -81,16 +83,21 @@ def check_stitch_list(path: Path) -> dict[str, Any]:
     for k, stitch in enumerate(document["stitches"]):
         source, target = anchors[stitch["source"]], anchors[stitch["target"]]
         i, j = stitch["source_block"], stitch["target_block"]
-        macs, _ = stitch_cost(
-            source.info, costs[stitch["source"]], i, target.info, costs[stitch["target"]], j
-        )
         have, want = source.info.layouts[i], target.info.layouts[j]
         blank = stitch_layer(have, want)
         values = (
             (blank.weight, blank.bias) if tensors is None else _layer_tensors(tensors, stitch, path)
         )
         network = _assembled(stitch, source, target, values, path)
+        # Counted on the network itself, not by the sum of parts that made the list.
+        image = torch.empty(1, *source.info.transform.input_size, device="meta")
+        macs, _ = module_macs(network, image)
         params = sum(p.numel() for p in network.parameters())
+        if weights is not None and tensors is not None and weights["tier"] == "finetuned":
+            names = (stitch["source"], stitch["target"])
+            for name, role in zip(names, ("source", "target")):
+                # Copies: the other stitches are built from the pretrained anchors.
+                _load_finetuned(deepcopy(anchors[name]), tensors, names, role, path)
         _same(path, f"stitch {k}", "macs", stitch["macs"], macs)
         _same(path, f"stitch {k}", "params", stitch["params"], params)
     return {"file": str(path), "stitches": document["stitches"]}
@@ -139,6 +146,8 @@ def _anchor(document: Mapping[str, Any], name: str, path: Path) -> Anchor:
         )
     _same(path, f"anchor {name}", "blocks", entry["blocks"], anchor.info.depth)
     _same(path, f"anchor {name}", "cuts", entry["cuts"], list(anchor.info.cuts))
+    _same(path, f"anchor {name}", "splitter", entry["splitter"], SPLITTER)
+    _same(path, f"anchor {name}", "transform", entry["transform"], anchor.info.transform.to_json())
     return anchor
 
 
@@ -160,9 +169,13 @@ def _layer_tensors(
         stitch["source"], stitch["target"], stitch["source_block"], stitch["target_block"]
     )
     try:
-        return tensors[f"{prefix}.weight"], tensors[f"{prefix}.bias"]
+        weight, bias = tensors[f"{prefix}.weight"], tensors[f"{prefix}.bias"]
     except KeyError:
         raise FormatError(f"{path}: its weights file lacks the stitch {prefix}") from None
+    for tensor in (weight, bias):
+        if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
+            raise FormatError(f"{path}: the weights of {prefix} are not finite float32 numbers")
+    return weight, bias
 
 
 def _load_finetuned(

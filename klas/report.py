@@ -33,7 +33,7 @@ from klas.results import (
     pairs_of,
 )
 from klas.store import Entry, Store
-from klas.study import Study
+from klas.study import SelectionSpec, Study
 
 MACS = "MMACs"
 
@@ -59,7 +59,7 @@ class TerminalProgress:
             _Rate(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[label]}"),
+            TextColumn("{task.fields[label]}", style="dim", markup=False),
             console=self._console,
             disable=not self._console.is_terminal,
         )
@@ -156,8 +156,18 @@ def run_tables(document: Document, study: Study, store: Store) -> list[Any]:
     """The anchors, and for each pair what its selection holds."""
     tables = anchor_tables(document)
     if document["pairs"] and document["pairs"][0]["theta"] is not None:
-        tables += [_pair_table(pair, study, store) for pair in pairs_of(document)]
+        for pair in pairs_of(document):
+            tables += [_pair_table(pair, study, store), *silent_buckets([pair], study.selection)]
     return tables
+
+
+def silent_buckets(pairs: Sequence[Pair], spec: SelectionSpec) -> list[str]:
+    """A line for each bucket that chooses nothing because all its scores are infinite."""
+    return [
+        f"{pair.name}: bucket {b} holds only infinite scores and chooses nothing"
+        for pair in pairs
+        for b in np.flatnonzero(np.isinf(choose(pair, spec).lowest))
+    ]
 
 
 def _pair_table(pair: Pair, study: Study, store: Store) -> Table:

@@ -16,7 +16,7 @@ from klas.data import balanced_order
 from klas.measures.accuracy import stitched_hits
 from klas.measures.divergence import theta
 from klas.measures.least_squares import CrossMoments
-from klas.measures.probes import Probe, train_probe
+from klas.measures.probes import Probe, fit_temperature, train_probe
 from klas.measures.sweep import Outputs, PooledFeatures, Tick, sweep
 from klas.measures.training import tune
 from klas.progress import Progress
@@ -113,15 +113,24 @@ class Stages:
         def make(tick: Tick) -> Arrays:
             arrays = self.have(self.train_task(name))
             labels = torch.from_numpy(arrays["labels"]).to(self.bench.device)
+            settings = self.study.probes
+            # A fitted temperature needs units that the probe has not seen.
+            kept = len(labels) - (len(labels) // 10 if settings.temperature == "fitted" else 0)
             found: Arrays = {}
-            converged = []
+            converged, temperatures = [], []
             for k in range(anchor.depth + 1):
                 features = torch.from_numpy(arrays[f"cut{k}"]).to(self.bench.device)
-                probe = train_probe(features, labels, anchor.classes, l2=self.study.probes.l2)
+                probe = train_probe(features[:kept], labels[:kept], anchor.classes, l2=settings.l2)
                 for part in ("mean", "std", "weight", "bias"):
                     found[f"cut{k}.{part}"] = getattr(probe, part).cpu().numpy()
                 converged.append(probe.converged)
+                temperatures.append(
+                    fit_temperature(probe.logits(features[kept:]), labels[kept:])
+                    if settings.temperature == "fitted"
+                    else settings.temperature
+                )
                 tick(1)
+            found["temperature"] = np.array(temperatures)
             return {**found, "converged": np.array(converged)}
 
         probes = self.study.probes.model_dump(mode="json")
@@ -137,7 +146,8 @@ class Stages:
                 part: torch.from_numpy(arrays[f"cut{k}.{part}"]).to(self.bench.device)
                 for part in ("mean", "std", "weight", "bias")
             }
-            probe = Probe(converged=bool(converged), **parts)
+            temperature = float(arrays["temperature"][k])
+            probe = Probe(converged=bool(converged), temperature=temperature, **parts)
             logits.append(probe.logits(torch.from_numpy(features[f"cut{k}"]).to(self.bench.device)))
         return torch.stack(logits)
 

@@ -130,8 +130,14 @@ class Store:
         return load_safetensors(data) if entry.kind == "safetensors" else json.loads(data)
 
     def has(self, key: Key) -> bool:
-        """Whether the index knows the result (the file is verified only by :meth:`get`)."""
-        return key.digest in self._index
+        """Whether the result is stored and whole. A damaged one is dropped, as by :meth:`get`."""
+        entry = self._entry(key.digest)
+        if entry is None:
+            return False
+        if _sha256(self._path(entry)) != entry.sha256:
+            self._drop(entry)
+            return False
+        return True
 
     def put(self, key: Key, value: Any) -> None:
         """Store arrays (a dict of numpy arrays) or anything that JSON can hold."""
@@ -152,7 +158,10 @@ class Store:
         )
         self._write(self._path(entry), data)
         record = {k: v for k, v in vars(entry).items() if k != "digest"}
-        self._index.set(entry.digest, canonical_json(record))
+        try:
+            self._index.set(entry.digest, canonical_json(record))
+        except (sqlite3.Error, diskcache.Timeout) as error:
+            raise StoreError(f"{self.root}: the cache index cannot be written ({error})") from None
 
     def compute(self, key: Key, make: Callable[[], Any]) -> Any:
         """The stored value, made and stored first if it is absent.
@@ -176,8 +185,9 @@ class Store:
     # -- refs ------------------------------------------------------------------------------
 
     def set_ref(self, name: str, value: Any) -> None:
-        """Replace the named document atomically."""
-        self._write(self.root / "refs" / f"{name}.json", canonical_json(value).encode())
+        """Replace the named document atomically; its keys keep their order."""
+        data = json.dumps(value, allow_nan=False).encode()
+        self._write(self.root / "refs" / f"{name}.json", data)
 
     def get_ref(self, name: str) -> Any:
         """The named document, or None where there is none (or none that can be read)."""
@@ -219,7 +229,10 @@ class Store:
         self._write(path, data)
 
     def _entry(self, digest: str) -> Entry | None:
-        record = self._index.get(digest)
+        try:
+            record = self._index.get(digest)
+        except (sqlite3.Error, diskcache.Timeout) as error:
+            raise StoreError(f"{self.root}: the cache index cannot be read ({error})") from None
         if record is None:
             return None
         try:
@@ -256,10 +269,16 @@ def default_root() -> Path:
 def write_whole(path: Path, data: bytes, *, scratch: Path | None = None) -> None:
     """Write a file so that readers see the old bytes or all of the new ones, never a part.
 
+    A link is followed; what is no file (``/dev/stdout``) is written to as it is.
+
     Raises:
         StoreError: the folder cannot be written or the disk is full; ``path`` is as it was.
     """
     try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=scratch or path.parent, prefix=".klas-")
         try:
@@ -267,12 +286,20 @@ def write_whole(path: Path, data: bytes, *, scratch: Path | None = None) -> None
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            Path(temporary).chmod(0o666 & ~_umask())
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _umask() -> int:
+    """The process's file mask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def _sha256(path: Path) -> str | None:

@@ -1,7 +1,7 @@
 """What to compute: the study, read from TOML, validated, with every default spelled out.
 
-A study names the anchors, the data and the settings of every stage. It is a value: two equal
-studies have equal keys, and nothing in it depends on the machine.
+A study names the anchors, the data and the settings of every stage. It is a value: frozen,
+compared by content, and nothing in it depends on the machine.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ TIERS: tuple[Tier, ...] = ("zero_shot", "tuned", "finetuned")
 Metric = Literal["kl", "theta", "snnet"]
 METRICS: tuple[Metric, ...] = ("kl", "theta", "snnet")  # snnet is a set, not a score
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, le=10**7)]  # beyond is a slip of the keyboard
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -52,10 +52,12 @@ class DataSpec(_Section):
 
 
 class ProbesSpec(_Section):
-    """``pool``: what a unit's features are; ``l2``: weight of ½‖W‖² beside the mean loss."""
+    """``pool``: what a unit's features are; ``l2``: weight of ½‖W‖² beside the mean loss;
+    ``temperature``: what logits are divided by, one number or ``"fitted"`` for each probe."""
 
     pool: Literal["mean", "prefix"] = "mean"
     l2: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
+    temperature: Rate | Literal["fitted"] = 1.0
 
 
 class FitSpec(_Section):
@@ -91,7 +93,7 @@ class SelectionSpec(_Section):
     metric: Metric = "kl"
     tau: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05
     tau_mode: Literal["relative", "absolute"] = "relative"
-    buckets: Positive = 20
+    buckets: Annotated[int, Field(gt=0, le=1000)] = 20
     binning: Literal["width", "count"] = "width"
     full: bool = False
     space: Literal["paper", "with-stem"] = "paper"
@@ -149,9 +151,11 @@ class Study(_Section):
                 raise ValueError("pairs: the same pair is named twice")
         return self
 
-    def key(self) -> str:
-        """SHA-256 of the study as canonical JSON: its identity in the store."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    def results_key(self) -> str:
+        """SHA-256 of all that the scores document depends on: not how stitches are chosen."""
+        raw = self.model_dump(mode="json", exclude={"name", "finetuning"})
+        raw["selection"] = raw["selection"]["space"]
+        text = json.dumps(raw, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_toml(self) -> str:
@@ -202,7 +206,7 @@ def load_study(path: str | Path | None) -> Study:
         raise StudyError(f"{path}: is not UTF-8 text; a study is a TOML file") from None
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a TOMLDecodeError is a ValueError
         raise StudyError(f"{path}: is not valid TOML: {error}") from None
     return _with_absolute_paths(parse_study(raw, str(path)), path.resolve().parent)
 
@@ -242,8 +246,10 @@ def _sentence(error: ValidationError) -> str:
 def _with_absolute_paths(study: Study, folder: Path) -> Study:
     def absolute(ref: str) -> str:
         # "klas/digits:train", "hfds/…" name a collection, not a folder beside the file.
-        local = folder / ref
-        return str(local) if local.exists() and not Path(ref).is_absolute() else ref
+        try:
+            return str(folder / ref) if (folder / ref).exists() else ref
+        except OSError:  # no name for a file at all, which is for the data's reader to say
+            return ref
 
     return study.model_copy(
         update={

@@ -108,6 +108,9 @@ def test_cache_lists_verifies_and_clears(klas, study, tmp_path):
         (["run", "--device", "abacus"], 1, "'abacus' is not available"),
         (["check", "absent.json"], 1, "absent.json: cannot be read"),
         (["study", "save"], 1, "--out"),
+        (["select", "--weights", "w.safetensors"], 1, "name it with --out"),
+        (["select", "--out", "o.json", "--weights", "/tmp/w.safetensors"], 1, "same folder"),
+        (["dashboard", "absent.toml"], 1, "absent.toml: cannot be read"),
         ([], 2, "COMMAND"),
     ],
 )

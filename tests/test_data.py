@@ -48,7 +48,7 @@ def test_a_subset_is_seeded_and_never_in_the_folders_order():
 
 def test_a_folder_gives_its_images_and_classes(folder):
     images = open_images(str(folder))
-    assert images.classes == 3
+    assert images.class_names == ("ant", "bee", "cow")
     assert np.bincount(images.labels).tolist() == [5, 3, 4]
     views = list(
         batches(images, np.arange(12), [PLAIN, PLAIN], device=torch.device("cpu"), batch=5)
@@ -111,5 +111,21 @@ def test_a_folder_without_images(tmp_path):
 def test_a_file_that_is_no_image_is_named(folder):
     (folder / "cow" / "3.png").write_bytes(b"moo")
     images = open_images(str(folder))
-    with pytest.raises(DataError, match=r"3\.png: is no readable image"):
-        images.image(11)
+    with pytest.raises(DataError, match=r"3\.png: is no readable image") as caught:
+        list(batches(images, np.arange(12), [PLAIN], device=torch.device("cpu")))
+    assert "\n" not in str(caught.value)  # though it happened in a loader's process
+
+
+def test_a_link_to_nowhere_is_named(folder):
+    (folder / "cow" / "9.png").symlink_to(folder / "gone.png")
+    with pytest.raises(DataError, match=r"9\.png: cannot be read"):
+        open_images(str(folder))
+
+
+def test_a_folder_with_splits_is_not_searched_for_one(folder, tmp_path_factory):
+    """Else train = "imagenet" would silently read the validation images."""
+    root = tmp_path_factory.mktemp("root")
+    (root / "val").symlink_to(folder)
+    (root / "train").symlink_to(folder)
+    assert set(open_images(str(root)).class_names) <= {"train", "val", "ant", "bee", "cow"}
+    assert len(open_images(str(root)).labels) == 24

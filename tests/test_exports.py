@@ -89,7 +89,11 @@ def test_a_list_that_is_cut_off_anywhere_is_refused(stitches, tmp_path):
             read(path, "klas-stitches")
 
 
-@pytest.mark.parametrize("content", [b"[]", b"3", b"null", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    [b"[]", b"3", b"null", b"\xff\xfe", b"[" * 100_000, b"9" * 5_000, b'{"format": NaN}'],
+    ids=["list", "number", "null", "bytes", "deep", "long", "nan"],
+)
 def test_other_json_and_other_bytes(tmp_path, content):
     path = tmp_path / "s.json"
     path.write_bytes(content)

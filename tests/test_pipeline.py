@@ -63,6 +63,52 @@ def test_a_second_run_computes_nothing_and_says_the_same(computed):
     assert all(total == 0 for total, _ in record.stages.values())
 
 
+def test_a_damaged_result_is_made_again_and_the_document_is_the_same(computed):
+    store, document = computed
+    for path in list((store.root / "objects").rglob("*.*"))[::3]:
+        path.write_bytes(b"damaged")
+    assert Pipeline(SMALL, store, device="cpu").run() == document
+    assert {e.stage for e in store.verify()} <= {"finetuned"}  # what this run has no use for
+    store.clear("finetuned")
+
+
+def test_weights_that_overflow_are_refused_by_name(store, tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    state = timm.create_model("digits_vit_tiny", pretrained=True).state_dict()
+    save_file({k: v * 1e30 for k, v in state.items()}, tmp_path / "w.safetensors")
+    hot = AnchorSpec(name="hot", model="digits_vit_tiny", weights=str(tmp_path / "w.safetensors"))
+    study = SMALL.model_copy(update={"anchors": (hot, SMALL.anchors[1])})
+    with pytest.raises(AnchorError, match=r"hot: the .* are not finite"):
+        Pipeline(study, store, device="cpu").run("anchors")
+
+
+@pytest.mark.parametrize("pair", [0, 1])
+def test_distillation_takes_the_costly_anchor_as_its_teacher(computed, pair):
+    from klas.joint import _teacher
+
+    names = [SMALL.anchors[0].name, SMALL.anchors[2].name]
+    bench = Pipeline(SMALL, computed[0], device="cpu").bench
+    teach = _teacher(bench, tuple(names if pair == 0 else names[::-1]))
+    own, other = torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16)
+    views = (other, own) if pair == 0 else (own, other)
+    assert torch.equal(teach(*views), bench.anchors[names[1]](own))
+
+
+def test_temperature_changes_the_divergences_and_not_the_accuracies(computed):
+    store, document = computed
+    shared = []
+    for temperature in (2.0, "fitted"):
+        probes = SMALL.probes.model_copy(update={"temperature": temperature})
+        study = SMALL.model_copy(update={"probes": probes})
+        shared.append(Pipeline(study, store, device="cpu").run("scores"))
+    softer, _ = shared
+    assert softer["anchors"][2]["probe_accuracy"] == document["anchors"][2]["probe_accuracy"]
+    for found in shared:
+        assert not np.allclose(found["pairs"][0]["theta"], document["pairs"][0]["theta"], rtol=0.01)
+
+
 def test_progress_reaches_its_total_in_every_stage(store):
     record = Record()
     Pipeline(SMALL, store, device="cpu", progress=record).run()
@@ -192,6 +238,42 @@ def test_anchors_with_different_classes_are_refused(store, tmp_path):
         patch.setattr(klas.bench, "load_anchor", untrained)
         with pytest.raises(AnchorError, match=r"different classes.*other has 1000"):
             Pipeline(study, store, device="cpu")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Training and validation folders with a folder of PNG files per class."""
+    from PIL import Image
+
+    from klas.digits.scenes import make_scenes
+
+    for split in ("train", "val"):
+        for k, (pixels, label) in enumerate(zip(*make_scenes(split, 120))):
+            folder = tmp_path / split / f"digit-{label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / f"{k}.png")
+    return SMALL.data.model_copy(
+        update={"train": str(tmp_path / "train"), "val": str(tmp_path / "val")}
+    )
+
+
+def test_a_folder_of_images_goes_the_whole_way(store, folders):
+    study = SMALL.model_copy(
+        update={"data": folders, "pairs": (("digits_vit_tiny", "digits_vit_small"),)}
+    )
+    document = Pipeline(study, store, device="cpu").run()
+    assert document["data"]["train"]["samples"] == 120
+    (pair,) = pairs_of(document)
+    assert np.isfinite(pair.accuracy("tuned")).all()
+    assert document["anchors"][2]["accuracy"] > 0.8
+
+
+def test_other_classes_in_validation_than_in_training(store, folders):
+    from pathlib import Path
+
+    (Path(folders.val) / "digit-3").rename(Path(folders.val) / "digit-x")
+    with pytest.raises(DataError, match="digit-3, digit-x"):
+        Pipeline(SMALL.model_copy(update={"data": folders}), store, device="cpu")
 
 
 @pytest.mark.parametrize("ref", ["/no/such/folder", "klas/digits:holiday"])

@@ -82,7 +82,13 @@ def test_a_loaded_network_trains_and_saves_like_any_module(pipeline, computed, t
         (lambda d: d["anchors"][1].update(macs=1), "macs is stated as 1"),
         (lambda d: d["stitches"][0]["stitch_layer"].update(out=7), "stitch_layer is stated"),
         (lambda d: d["weights_file"].update(sha256="0" * 64), "not the weights file"),
-        (lambda d: d["weights_file"].update(name="../../etc/passwd"), "cannot be read"),
+        (lambda d: d["weights_file"].update(name="../../etc/passwd"), "weights_file"),
+        (lambda d: d["weights_file"].update(name="gone.safetensors"), "cannot be read"),
+        (lambda d: d["anchors"][0]["transform"].update(mean=[9.0]), "transform is stated"),
+        (lambda d: d["anchors"][0].update(splitter="other"), "splitter is stated"),
+        (lambda d: d["stitches"][0].update(source_block=2.0), "2.0 is not of type 'integer'"),
+        (lambda d: d["anchors"].append(d["anchors"][0]), "same name"),
+        (lambda d: d["anchors"][0].update(model=""), "anchors"),
     ],
 )
 def test_check_finds_what_is_not_as_stated(pipeline, computed, tmp_path, change, words):
@@ -91,6 +97,27 @@ def test_check_finds_what_is_not_as_stated(pipeline, computed, tmp_path, change,
     change(document)
     (tmp_path / "s.json").write_text(json.dumps(document))
     with pytest.raises(FormatError, match=words):
+        check_stitch_list(tmp_path / "s.json")
+
+
+@pytest.mark.parametrize("spoil", ["nan", "int32"])
+def test_weights_that_are_no_numbers_are_refused(pipeline, computed, tmp_path, spoil):
+    from safetensors.torch import load_file, save_file
+
+    from klas.exports import file_sha256
+
+    export(pipeline, computed, tmp_path, "tuned")
+    tensors = load_file(tmp_path / "w.safetensors")
+    name = next(n for n in tensors if n.endswith("weight"))
+    if spoil == "nan":
+        tensors[name][0, 0] = float("nan")
+    else:
+        tensors[name] = tensors[name].to(torch.int32)
+    save_file(tensors, tmp_path / "w.safetensors")
+    document = json.loads((tmp_path / "s.json").read_text())
+    document["weights_file"]["sha256"] = file_sha256(tmp_path / "w.safetensors")
+    (tmp_path / "s.json").write_text(json.dumps(document))
+    with pytest.raises(FormatError, match="not finite float32"):
         check_stitch_list(tmp_path / "s.json")
 
 

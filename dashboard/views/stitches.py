@@ -1,5 +1,7 @@
 """Choose: τ and buckets on one side, accuracy against cost on the other, the list below."""
 
+import shlex
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -9,6 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import figures
 from dashboard.progress import is_busy, job_panel, launch
 from dashboard.state import (
+    forget,
     pick_pair,
     remember,
     remembered,
@@ -17,6 +20,7 @@ from dashboard.state import (
     selection,
     store,
     study,
+    study_arguments,
 )
 from klas.choice.buckets import Selection
 from klas.choice.curves import gain, saving
@@ -32,18 +36,25 @@ from klas.results import (
 from klas.study import TIERS, SelectionSpec
 
 
+def _change_mode() -> None:
+    """A τ of one kind means nothing as the other: start again from the study's."""
+    remember("tau_mode")()
+    forget("tau")
+
+
 def _controls() -> tuple[SelectionSpec, DeltaGenerator]:
     start = selection()
     one, two, three, four, five = st.columns([3, 2, 2, 2, 3], gap="medium")
     with one:
         if start.tau_mode == "relative":
-            bounds, step, name = (0.0, 1.0), 0.01, "τ: how far above a bucket's best Γ may be"
+            top, step, name = 1.0, 0.01, "τ: how far above a bucket's best score may be"
         else:
-            bounds, step, name = (0.0, 10.0), 0.05, "τ: the largest Γ that is always taken"
+            top, step, name = 10.0, 0.05, "τ: the largest score that is always taken"
         st.slider(
             name,
-            *bounds,
-            value=min(start.tau, bounds[1]),
+            0.0,
+            max(top, start.tau),
+            value=start.tau,
             step=step,
             key="widget:tau",
             on_change=remember("tau"),
@@ -55,7 +66,7 @@ def _controls() -> tuple[SelectionSpec, DeltaGenerator]:
             default=start.tau_mode,
             required=True,
             key="widget:tau_mode",
-            on_change=remember("tau_mode"),
+            on_change=_change_mode,
             help="Relative to the bucket's best (the paper's practice), or an absolute Γ "
             "(the poster's formula).",
         )
@@ -63,7 +74,7 @@ def _controls() -> tuple[SelectionSpec, DeltaGenerator]:
         st.number_input(
             "Buckets",
             1,
-            100,
+            1000,
             value=start.buckets,
             key="widget:buckets",
             on_change=remember("buckets"),
@@ -78,6 +89,11 @@ def _controls() -> tuple[SelectionSpec, DeltaGenerator]:
             on_change=remember("binning"),
         )
     return selection(), five
+
+
+def _metric(spec: SelectionSpec) -> str:
+    """The score to draw and to train by: SN-Net's set has none, and stands beside it anyway."""
+    return "kl" if spec.metric == "snnet" else spec.metric
 
 
 def _tier(pair: Pair, accuracies: dict[str, NDArray[np.float64] | None]) -> str:
@@ -141,6 +157,8 @@ def _areas_table(pair: Pair, methods: dict[str, tuple]) -> None:
                 "auc_stitches": found.auc_stitches,
             }
         )
+        if found.reason:
+            st.caption(f"{name}: no auc, because {found.reason}.")
     three = st.column_config.NumberColumn(format="%.3f")
     st.dataframe(
         pd.DataFrame(rows),
@@ -201,7 +219,7 @@ def _finetuning(pair: Pair, missing: list[str]) -> None:
             {
                 "kind": "finetune",
                 "pair": [pair.source["name"], pair.target["name"]],
-                "metrics": ["kl", "snnet"],
+                "metrics": [_metric(study().selection), "snnet"],
             },
         )
         st.rerun()
@@ -211,6 +229,7 @@ def _finetuning(pair: Pair, missing: list[str]) -> None:
 @says_errors
 def _choice(pair: Pair) -> None:
     spec, place = _controls()
+    spec = spec.model_copy(update={"metric": _metric(spec)})
     picked = choose(pair, spec)
     snnet = pair.snnet
     accuracies: dict[str, NDArray[np.float64] | None] = {
@@ -225,7 +244,7 @@ def _choice(pair: Pair) -> None:
         st.subheader(f"{int(picked.chosen.sum())} of {int(pair.in_space.sum())} stitches chosen")
         st.plotly_chart(
             figures.choice_chart(
-                pair, picked, pair.scores("kl"), spec.tau, spec.tau_mode, spec.metric
+                pair, picked, pair.scores(_metric(spec)), spec.tau, spec.tau_mode, _metric(spec)
             ),
             config=figures.CONFIG,
         )
@@ -290,11 +309,13 @@ def _choice(pair: Pair) -> None:
         help="A stitch list: `klas check` rebuilds it, `klas.load_stitch` loads a network of it.",
         on_click="ignore",
     )
-    command = (
-        f"klas select --pair {pair.source['name']} {pair.target['name']} --tau {spec.tau:g} "
-        f"--tau-mode {spec.tau_mode} --buckets {spec.buckets} --binning {spec.binning} --out {name}"
-    )
-    st.code(command, language="bash", wrap_lines=True)
+    command = [
+        *("klas", "select", *study_arguments()),
+        *("--pair", pair.source["name"], pair.target["name"]),
+        *("--tau", f"{spec.tau:g}", "--tau-mode", spec.tau_mode),
+        *("--buckets", str(spec.buckets), "--binning", spec.binning, "--out", name),
+    ]
+    st.code(shlex.join(command), language="bash", wrap_lines=True)
 
 
 @says_errors

@@ -1,11 +1,13 @@
 """The first page: what is studied, one button that computes it, and the anchors."""
 
+import shlex
+
 import pandas as pd
 import streamlit as st
 
 from dashboard import figures
 from dashboard.progress import is_busy, job_panel, launch
-from dashboard.state import document, says_errors, store, study
+from dashboard.state import document, says_errors, store, study, study_arguments
 from klas.results import Document
 from klas.study import DIGITS, Study
 
@@ -120,7 +122,9 @@ def page() -> None:
             if slow:
                 st.warning(f"Probes of {', '.join(slow)} did not converge.")
     with st.expander("The study in full, and the same from the command line"):
-        st.code("klas run\nklas select --out stitches.json", language="bash")
+        named = study_arguments()
+        commands = (["klas", "run", *named], ["klas", "select", *named, "--out", "stitches.json"])
+        st.code("\n".join(shlex.join(command) for command in commands), language="bash")
         st.code(at_hand.to_toml(), language="toml")
         st.caption(f"Results are kept in {store().root}.")
 

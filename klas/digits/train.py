@@ -5,6 +5,7 @@ at any moment, start it again, and it goes on from its last checkpoint to the sa
 """
 
 import argparse
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from klas.digits.scenes import Split, make_scenes
-from klas.digits.zoo import WEIGHTS, ZOO
+from klas.digits.scenes import SCENES_VERSION, Split, make_scenes
+from klas.digits.zoo import SHAPES, WEIGHTS, ZOO
 from klas.measures.schedule import batch_rows, load_training, one_cycle, save_training
 from klas.store import default_root, write_whole
 
@@ -91,7 +92,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)
-    work = default_root() / "zoo" / f"seed{arguments.seed}"
+    settings = (SCENES_VERSION, SCENES, BATCH, STEPS, PEAK_LR, SHAPES, arguments.seed)
+    digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
+    work = default_root() / "zoo" / digest
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn()) as progress:
         finished = [train(name, work, seed=arguments.seed, progress=progress) for name in ZOO]

@@ -25,9 +25,12 @@ class CrossMoments:
 
     def update(self, source: list[Tensor], target: list[Tensor]) -> None:
         """Add a batch: activations (N, L, C) at the source's and at the target's cuts."""
-        wide = sum_dtype(source[0].device)
-        x = [a.flatten(0, -2).to(wide) for a in source]
-        y = [a.flatten(0, -2).to(wide) for a in target]
+        # Second moments square the condition number, so they need float64; a device without
+        # it hands its few rows to the CPU.
+        has_float64 = sum_dtype(source[0].device) == torch.float64
+        place = source[0].device if has_float64 else torch.device("cpu")
+        x = [a.flatten(0, -2).to(place, torch.float64) for a in source]
+        y = [a.flatten(0, -2).to(place, torch.float64) for a in target]
         sums = (
             [a.sum(0) for a in x],
             [b.sum(0) for b in y],

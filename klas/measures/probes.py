@@ -5,9 +5,11 @@ it is the same as one linear map of the mean-pooled activation; that is what is 
 to the optimum of a convex problem, so that Γ measures the networks and not an optimiser.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -19,7 +21,7 @@ MAX_ITERATIONS = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """A trained probe: logits = ((features − mean) / std) · weightᵀ + bias.
+    """A trained probe: logits = (((features − mean) / std) · weightᵀ + bias) / temperature.
 
     Attributes:
         mean, std: (C,) of the training features.
@@ -33,10 +35,28 @@ class Probe:
     weight: Tensor
     bias: Tensor
     converged: bool
+    temperature: float = 1.0
 
     def logits(self, features: Tensor) -> Tensor:
         """(N, C) pooled activations to (N, K)."""
-        return ((features - self.mean) / self.std) @ self.weight.T + self.bias
+        inputs = (features - self.mean) / self.std
+        return (inputs @ self.weight.T + self.bias) / self.temperature
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature with the least cross-entropy on held-out units (Guo et al., 2017).
+
+    Args:
+        logits: (N, K) of a probe at temperature 1, on units that it was not trained on.
+        labels: (N,).
+    """
+    wide = logits.to(sum_dtype(logits.device))
+    found = minimize_scalar(
+        lambda log: float(cross_entropy(wide / math.exp(log), labels)),
+        bounds=(-4, 4),
+        method="bounded",
+    )
+    return math.exp(found.x)
 
 
 def train_probe(

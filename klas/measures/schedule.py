@@ -63,12 +63,17 @@ def load_training(
     try:
         tensors = load_safetensors(path.read_bytes())
         step = int(tensors.pop("step"))
-        for name, module in modules.items():
-            prefix = f"module/{name}/"
-            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            module.load_state_dict(own)
-    except (OSError, SafetensorError, KeyError, RuntimeError):
+    except (OSError, SafetensorError, KeyError):
         return 0
+    own: dict[str, dict[str, Tensor]] = {}
+    for name, module in modules.items():
+        prefix = f"module/{name}/"
+        own[name] = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        shapes = {k: v.shape for k, v in module.state_dict().items()}
+        if {k: v.shape for k, v in own[name].items()} != shapes:
+            return 0  # of another network; nothing is loaded until all of it fits
+    for name, module in modules.items():
+        module.load_state_dict(own[name])
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer/"):

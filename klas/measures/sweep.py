@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from klas.errors import AnchorError
 from klas.networks.anchor import Anchor, pooled
 
 Tick = Callable[[int], None]
@@ -42,6 +43,7 @@ class PooledFeatures:
     """The unit's features at every cut: n + 1 arrays (N, C_k), float32."""
 
     def __init__(self, anchor: Anchor, pool: str, samples: int) -> None:
+        self._name = anchor.info.name
         self._layouts = anchor.info.layouts
         self._pool = pool
         # Whole arrays from the start: a list of batches would be held twice when joined.
@@ -58,7 +60,13 @@ class PooledFeatures:
         self._seen = rows.stop
 
     def compute(self) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
-        """``cut0`` … ``cutn`` and ``labels``."""
+        """``cut0`` … ``cutn`` and ``labels``.
+
+        Raises:
+            AnchorError: an activation is not finite.
+        """
+        for k, rows in enumerate(self._cuts):
+            _refuse_infinite(rows, f"{self._name}: the activations at cut {k}")
         return {f"cut{k}": rows for k, rows in enumerate(self._cuts)} | {"labels": self._labels}
 
 
@@ -66,6 +74,7 @@ class Outputs:
     """The anchor's own logits (N, K), float32: its accuracy, and the anchor ranking."""
 
     def __init__(self, anchor: Anchor, samples: int) -> None:
+        self._name = anchor.info.name
         self._logits = np.empty((samples, anchor.info.classes), np.float32)
         self._seen = 0
 
@@ -75,5 +84,15 @@ class Outputs:
         self._seen += len(labels)
 
     def compute(self) -> NDArray[np.float32]:
-        """(N, K)."""
+        """(N, K).
+
+        Raises:
+            AnchorError: a logit is not finite.
+        """
+        _refuse_infinite(self._logits, f"{self._name}: the outputs")
         return self._logits
+
+
+def _refuse_infinite(values: NDArray[np.float32], what: str) -> None:
+    if not np.isfinite(values).all():
+        raise AnchorError(f"{what} are not finite; its weights or its transform must be wrong")

@@ -67,7 +67,7 @@ def finetune(
     seed: int,
     checkpoint: Path,
     tick: Tick,
-    teacher: Anchor | None = None,
+    teach: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> None:
     """Train stitches and anchors jointly, SN-Net's way: one random member a step; in place.
 
@@ -76,8 +76,8 @@ def finetune(
     to ``checkpoint`` now and then, so an interrupted run goes on to the same weights.
 
     Args:
-        teacher: if given, its guesses on the target's view are half of the goal (hard
-            distillation).
+        teach: from the source's and the target's view to a teacher's logits; its guesses are
+            then half of the goal (hard distillation, as SN-Net).
 
     Raises:
         KlasError: the loss is no longer a number; names the step.
@@ -113,9 +113,9 @@ def finetune(
         else:
             logits = target(own)
         loss = cross_entropy(logits, labels)
-        if teacher is not None:
+        if teach is not None:
             with torch.no_grad():
-                guess = teacher(own).argmax(1)
+                guess = teach(images, own).argmax(1)
             loss = (loss + cross_entropy(logits, guess)) / 2
         if not bool(torch.isfinite(loss)):
             raise KlasError(f"fine-tuning diverged at step {step + 1}; lower [finetuning] lr")

@@ -83,12 +83,12 @@ def _create(spec: AnchorSpec) -> nn.Module:
             model: nn.Module = timm.create_model(
                 spec.model, pretrained=True, pretrained_cfg_overlay=overlay
             )
-    except pickle.UnpicklingError:
-        raise AnchorError(
-            f"{spec.name}: {spec.weights} is a pickle that holds more than tensors and was not "
-            "run; save its state_dict as safetensors"
-        ) from None
-    except RuntimeError as error:
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        if "weights_only" in str(error) or isinstance(error, pickle.UnpicklingError):
+            raise AnchorError(
+                f"{spec.name}: {spec.weights} is a pickle that holds more than tensors and was "
+                "not run; save its state_dict as safetensors"
+            ) from None
         # load_state_dict lists every misfit; the first one says enough.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         detail = lines[1] if len(lines) > 1 else lines[0]

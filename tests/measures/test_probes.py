@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from klas.measures.probes import train_probe
+from klas.measures.probes import fit_temperature, train_probe
 
 
 def overlapping(seed=0, samples=600, width=12, classes=4):
@@ -61,3 +61,13 @@ def test_too_few_iterations_are_flagged(monkeypatch):
         torch.from_numpy(features), torch.from_numpy(labels), 4, l2=1e-8, tolerance=1e-9
     )
     assert not probe.converged
+
+
+@pytest.mark.parametrize("sharpness", [0.2, 1.0, 5.0])
+def test_a_fitted_temperature_undoes_a_known_one(sharpness):
+    """Labels drawn from softmax(logits) are best predicted at temperature 1, so if the logits
+    are then made sharper by a factor, that factor is the temperature."""
+    torch.manual_seed(0)
+    logits = 2 * torch.randn(50_000, 5)
+    labels = torch.multinomial(logits.softmax(1), 1)[:, 0]
+    assert fit_temperature(logits * sharpness, labels) == pytest.approx(sharpness, rel=0.03)
