@@ -119,7 +119,7 @@ def choice_chart(
                 )
     shown = pair.in_space & np.isfinite(scores)
     for name, mask, colour, size in (
-        ("left", shown & ~selection.chosen, FAINT, 8),
+        ("not chosen", shown & ~selection.chosen, FAINT, 8),
         ("chosen", shown & selection.chosen, KLAS, 12),
     ):
         rows = np.flatnonzero(mask)
