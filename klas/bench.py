@@ -104,6 +104,7 @@ class Bench:
     def layers(
         self, source: str, target: str, tensors: dict[Stitch, tuple[Tensor, Tensor]]
     ) -> dict[Stitch, nn.Linear]:
+        """A stitch layer on the device for each (i, j), with the given (weight, bias)."""
         have, want = self.anchors[source].info.layouts, self.anchors[target].info.layouts
         layers = {}
         for (i, j), (weight, bias) in tensors.items():
@@ -121,6 +122,8 @@ class Bench:
     def training_batches(
         self, source: str, target: str, rows: NDArray[np.int64], steps: int, batch: int
     ) -> Callable[[int], Iterator[tuple[Tensor, ...]]]:
+        """From a first step to its batch of training rows and all that follow, in seeded order."""
+
         def batches_from(first: int) -> Iterator[tuple[Tensor, ...]]:
             order = batch_rows(first, steps, rows=len(rows), batch=batch, seed=self.study.seed)
             return self.batches(self.train, rows[order], source, target, batch=batch)

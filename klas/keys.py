@@ -48,6 +48,19 @@ def features_key(anchor: Plain, data: Plain, pool: str) -> Key:
     )
 
 
+def theta_output_key(source: Plain, target: Plain, val: Plain, pool: str) -> Key:
+    """Θ between two anchors' own outputs."""
+    return Key(
+        stage="anchors",
+        version=1,
+        inputs={
+            "what": "theta_output",
+            "of": [features_key(a, val, pool).digest for a in (source, target)],
+        },
+        label=f"{source['name']} → {target['name']}: Θ of the outputs",
+    )
+
+
 def probes_key(anchor: Plain, train: Plain, probes: Plain) -> Key:
     """Every probe of an anchor."""
     return Key(
@@ -58,6 +71,20 @@ def probes_key(anchor: Plain, train: Plain, probes: Plain) -> Key:
             "probes": dict(probes),
         },
         label=f"{anchor['name']}: probes",
+    )
+
+
+def probe_accuracy_key(anchor: Plain, train: Plain, val: Plain, probes: Plain) -> Key:
+    """Top-1 of every probe of an anchor on the validation samples."""
+    return Key(
+        stage="probes",
+        version=1,
+        inputs={
+            "what": "accuracy",
+            "probes": probes_key(anchor, train, probes).digest,
+            "val": features_key(anchor, val, probes["pool"]).digest,
+        },
+        label=f"{anchor['name']}: accuracy of the probes",
     )
 
 

@@ -67,9 +67,12 @@ class Stages:
                 return [("tuned", "stitch·steps", [self.tuned_task(a, b) for a, b in pairs])]
 
     def have(self, task: Task) -> Any:
+        """A task's result: from the store, or made now."""
         return self.store.compute(task.key, partial(task.make, self.progress.advance))
 
     def val_task(self, name: str) -> Task:
+        """One pass over the validation images: pooled features, labels and the logits."""
+
         def make(tick: Tick) -> Arrays:
             anchor = self.bench.anchors[name]
             samples = len(self.bench.val_rows)
@@ -85,16 +88,21 @@ class Stages:
         return Task(key=key, anchors=(name,), units=len(self.bench.val_rows), make=make)
 
     def theta_output(self, source: str, target: str) -> float:
+        """Θ between two anchors' own outputs, in nats (paper, step 1)."""
+
         def make() -> float:
             first = torch.from_numpy(self.have(self.val_task(source))["logits"])
             second = torch.from_numpy(self.have(self.val_task(target))["logits"])
             return float(theta([(first[None], second[None])])[0, 0])
 
-        digests = [self.val_task(name).key.digest for name in (source, target)]
-        key = Key(stage="anchors", version=1, inputs={"what": "theta_output", "of": digests})
+        first, second = (self.bench.described[name] for name in (source, target))
+        pool = self.study.probes.pool
+        key = keys.theta_output_key(first, second, self.bench.val_data, pool)
         return float(self.store.compute(key, make))
 
     def train_task(self, name: str) -> Task:
+        """One pass over the training images: pooled features and labels."""
+
         def make(tick: Tick) -> Arrays:
             samples = len(self.bench.train_rows)
             features = PooledFeatures(self.bench.anchors[name], self.study.probes.pool, samples)
@@ -108,6 +116,7 @@ class Stages:
         return Task(key=key, anchors=(name,), units=len(self.bench.train_rows), make=make)
 
     def probes_task(self, name: str) -> Task:
+        """A probe after every block, and on cut 0."""
         anchor = self.bench.anchors[name].info
 
         def make(tick: Tick) -> Arrays:
@@ -152,6 +161,8 @@ class Stages:
         return torch.stack(logits)
 
     def probe_accuracy(self, name: str) -> list[float]:
+        """(n + 1,) top-1 of every probe on the validation samples."""
+
         def make() -> list[float]:
             labels = torch.from_numpy(self.have(self.val_task(name))["labels"]).to(
                 self.bench.device
@@ -159,12 +170,16 @@ class Stages:
             hits = (self.probe_logits(name).argmax(-1) == labels).float().mean(1)
             return [float(h) for h in hits]
 
-        of = [t(name).key.digest for t in (self.val_task, self.probes_task)]
-        key = Key(stage="probes", version=1, inputs={"what": "accuracy", "of": of})
+        probes = self.study.probes.model_dump(mode="json")
+        key = keys.probe_accuracy_key(
+            self.bench.described[name], self.bench.train_data, self.bench.val_data, probes
+        )
         found: list[float] = self.store.compute(key, make)
         return found
 
     def theta_task(self, first: str, second: str) -> Task:
+        """Θ of every cut of one anchor against every cut of another, in nats."""
+
         def make(tick: Tick) -> list[list[float]]:
             p = self.probe_logits(first)
             q = p if first == second else self.probe_logits(second)
@@ -180,6 +195,7 @@ class Stages:
         return Task(key=key, anchors=(first, second), units=1, make=make)
 
     def zero_shot_task(self, source: str, target: str) -> Task:
+        """Stitch layers by least squares, and what each stitch gets right."""
         stitches = [stitch for stitch, _, _ in self.bench.candidates(source, target)]
 
         def make(tick: Tick) -> Arrays:
@@ -209,6 +225,7 @@ class Stages:
         return moments.solve(list(stitches))
 
     def tuned_task(self, source: str, target: str) -> Task:
+        """The same layers trained with the anchors frozen, and what each gets right."""
         stitches = [stitch for stitch, _, _ in self.bench.candidates(source, target)]
         settings = self.study.tuning
 
