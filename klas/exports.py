@@ -82,7 +82,7 @@ def _refuse_constant(name: str) -> None:
 
 
 # JSON Schema counts 2.0 as an integer; as a block number it would be a float.
-_VALIDATOR: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+_VALIDATOR: Any = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: type(value) is int
