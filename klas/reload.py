@@ -16,7 +16,7 @@ from torch import Tensor
 from klas.data import balanced_order, batches, open_images
 from klas.errors import DataError, FormatError, SelectionError
 from klas.exports import file_sha256, read
-from klas.measures.least_squares import CrossMoments
+from klas.measures.least_squares import fit_stitch_layers
 from klas.networks.anchor import Anchor
 from klas.networks.count import anchor_cost, module_macs
 from klas.networks.load import load_anchor
@@ -191,7 +191,6 @@ def _load_finetuned(
         ) from None
 
 
-@torch.inference_mode()
 def _fitted(
     document: Mapping[str, Any], stitch: Mapping[str, Any], source: Anchor, target: Anchor
 ) -> tuple[Tensor, Tensor]:
@@ -201,11 +200,9 @@ def _fitted(
         raise DataError(f"{train['ref']}: the images are not those that the list was made with")
     rows = balanced_order(images.labels, train["seed"])[: document["fit"]["samples"]]
     i, j = stitch["source_block"], stitch["target_block"]
-    moments = CrossMoments()
     views = [source.info.transform, target.info.transform]
-    for source_view, target_view, _ in batches(images, rows, views, device=torch.device("cpu")):
-        moments.update(source.cut_activations(source_view), target.cut_activations(target_view))
-    return moments.solve([(i, j)])[i, j]
+    loader = batches(images, rows, views, device=torch.device("cpu"))
+    return fit_stitch_layers(source, target, loader, [(i, j)])[i, j]
 
 
 def _assembled(

@@ -15,7 +15,7 @@ from klas.choice.space import Stitch
 from klas.data import balanced_order
 from klas.measures.accuracy import stitched_hits
 from klas.measures.divergence import theta
-from klas.measures.least_squares import CrossMoments
+from klas.measures.least_squares import fit_stitch_layers
 from klas.measures.probes import Probe, fit_temperature, train_probe
 from klas.measures.sweep import Outputs, PooledFeatures, Tick, sweep
 from klas.measures.training import tune
@@ -209,20 +209,14 @@ class Stages:
         units = len(stitches) * len(self.bench.val_rows)
         return Task(key=key, anchors=(source, target), units=units, make=make)
 
-    @torch.inference_mode()
     def fit(
         self, source: str, target: str, stitches: Sequence[Stitch]
     ) -> dict[Stitch, tuple[Tensor, Tensor]]:
         """Stitch layers by least squares: (weight, bias) for each (i, j)."""
         rows = balanced_order(self.bench.train.labels, self.study.seed)[: self.study.fit.samples]
-        moments = CrossMoments()
-        for views in self.bench.batches(self.bench.train, rows, source, target):
-            source_view, target_view, _ = views
-            moments.update(
-                self.bench.anchors[source].cut_activations(source_view),
-                self.bench.anchors[target].cut_activations(target_view),
-            )
-        return moments.solve(list(stitches))
+        loader = self.bench.batches(self.bench.train, rows, source, target)
+        anchors = self.bench.anchors
+        return fit_stitch_layers(anchors[source], anchors[target], loader, stitches)
 
     def tuned_task(self, source: str, target: str) -> Task:
         """The same layers trained with the anchors frozen, and what each gets right."""

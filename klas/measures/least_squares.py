@@ -1,9 +1,12 @@
 """Stitch layers by least squares, for every pair of cuts from one pass over a few images."""
 
+from collections.abc import Iterable, Sequence
+
 import torch
 from torch import Tensor
 
 from klas.measures.divergence import sum_dtype
+from klas.networks.anchor import Anchor
 
 EIGENVALUE_CUTOFF = 1e-10
 """Directions in which the source varies less than 1e-5 of its most are rounding, not signal."""
@@ -69,3 +72,17 @@ class CrossMoments:
                 bias = mean_y - mean_x @ weight
                 found[i, j] = (weight.T.float().contiguous(), bias.float())
         return found
+
+
+@torch.inference_mode()
+def fit_stitch_layers(
+    source: Anchor,
+    target: Anchor,
+    batches: Iterable[tuple[Tensor, ...]],
+    stitches: Sequence[tuple[int, int]],
+) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
+    """T for each (i, j) from one pass over (source's view, target's view, labels)."""
+    moments = CrossMoments()
+    for source_view, target_view, _ in batches:
+        moments.update(source.cut_activations(source_view), target.cut_activations(target_view))
+    return moments.solve(list(stitches))
