@@ -31,7 +31,6 @@ def finetune_selection(stages: Stages, pair: Pair, chosen: NDArray[np.bool_]) ->
         raise SelectionError(f"{pair.name}: nothing is chosen, so there is nothing to train")
     key = finetuned_pair_key(pair, chosen, stages.study)
     steps = stages.study.finetuning.steps
-    # The label names the pair; without the stage's own name in it.
     stages.progress.start("finetuned", "steps", 0 if stages.store.has(key) else steps)
     stages.progress.label(pair.name)
     found: dict[str, Any] = stages.store.compute(key, lambda: _train(stages, pair, chosen, key))

@@ -156,7 +156,7 @@ class Store:
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
         )
-        self._write(self._path(entry), data)
+        self.write_file(self._path(entry), data)
         record = {k: v for k, v in vars(entry).items() if k != "digest"}
         try:
             self._index.set(entry.digest, canonical_json(record))
@@ -187,7 +187,7 @@ class Store:
     def set_ref(self, name: str, value: Any) -> None:
         """Replace the named document atomically; its keys keep their order."""
         data = json.dumps(value, allow_nan=False).encode()
-        self._write(self.root / "refs" / f"{name}.json", data)
+        self.write_file(self.root / "refs" / f"{name}.json", data)
 
     def get_ref(self, name: str) -> Any:
         """The named document, or None where there is none (or none that can be read)."""
@@ -225,8 +225,8 @@ class Store:
         return freed
 
     def write_file(self, path: Path, data: bytes) -> None:
-        """Write any file of the store whole or not at all (jobs use it for their status)."""
-        self._write(path, data)
+        """Write any file of the store whole or not at all."""
+        write_whole(path, data, scratch=self.root / "tmp")
 
     def _entry(self, digest: str) -> Entry | None:
         try:
@@ -250,9 +250,6 @@ class Store:
     def _drop(self, entry: Entry) -> None:
         self._path(entry).unlink(missing_ok=True)
         self._index.delete(entry.digest)
-
-    def _write(self, path: Path, data: bytes) -> None:
-        write_whole(path, data, scratch=self.root / "tmp")
 
 
 def default_root() -> Path:
