@@ -14,7 +14,8 @@ from klas import keys
 from klas.choice.space import Stitch, candidates
 from klas.data import FORWARD_BATCH, Images, open_images, subset
 from klas.data import batches as image_batches
-from klas.errors import AnchorError, DataError, KlasError
+from klas.device import forward_precision, pick_device
+from klas.errors import AnchorError, DataError
 from klas.measures.schedule import batch_rows
 from klas.networks.anchor import Anchor, freeze
 from klas.networks.count import AnchorCost, anchor_cost, stitch_cost
@@ -25,28 +26,11 @@ from klas.store import Store
 from klas.study import Study
 
 
-def pick_device(name: str = "auto") -> torch.device:
-    """``auto`` is CUDA, else MPS, else the CPU; otherwise what torch calls the device.
-
-    Raises:
-        KlasError: there is no such device here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError):
-        raise KlasError(f"device {name!r} is not available here; try cpu or auto") from None
-    return device
-
-
 class Bench:
     """Everything that the stages work with; see the module's text.
 
     Attributes:
+        precision: what forward passes compute in.
         anchors: name → the network, frozen, on the device.
         described: name → what identifies the anchor, as JSON values.
         train, val: the images; ``train_rows`` and ``val_rows`` those that are looked at.
@@ -62,7 +46,8 @@ class Bench:
         self.study = study
         self.store = store
         self.device = pick_device(device)
-        # Keys say float32, so convolutions must not round to TF32 on CUDA.
+        self.precision = forward_precision(self.device, study.precision)
+        # Where keys say float32, convolutions must not round to TF32 on CUDA.
         torch.backends.cudnn.allow_tf32 = False
         data = study.data
         # What is cheap to refuse comes first; weights may take minutes to load.

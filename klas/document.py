@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from klas import keys
 from klas.choice.scores import pair_scores
 from klas.exports import optional
 from klas.networks.split import SPLITTER
@@ -31,7 +30,7 @@ def scores_document(stages: Stages) -> dict[str, Any]:
         "anchors": [_anchor_entry(stages, name) for name in stages.bench.anchors],
         "data": {"train": stages.bench.train_data, "val": stages.bench.val_data},
         "fit": stages.study.fit.model_dump(mode="json"),
-        "precision": keys.PRECISION,
+        "precision": stages.bench.precision,
         "pairs": [_pair_entry(stages, a, b) for a, b in stages.bench.pairs],
     }
 

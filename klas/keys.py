@@ -1,14 +1,14 @@
 """What each result depends on: one function per kind of result, and nowhere else.
 
-A stage's version is raised when its code gives other numbers from the same inputs.
+A stage's version is raised when its code gives other numbers from the same inputs. ``precision``
+is what forward passes compute in (:func:`klas.device.forward_precision`): results of one never
+stand for those of another.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from klas.store import Key
-
-PRECISION = "float32"
 
 Plain = Mapping[str, Any]
 """JSON values: an anchor needs ``digest``, ``model``, ``splitter`` and ``transform``; a data
@@ -33,7 +33,7 @@ def cost_key(anchor: Plain) -> Key:
     )
 
 
-def features_key(anchor: Plain, data: Plain, pool: str) -> Key:
+def features_key(anchor: Plain, data: Plain, pool: str, precision: str) -> Key:
     """Pooled features at every cut; on validation data the anchor's logits too."""
     return Key(
         stage="features",
@@ -42,60 +42,66 @@ def features_key(anchor: Plain, data: Plain, pool: str) -> Key:
             "anchor": _anchor(anchor),
             "data": _data(data),
             "pool": pool,
-            "precision": PRECISION,
+            "precision": precision,
         },
         label=f"{anchor['name']}: pooled features on {data['ref']}",
     )
 
 
-def theta_output_key(source: Plain, target: Plain, val: Plain, pool: str) -> Key:
+def theta_output_key(source: Plain, target: Plain, val: Plain, pool: str, precision: str) -> Key:
     """Θ between two anchors' own outputs."""
     return Key(
         stage="anchors",
         version=1,
         inputs={
             "what": "theta_output",
-            "of": [features_key(a, val, pool).digest for a in (source, target)],
+            "of": [features_key(a, val, pool, precision).digest for a in (source, target)],
         },
         label=f"{source['name']} → {target['name']}: Θ of the outputs",
     )
 
 
-def probes_key(anchor: Plain, train: Plain, probes: Plain) -> Key:
+def probes_key(anchor: Plain, train: Plain, probes: Plain, precision: str) -> Key:
     """Every probe of an anchor."""
     return Key(
         stage="probes",
         version=1,
         inputs={
-            "features": features_key(anchor, train, probes["pool"]).digest,
+            "features": features_key(anchor, train, probes["pool"], precision).digest,
             "probes": dict(probes),
         },
         label=f"{anchor['name']}: probes",
     )
 
 
-def probe_accuracy_key(anchor: Plain, train: Plain, val: Plain, probes: Plain) -> Key:
+def probe_accuracy_key(
+    anchor: Plain, train: Plain, val: Plain, probes: Plain, precision: str
+) -> Key:
     """Top-1 of every probe of an anchor on the validation samples."""
     return Key(
         stage="probes",
         version=1,
         inputs={
             "what": "accuracy",
-            "probes": probes_key(anchor, train, probes).digest,
-            "val": features_key(anchor, val, probes["pool"]).digest,
+            "probes": probes_key(anchor, train, probes, precision).digest,
+            "val": features_key(anchor, val, probes["pool"], precision).digest,
         },
         label=f"{anchor['name']}: accuracy of the probes",
     )
 
 
-def theta_key(first: Plain, second: Plain, train: Plain, val: Plain, probes: Plain) -> Key:
+def theta_key(
+    first: Plain, second: Plain, train: Plain, val: Plain, probes: Plain, precision: str
+) -> Key:
     """Θ of every cut of one anchor against every cut of another (or the same)."""
     return Key(
         stage="scores",
         version=1,
         inputs={
-            "probes": [probes_key(a, train, probes).digest for a in (first, second)],
-            "val": [features_key(a, val, probes["pool"]).digest for a in (first, second)],
+            "probes": [probes_key(a, train, probes, precision).digest for a in (first, second)],
+            "val": [
+                features_key(a, val, probes["pool"], precision).digest for a in (first, second)
+            ],
         },
         label=f"{first['name']} → {second['name']}: Θ",
     )
@@ -108,6 +114,7 @@ def zero_shot_key(
     train: Plain,
     val: Plain,
     fit: Plain,
+    precision: str,
 ) -> Key:
     """Stitch layers by least squares, and which validation samples each stitch gets right."""
     return Key(
@@ -119,7 +126,7 @@ def zero_shot_key(
             "train": _data(train),
             "val": _data(val),
             "fit": dict(fit),
-            "precision": PRECISION,
+            "precision": precision,
         },
         label=f"{source['name']} → {target['name']}: zero_shot",
     )
@@ -144,6 +151,7 @@ def finetuned_key(
     fit: Plain,
     finetuning: Plain,
     seed: int,
+    precision: str,
 ) -> Key:
     """The accuracies of one pair's jointly trained selection and anchors."""
     return Key(
@@ -157,7 +165,7 @@ def finetuned_key(
             "fit": dict(fit),
             "finetuning": dict(finetuning),
             "seed": seed,
-            "precision": PRECISION,
+            "precision": precision,
         },
         label=f"{source['name']} → {target['name']}: finetuned",
     )

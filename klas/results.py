@@ -150,6 +150,7 @@ def finetuned_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study) -> K
         study.fit.model_dump(mode="json"),
         study.finetuning.model_dump(mode="json"),
         study.seed,
+        pair.document["precision"],
     )
 
 

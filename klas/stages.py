@@ -83,7 +83,10 @@ class Stages:
             return {**features.compute(), "logits": outputs.compute()}
 
         key = keys.features_key(
-            self.bench.described[name], self.bench.val_data, self.study.probes.pool
+            self.bench.described[name],
+            self.bench.val_data,
+            self.study.probes.pool,
+            self.bench.precision,
         )
         return Task(key=key, anchors=(name,), units=len(self.bench.val_rows), make=make)
 
@@ -96,8 +99,8 @@ class Stages:
             return float(theta([(first[None], second[None])])[0, 0])
 
         first, second = (self.bench.described[name] for name in (source, target))
-        pool = self.study.probes.pool
-        key = keys.theta_output_key(first, second, self.bench.val_data, pool)
+        pool, precision = self.study.probes.pool, self.bench.precision
+        key = keys.theta_output_key(first, second, self.bench.val_data, pool, precision)
         return float(self.store.compute(key, make))
 
     def train_task(self, name: str) -> Task:
@@ -111,7 +114,10 @@ class Stages:
             return features.compute()
 
         key = keys.features_key(
-            self.bench.described[name], self.bench.train_data, self.study.probes.pool
+            self.bench.described[name],
+            self.bench.train_data,
+            self.study.probes.pool,
+            self.bench.precision,
         )
         return Task(key=key, anchors=(name,), units=len(self.bench.train_rows), make=make)
 
@@ -143,7 +149,9 @@ class Stages:
             return {**found, "converged": np.array(converged)}
 
         probes = self.study.probes.model_dump(mode="json")
-        key = keys.probes_key(self.bench.described[name], self.bench.train_data, probes)
+        key = keys.probes_key(
+            self.bench.described[name], self.bench.train_data, probes, self.bench.precision
+        )
         return Task(key=key, anchors=(name,), units=anchor.depth + 1, make=make)
 
     def probe_logits(self, name: str) -> Tensor:
@@ -172,7 +180,11 @@ class Stages:
 
         probes = self.study.probes.model_dump(mode="json")
         key = keys.probe_accuracy_key(
-            self.bench.described[name], self.bench.train_data, self.bench.val_data, probes
+            self.bench.described[name],
+            self.bench.train_data,
+            self.bench.val_data,
+            probes,
+            self.bench.precision,
         )
         found: list[float] = self.store.compute(key, make)
         return found
@@ -191,7 +203,9 @@ class Stages:
 
         probes = self.study.probes.model_dump(mode="json")
         a, b = self.bench.described[first], self.bench.described[second]
-        key = keys.theta_key(a, b, self.bench.train_data, self.bench.val_data, probes)
+        key = keys.theta_key(
+            a, b, self.bench.train_data, self.bench.val_data, probes, self.bench.precision
+        )
         return Task(key=key, anchors=(first, second), units=1, make=make)
 
     def zero_shot_task(self, source: str, target: str) -> Task:
@@ -205,7 +219,15 @@ class Stages:
 
         fit = self.study.fit.model_dump(mode="json")
         a, b = self.bench.described[source], self.bench.described[target]
-        key = keys.zero_shot_key(a, b, stitches, self.bench.train_data, self.bench.val_data, fit)
+        key = keys.zero_shot_key(
+            a,
+            b,
+            stitches,
+            self.bench.train_data,
+            self.bench.val_data,
+            fit,
+            self.bench.precision,
+        )
         units = len(stitches) * len(self.bench.val_rows)
         return Task(key=key, anchors=(source, target), units=units, make=make)
 

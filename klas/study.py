@@ -100,15 +100,21 @@ class SelectionSpec(_Section):
 
 
 PairRule = Literal["cheaper-first", "both-directions"]
+PrecisionRule = Literal["auto", "float32", "bfloat16"]
 
 
 class Study(_Section):
-    """A whole study; see the module's text. Frozen: derive others with ``model_copy``."""
+    """A whole study; see the module's text. Frozen: derive others with ``model_copy``.
+
+    ``precision``: what forward passes compute in; ``auto`` is bfloat16 on CUDA devices built
+    for it, else float32. Sums and probes are float32 or wider in any case.
+    """
 
     name: str = Field(min_length=1, max_length=80, pattern=r"^[\w .+-]+$")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     anchors: tuple[AnchorSpec, ...]
     pairs: PairRule | tuple[tuple[str, str], ...] = "cheaper-first"
+    precision: PrecisionRule = "auto"
     data: DataSpec
     probes: ProbesSpec = ProbesSpec()
     fit: FitSpec = FitSpec()
