@@ -41,7 +41,11 @@ class AnchorSpec(_Section):
 
 
 class DataSpec(_Section):
-    """Where the images are and which of them are looked at."""
+    """Where the images are and which of them are looked at.
+
+    ``class_map``: which output of the anchors each class is, a file of timm's form or a table;
+    needed where the classes' names don't tell (:mod:`klas.classes`).
+    """
 
     train: str
     val: str
@@ -49,6 +53,7 @@ class DataSpec(_Section):
     val_samples: Positive = 5_000
     crop: Annotated[float, Field(gt=0, le=1)] = 0.9
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    class_map: str | dict[str, Annotated[int, Field(ge=0)]] | None = None
 
 
 class ProbesSpec(_Section):
@@ -195,8 +200,8 @@ DIGITS = Study(
 def load_study(path: str | Path | None) -> Study:
     """Read a study file; ``None`` gives the built-in digits study.
 
-    Relative ``weights`` and data folders are taken from the file's own folder, so a study
-    means the same from wherever it is run.
+    Relative ``weights``, ``class_map`` and data folders are taken from the file's own folder, so
+    a study means the same from wherever it is run.
 
     Raises:
         StudyError: the file is absent, no TOML, or has an unknown key or a bad value.
@@ -257,14 +262,21 @@ def _with_absolute_paths(study: Study, folder: Path) -> Study:
         except OSError:  # no name for a file at all, which is for the data's reader to say
             return ref
 
+    data = study.data
     return study.model_copy(
         update={
             "anchors": tuple(
                 a.model_copy(update={"weights": absolute(a.weights)}) if a.weights else a
                 for a in study.anchors
             ),
-            "data": study.data.model_copy(
-                update={"train": absolute(study.data.train), "val": absolute(study.data.val)}
+            "data": data.model_copy(
+                update={
+                    "train": absolute(data.train),
+                    "val": absolute(data.val),
+                    "class_map": absolute(data.class_map)
+                    if isinstance(data.class_map, str)
+                    else data.class_map,
+                }
             ),
         }
     )

@@ -1,0 +1,262 @@
+"""Which column of an anchor's output stands for which class of the images.
+
+Probes are trained on the user's own classes, but accuracies and the ranking of the anchors read
+an anchor's head, whose columns have an order of their own. A wrong order gives no error, only
+wrong numbers, so whatever is not certain is refused here. Nothing here needs torch until
+ImageNet's classes are looked up.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from klas.errors import AnchorError, DataError
+
+Columns = tuple[int, ...] | None
+"""The column of every class, in the order of the classes; None where they are all columns in
+their order."""
+
+# Stanford's dogs are in folders like n02085620-Chihuahua.
+_WORDNET_ID = re.compile(r"(n\d{8})(?:[-_ ].*)?")
+_NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
+_ALIKE = 0.9  # names that must stand at ImageNet's own places; the hub alters a few
+
+
+class Output(NamedTuple):
+    """An anchor's head: how many classes it tells apart (0: it has none), and whether its
+    weights are timm's own, so that a head of ImageNet's width is ImageNet's."""
+
+    classes: int
+    tagged: bool
+
+
+def columns_by_anchor(
+    outputs: Mapping[str, Output],
+    class_names: Sequence[str],
+    *,
+    class_map: Mapping[str, int] | None = None,
+    where: str,
+) -> dict[str, Columns]:
+    """The columns of every anchor that has a head; those without are left out.
+
+    Args:
+        outputs: the anchors' heads, by name.
+        class_names: the images' classes, in the order of their labels.
+        class_map: class → column, as the study's ``[data] class_map`` gives it.
+        where: the images' reference, for the sentence.
+
+    Raises:
+        AnchorError: the anchors are trained on different label sets, and nothing tells which
+            column of each is which class.
+        DataError: as :func:`class_columns`.
+    """
+    heads = {name: output for name, output in outputs.items() if output.classes}
+    if len({output.classes for output in heads.values()}) > 1:
+        sets = ", ".join(f"{name}: {_label_set(o.classes)}" for name, o in heads.items())
+        if class_map is not None:
+            raise AnchorError(
+                f"the anchors are trained on different label sets ({sets}), which one class_map "
+                "cannot serve; name the folders by WordNet ids or take anchors of one label set"
+            )
+        if not all(_WORDNET_ID.fullmatch(name) for name in class_names):
+            raise AnchorError(
+                f"the anchors are trained on different label sets ({sets}); only folders named "
+                f"by WordNet ids can serve them all, and those of {where} are not"
+            )
+    return {
+        name: class_columns(
+            class_names,
+            classes=output.classes,
+            tagged=output.tagged,
+            class_map=class_map,
+            where=f"{where}, {name}",
+        )
+        for name, output in heads.items()
+    }
+
+
+def class_columns(
+    class_names: Sequence[str],
+    *,
+    classes: int,
+    tagged: bool,
+    class_map: Mapping[str, int] | None = None,
+    where: str,
+) -> Columns:
+    """The column of an anchor's output that stands for each class.
+
+    In this order: ``class_map`` says it; WordNet ids (``n01440764``, or ``n02085620-Chihuahua``)
+    are looked up in the ImageNet label set that has as many classes as the anchor, where any
+    subset will do; else there must be as many classes as columns, and the anchor must have been
+    trained with timm's order of the names (sorted, numbers inside a name as numbers).
+
+    Args:
+        class_names: the images' classes, in the order of their labels.
+        classes: how many columns the output has.
+        tagged: the weights are timm's own.
+        class_map: class → column, from 0. Names that are no class here are passed over.
+        where: begins the sentence.
+
+    Raises:
+        DataError: it can't be told, or two classes would share a column.
+    """
+    if class_map is not None:
+        missing = [name for name in class_names if name not in class_map]
+        if missing:
+            raise DataError(f"{where}: the class_map lacks the classes {_listed(missing)}")
+        columns = tuple(class_map[name] for name in class_names)
+    else:
+        columns = _by_name(class_names, classes, tagged, where)
+    return _checked(class_names, columns, classes, where)
+
+
+def read_class_map(class_map: str | Path | Mapping[str, int] | None) -> dict[str, int] | None:
+    """The study's ``class_map``: a table already, or a file of one.
+
+    Files: ``.txt``, a class per line, the first being column 0 (timm's form); ``.csv`` of
+    ``class,column`` lines; ``.json`` of one object. A pickle, which timm takes too, is refused.
+
+    Raises:
+        DataError: the file can't be read or doesn't give a column, 0 or more, to each class.
+    """
+    if class_map is None:
+        return None
+    if isinstance(class_map, Mapping):
+        return _table(class_map.items(), "class_map")
+    path = Path(class_map)
+    kind = path.suffix.lower()
+    if kind not in (".txt", ".csv", ".json"):
+        raise DataError(
+            f"{path}: a class map is a .txt file with a class per line, or .csv or .json of "
+            "class and column; pickles are not opened"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not UTF-8 text") from None
+    if kind == ".txt":
+        lines = [line.strip() for line in text.rstrip().splitlines()]
+        return _table([(line, k) for k, line in enumerate(lines) if line], str(path))
+    if kind == ".csv":
+        rows = [row for row in csv.reader(text.splitlines()) if row]
+        if rows and len(rows[0]) == 2 and not _NUMBER.fullmatch(rows[0][1].strip()):
+            rows = rows[1:]  # the columns' own names
+        if any(len(row) != 2 for row in rows):
+            raise DataError(f"{path}: a line of a class map is class,column")
+        pairs = [(name, _number(column)) for name, column in rows]
+        return _table(pairs, str(path))
+    try:
+        raw = json.loads(text, object_pairs_hook=list)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is not valid JSON ({error})") from None
+    if not isinstance(raw, list) or not all(isinstance(pair, tuple) for pair in raw):
+        raise DataError(f"{path}: is no JSON object of class and column")
+    return _table(raw, str(path))
+
+
+def _by_name(names: Sequence[str], classes: int, tagged: bool, where: str) -> tuple[int, ...]:
+    label_set = _imagenet(classes)
+    ids = [match.group(1) if (match := _WORDNET_ID.fullmatch(n)) else None for n in names]
+    same_count = len(names) == classes
+    if label_set and all(ids):
+        columns = _columns_of_ids(label_set)
+        unknown = [name for name, key in zip(names, ids) if key not in columns]
+        if not unknown:
+            return tuple(columns[key] for key in ids if key)
+        # Weights of the user's own may have been trained on just these folders.
+        if tagged or not same_count:
+            raise DataError(
+                f"{where}: {label_set}, which the anchor tells apart, has no class "
+                f"{_listed(unknown)}; leave out those folders or give [data] class_map"
+            )
+    elif label_set and not (same_count and _in_imagenets_order(names, label_set)):
+        odd = [name for name, key in zip(names, ids) if not key]
+        raise DataError(
+            f"{where}: the anchor tells the {classes} classes of {label_set} apart, but "
+            f"{_listed(odd)} are no WordNet ids (like n01440764), so the order of its outputs is "
+            "unknown; rename the folders or give [data] class_map (class → index)"
+        )
+    elif not same_count:
+        raise DataError(
+            f"{where}: the images have {len(names)} classes ({_listed(names)}), but the anchor "
+            f"tells {classes} apart; give [data] class_map (class → index), or an anchor that is "
+            "trained on these classes"
+        )
+    return tuple(range(classes))
+
+
+def _checked(names: Sequence[str], columns: tuple[int, ...], classes: int, where: str) -> Columns:
+    beyond = [f"{name} → {c}" for name, c in zip(names, columns) if not 0 <= c < classes]
+    if beyond:
+        raise DataError(
+            f"{where}: the anchor has the outputs 0 to {classes - 1}, but the class_map says "
+            f"{_listed(beyond)}"
+        )
+    owners: dict[int, str] = {}
+    for name, column in zip(names, columns):
+        if column in owners:
+            raise DataError(
+                f"{where}: the classes {owners[column]} and {name} are both output {column} of "
+                "the anchor; merge the folders or correct their names or the class_map"
+            )
+        owners[column] = name
+    return None if columns == tuple(range(classes)) else columns
+
+
+def _imagenet(classes: int) -> str | None:
+    """timm's name of the ImageNet label set with so many classes."""
+    from timm.data import infer_imagenet_subset
+
+    found: str | None = infer_imagenet_subset({"num_classes": classes})
+    return found
+
+
+def _label_set(classes: int) -> str:
+    return _imagenet(classes) or f"{classes} classes"
+
+
+@cache
+def _columns_of_ids(label_set: str) -> dict[str, int]:
+    from timm.data import ImageNetInfo
+
+    return {key: column for column, key in enumerate(ImageNetInfo(label_set).label_names())}
+
+
+def _in_imagenets_order(names: Sequence[str], label_set: str) -> bool:
+    """Whether the names are ImageNet's own descriptions ("tench, Tinca tinca"), in its order.
+
+    So the hub's imagenet-1k has them, but for a few that two classes would share.
+    """
+    from timm.data import ImageNetInfo
+
+    own: list[str] = ImageNetInfo(label_set).label_descriptions()
+    alike = sum(1 for given, known in zip(names, own) if given == known)
+    return alike >= int(_ALIKE * len(own))
+
+
+def _table(pairs: Any, where: str) -> dict[str, int]:
+    table: dict[str, int] = {}
+    for name, column in pairs:
+        if not isinstance(column, int) or isinstance(column, bool) or column < 0:
+            raise DataError(f"{where}: {name!r} has no column that is a number from 0")
+        if name in table:
+            raise DataError(f"{where}: {name!r} is there twice")
+        table[name] = column
+    if not table:
+        raise DataError(f"{where}: holds no class")
+    return table
+
+
+def _number(text: str) -> int | str:
+    return int(text) if _NUMBER.fullmatch(text.strip()) else text
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

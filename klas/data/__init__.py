@@ -1,0 +1,21 @@
+"""Images and labels: folders, tar files, the hub's data sets, or the built-in digits.
+
+Samples are visited in seeded orders, never the folder's, and subsets are class-balanced.
+"""
+
+from klas.data.images import Images, open_images
+from klas.data.loading import FORWARD_BATCH, batches
+from klas.data.readable import Unreadable, find_unreadable, unreadable_sentence
+from klas.data.rows import balanced_order, subset
+
+__all__ = [
+    "FORWARD_BATCH",
+    "Images",
+    "Unreadable",
+    "balanced_order",
+    "batches",
+    "find_unreadable",
+    "open_images",
+    "subset",
+    "unreadable_sentence",
+]

@@ -1,0 +1,166 @@
+"""Image files in folders or tar archives: a compact table of them, their identity, reading.
+
+A million files fit into some 60 MB here, where an object per file (or timm's list of paths and
+tar headers) takes many times that. Nothing in it changes after opening, so any number of threads
+may read.
+"""
+
+import hashlib
+import io
+import json
+import os
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from timm.data import get_img_extensions
+from timm.utils.misc import natural_key
+
+from klas.data.pictures import UnreadableError, decoded
+
+SAMPLED_FILES = 256
+SAMPLED_BYTES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A folder that holds images: ``path`` with slashes, inside the tar ``archive`` if any."""
+
+    path: str
+    archive: str | None = None
+
+    @property
+    def class_name(self) -> str:
+        """The last folder's name, as timm's readers label."""
+        return self.path.rpartition("/")[2]
+
+
+class FileTable:
+    """Files by number, in a few arrays; filled place by place, then read only."""
+
+    def __init__(self) -> None:
+        self.places: list[Place] = []
+        self._place = array("i")  # (N,) which place
+        self._names = bytearray()  # all names, one after the other
+        self._ends = array("q", [0])  # (N + 1,) where each one begins and ends
+        self._sizes = array("q")  # (N,) bytes; -1 where the file can't be asked
+        self._offsets = array("q")  # (N,) where the content begins; 0 outside archives
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def add(self, place: int, name: bytes, size: int, offset: int = 0) -> None:
+        """Append one file of ``places[place]``."""
+        self._place.append(place)
+        self._names += name
+        self._ends.append(len(self._names))
+        self._sizes.append(size)
+        self._offsets.append(offset)
+
+    def place_numbers(self) -> NDArray[np.int32]:
+        """(N,) the place of every file."""
+        return np.frombuffer(self._place, dtype=np.int32)
+
+    def path(self, index: int) -> str:
+        """The file's path within the data set."""
+        name = bytes(self._names[self._ends[index] : self._ends[index + 1]])
+        folder = self.places[self._place[index]].path
+        return os.fsdecode(name) if not folder else f"{folder}/{os.fsdecode(name)}"
+
+    def read(
+        self, root: Path, index: int, limit: int | None = None, *, tail: bool = False
+    ) -> bytes:
+        """The content, or its first (or last) ``limit`` bytes.
+
+        Raises:
+            OSError: the file is gone or closed to us.
+        """
+        archive = self.places[self._place[index]].archive
+        file = os.path.join(root, self.path(index) if archive is None else archive)
+        size = self._sizes[index]
+        length = size if limit is None else min(limit, size)
+        with open(file, "rb") as opened:
+            opened.seek(self._offsets[index] + (size - length if tail else 0))
+            # A plain file is read to its end, whatever size it had when it was listed.
+            return opened.read(length if archive is not None or limit is not None else -1)
+
+    def fingerprint(self, root: Path) -> str:
+        """SHA-256 of every relative path and size, and of parts of up to 256 files' content.
+
+        Of 256 files spread evenly over the table the first and last 4 KiB count, so opening a
+        million files stays a matter of listing them; a file outside that sample is noticed when
+        its size or name changes. Times of change are left out on purpose: copying or unpacking
+        the same images elsewhere must find every result again.
+        """
+        digest = hashlib.sha256(b"klas-files-1")
+        digest.update(json.dumps([place.path for place in self.places]).encode())
+        for column in (self.place_numbers().astype("<i4"), self._ends, self._sizes):
+            digest.update(np.asarray(column).astype("<i8").tobytes())
+        digest.update(self._names)
+        sampled = np.linspace(0, len(self) - 1, min(SAMPLED_FILES, len(self))).astype(int)
+        for index in sampled.tolist():
+            for tail in (False, True):
+                try:
+                    digest.update(self.read(root, index, SAMPLED_BYTES, tail=tail))
+                except (OSError, ValueError):
+                    digest.update(b"\0unreadable\0")
+        return digest.hexdigest()
+
+
+class FileImages:
+    """The images of a table of files.
+
+    Attributes:
+        labels, class_names, fingerprint, stored: see :class:`klas.data.images.Images`.
+    """
+
+    stored = True
+
+    def __init__(self, root: Path, table: FileTable) -> None:
+        self._root = root
+        self._table = table
+        names = [place.class_name for place in table.places]
+        # timm's order; the name itself decides where only the case differs.
+        self.class_names = tuple(sorted(set(names), key=lambda name: (natural_key(name), name)))
+        numbers = {name: k for k, name in enumerate(self.class_names)}
+        class_of_place = np.array([numbers[name] for name in names], dtype=np.int64)
+        self.labels = class_of_place[table.place_numbers()]
+        self.fingerprint = table.fingerprint(root)
+
+    def image(self, index: int) -> Image.Image:
+        """One picture, decoded.
+
+        Raises:
+            UnreadableError: the file is no readable image.
+        """
+        try:
+            content = self._table.read(self._root, index)
+        except (OSError, ValueError) as error:
+            raise UnreadableError(self._path(index), _reason(error)) from None
+        return decoded(io.BytesIO(content), self._path(index))
+
+    def where(self, index: int) -> str:
+        """The path within the data set."""
+        return self._table.path(index)
+
+    def _path(self, index: int) -> str:
+        return os.path.join(self._root, self._table.path(index))
+
+
+def image_extensions() -> frozenset[str]:
+    """The endings that timm's readers take for images, in lower case, with the dot."""
+    return frozenset(get_img_extensions(as_set=True))
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """A few names for a sentence, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,129 @@
+"""Class folders: every image below a folder, labelled by the folder that it lies in.
+
+The rules are timm's (``ReaderImageFolder``: by the last folder's name, at any depth, through
+links), and a test compares the two. What differs is said aloud here where timm is silent: images
+without a class folder, folders without images, folders that can't be opened. Names that begin
+with a dot (``.ipynb_checkpoints``, ``._0.jpg``) are passed over.
+"""
+
+import os
+import re
+import stat
+from collections import Counter
+from pathlib import Path
+
+from klas.data.files import FileTable, Place, image_extensions, listed
+from klas.errors import DataError
+
+_FLAT_IMAGENET = re.compile(r"(?:.*/)?ILSVRC2012_val_\d{8}\.jpe?g", re.IGNORECASE)
+
+
+def list_folder(root: Path) -> FileTable:
+    """The table of all images below ``root``, in a fixed order.
+
+    Raises:
+        DataError: there are none, some lie in no class folder, a class folder is empty, or a
+            folder can't be opened.
+    """
+    table = FileTable()
+    empty: list[str] = []
+    others: Counter[str] = Counter()
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        files, folders, other = _scan(root, folder)
+        others += other
+        here = _identity(root, folder)
+        if here in above:
+            raise DataError(f"{root}/{folder}: is a link to a folder above it; remove the link")
+        waiting += [
+            (f"{folder}/{name}" if folder else name, above | {here})
+            for name in sorted(folders, reverse=True)
+        ]
+        if files:
+            table.places.append(Place(path=folder))
+            for name, size in sorted(files):
+                table.add(len(table.places) - 1, name, size)
+        elif not folders and folder:
+            empty.append(folder)
+    check_classes(root, table, empty, others)
+    return table
+
+
+def check_classes(root: Path, table: FileTable, empty: list[str], others: Counter[str]) -> None:
+    """Refuse a table that has no images, images without a class, or a class without images.
+
+    Args:
+        root: for the sentence.
+        table: what was found.
+        empty: folders without images.
+        others: how often each ending occurs that is no image's.
+
+    Raises:
+        DataError: one of these is so.
+    """
+    known = ", ".join(sorted(image_extensions()))
+    if not len(table):
+        common = f" (only {others.most_common(1)[0][0]} files)" if others else ""
+        raise DataError(
+            f"{root}: holds no images in class folders{common}; name a folder that holds a folder "
+            f"of images ({known}) per class"
+        )
+    first = table.path(0)
+    if len(table.places) == 1 and _FLAT_IMAGENET.fullmatch(first):
+        raise DataError(
+            f"{root}: is the flat validation folder of ImageNet, whose file names "
+            f"({first}, …) do not tell the class; move each image into a folder named by its "
+            "WordNet id (n01440764, …), as the usual valprep script does"
+        )
+    if not table.places[0].path:
+        loose = int((table.place_numbers() == 0).sum())
+        raise DataError(
+            f"{root}: {loose} of its images lie in no class folder ({first}, …); move each into "
+            "a folder named by its class"
+        )
+    if empty:
+        raise DataError(
+            f"{root}: no image ({known}) is in the class folder{'s' if len(empty) > 1 else ''} "
+            f"{listed(sorted(empty))}; fill or remove what is empty"
+        )
+
+
+def _scan(root: Path, folder: str) -> tuple[list[tuple[bytes, int]], list[str], Counter[str]]:
+    """One folder's images with their sizes, its folders, and the endings of all else."""
+    extensions = image_extensions()
+    files: list[tuple[bytes, int]] = []
+    folders: list[str] = []
+    others: Counter[str] = Counter()
+    try:
+        with os.scandir(os.path.join(root, folder)) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    folders.append(entry.name)
+                    continue
+                ending = os.path.splitext(entry.name)[1].lower()
+                if ending not in extensions:
+                    others[ending or "nameless"] += 1
+                    continue
+                size = _size(entry)
+                if size is not None:
+                    files.append((os.fsencode(entry.name), size))
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    return files, folders, others
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    """A file's bytes; -1 for a link to nowhere; None for what is no file (a pipe would hang)."""
+    try:
+        status = entry.stat()
+    except OSError:
+        return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _identity(root: Path, folder: str) -> tuple[int, int]:
+    status = os.stat(os.path.join(root, folder))
+    return status.st_dev, status.st_ino

@@ -1,0 +1,166 @@
+"""Data sets of the Hugging Face hub, through the ``datasets`` package if it is installed."""
+
+import contextlib
+import hashlib
+import importlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from klas.data.files import SAMPLED_BYTES, SAMPLED_FILES
+from klas.data.pictures import UnreadableError, decoded
+from klas.errors import DataError
+
+PREFIX = "hfds/"
+CONNECT_SECONDS = 5.0
+
+
+class HubImages:
+    """``hfds/owner/name:split``: a split of a data set on the hub (or in its local cache).
+
+    The columns are found by their types: the one of images, and the one of class labels (else
+    one called ``label``). Labels are read without touching an image.
+
+    Attributes:
+        labels, class_names, fingerprint, stored: see :class:`klas.data.images.Images`.
+
+    Raises:
+        DataError: no split is named, the package is absent, the data set can't be fetched, or
+            it is not of one image and one label per row.
+    """
+
+    stored = True
+
+    def __init__(self, ref: str) -> None:
+        name, _, split = ref.removeprefix(PREFIX).partition(":")
+        if not name or not split:
+            raise DataError(
+                f"{ref}: names no split; write {PREFIX}owner/name:split, as in "
+                f"{PREFIX}ylecun/mnist:train"
+            )
+        self._ref = ref
+        datasets = _package(ref)
+        rows = _fetched(datasets, ref, name, split)
+        self._image, label = _columns(datasets, rows.features, ref)
+        # Undecoded: the bytes as they were uploaded.
+        self._rows = rows.cast_column(self._image, datasets.Image(decode=False))
+        raw = np.asarray(rows.select_columns([label]).with_format("numpy")[:][label])
+        names = getattr(rows.features[label], "names", None)
+        if names is None:
+            values, numbers = np.unique(raw, return_inverse=True)
+            names, raw = [str(value) for value in values], numbers
+        self.labels: NDArray[np.int64] = raw.astype(np.int64)
+        self.class_names = tuple(str(name) for name in names)
+        if not len(self.labels):
+            raise DataError(f"{ref}: holds no images; name another split")
+        if self.labels.min() < 0:
+            raise DataError(f"{ref}: has rows without a label, as test splits do; name another")
+        self.fingerprint = self._fingerprint()
+
+    def image(self, index: int) -> Image.Image:
+        """One picture, decoded.
+
+        Raises:
+            UnreadableError: the row holds no readable image.
+        """
+        where = f"{self._ref}: {self.where(index)}"
+        try:
+            content = self._content(index)
+        except OSError as error:
+            raise UnreadableError(where, error.strerror or str(error)) from None
+        return decoded(io.BytesIO(content), where)
+
+    def where(self, index: int) -> str:
+        """Rows have numbers."""
+        return f"row {index}"
+
+    def _content(self, index: int) -> bytes:
+        cell = self._rows[index][self._image] or {}
+        if cell.get("bytes"):
+            return bytes(cell["bytes"])
+        if cell.get("path"):
+            with open(cell["path"], "rb") as file:
+                return file.read()
+        return b""
+
+    def _fingerprint(self) -> str:
+        """SHA-256 of the classes, all labels, and 256 images' sizes and first and last 4 KiB."""
+        digest = hashlib.sha256(b"klas-hub-1")
+        digest.update(json.dumps(self.class_names).encode())
+        digest.update(self.labels.astype("<i8").tobytes())
+        count = len(self.labels)
+        for index in np.linspace(0, count - 1, min(SAMPLED_FILES, count)).astype(int).tolist():
+            try:
+                content = self._content(index)
+            except OSError:
+                content = b""
+            digest.update(f"{len(content)}\n".encode())
+            digest.update(content[:SAMPLED_BYTES] + content[-SAMPLED_BYTES:])
+        return digest.hexdigest()
+
+
+def _package(ref: str) -> Any:
+    try:
+        return importlib.import_module("datasets")
+    except ImportError:
+        raise DataError(
+            f"{ref}: needs the Hugging Face datasets package; `pip install datasets`"
+        ) from None
+
+
+def _fetched(datasets: Any, ref: str, name: str, split: str) -> Any:
+    try:
+        with _cache_only_when_offline(datasets, name):
+            return datasets.load_dataset(name, split=split)
+    except ConnectionError:
+        raise DataError(
+            f"{ref}: is not in the local cache and the hub cannot be reached; connect once, or "
+            "name a folder with a folder per class"
+        ) from None
+    except Exception as error:  # the package lets through whatever its readers raise
+        raise DataError(f"{ref}: cannot be loaded ({_first_line(error)})") from None
+
+
+@contextlib.contextmanager
+def _cache_only_when_offline(datasets: Any, name: str) -> Iterator[None]:
+    """Ask the hub once, briefly; the package itself would ask again and again for half a minute.
+
+    The hub's own session is what asks, so its proxies and HF_HUB_OFFLINE hold here too.
+    """
+    before = datasets.config.HF_HUB_OFFLINE
+    if not Path(name).is_dir():
+        try:
+            address = huggingface_hub.constants.ENDPOINT
+            huggingface_hub.get_session().head(address, timeout=CONNECT_SECONDS)
+        except Exception:  # of whichever HTTP library the hub's client is made
+            datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _columns(datasets: Any, features: Any, ref: str) -> tuple[str, str]:
+    pictures = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
+    classes = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    for found, usual in ((pictures, "image"), (classes, "label")):
+        if usual in found or (not found and usual == "label" and usual in features):
+            found[:] = [usual]
+    if len(pictures) != 1 or len(classes) != 1:
+        raise DataError(
+            f"{ref}: has no one column of images and one of labels (its columns are "
+            f"{', '.join(features)}); save it as folders, one per class"
+        )
+    return pictures[0], classes[0]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

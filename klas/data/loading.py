@@ -1,0 +1,139 @@
+"""From rows to batches: decode, transform, stack, and put on the device."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from timm.data import create_transform
+from torch import Tensor
+
+from klas.data.images import Images
+from klas.errors import DataError
+from klas.networks.anchor import Transform
+
+FORWARD_BATCH = 250
+MOST_THREADS = 16  # beyond, they wait for the interpreter's lock, which a picture holds a while
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def batches(
+    images: Images,
+    rows: NDArray[np.int64],
+    transforms: Sequence[Transform],
+    *,
+    device: torch.device,
+    batch: int = FORWARD_BATCH,
+) -> Iterator[tuple[Tensor, ...]]:
+    """Batches (one picture tensor (n, C, H, W) per transform, then labels (n,)) in order of rows.
+
+    A transform that occurs twice is applied once. Pixels travel to the device as bytes, out of
+    pinned memory on CUDA, and are normalised there.
+
+    Raises:
+        DataError: a picture can't be read; see :func:`klas.data.readable.find_unreadable`.
+    """
+    distinct = list(dict.fromkeys(transforms))
+    view = _Views(images, distinct)
+    pictures = in_order(view, rows.tolist(), threads=loader_threads(images), ahead=2 * batch)
+    for start in range(0, len(rows), batch):
+        chunk = rows[start : start + batch]
+        loaded = [next(pictures) for _ in chunk]
+        here = [
+            _normalised(_stacked(column, device), transform)
+            for column, transform in zip(zip(*loaded), distinct)
+        ]
+        labels = torch.from_numpy(images.labels[chunk]).to(device, non_blocking=True)
+        yield (*(here[distinct.index(t)] for t in transforms), labels)
+
+
+def loader_threads(images: Images) -> int:
+    """How many threads decode; 0 where pictures are drawn by Python, which threads don't speed.
+
+    Threads, not processes: a process forked from one that runs CUDA or OpenMP threads may hang,
+    and a spawned one imports torch for seconds, runs the user's script again and takes shared
+    memory that containers are short of. Pillow gives up the interpreter's lock while it reads,
+    decodes and resizes, which is where the time goes.
+    """
+    if not images.stored:
+        return 0
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(MOST_THREADS, usable or 1)
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
+) -> Iterator[Result]:
+    """``work`` of every item, in their order, by threads that run at most ``ahead`` items ahead.
+
+    What ``work`` raises is raised here, in its turn; then, or when the caller stops early, what
+    was not begun is dropped.
+    """
+    if threads == 0:
+        yield from map(work, items)
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="klas-loader")
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Views:
+    """A row to its picture as every transform sees it: bytes (C, H, W), not yet normalised.
+
+    Called in threads, so no arithmetic of torch's happens here: each thread would start a
+    team of its own.
+    """
+
+    def __init__(self, images: Images, transforms: Sequence[Transform]) -> None:
+        self._images = images
+        self._modes = ["L" if t.input_size[0] == 1 else "RGB" for t in transforms]
+        self._transforms = [
+            create_transform(
+                input_size=t.input_size,
+                is_training=False,
+                use_prefetcher=True,  # in timm's words: leave the numbers to the batch
+                interpolation=t.interpolation,
+                crop_pct=t.crop,
+            )
+            for t in transforms
+        ]
+
+    def __call__(self, row: int) -> list[Tensor]:
+        picture = self._images.image(row)
+        try:
+            return [t(picture.convert(m)) for t, m in zip(self._transforms, self._modes)]
+        except (OSError, ValueError, MemoryError) as error:
+            raise DataError(
+                f"{self._images.where(row)}: cannot be cropped and resized ({error})"
+            ) from None
+
+
+def _stacked(pictures: Sequence[Tensor], device: torch.device) -> Tensor:
+    """(n, C, H, W) bytes on the device."""
+    shape = (len(pictures), *pictures[0].shape)
+    stacked = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    torch.stack(tuple(pictures), out=stacked)
+    return stacked.to(device, non_blocking=True)
+
+
+def _normalised(pixels: Tensor, transform: Transform) -> Tensor:
+    """As torchvision's ``ToTensor`` and ``Normalize``, operation by operation."""
+    mean, std = (
+        torch.tensor(values, device=pixels.device)[:, None, None]
+        for values in (transform.mean, transform.std)
+    )
+    return pixels.float().div_(255).sub_(mean).div_(std)

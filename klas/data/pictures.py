@@ -1,0 +1,35 @@
+"""From bytes to pixels: the one place where images are decoded."""
+
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from klas.errors import DataError
+
+# All of Pillow's formats now, not in the middle of the first file and in several threads at once.
+Image.init()
+
+
+class UnreadableError(DataError):
+    """A picture that can't be had: ``reason`` without its path."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: is no readable image ({reason})")
+        self.reason = reason
+
+
+def decoded(file: BinaryIO, path: str) -> Image.Image:
+    """The whole picture; a file that is cut off is refused, not padded with grey.
+
+    Raises:
+        UnreadableError: the bytes are no readable image.
+    """
+    try:
+        with Image.open(file) as picture:
+            picture.load()
+            return picture
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = "its content is of no known format"
+        raise UnreadableError(path, reason) from None

@@ -1,0 +1,120 @@
+"""Which of the chosen images can be read: found out once, before any network sees them.
+
+Every sweep of a study must see the same rows in the same order, so a damaged file can't be
+skipped where it is met. Instead the chosen rows are decoded beforehand, the damaged ones are
+left out of the order, and the next row of the same class takes each one's place.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from klas.data.files import listed
+from klas.data.images import Images
+from klas.data.loading import in_order, loader_threads
+from klas.data.pictures import UnreadableError
+from klas.data.rows import balanced_order
+from klas.errors import DataError
+from klas.progress import Progress, Silent
+
+FEW = 10  # always bearable
+BEARABLE = 0.01  # of the samples
+
+
+class Unreadable(NamedTuple):
+    """A picture that can't be decoded: its row, what people call it, and why."""
+
+    row: int
+    where: str
+    reason: str
+
+
+def find_unreadable(
+    ref: str, images: Images, samples: int, seed: int, *, progress: Progress | None = None
+) -> list[Unreadable]:
+    """Decode a class-balanced subset once; return what must be left out of it.
+
+    With these rows in ``without``, :func:`klas.data.rows.balanced_order` and
+    :func:`klas.data.rows.subset` give readable rows only, for any number up to ``samples``.
+    The result depends on the files, ``samples`` and ``seed`` alone; store it under the
+    fingerprint and do this once. Drawn pictures need no check.
+
+    Args:
+        ref: the data set's name, for the sentence and the progress.
+        images: the data set.
+        samples: the greatest number of rows that anything will ask for.
+        seed: as for the subset.
+        progress: told of every picture.
+
+    Raises:
+        DataError: more than 10 and more than 1 % of the samples can't be read, or nothing of a
+            class can.
+    """
+    if not images.stored:
+        return []
+    progress = progress or Silent()
+    samples = min(samples, len(images.labels))
+    limit = max(FEW, int(BEARABLE * samples))
+    progress.start("data", "images", samples)
+    progress.label(ref)
+    found: list[Unreadable] = []
+    sound = np.zeros(len(images.labels), dtype=bool)
+    while True:
+        without = [bad.row for bad in found]
+        chosen = balanced_order(images.labels, seed, without=without)[:samples]
+        fresh = chosen[~sound[chosen]]
+        if not len(fresh):
+            return found
+        # Damaged ones are met in the order of rows, so the sentence is always the same.
+        for bad in _checked(images, fresh):
+            progress.advance(1)
+            if bad is None:
+                continue
+            found.append(bad)
+            if len(found) > limit:
+                raise DataError(
+                    f"{ref}: more than {limit} of the {samples} images looked at cannot be read, "
+                    f"first {_named(found)}; fetch or convert them again"
+                )
+        sound[fresh] = True
+        _refuse_lost_classes(ref, images, found)
+
+
+def unreadable_sentence(ref: str, found: Sequence[Unreadable]) -> str:
+    """What was left out, for people."""
+    images = "1 image" if len(found) == 1 else f"{len(found)} images"
+    return f"{ref}: left out {images} that cannot be read: {_named(found)}"
+
+
+def _checked(images: Images, rows: NDArray[np.int64]) -> Iterator[Unreadable | None]:
+    def check(row: int) -> Unreadable | None:
+        try:
+            images.image(row).convert("RGB")
+        except UnreadableError as error:
+            return Unreadable(row, images.where(row), error.reason)
+        except (OSError, ValueError) as error:  # sound, but no conversion to colours
+            return Unreadable(row, images.where(row), str(error))
+        return None
+
+    threads = loader_threads(images)
+    return in_order(check, rows.tolist(), threads=threads, ahead=16 * threads)
+
+
+def _refuse_lost_classes(ref: str, images: Images, found: Sequence[Unreadable]) -> None:
+    if not found:
+        return
+    classes = len(images.class_names)
+    lost = np.bincount(images.labels[[bad.row for bad in found]], minlength=classes)
+    gone = (lost > 0) & (lost == np.bincount(images.labels, minlength=classes))
+    if gone.any():
+        names = [name for name, none_left in zip(images.class_names, gone) if none_left]
+        raise DataError(
+            f"{ref}: not one image of {listed(names)} can be read ({_named(found)}); "
+            "fetch or convert them again"
+        )
+
+
+def _named(found: Sequence[Unreadable]) -> str:
+    return listed([f"{bad.where} ({bad.reason})" for bad in found], most=3)

@@ -1,0 +1,125 @@
+"""Tar archives: one of class folders, a folder with one per class, or tars within a tar.
+
+Labels are as timm's ``ReaderImageInTar`` gives them, which a test compares. The reader is our
+own because timm's reads an archive from end to end at every opening (or trusts a pickle that
+lies beside it), keeps an object of a kilobyte per image, and shares open files between workers.
+Here the headers are skimmed once per opening, and an image is a place and a length in a file.
+"""
+
+import os
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from klas.data.files import FileTable, Place, image_extensions
+from klas.data.folders import check_classes
+from klas.errors import DataError
+
+
+def find_tars(folder: Path) -> list[Path]:
+    """The archives of a folder that holds archives and no folders; else none."""
+    tars = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    return []
+                if entry.name.lower().endswith(".tar"):
+                    tars.append(Path(entry.path))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
+    return sorted(tars)
+
+
+def list_tars(root: Path, tars: Sequence[Path]) -> FileTable:
+    """The table of all images in the archives.
+
+    Raises:
+        DataError: one is no plain tar file or is cut off; or the classes are not in order, as
+            :func:`klas.data.folders.check_classes` says.
+    """
+    listing = _Listing()
+    for file in tars:
+        # An archive of its own stands for its folder; beside others it is one.
+        inside = "" if file == root else file.stem
+        listing.archive = str(file)
+        if inside:
+            listing.folders.add(inside)
+        try:
+            with tarfile.open(file, mode="r:") as archive:
+                listing.skim(archive, inside, 0)
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise DataError(f"{file}: is no readable tar file ({error})") from None
+    full = {place.path for place in listing.table.places}
+    parents = {above for path in full | listing.folders for above in _above(path)}
+    empty = sorted(listing.folders - full - parents)
+    check_classes(root, listing.table, empty, listing.others)
+    return listing.table
+
+
+class _Listing:
+    """What is found while archives are skimmed."""
+
+    def __init__(self) -> None:
+        self.table = FileTable()
+        self.folders: set[str] = set()
+        self.others: Counter[str] = Counter()
+        self.archive = ""
+        self._numbers: dict[Place, int] = {}
+
+    def skim(self, archive: tarfile.TarFile, inside: str, start: int) -> None:
+        """Note the members of an archive that begins at byte ``start`` of its file."""
+        extensions = image_extensions()
+        while (member := archive.next()) is not None:
+            archive.members = []  # type: ignore[attr-defined]  # else it keeps every header
+            name = member.name.removeprefix("./").rstrip("/")
+            folder, _, base = name.rpartition("/")
+            if any(part.startswith(".") for part in name.split("/") if part):
+                continue
+            if member.isdir():
+                self.folders.add(_joined(inside, name))
+            elif member.isreg():
+                ending = os.path.splitext(base)[1].lower()
+                if ending == ".tar":
+                    self._skim_inner(archive, member, _joined(inside, name[: -len(ending)]), start)
+                elif ending not in extensions:
+                    self.others[ending or "nameless"] += 1
+                elif member.issparse():
+                    raise tarfile.TarError(f"{name} is stored with holes; pack it again")
+                else:
+                    place = Place(path=_joined(inside, folder), archive=self.archive)
+                    if place not in self._numbers:
+                        self._numbers[place] = len(self.table.places)
+                        self.table.places.append(place)
+                    number = self._numbers[place]
+                    encoded = os.fsencode(base)
+                    self.table.add(number, encoded, member.size, start + member.offset_data)
+
+        # Python's tarfile takes a damaged header for the end.
+        file = archive.fileobj
+        if file is not None:
+            file.seek(archive.offset)
+            if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                raise tarfile.TarError(f"damaged at byte {start + archive.offset}")
+
+    def _skim_inner(
+        self, archive: tarfile.TarFile, member: tarfile.TarInfo, inside: str, start: int
+    ) -> None:
+        self.folders.add(inside)
+        with (
+            archive.extractfile(member) as file,  # type: ignore[union-attr]  # it is a file
+            tarfile.open(fileobj=file, mode="r:") as inner,
+        ):
+            self.skim(inner, inside, start + member.offset_data)
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}".strip("/")
+
+
+def _above(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:k]) for k in range(1, len(parts))]
