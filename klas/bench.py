@@ -1,6 +1,6 @@
 """The bench: a study bound to its networks, its data, a store and a device."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import combinations
 from typing import Any
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from klas import keys
 from klas.choice.space import Stitch, candidates
-from klas.data import FORWARD_BATCH, Images, open_images, subset
+from klas.data import FORWARD_BATCH, Images, balanced_order, open_images, subset
 from klas.data import batches as image_batches
 from klas.device import forward_precision, pick_device
 from klas.errors import AnchorError, DataError
@@ -21,7 +21,7 @@ from klas.networks.anchor import Anchor, freeze
 from klas.networks.count import AnchorCost, anchor_cost, stitch_cost
 from klas.networks.load import check_model_name, load_anchor
 from klas.networks.split import SPLITTER
-from klas.networks.stitch import check_layouts, set_stitch_layer, stitch_layer
+from klas.networks.stitch import State, StitchLayer, stitch_layer
 from klas.store import Store
 from klas.study import Study
 
@@ -33,7 +33,8 @@ class Bench:
         precision: what forward passes compute in.
         anchors: name → the network, frozen, on the device.
         described: name → what identifies the anchor, as JSON values.
-        train, val: the images; ``train_rows`` and ``val_rows`` those that are looked at.
+        train, val: the images; ``train_rows`` and ``val_rows`` those that are looked at,
+            ``fit_rows`` those that stitch layers are fitted to.
         train_data, val_data: what identifies them, as JSON values.
         costs: name → MACs and parameters of the anchor's parts.
         pairs: (source, target) names, in order.
@@ -60,20 +61,23 @@ class Bench:
             self.anchors[spec.name] = freeze(anchor, self.device)
         self._check_classes()
         for name, anchor in self.anchors.items():
-            if study.probes.pool == "prefix" and anchor.info.layouts[0].prefix == 0:
-                raise AnchorError(f'{name}: has no prefix tokens; set [probes] pool = "mean"')
+            if study.probes.pool == "prefix" and not all(lay.prefix for lay in anchor.info.layouts):
+                raise AnchorError(
+                    f'{name}: not every cut has prefix tokens; set [probes] pool = "mean"'
+                )
         self.described = {n: _describe(a) for n, a in self.anchors.items()}
         self.train_data = _describe_data(data.train, self.train, data.train_samples, study.seed)
         self.val_data = _describe_data(data.val, self.val, data.val_samples, study.seed)
         self.train_rows = subset(self.train, data.train_samples, study.seed)
         self.val_rows = subset(self.val, data.val_samples, study.seed)
+        self.fit_rows = balanced_order(self.train.labels, study.seed)[: study.fit.samples]
         self.costs = {n: self._cost(a) for n, a in self.anchors.items()}
         self.pairs = self._pairs()
 
     def candidates(self, source: str, target: str) -> list[tuple[Stitch, bool, bool]]:
         """A pair's candidates: ((i, j), in the space?, in SN-Net's set?)."""
-        depths = (self.anchors[source].info.depth, self.anchors[target].info.depth)
-        return candidates(*depths, self.study.selection.space)
+        stages = (self.anchors[source].info.stages, self.anchors[target].info.stages)
+        return candidates(*stages, self.study.selection.space)
 
     def stitch_cost(self, source: str, i: int, target: str, j: int) -> tuple[int, int]:
         """(MACs, parameters) of a stitch."""
@@ -87,15 +91,14 @@ class Bench:
         )
 
     def layers(
-        self, source: str, target: str, tensors: dict[Stitch, tuple[Tensor, Tensor]]
-    ) -> dict[Stitch, nn.Linear]:
-        """A stitch layer on the device for each (i, j), with the given (weight, bias)."""
+        self, source: str, target: str, states: Mapping[Stitch, State]
+    ) -> dict[Stitch, StitchLayer]:
+        """A stitch layer on the device for each (i, j), with the given values."""
         have, want = self.anchors[source].info.layouts, self.anchors[target].info.layouts
-        layers = {}
-        for (i, j), (weight, bias) in tensors.items():
-            layers[i, j] = stitch_layer(have[i], want[j]).to(self.device)
-            set_stitch_layer(layers[i, j], weight, bias)
-        return layers
+        return {
+            (i, j): stitch_layer(have[i], want[j], state).to(self.device)
+            for (i, j), state in states.items()
+        }
 
     def batches(
         self, images: Images, rows: NDArray[np.int64], *viewers: str, batch: int = FORWARD_BATCH
@@ -118,7 +121,12 @@ class Bench:
     def _cost(self, anchor: Anchor) -> AnchorCost:
         key = keys.cost_key(_describe(anchor))
         raw = self.store.compute(key, lambda: asdict(anchor_cost(anchor)))
-        return AnchorCost(macs=tuple(raw["macs"]), params=tuple(raw["params"]))
+        return AnchorCost(
+            macs=tuple(raw["macs"]),
+            front_params=tuple(raw["front_params"]),
+            back_params=tuple(raw["back_params"]),
+            total_params=raw["total_params"],
+        )
 
     def _pairs(self) -> list[tuple[str, str]]:
         wanted = self.study.pairs
@@ -134,9 +142,6 @@ class Bench:
             pairs = [p for a, b in combinations(self.anchors, 2) for p in ((a, b), (b, a))]
         else:
             pairs = list(wanted)
-        for a, b in pairs:
-            source, target = self.anchors[a].info, self.anchors[b].info
-            check_layouts(source.layouts[-1], target.layouts[-1], f"{a} → {b}")
         return pairs
 
     def _check_classes(self) -> None:

@@ -1,7 +1,6 @@
 """Put the scores document together from whatever is computed."""
 
 import importlib.metadata
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def _anchor_entry(stages: Stages, name: str) -> dict[str, Any]:
         "weights": info.weights,
         "blocks": info.depth,
         "cuts": list(info.cuts),
-        "layouts": [{**asdict(lay), "grid": list(lay.grid)} for lay in info.layouts],
+        "layouts": [layout.to_json() for layout in info.layouts],
         "macs": cost.total_macs,
         "params": cost.total_params,
         "accuracy": accuracy,

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,12 +146,7 @@ def stitch_list(
                     "source_block": i,
                     "target": pair.target["name"],
                     "target_block": j,
-                    "stitch_layer": {
-                        "in": into["channels"],
-                        "out": out["channels"],
-                        "grid": into["grid"],
-                        "prefix": into["prefix"],
-                    },
+                    "stitch_layer": stitch_layer_entry(into, out),
                     "macs": pair.raw["candidates"][row]["macs"],
                     "params": pair.raw["candidates"][row]["params"],
                     "bucket": None if selection.bucket[row] < 0 else int(selection.bucket[row]),
@@ -176,6 +172,17 @@ def stitch_list(
         },
         "stitches": stitches,
         "weights_file": None if weights_file is None else dict(weights_file),
+    }
+
+
+def stitch_layer_entry(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
+    """What a list says of T between two cuts' layouts: channels in and out, the grid that it
+    runs on (the smaller of the two), and how many prefix tokens it makes."""
+    return {
+        "in": source["channels"],
+        "out": target["channels"],
+        "grid": list(min(source["grid"], target["grid"], key=prod)),
+        "prefix": target["prefix"],
     }
 
 

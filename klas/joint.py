@@ -1,22 +1,29 @@
 """Joint training of one pair's selection and its anchors: tier ``finetuned``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from klas import keys
 from klas.bench import Bench
+from klas.choice import space
+from klas.data import balanced_order
 from klas.errors import SelectionError
 from klas.measures.accuracy import network_hits, stitched_hits
+from klas.measures.normalisation import has_statistics, recalibrate
 from klas.measures.training import finetune
+from klas.networks.anchor import Anchor
+from klas.networks.stitch import Stitch, StitchLayer
 from klas.results import Pair, finetuned_pair_key
-from klas.stages import Stages
+from klas.stages import Stages, layer_arrays
 from klas.store import Arrays, Key
+
+CALIBRATION = 1_000  # training images that batch statistics are taken from
 
 
 def finetune_selection(stages: Stages, pair: Pair, chosen: NDArray[np.bool_]) -> dict[str, Any]:
@@ -58,29 +65,54 @@ def _train(stages: Stages, pair: Pair, chosen: NDArray[np.bool_], key: Key) -> d
         checkpoint=checkpoint,
         tick=stages.progress.advance,
         teach=_teacher(bench, names) if settings.distillation else None,
+        precision=bench.precision,
     )
-    loader = bench.batches(bench.val, bench.val_rows, names[0])
-    hits = stitched_hits(source, target, layers, loader, len(bench.val_rows), lambda n: None)
-    trained = {names[0]: source, names[1]: target}
-    weights: Arrays = {}
-    for role, anchor in (("source", source), ("target", target)):
-        for name, tensor in anchor.state_dict().items():
-            weights[f"{role}/{name}"] = tensor.cpu().contiguous().numpy()
-    for (i, j), layer in layers.items():
-        weights[f"{i}-{j}.weight"] = layer.weight.detach().cpu().numpy()
-        weights[f"{i}-{j}.bias"] = layer.bias.detach().cpu().numpy()
+    weights, accuracy = _measured(bench, names, source, target, layers)
     stages.store.put(keys.finetuned_weights_key(key), weights)
-    accuracy = {
-        name: float(network_hits(anchor, bench.batches(bench.val, bench.val_rows, name)).mean())
-        for name, anchor in trained.items()
-    }
     with suppress(OSError):
         checkpoint.unlink()
-    return {
-        "accuracy": {f"{i}-{j}": float(h.mean()) for (i, j), h in hits.items()},
-        "anchors": accuracy,
-        "steps": settings.steps,
-    }
+    return {**accuracy, "steps": settings.steps}
+
+
+def _measured(
+    bench: Bench,
+    names: tuple[str, str],
+    source: Anchor,
+    target: Anchor,
+    layers: Mapping[space.Stitch, StitchLayer],
+) -> tuple[Arrays, dict[str, dict[str, float]]]:
+    """What was trained, as arrays, and its accuracy on the validation samples.
+
+    Stitches share their normalisation layers, so each is measured with statistics of its own.
+    """
+    calibration = balanced_order(bench.train.labels, bench.study.seed)[:CALIBRATION]
+    weights, stitched, whole = layer_arrays(layers), dict[str, float](), dict[str, float]()
+
+    def accuracy_of(network: nn.Module, viewer: str) -> tuple[float, dict[str, Tensor]]:
+        training = bench.batches(bench.train, calibration, viewer)
+        statistics = recalibrate(network, training, precision=bench.precision)
+        validation = bench.batches(bench.val, bench.val_rows, viewer)
+        hits = network_hits(network, validation, precision=bench.precision)
+        return float(hits.mean()), statistics
+
+    if has_statistics(source) or has_statistics(target):
+        for (i, j), layer in layers.items():
+            network = Stitch(source, i, target, j, layer)
+            stitched[f"{i}-{j}"], statistics = accuracy_of(network, names[0])
+            for name, value in statistics.items():
+                weights[f"statistics/{i}-{j}/{name}"] = value.cpu().numpy()
+    else:  # one pass of the source serves all
+        loader = bench.batches(bench.val, bench.val_rows, names[0])
+        samples = len(bench.val_rows)
+        hits = stitched_hits(
+            source, target, layers, loader, samples, lambda n: None, precision=bench.precision
+        )
+        stitched = {f"{i}-{j}": float(h.mean()) for (i, j), h in hits.items()}
+    for role, name, anchor in zip(("source", "target"), names, (source, target)):
+        whole[name], _ = accuracy_of(anchor, name)
+        for key, tensor in anchor.state_dict().items():
+            weights[f"{role}/{key}"] = tensor.cpu().contiguous().numpy()
+    return weights, {"accuracy": stitched, "anchors": whole}
 
 
 def _teacher(bench: Bench, names: tuple[str, str]) -> Callable[[Tensor, Tensor], Tensor]:

@@ -27,7 +27,7 @@ def cost_key(anchor: Plain) -> Key:
     """MACs and parameters of an anchor's parts."""
     return Key(
         stage="anchors",
-        version=1,
+        version=2,
         inputs={"what": "cost", "anchor": _anchor(anchor)},
         label=f"{anchor['name']}: cost",
     )
@@ -119,7 +119,7 @@ def zero_shot_key(
     """Stitch layers by least squares, and which validation samples each stitch gets right."""
     return Key(
         stage="zero_shot",
-        version=1,
+        version=2,
         inputs={
             "anchors": [_anchor(source), _anchor(target)],
             "stitches": [list(s) for s in stitches],
@@ -156,7 +156,7 @@ def finetuned_key(
     """The accuracies of one pair's jointly trained selection and anchors."""
     return Key(
         stage="finetuned",
-        version=1,
+        version=2,
         inputs={
             "anchors": [_anchor(source), _anchor(target)],
             "stitches": sorted(list(s) for s in chosen),

@@ -15,16 +15,16 @@ from torch import Tensor
 
 from klas.data import balanced_order, batches, open_images
 from klas.errors import DataError, FormatError, SelectionError
-from klas.exports import file_sha256, read
+from klas.exports import file_sha256, read, stitch_layer_entry
 from klas.measures.least_squares import fit_stitch_layers
 from klas.networks.anchor import Anchor
 from klas.networks.count import anchor_cost, module_macs
 from klas.networks.load import load_anchor
 from klas.networks.split import SPLITTER
-from klas.networks.stitch import Stitch, set_stitch_layer, stitch_layer
+from klas.networks.stitch import State, Stitch, StitchLayer, stitch_layer
 from klas.pipeline import Pipeline
 from klas.results import Pair
-from klas.stages import stitch_tensors
+from klas.stages import stitch_states
 from klas.store import write_whole
 from klas.study import AnchorSpec
 
@@ -61,7 +61,9 @@ def load_stitch(file: str | Path, index: int) -> Stitch:
         if weights["tier"] == "finetuned":
             _load_finetuned(source, tensors, names, "source", path)
             _load_finetuned(target, tensors, names, "target", path)
-        return _assembled(stitch, source, target, _layer_tensors(tensors, stitch, path), path)
+        network = _assembled(stitch, source, target, _layer_state(tensors, stitch, path), path)
+        _load_statistics(network, tensors, stitch, path)
+        return network
     return _assembled(stitch, source, target, _fitted(document, stitch, source, target), path)
 
 
@@ -83,12 +85,9 @@ def check_stitch_list(path: Path) -> dict[str, Any]:
     for k, stitch in enumerate(document["stitches"]):
         source, target = anchors[stitch["source"]], anchors[stitch["target"]]
         i, j = stitch["source_block"], stitch["target_block"]
-        have, want = source.info.layouts[i], target.info.layouts[j]
-        blank = stitch_layer(have, want)
-        values = (
-            (blank.weight, blank.bias) if tensors is None else _layer_tensors(tensors, stitch, path)
-        )
-        network = _assembled(stitch, source, target, values, path)
+        blank = StitchLayer(source.info.layouts[i], target.info.layouts[j]).state_dict()
+        state = blank if tensors is None else _layer_state(tensors, stitch, path)
+        network = _assembled(stitch, source, target, state, path)
         # Counted on the network itself, not by the sum of parts that made the list.
         image = torch.empty(1, *source.info.transform.input_size, device="meta")
         macs, _ = module_macs(network, image)
@@ -121,10 +120,11 @@ def save_layers(
     for pair, chosen in picked:
         names = (pair.source["name"], pair.target["name"])
         arrays = pipeline.stored_layers(pair, chosen, tier)
-        layers = stitch_tensors(arrays)
+        layers = stitch_states(arrays)
         for i, j in pair.stitches[chosen]:
             prefix = _layer_name(*names, int(i), int(j))
-            tensors[f"{prefix}.weight"], tensors[f"{prefix}.bias"] = layers[int(i), int(j)]
+            for name, tensor in layers[int(i), int(j)].items():
+                tensors[f"{prefix}.{name}"] = tensor
         for name, value in arrays.items():
             if "/" in name:
                 tensors[f"{names[0]}|{names[1]}/{name}"] = torch.from_numpy(value.copy())
@@ -162,20 +162,32 @@ def _read_weights(path: Path, weights: Mapping[str, str]) -> dict[str, Tensor]:
         raise FormatError(f"{file}: is no safetensors file ({error})") from None
 
 
-def _layer_tensors(
-    tensors: Mapping[str, Tensor], stitch: Mapping[str, Any], path: Path
-) -> tuple[Tensor, Tensor]:
+def _layer_state(tensors: Mapping[str, Tensor], stitch: Mapping[str, Any], path: Path) -> State:
     prefix = _layer_name(
         stitch["source"], stitch["target"], stitch["source_block"], stitch["target_block"]
     )
-    try:
-        weight, bias = tensors[f"{prefix}.weight"], tensors[f"{prefix}.bias"]
-    except KeyError:
-        raise FormatError(f"{path}: its weights file lacks the stitch {prefix}") from None
-    for tensor in (weight, bias):
+    start = f"{prefix}."
+    state = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+    if not state:
+        raise FormatError(f"{path}: its weights file lacks the stitch {prefix}")
+    for tensor in state.values():
         if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
             raise FormatError(f"{path}: the weights of {prefix} are not finite float32 numbers")
-    return weight, bias
+    return state
+
+
+def _load_statistics(
+    network: Stitch, tensors: Mapping[str, Tensor], stitch: Mapping[str, Any], path: Path
+) -> None:
+    """Give a finetuned stitch the statistics of its own normalisation layers, if it has any."""
+    i, j = stitch["source_block"], stitch["target_block"]
+    prefix = f"{stitch['source']}|{stitch['target']}/statistics/{i}-{j}/"
+    own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    try:
+        if network.load_state_dict(own, strict=False).unexpected_keys:
+            raise FormatError(f"{path}: its weights file does not fit stitch {i} → {j}")
+    except RuntimeError:
+        raise FormatError(f"{path}: its weights file does not fit stitch {i} → {j}") from None
 
 
 def _load_finetuned(
@@ -193,7 +205,7 @@ def _load_finetuned(
 
 def _fitted(
     document: Mapping[str, Any], stitch: Mapping[str, Any], source: Anchor, target: Anchor
-) -> tuple[Tensor, Tensor]:
+) -> State:
     train = document["data"]["train"]
     images = open_images(train["ref"])
     if images.fingerprint != train["fingerprint"]:
@@ -209,23 +221,19 @@ def _assembled(
     stitch: Mapping[str, Any],
     source: Anchor,
     target: Anchor,
-    tensors: tuple[Tensor, Tensor],
+    state: State,
     path: Path,
 ) -> Stitch:
     i, j = stitch["source_block"], stitch["target_block"]
     have, want = source.info.layouts[i], target.info.layouts[j]
-    stated = stitch["stitch_layer"]
-    actual = {
-        "in": have.channels,
-        "out": want.channels,
-        "grid": list(have.grid),
-        "prefix": have.prefix,
-    }
-    _same(path, f"stitch {i} → {j}", "stitch_layer", stated, actual)
-    layer = stitch_layer(have, want)
-    if tensors[0].shape != layer.weight.shape or tensors[1].shape != layer.bias.shape:
-        raise FormatError(f"{path}: the weights of stitch {i} → {j} have another shape than T")
-    set_stitch_layer(layer, *tensors)
+    actual = stitch_layer_entry(have.to_json(), want.to_json())
+    _same(path, f"stitch {i} → {j}", "stitch_layer", stitch["stitch_layer"], actual)
+    try:
+        layer = stitch_layer(have, want, state)
+    except RuntimeError:
+        raise FormatError(
+            f"{path}: the weights of stitch {i} → {j} are not those of its T"
+        ) from None
     return Stitch(source, i, target, j, layer).eval()
 
 

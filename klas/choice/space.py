@@ -4,6 +4,7 @@ A stitch is written (i, j): the first i blocks of the source, then the target's 
 j + 1 on. SN-Net counts from 0: its (a, b) is our i = a + 1, j = b.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 Stitch = tuple[int, int]
@@ -17,26 +18,48 @@ def search_space(
     return [(i, j) for i in range(1, source_blocks + 1) for j in range(first, target_blocks)]
 
 
-def snnet_set(source_blocks: int, target_blocks: int) -> list[Stitch]:
-    """The stitches of SN-Net (Pan et al., CVPR 2023) between two plain networks.
+def snnet_set(source_stages: Sequence[int], target_stages: Sequence[int]) -> list[Stitch]:
+    """The stitches of SN-Net (Pan et al., CVPR 2023). The set may be empty.
 
-    Equal depth: windows of kernel 2 and stride 1, every (a, b) inside one, which is
-    |a − b| ≤ 1 and, at depth 12, 34 stitches. Unequal depth: the target's b maps to
-    a = ⌊b · n_f / n_g⌋, kept where a < b. The set may be empty.
+    Plain networks of equal depth: windows of kernel 2 and stride 1, every (a, b) inside one,
+    which is |a − b| ≤ 1 and, at depth 12, 34 stitches. Hierarchical networks with the same number
+    of stages: per stage, without the last, a < b only; where a stage's depths are equal in
+    such windows, else b maps to a = ⌊b · n_f / n_g⌋. Any other two networks: that map over the
+    whole depth, kept where a < b.
+
+    Args:
+        source_stages, target_stages: how many blocks each stage has; a plain network has one.
     """
-    if source_blocks == target_blocks:
-        n = source_blocks
-        pairs = [(a, b) for a in range(n) for b in range(n) if abs(a - b) <= 1 and n > 1]
-    else:
-        mapped = [(b * source_blocks // target_blocks, b) for b in range(target_blocks)]
-        pairs = [(a, b) for a, b in mapped if a < b]
+    if len(source_stages) == len(target_stages) > 1:
+        found, a_first, b_first = [], 0, 0
+        for n_f, n_g in zip(source_stages[:-1], target_stages[:-1]):
+            pairs = _windows(n_f) if n_f == n_g else _mapped(n_f, n_g)
+            found += [(a_first + a + 1, b_first + b) for a, b in pairs if a < b]
+            a_first, b_first = a_first + n_f, b_first + n_g
+        return found
+    n_f, n_g = sum(source_stages), sum(target_stages)
+    plain = len(source_stages) == len(target_stages) == 1
+    pairs = _windows(n_f) if plain and n_f == n_g else _mapped(n_f, n_g)
     return [(a + 1, b) for a, b in pairs]
 
 
+def _windows(depth: int) -> list[tuple[int, int]]:
+    """SN-Net's (a, b), from 0, that lie in a window of two neighbours."""
+    return [(a, b) for a in range(depth) for b in range(depth) if abs(a - b) <= 1 and depth > 1]
+
+
+def _mapped(source_depth: int, target_depth: int) -> list[tuple[int, int]]:
+    """SN-Net's (a, b), from 0, between unequal depths."""
+    mapped = [(b * source_depth // target_depth, b) for b in range(target_depth)]
+    return [(a, b) for a, b in mapped if a < b]
+
+
 def candidates(
-    source_blocks: int, target_blocks: int, space: Literal["paper", "with-stem"] = "paper"
+    source_stages: Sequence[int],
+    target_stages: Sequence[int],
+    space: Literal["paper", "with-stem"] = "paper",
 ) -> list[tuple[Stitch, bool, bool]]:
     """Everything that is measured: ((i, j), in the space?, in SN-Net's set?), sorted."""
-    inside = set(search_space(source_blocks, target_blocks, space))
-    snnet = set(snnet_set(source_blocks, target_blocks))
+    inside = set(search_space(sum(source_stages), sum(target_stages), space))
+    snnet = set(snnet_set(source_stages, target_stages))
     return [(s, s in inside, s in snnet) for s in sorted(inside | snnet)]

@@ -1,77 +1,140 @@
 """Stitch layers by least squares, for every pair of cuts from one pass over a few images."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from klas.device import Precision, autocast
 from klas.measures.divergence import sum_dtype
 from klas.networks.anchor import Anchor
+from klas.networks.layout import Layout, maps_and_prefix, resized
+from klas.networks.stitch import State, own_prefix
 
 EIGENVALUE_CUTOFF = 1e-10
 """Directions in which the source varies less than 1e-5 of its most are rounding, not signal."""
 
 
-class CrossMoments:
-    """Sums for regressing the target's activations at every cut on the source's at every cut.
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """Which rows a regression sees: what makes T's rows of two cuts correspond.
 
-    Rows are tokens. Kept: counts, sums, each source cut's second moments and all cross
-    moments, so memory does not depend on the number of images.
+    ``grid`` positions, the source resized to the target's; ``prefix`` tokens beside them; the
+    means over the source's grid instead where ``grid`` is None.
     """
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._sum_x: list[Tensor] = []
-        self._sum_y: list[Tensor] = []
-        self._xx: list[Tensor] = []
-        self._xy: list[list[Tensor]] = []
+    grid: tuple[int, int] | None
+    prefix: int = 0
 
-    def update(self, source: list[Tensor], target: list[Tensor]) -> None:
-        """Add a batch: activations (N, L, C) at the source's and at the target's cuts."""
-        # Second moments square the condition number, so they need float64; a device without
-        # it hands its few rows to the CPU.
-        has_float64 = sum_dtype(source[0].device) == torch.float64
-        place = source[0].device if has_float64 else torch.device("cpu")
-        x = [a.flatten(0, -2).to(place, torch.float64) for a in source]
-        y = [a.flatten(0, -2).to(place, torch.float64) for a in target]
-        sums = (
-            [a.sum(0) for a in x],
-            [b.sum(0) for b in y],
-            [a.T @ a for a in x],
-            [[a.T @ b for b in y] for a in x],
-        )
-        if self._count == 0:
-            self._sum_x, self._sum_y, self._xx, self._xy = sums
-        else:
-            self._sum_x = [s + t for s, t in zip(self._sum_x, sums[0])]
-            self._sum_y = [s + t for s, t in zip(self._sum_y, sums[1])]
-            self._xx = [s + t for s, t in zip(self._xx, sums[2])]
-            self._xy = [[s + t for s, t in zip(r, u)] for r, u in zip(self._xy, sums[3])]
-        self._count += len(x[0])
 
-    def solve(
-        self, stitches: list[tuple[int, int]]
-    ) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
-        """T for each (i, j): weight (C_j, C_i) and bias (C_j,), float32.
+class CrossMoments:
+    """Sums for regressing the target's activations on the source's, cut by cut.
+
+    Kept: counts, sums, each source cut's second moments and the cross moments of the wanted
+    stitches, so memory does not depend on the number of images.
+    """
+
+    def __init__(
+        self,
+        source: Sequence[Layout],
+        target: Sequence[Layout],
+        stitches: Sequence[tuple[int, int]],
+    ) -> None:
+        self._source = source
+        self._target = target
+        # Which (i, j) are regressed on which kind of rows.
+        self._wanted: dict[_Rows, list[tuple[int, int]]] = defaultdict(list)
+        for i, j in stitches:
+            have, want = source[i], target[j]
+            own = own_prefix(have, want)
+            joined = want.prefix if have.prefix == want.prefix else 0
+            self._wanted[_Rows(grid=want.grid, prefix=joined)].append((i, j))
+            if own:
+                self._wanted[_Rows(grid=None)].append((i, j))
+        self._sums: dict[tuple[object, ...], Tensor] = {}
+
+    def update(self, source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+        """Add a batch: the activations at all of the source's and of the target's cuts."""
+        for rows, stitches in self._wanted.items():
+            ys: dict[int, Tensor] = {}
+            for i in sorted({i for i, _ in stitches}):
+                x = _source_rows(source[i], self._source[i], rows)
+                self._add((rows, i, "count"), torch.tensor(float(len(x))))
+                self._add((rows, i, "x"), x.sum(0))
+                self._add((rows, i, "xx"), x.T @ x)
+                for j in (j for first, j in stitches if first == i):
+                    if j not in ys:
+                        ys[j] = _target_rows(target[j], self._target[j], rows)
+                    self._add((rows, i, j, "y"), ys[j].sum(0))
+                    self._add((rows, i, j, "xy"), x.T @ ys[j])
+
+    def solve(self) -> dict[tuple[int, int], State]:
+        """T for each stitch (i, j), float32.
 
         Minimises Σ ‖W a_i + b − a_j‖² over all rows; where the source's activations do not
         span their space, the solution of least norm on the centred rows.
         """
-        n = self._count
-        found = {}
-        for i in sorted({i for i, _ in stitches}):
-            mean_x = self._sum_x[i] / n
-            centred = self._xx[i] / n - torch.outer(mean_x, mean_x)
-            values, vectors = torch.linalg.eigh(centred)
-            kept = values > EIGENVALUE_CUTOFF * values[-1]
-            inverse = torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
-            for j in sorted(j for first, j in stitches if first == i):
-                mean_y = self._sum_y[j] / n
-                cross = self._xy[i][j] / n - torch.outer(mean_x, mean_y)  # (C_i, C_j)
-                weight = (vectors * inverse) @ (vectors.T @ cross)
-                bias = mean_y - mean_x @ weight
-                found[i, j] = (weight.T.float().contiguous(), bias.float())
-        return found
+        found: dict[tuple[int, int], State] = defaultdict(dict)
+        for rows, stitches in self._wanted.items():
+            for i in sorted({i for i, _ in stitches}):
+                n = float(self._sums[rows, i, "count"])
+                mean_x = self._sums[rows, i, "x"] / n
+                centred = self._sums[rows, i, "xx"] / n - torch.outer(mean_x, mean_x)
+                values, vectors = torch.linalg.eigh(centred)
+                kept = values > EIGENVALUE_CUTOFF * values[-1]
+                inverse = torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
+                for j in sorted(j for first, j in stitches if first == i):
+                    mean_y = self._sums[rows, i, j, "y"] / n
+                    cross = self._sums[rows, i, j, "xy"] / n - torch.outer(mean_x, mean_y)
+                    weight = (vectors * inverse) @ (vectors.T @ cross)  # (C_i, C_j)
+                    bias = mean_y - mean_x @ weight
+                    found[i, j] |= _state(rows, weight, bias, self._target[j])
+        return dict(found)
+
+    def _add(self, key: tuple[object, ...], value: Tensor) -> None:
+        if key in self._sums:
+            self._sums[key] += value
+        else:
+            self._sums[key] = value
+
+
+def _state(rows: _Rows, weight: Tensor, bias: Tensor, target: Layout) -> State:
+    """A solution, (C_in, columns) and (columns,), as parameters of T."""
+    weight = weight.T.float()
+    if rows.grid is not None:
+        return {"weight": weight.contiguous(), "bias": bias.float()}
+    shape = (target.prefix, target.channels)
+    return {
+        "prefix_weight": weight.unflatten(0, shape).contiguous(),
+        "prefix_bias": bias.float().unflatten(0, shape).contiguous(),
+    }
+
+
+def _source_rows(activation: Tensor, layout: Layout, rows: _Rows) -> Tensor:
+    maps, prefix = maps_and_prefix(activation, layout)
+    if rows.grid is None:
+        return _wide(maps.float().mean((1, 2)))
+    maps = resized(maps.float(), rows.grid).flatten(1, 2)
+    return _wide(torch.cat([prefix.float(), maps], 1) if rows.prefix else maps).flatten(0, 1)
+
+
+def _target_rows(activation: Tensor, layout: Layout, rows: _Rows) -> Tensor:
+    maps, prefix = maps_and_prefix(activation, layout)
+    if rows.grid is None:
+        return _wide(prefix.flatten(1))  # every token's channels are columns of their own
+    maps = maps.flatten(1, 2)
+    return _wide(torch.cat([prefix, maps], 1) if rows.prefix else maps).flatten(0, 1)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In float64: second moments square the condition number.
+
+    A device without it hands its few rows to the CPU.
+    """
+    has_float64 = sum_dtype(values.device) == torch.float64
+    return values.to(values.device if has_float64 else "cpu", torch.float64)
 
 
 @torch.inference_mode()
@@ -80,9 +143,13 @@ def fit_stitch_layers(
     target: Anchor,
     batches: Iterable[tuple[Tensor, ...]],
     stitches: Sequence[tuple[int, int]],
-) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
+    *,
+    precision: Precision = "float32",
+) -> dict[tuple[int, int], State]:
     """T for each (i, j) from one pass over (source's view, target's view, labels)."""
-    moments = CrossMoments()
+    moments = CrossMoments(source.info.layouts, target.info.layouts, stitches)
     for source_view, target_view, _ in batches:
-        moments.update(source.cut_activations(source_view), target.cut_activations(target_view))
-    return moments.solve(list(stitches))
+        with autocast(source_view.device, precision):
+            activations = source.cut_activations(source_view), target.cut_activations(target_view)
+        moments.update(*activations)
+    return moments.solve()

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from klas.device import Precision, autocast
 from klas.errors import KlasError
 from klas.measures.schedule import load_training, one_cycle, save_training
 from klas.measures.sweep import Tick
 from klas.networks.anchor import Anchor
+from klas.networks.stitch import StitchLayer
 
 STITCH_RATE = 3.0  # a stitch layer starts raw, so it may learn faster than its anchors
 WEIGHT_DECAY = 0.05
@@ -27,12 +29,13 @@ them, (n, C, H, W), the same images as the target sees them, and labels (n,)."""
 def tune(
     source: Anchor,
     target: Anchor,
-    layers: Mapping[tuple[int, int], nn.Linear],
+    layers: Mapping[tuple[int, int], StitchLayer],
     batches_from: BatchesFrom,
     *,
     steps: int,
     lr: float,
     tick: Tick,
+    precision: Precision = "float32",
 ) -> None:
     """Train every stitch's T by AdamW on the same batches, the anchors frozen; in place.
 
@@ -44,13 +47,14 @@ def tune(
     parameters = [p for layer in layers.values() for p in layer.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
     for step, (images, _, labels) in zip(range(steps), batches_from(0)):
-        with torch.no_grad():
+        with torch.no_grad(), autocast(images.device, precision):
             activations = source.cut_activations(images, upto=max(i for i, _ in layers))
         for group in optimizer.param_groups:
             group["lr"] = lr * one_cycle(step, steps)
         optimizer.zero_grad()
         for (i, j), layer in layers.items():
-            loss = cross_entropy(target.resume(layer(activations[i]), j), labels)
+            with autocast(images.device, precision):
+                loss = cross_entropy(target.resume(layer(activations[i]), j), labels)
             loss.backward()
         optimizer.step()
         tick(1)
@@ -59,7 +63,7 @@ def tune(
 def finetune(
     source: Anchor,
     target: Anchor,
-    layers: Mapping[tuple[int, int], nn.Linear],
+    layers: Mapping[tuple[int, int], StitchLayer],
     batches_from: BatchesFrom,
     *,
     steps: int,
@@ -68,6 +72,7 @@ def finetune(
     checkpoint: Path,
     tick: Tick,
     teach: Callable[[Tensor, Tensor], Tensor] | None = None,
+    precision: Precision = "float32",
 ) -> None:
     """Train stitches and anchors jointly, SN-Net's way: one random member a step; in place.
 
@@ -104,19 +109,20 @@ def finetune(
     saved = time.monotonic()
     for step, (images, own, labels) in zip(range(done, steps), batches_from(done)):
         member = int(np.random.default_rng([seed, step]).integers(len(stitches) + 2))
-        if member < len(stitches):
-            i, j = stitches[member]
-            activation = source.cut_activations(images, upto=i)[-1]
-            logits = target.resume(layers[i, j](activation), j)
-        elif member == len(stitches):
-            logits = source(images)
-        else:
-            logits = target(own)
-        loss = cross_entropy(logits, labels)
-        if teach is not None:
-            with torch.no_grad():
-                guess = teach(images, own).argmax(1)
-            loss = (loss + cross_entropy(logits, guess)) / 2
+        with autocast(images.device, precision):
+            if member < len(stitches):
+                i, j = stitches[member]
+                *_, activation = source.walk(images, upto=i)
+                logits = target.resume(layers[i, j](activation), j)
+            elif member == len(stitches):
+                logits = source(images)
+            else:
+                logits = target(own)
+            loss = cross_entropy(logits, labels)
+            if teach is not None:
+                with torch.no_grad():
+                    guess = teach(images, own).argmax(1)
+                loss = (loss + cross_entropy(logits, guess)) / 2
         if not bool(torch.isfinite(loss)):
             raise KlasError(f"fine-tuning diverged at step {step + 1}; lower [finetuning] lr")
         for group in optimizer.param_groups:

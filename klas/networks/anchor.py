@@ -1,28 +1,17 @@
 """An anchor: a pretrained network cut into a stem, blocks 1..n and a head."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """The form of the activation at a cut: tokens (N, prefix + grid, channels).
-
-    ``grid`` is (height, width) of the spatial tokens, which follow the prefix tokens.
-    """
-
-    channels: int
-    grid: tuple[int, int]
-    prefix: int
-
-    @property
-    def positions(self) -> int:
-        """How many tokens an image has here."""
-        return self.prefix + self.grid[0] * self.grid[1]
+from klas.device import place
+from klas.networks.layout import Layout
+from klas.networks.split import split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +39,7 @@ class AnchorInfo:
         weights: ``{"tag": …}`` or ``{"file": …}``, and ``"sha256"`` of the loaded tensors.
         cuts: for cut 0..n the path of the module that ends there.
         layouts: for cut 0..n the activation's form.
-        classes: width of the head's output.
+        classes: width of the head's output; 0 for a network without a head.
     """
 
     name: str
@@ -71,6 +60,11 @@ class AnchorInfo:
         """n, the number of blocks."""
         return len(self.cuts) - 1
 
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """How many blocks in a row have one grid: a plain network is one stage."""
+        return tuple(len(list(run)) for _, run in groupby(lay.grid for lay in self.layouts[1:]))
+
 
 class Anchor(nn.Module):
     """A network as a chain of parts that share its parameters.
@@ -88,16 +82,54 @@ class Anchor(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.head = head
 
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        name: str,
+        *,
+        transform: Transform,
+        model: str | None = None,
+        origin: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Cut any ``nn.Module`` that maps images to logits; the anchor shares its parameters.
+
+        Args:
+            name: what files and errors call it.
+            transform: what it makes of an image.
+            model: what it is; by default its class.
+            origin: where its weights are from, for the records.
+
+        Raises:
+            AnchorError: it cannot be cut; the sentence says why.
+        """
+        parts = split(module, name, transform.input_size)
+        info = AnchorInfo(
+            name=name,
+            model=model or type(module).__qualname__,
+            weights={**(origin or {}), "sha256": tensors_digest(module)},
+            cuts=parts.cuts,
+            layouts=parts.layouts,
+            classes=0 if getattr(module, "num_classes", None) == 0 else parts.classes,
+            transform=transform,
+        )
+        return cls(info, parts.stem, parts.blocks, parts.head)
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) to logits (N, classes)."""
         return self.resume(self.stem(images), 0)
 
-    def cut_activations(self, images: Tensor, upto: int | None = None) -> list[Tensor]:
-        """A_0 … A_upto: the activations at the cuts, all n + 1 of them by default."""
-        activations = [self.stem(images)]
+    def walk(self, images: Tensor, upto: int | None = None) -> Iterator[Tensor]:
+        """A_0 … A_upto one after another, all n + 1 of them by default."""
+        activation = self.stem(images)
+        yield activation
         for block in self.blocks[:upto]:
-            activations.append(block(activations[-1]))
-        return activations
+            activation = block(activation)
+            yield activation
+
+    def cut_activations(self, images: Tensor, upto: int | None = None) -> list[Tensor]:
+        """The activations of :meth:`walk` at once."""
+        return list(self.walk(images, upto))
 
     def resume(self, activation: Tensor, cut: int) -> Tensor:
         """Logits from an activation at ``cut``: blocks cut + 1 … n, then the head."""
@@ -107,15 +139,20 @@ class Anchor(nn.Module):
         return logits
 
 
-def pooled(activation: Tensor, layout: Layout, pool: str) -> Tensor:
-    """(N, L, C) to the unit's features (N, C): the mean over all tokens, or over the prefix."""
-    tokens = activation if pool == "mean" else activation[:, : layout.prefix]
-    return tokens.float().mean(1)
-
-
 def freeze(anchor: Anchor, device: torch.device) -> Anchor:
     """The anchor on ``device``, in eval mode, without gradients for its parameters."""
-    anchor.to(device).eval()
+    place(anchor, device)
+    anchor.eval()
     for parameter in anchor.parameters():
         parameter.requires_grad_(False)
     return anchor
+
+
+def tensors_digest(model: nn.Module) -> str:
+    """SHA-256 over a network's state: names, shapes, types and bytes, in sorted order."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().cpu().contiguous()
+        total.update(f"{name} {tuple(flat.shape)} {flat.dtype}\n".encode())
+        total.update(flat.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

@@ -4,6 +4,7 @@ Counted by torch's own FLOP counter over a forward pass on the ``meta`` device, 
 is computed: there attention counts too, which on the CPU it does not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,32 +13,38 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from klas.networks.anchor import Anchor, AnchorInfo
+from klas.networks.dry import no_trace
+from klas.networks.stitch import layer_macs, layer_params
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorCost:
-    """MACs of one image and parameters, of each part: the stem, blocks 1..n, the head."""
+    """What an anchor's parts cost for one image.
+
+    Attributes:
+        macs: of each part: the stem, blocks 1..n, the head.
+        front_params: parameters up to cut 0..n; what parts share counts once.
+        back_params: parameters from cut 0..n on, likewise.
+        total_params: of the whole anchor.
+    """
 
     macs: tuple[int, ...]
-    params: tuple[int, ...]
+    front_params: tuple[int, ...]
+    back_params: tuple[int, ...]
+    total_params: int
 
     @property
     def total_macs(self) -> int:
         """Of the whole anchor."""
         return sum(self.macs)
 
-    @property
-    def total_params(self) -> int:
-        """Of the whole anchor."""
-        return sum(self.params)
-
     def front(self, cut: int) -> tuple[int, int]:
         """(MACs, parameters) up to a cut: the stem and blocks 1..cut."""
-        return sum(self.macs[: cut + 1]), sum(self.params[: cut + 1])
+        return sum(self.macs[: cut + 1]), self.front_params[cut]
 
     def back(self, cut: int) -> tuple[int, int]:
         """(MACs, parameters) from a cut on: blocks cut + 1..n and the head."""
-        return sum(self.macs[cut + 1 :]), sum(self.params[cut + 1 :])
+        return sum(self.macs[cut + 1 :]), self.back_params[cut]
 
 
 def module_macs(module: nn.Module, *inputs: Tensor) -> tuple[int, Tensor]:
@@ -45,20 +52,31 @@ def module_macs(module: nn.Module, *inputs: Tensor) -> tuple[int, Tensor]:
     tensors = [*module.named_parameters(), *module.named_buffers()]
     meta = {name: tensor.detach().to("meta") for name, tensor in tensors}
     counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
+    # Tables that a network makes as it goes must be made on meta too.
+    with counter, torch.no_grad(), no_trace(module), torch.device("meta"):
         output = functional_call(module, meta, inputs)
     return counter.get_total_flops() // 2, output
 
 
 def anchor_cost(anchor: Anchor) -> AnchorCost:
-    """Count every part at batch 1. Parameters that parts share would count once per part."""
+    """Count every part at batch 1."""
     activation = torch.empty(1, *anchor.info.transform.input_size, device="meta")
-    macs, params = [], []
-    for part in (anchor.stem, *anchor.blocks, anchor.head):
+    parts = [anchor.stem, *anchor.blocks, anchor.head]
+    macs = []
+    for part in parts:
         part_macs, activation = module_macs(part, activation)
         macs.append(part_macs)
-        params.append(sum(p.numel() for p in part.parameters()))
-    return AnchorCost(macs=tuple(macs), params=tuple(params))
+    cuts = range(1, len(parts))
+    return AnchorCost(
+        macs=tuple(macs),
+        front_params=tuple(_params(parts[:k]) for k in cuts),
+        back_params=tuple(_params(parts[k:]) for k in cuts),
+        total_params=_params(parts),
+    )
+
+
+def _params(parts: Sequence[nn.Module]) -> int:
+    return sum({p: p.numel() for part in parts for p in part.parameters()}.values())
 
 
 def stitch_cost(
@@ -69,9 +87,10 @@ def stitch_cost(
     target_cost: AnchorCost,
     j: int,
 ) -> tuple[int, int]:
-    """(MACs, parameters) of the stitch (f, i, g, j): both parts and T at every token."""
+    """(MACs, parameters) of the stitch (f, i, g, j): both parts and T."""
     have, want = source.layouts[i], target.layouts[j]
-    layer_macs = have.positions * have.channels * want.channels
-    layer_params = (have.channels + 1) * want.channels
     front, back = source_cost.front(i), target_cost.back(j)
-    return front[0] + layer_macs + back[0], front[1] + layer_params + back[1]
+    return (
+        front[0] + layer_macs(have, want) + back[0],
+        front[1] + layer_params(have, want) + back[1],
+    )

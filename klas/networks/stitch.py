@@ -1,50 +1,105 @@
-"""Join two anchors: source blocks 1..i, a linear stitch layer T, target blocks j+1..n."""
+"""Join two anchors: source blocks 1..i, a linear stitch layer T, target blocks j+1..n.
+
+T is a linear map on channels, the same at every position. Between different grids the
+activation is resized; the two commute, so T runs on the smaller grid. Equal numbers of prefix
+tokens pass through the same T. Of unequal ones the source's are dropped, and each of the target's
+has a linear map of its own from the mean over the source's grid.
+"""
+
+from collections.abc import Mapping
+from math import prod
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
-from klas.errors import AnchorError
-from klas.networks.anchor import Anchor, Layout
+from klas.networks.anchor import Anchor
+from klas.networks.layout import Layout, maps_and_prefix, resized
+
+State = dict[str, Tensor]
+"""T's values: ``weight`` (C_out, C_in), ``bias`` (C_out,); between unequal prefixes also
+``prefix_weight`` (P, C_out, C_in), ``prefix_bias`` (P, C_out)."""
 
 
-def check_layouts(source: Layout, target: Layout, what: str) -> None:
-    """Refuse two cuts whose tokens do not correspond one to one.
+def own_prefix(source: Layout, target: Layout) -> int:
+    """How many prefix tokens of the target have maps of their own."""
+    return 0 if source.prefix == target.prefix else target.prefix
+
+
+def smaller_grid(source: Layout, target: Layout) -> tuple[int, int]:
+    """The grid that T runs on."""
+    return min(source.grid, target.grid, key=prod)
+
+
+def layer_macs(source: Layout, target: Layout) -> int:
+    """MACs of T for one image."""
+    positions = prod(smaller_grid(source, target)) + target.prefix
+    return positions * source.channels * target.channels
+
+
+def layer_params(source: Layout, target: Layout) -> int:
+    """Parameters of T."""
+    return (1 + own_prefix(source, target)) * (source.channels + 1) * target.channels
+
+
+class StitchLayer(nn.Module):
+    """T between two cuts; zero until it has values."""
+
+    def __init__(self, source: Layout, target: Layout) -> None:
+        super().__init__()
+        self.source = source
+        self.target = target
+        into, out, own = source.channels, target.channels, own_prefix(source, target)
+        self.weight = nn.Parameter(torch.zeros(out, into))
+        self.bias = nn.Parameter(torch.zeros(out))
+        if own:
+            self.prefix_weight = nn.Parameter(torch.zeros(own, out, into))
+            self.prefix_bias = nn.Parameter(torch.zeros(own, out))
+
+    def forward(self, activation: Tensor) -> Tensor:
+        """From the form of the source's cut to that of the target's."""
+        have, want = self.source, self.target
+        same = (have.grid, have.prefix, have.form) == (want.grid, want.prefix, want.form)
+        if same and have.form != "NCHW":
+            return linear(activation, self.weight, self.bias)
+        maps, prefix = maps_and_prefix(activation, have)
+        if own_prefix(have, want):
+            mean = maps.mean((1, 2))
+            prefix = torch.einsum("nc,poc->npo", mean, self.prefix_weight) + self.prefix_bias
+        elif want.prefix:
+            prefix = linear(prefix, self.weight, self.bias)
+        maps = resized(maps, smaller_grid(have, want))
+        maps = resized(linear(maps, self.weight, self.bias), want.grid)
+        match want.form:
+            case "NLC":
+                return (
+                    torch.cat([prefix, maps.flatten(1, 2)], 1)
+                    if want.prefix
+                    else maps.flatten(1, 2)
+                )
+            case "NHWC":
+                return maps
+            case "NCHW":
+                # As the target's own layers lay it out: some of them take views of it.
+                return maps.permute(0, 3, 1, 2).contiguous()
+
+
+def stitch_layer(source: Layout, target: Layout, state: Mapping[str, Tensor]) -> StitchLayer:
+    """T with its values.
 
     Raises:
-        AnchorError: the grids or the numbers of prefix tokens differ.
+        RuntimeError: the values are not those of a T between these cuts.
     """
-    if source.grid != target.grid or source.prefix != target.prefix:
-        raise AnchorError(
-            f"{what}: the source has a {source.grid} grid and {source.prefix} prefix tokens, the "
-            f"target {target.grid} and {target.prefix}; anchors must agree in both for now"
-        )
-
-
-def stitch_layer(source: Layout, target: Layout) -> nn.Linear:
-    """T between two cuts: linear on channels, the same at every token; zero until it is fitted."""
-    layer = nn.Linear(source.channels, target.channels)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    layer = StitchLayer(source, target)
+    layer.load_state_dict(dict(state))
     return layer
-
-
-def set_stitch_layer(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
-    """Give T its values: weight (C_out, C_in), bias (C_out,)."""
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-        layer.bias.copy_(bias)
 
 
 class Stitch(nn.Module):
     """The stitched network (f, i, g, j). Its parts are the anchors' own, T is new."""
 
-    def __init__(self, source: Anchor, i: int, target: Anchor, j: int, layer: nn.Linear) -> None:
+    def __init__(self, source: Anchor, i: int, target: Anchor, j: int, layer: StitchLayer) -> None:
         super().__init__()
-        check_layouts(
-            source.info.layouts[i],
-            target.info.layouts[j],
-            f"{source.info.name}:{i} → {target.info.name}:{j}",
-        )
         self.stem = source.stem
         self.front = nn.Sequential(*source.blocks[:i])
         self.layer = layer

@@ -4,7 +4,7 @@ from klas.digits.zoo import ZOO
 from klas.measures.training import tune
 from klas.networks.anchor import freeze
 from klas.networks.load import load_anchor
-from klas.networks.stitch import stitch_layer
+from klas.networks.stitch import StitchLayer
 from klas.study import AnchorSpec
 
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ def tuned(stitches, steps=12):
     torch.manual_seed(0)
     layers = {}
     for i, j in [(1, 1), (2, 3), (3, 4)]:
-        layer = stitch_layer(source.info.layouts[i], target.info.layouts[j])
+        layer = StitchLayer(source.info.layouts[i], target.info.layouts[j])
         torch.nn.init.normal_(layer.weight, std=0.1)
         layers[i, j] = layer
     layers = {s: layers[s] for s in stitches}

@@ -5,7 +5,7 @@ import torch
 from klas.digits.zoo import ZOO
 from klas.networks.count import anchor_cost, module_macs, stitch_cost
 from klas.networks.load import load_anchor
-from klas.networks.stitch import Stitch, stitch_layer
+from klas.networks.stitch import Stitch, StitchLayer
 from klas.study import AnchorSpec
 
 
@@ -54,7 +54,7 @@ def test_a_stitchs_cost_is_that_of_the_network_it_builds():
     costs = anchor_cost(source), anchor_cost(target)
     for i in range(1, source.info.depth + 1):
         for j in range(target.info.depth):
-            layer = stitch_layer(source.info.layouts[i], target.info.layouts[j])
+            layer = StitchLayer(source.info.layouts[i], target.info.layouts[j])
             network = Stitch(source, i, target, j, layer)
             macs, _ = module_macs(network, meta(1, 1, 16, 16))
             params = sum(p.numel() for p in network.parameters())

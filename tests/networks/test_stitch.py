@@ -1,23 +1,58 @@
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from klas.digits.zoo import ZOO
-from klas.errors import AnchorError
-from klas.networks.anchor import Layout
+from klas.networks.anchor import freeze
+from klas.networks.count import module_macs
+from klas.networks.layout import Layout, maps_and_prefix, pooled
 from klas.networks.load import load_anchor
-from klas.networks.stitch import Stitch, check_layouts, set_stitch_layer, stitch_layer
+from klas.networks.stitch import Stitch, StitchLayer, layer_macs, layer_params, stitch_layer
 from klas.study import AnchorSpec
+from tests.networks.nets import anchor as net_anchor
+from tests.networks.nets import network
+
+TOKENS = Layout(channels=6, grid=(4, 4), prefix=1)
+LAYOUTS = [
+    TOKENS,
+    Layout(channels=5, grid=(4, 4), prefix=1),
+    Layout(channels=7, grid=(7, 7), prefix=2),
+    Layout(channels=4, grid=(3, 5), prefix=0),
+    Layout(channels=8, grid=(7, 7), prefix=0, form="NHWC"),
+    Layout(channels=3, grid=(4, 4), prefix=0, form="NCHW"),
+    Layout(channels=9, grid=(2, 2), prefix=0, form="NCHW"),
+]
 
 
 def anchor(name):
     return load_anchor(AnchorSpec(name=name, model=name), crop=1.0, interpolation="bilinear")
 
 
+def activation(layout, batch=2):
+    return torch.randn(batch, *shape(layout))
+
+
+def shape(layout):
+    return {
+        "NLC": (layout.positions, layout.channels),
+        "NHWC": (*layout.grid, layout.channels),
+        "NCHW": (layout.channels, *layout.grid),
+    }[layout.form]
+
+
+def filled(source, target):
+    torch.manual_seed(0)
+    layer = StitchLayer(source, target)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    return layer
+
+
 def test_an_identity_stitch_of_a_network_with_itself_is_the_network():
     net = anchor(ZOO[1])
     layout = net.info.layouts[2]
-    layer = stitch_layer(layout, layout)
-    set_stitch_layer(layer, torch.eye(layout.channels), torch.zeros(layout.channels))
+    width = layout.channels
+    layer = stitch_layer(layout, layout, {"weight": torch.eye(width), "bias": torch.zeros(width)})
     images = torch.randn(4, 1, 16, 16)
     with torch.inference_mode():
         found = Stitch(net, 2, net, 2, layer).eval()(images)
@@ -26,16 +61,62 @@ def test_an_identity_stitch_of_a_network_with_itself_is_the_network():
 
 def test_a_stitch_backpropagates_into_both_anchors_and_the_layer():
     source, target = anchor(ZOO[0]), anchor(ZOO[1])
-    layer = stitch_layer(source.info.layouts[1], target.info.layouts[3])
-    torch.nn.init.normal_(layer.weight)
+    layer = filled(source.info.layouts[1], target.info.layouts[3])
     stitch = Stitch(source, 1, target, 3, layer)
     stitch(torch.randn(2, 1, 16, 16)).sum().backward()
     assert all(p.grad is not None for p in stitch.parameters())
-    assert source.blocks[1].attn.qkv.weight.grad is None  # block 2 takes no part
-    assert target.blocks[2].attn.qkv.weight.grad is None
+    assert all(p.grad is None for p in source.blocks[1].parameters())  # block 2 takes no part
+    assert all(p.grad is None for p in target.blocks[2].parameters())
 
 
-def test_layouts_that_do_not_correspond_are_refused():
-    small, large = (Layout(channels=8, grid=(n, n), prefix=1) for n in (4, 7))
-    with pytest.raises(AnchorError, match=r"a → b: .*\(4, 4\).*\(7, 7\)"):
-        check_layouts(small, large, "a → b")
+@pytest.mark.parametrize("target", LAYOUTS, ids=str)
+@pytest.mark.parametrize("source", LAYOUTS, ids=str)
+def test_t_leads_from_any_form_to_any_other_at_its_stated_cost(source, target):
+    layer = filled(source, target)
+    assert layer(activation(source)).shape == (2, *shape(target))
+    macs, _ = module_macs(layer, torch.empty(1, *shape(source), device="meta"))
+    assert macs == layer_macs(source, target)
+    assert sum(p.numel() for p in layer.parameters()) == layer_params(source, target)
+
+
+@pytest.mark.parametrize("target", LAYOUTS, ids=str)
+@pytest.mark.parametrize("source", LAYOUTS, ids=str)
+def test_the_slow_obvious_t_agrees(source, target):
+    """Resize to the target's grid first, map every position there, then make the prefix."""
+    layer, x = filled(source, target), activation(source)
+    maps, prefix = maps_and_prefix(x, source)
+    size = {"size": target.grid, "mode": "bilinear", "align_corners": False}
+    moved = interpolate(maps.permute(0, 3, 1, 2), **size).permute(0, 2, 3, 1)
+    wanted_maps = moved @ layer.weight.T + layer.bias
+    if source.prefix == target.prefix:
+        wanted = [token @ layer.weight.T + layer.bias for token in prefix.unbind(1)]
+    else:
+        mean = maps.mean((1, 2))
+        wanted = [
+            mean @ layer.prefix_weight[p].T + layer.prefix_bias[p] for p in range(target.prefix)
+        ]
+    got_maps, got_prefix = maps_and_prefix(layer(x), target)
+    assert torch.allclose(got_maps, wanted_maps, atol=1e-4)
+    for got, token in zip(got_prefix.unbind(1), wanted, strict=True):
+        assert torch.allclose(got, token, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_pooling_is_the_mean_over_every_position(layout):
+    x = activation(layout)
+    maps, prefix = maps_and_prefix(x, layout)
+    positions = [*prefix.unbind(1), *maps.flatten(1, 2).unbind(1)]
+    assert torch.allclose(pooled(x, layout, "mean"), torch.stack(positions).mean(0), atol=1e-6)
+
+
+def test_a_stitch_across_families_is_a_module_like_any_other():
+    source = freeze(net_anchor(network("resnet18"), 64), torch.device("cpu"))
+    target = net_anchor(network("deit_tiny_distilled_patch16_224", img_size=64, depth=3), 64)
+    layer = filled(source.info.layouts[3], target.info.layouts[1])
+    stitch = Stitch(source, 3, target, 1, layer)
+    images = torch.randn(2, 3, 64, 64)
+    logits = stitch.eval()(images)
+    assert logits.shape == (2, 10)
+    twin = Stitch(source, 3, target, 1, StitchLayer(layer.source, layer.target)).eval()
+    twin.load_state_dict(stitch.state_dict())
+    assert torch.equal(twin(images), logits)

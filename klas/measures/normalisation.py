@@ -1,0 +1,61 @@
+"""Batch normalisation of networks that share parts: statistics belong to the whole network."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from klas.device import Precision, autocast
+
+
+def has_statistics(network: nn.Module) -> bool:
+    """Whether a network has layers with running statistics."""
+    return bool(_norms(network))
+
+
+def _norms(network: nn.Module) -> dict[str, _BatchNorm]:
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    }
+
+
+@torch.no_grad()
+def recalibrate(
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, ...]],
+    *,
+    precision: Precision = "float32",
+) -> dict[str, Tensor]:
+    """Take the running statistics anew from images (Izmailov et al., 2018, section 3.2).
+
+    A layer that several stitches train has statistics of them all, which fit none. The network
+    is left in eval mode, with the statistics of these images.
+
+    Args:
+        batches: (images, …); every batch counts the same.
+
+    Returns:
+        The new statistics by their names in the network's state; nothing where it has none.
+    """
+    network.eval()
+    norms = _norms(network)
+    if not norms:
+        return {}
+    momenta = {name: module.momentum for name, module in norms.items()}
+    for module in norms.values():
+        module.reset_running_stats()
+        module.momentum = None  # the plain mean over all batches
+        module.train()
+    for images, *_ in batches:
+        with autocast(images.device, precision):
+            network(images)
+    network.eval()
+    found = {}
+    for name, module in norms.items():
+        module.momentum = momenta[name]
+        for key, value in module.named_buffers(prefix=name):
+            found[key] = value.clone()
+    return found

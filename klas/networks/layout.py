@@ -1,0 +1,65 @@
+"""The form of an activation: tokens or a map, and how to read it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+Form = Literal["NLC", "NHWC", "NCHW"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The form of the activation at a cut.
+
+    ``NLC``: tokens (N, prefix + height · width, C), prefix tokens first; ``NHWC`` and ``NCHW``:
+    a map of (height, width) = ``grid`` positions, without prefix tokens.
+    """
+
+    channels: int
+    grid: tuple[int, int]
+    prefix: int
+    form: Form = "NLC"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for files."""
+        return {**asdict(self), "grid": list(self.grid)}
+
+    @property
+    def positions(self) -> int:
+        """How many tokens an image has here."""
+        return self.prefix + self.grid[0] * self.grid[1]
+
+
+def pooled(activation: Tensor, layout: Layout, pool: str) -> Tensor:
+    """An activation to the unit's features (N, C), float32.
+
+    The mean over all positions, prefix tokens included, or over the prefix alone.
+    """
+    if pool == "prefix":
+        return activation[:, : layout.prefix].float().mean(1)
+    positions = {"NLC": (1,), "NHWC": (1, 2), "NCHW": (2, 3)}[layout.form]
+    return activation.float().mean(positions)
+
+
+def maps_and_prefix(activation: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """An activation as its map (N, H, W, C) and its prefix tokens (N, P, C)."""
+    match layout.form:
+        case "NLC":
+            maps = activation[:, layout.prefix :].unflatten(1, layout.grid)
+            return maps, activation[:, : layout.prefix]
+        case "NHWC":
+            maps = activation
+        case "NCHW":
+            maps = activation.permute(0, 2, 3, 1)
+    return maps, maps.new_empty(len(maps), 0, layout.channels)
+
+
+def resized(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(N, H, W, C) at another grid: bilinear, corners not aligned, no antialiasing."""
+    if maps.shape[1:3] == torch.Size(grid):
+        return maps
+    moved = interpolate(maps.permute(0, 3, 1, 2), size=grid, mode="bilinear", align_corners=False)
+    return moved.permute(0, 2, 3, 1)
