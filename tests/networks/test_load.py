@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from klas.errors import AnchorError
-from klas.networks.load import load_anchor, tensors_digest
+from klas.networks.anchor import tensors_digest
+from klas.networks.load import load_anchor
 from klas.study import AnchorSpec
 
 TINY = "digits_vit_tiny"
