@@ -19,8 +19,11 @@ def run(folder, name="digits_vit_tiny"):
         return load_file(training.train(name, folder, seed=0, progress=progress))
 
 
-def test_training_is_deterministic_and_goes_on_after_an_interruption(short, tmp_path, monkeypatch):
-    straight = run(tmp_path / "a")
+@pytest.mark.parametrize("name", ["digits_vit_tiny", "digits_convnet"])
+def test_training_is_deterministic_and_goes_on_after_an_interruption(
+    short, tmp_path, monkeypatch, name
+):
+    straight = run(tmp_path / "a", name)
 
     def stop(*_):
         raise KeyboardInterrupt
@@ -28,10 +31,10 @@ def test_training_is_deterministic_and_goes_on_after_an_interruption(short, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(training, "evaluate", stop)  # right after the first checkpoint
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "b")
-    resumed = run(tmp_path / "b")
+            run(tmp_path / "b", name)
+    resumed = run(tmp_path / "b", name)
     assert all(torch.equal(straight[k], resumed[k]) for k in straight)
-    assert [p.name for p in (tmp_path / "b").iterdir()] == ["digits_vit_tiny.safetensors"]
+    assert [p.name for p in (tmp_path / "b").iterdir()] == [f"{name}.safetensors"]
 
 
 def test_a_finished_network_is_not_trained_again(short, tmp_path, monkeypatch):

@@ -1,10 +1,13 @@
 """The shipped weights are what the README says they are."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import timm
+import torch
+from timm.models import group_parameters
 
 from klas.digits.train import evaluate
 from klas.digits.zoo import WEIGHTS, ZOO
@@ -15,7 +18,7 @@ from klas.study import AnchorSpec
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ROWS = {
     name: [float(cell) for cell in re.findall(r"[\d.]+", cells.replace(",", ""))]
-    for name, cells in re.findall(r"^\| `(digits_vit_\w+)` \|(.*)\|$", README, re.MULTILINE)
+    for name, cells in re.findall(r"^\| `(digits_\w+)` \|(.*)\|$", README, re.MULTILINE)
 }
 """name → blocks, width, MMACs, parameters, validation top-1 (%), test top-1 (%)."""
 
@@ -39,10 +42,25 @@ def test_an_anchor_is_what_the_readme_says(name):
     assert 100 * evaluate(model, "test", 10_000) == pytest.approx(test, abs=0.1)
 
 
-def test_the_three_are_worth_stitching():
+def test_the_four_are_worth_stitching():
     cheap, costly = ROWS[ZOO[0]], ROWS[ZOO[-1]]
     assert costly[4] - cheap[4] >= 12
     assert costly[4] >= 90
     assert costly[2] / cheap[2] >= 10
-    assert len({ROWS[n][0] for n in ZOO}) == len({ROWS[n][1] for n in ZOO}) == 3
+    # Each costs at least twice the one before it, and is worth it.
+    by_cost = [ROWS[n] for n in ZOO]
+    for less, more in pairwise(by_cost):
+        assert more[2] > 2 * less[2]
+        assert more[4] > less[4] + 2
+    assert len({row[0] for row in by_cost}) == 4  # no pair is block for block alike
     assert sum(f.stat().st_size for f in WEIGHTS.glob("*.safetensors")) < 8e6
+
+
+def test_the_convnet_is_of_another_kind():
+    """What it is there for: BatchNorm, feature maps instead of tokens, one block a group."""
+    model = timm.create_model("digits_convnet")
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
+    maps = model.forward_intermediates(torch.zeros(1, 1, 16, 16), intermediates_only=True)
+    assert [tuple(m.shape) for m in maps[1:]] == [(1, 8, 4, 4), (1, 64, 2, 2)]
+    groups = group_parameters(model, model.group_matcher(coarse=False))
+    assert len(groups) == 1 + 4 + 1  # stem, blocks, head
