@@ -1,24 +1,33 @@
 """What a run will cost on this machine: from a short measurement, before the work begins."""
 
+import shutil
 import time
 from dataclasses import dataclass
 
 import torch
 
-from klas.data import FORWARD_BATCH
+from klas.device import autocast, image_bytes, memory_budget_bytes
+from klas.errors import StoreError
 from klas.jobs import peak_memory_bytes
+from klas.measures.divergence import CHUNK_BYTES as DIVERGENCE_BYTES
+from klas.measures.probes import CHUNK_BYTES as PROBE_BYTES
 from klas.pipeline import Pipeline
 from klas.stages import Task
 from klas.study import STAGES, Stage
 
 PROBE_PASSES = 150  # evaluations that L-BFGS needs to converge, about
 BACKWARD = 1.6  # cost of a backward pass to the stitch layer, in forward passes
-PROBE_FRACTION = 5  # a probing batch is this part of a forward batch
+TIMED_IMAGES = 50  # in the batch that is timed, where so many fit
+CHUNKS_HELD = 6  # arrays of a chunk's size that a probe's training, or Θ, has at one time
+HISTORY = 40  # earlier steps and gradients that L-BFGS remembers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Of the work that is not cached yet: seconds, bytes on disk, bytes of memory at the peak."""
+    """Of the work that is not cached yet: seconds, bytes on disk, bytes of memory at the peak.
+
+    Memory is this process's and the device's together. Features lie on the disk.
+    """
 
     seconds: float
     disk_bytes: int
@@ -38,6 +47,9 @@ def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
     """Time a small batch of every anchor and of the loader, and add up the missing work.
 
     Where nothing is missing nothing is timed: a repeated run is all start-up.
+
+    Raises:
+        StoreError: the results will not fit on the disk.
     """
     missing = [
         (name, task)
@@ -48,18 +60,20 @@ def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
     ]
     if not missing:
         return Estimate(seconds=0.0, disk_bytes=0, memory_bytes=peak_memory_bytes())
+    disk = [4 * _values(pipeline, name, task) for name, task in missing]
+    free = shutil.disk_usage(pipeline.store.root).free
+    if sum(disk) > free:
+        raise StoreError(
+            f"{pipeline.store.root}: the results take about {sum(disk) / 1e6:,.1f} MB, but "
+            f"{free / 1e6:,.1f} MB are free; free some room (`klas cache clear`), take fewer "
+            "samples, or name another folder with --cache-dir or KLAS_CACHE_DIR"
+        )
     forward = {name: _seconds_per_image(pipeline, name) for name in pipeline.bench.anchors}
     speed = _Speed(forward=forward, loading=_loading_seconds(pipeline))
-    seconds = disk = held = 0.0
-    for name, task in missing:
-        seconds += _seconds(pipeline, name, task, speed)
-        kept = 4 * _values(pipeline, name, task)
-        disk += kept
-        # Stored bytes are made from the arrays; a layer being tuned has a gradient and two
-        # moments beside it.
-        held = max(held, 4 * kept)
+    seconds = sum(_seconds(pipeline, name, task, speed) for name, task in missing)
+    held = max(_held_bytes(pipeline, name, task) for name, task in missing)
     memory = peak_memory_bytes() + held
-    return Estimate(seconds=seconds, disk_bytes=int(disk), memory_bytes=int(memory))
+    return Estimate(seconds=seconds, disk_bytes=sum(disk), memory_bytes=memory)
 
 
 def _seconds(pipeline: Pipeline, name: str, task: Task, speed: _Speed) -> float:
@@ -68,7 +82,7 @@ def _seconds(pipeline: Pipeline, name: str, task: Task, speed: _Speed) -> float:
     if name == "probes":
         macs = 3 * len(pipeline.bench.train_rows) * _width(pipeline, task.anchors[0])
         fastest = max(pipeline.bench.costs[n].total_macs / s for n, s in speed.forward.items())
-        return PROBE_PASSES * macs * pipeline.bench.anchors[task.anchors[0]].info.classes / fastest
+        return PROBE_PASSES * macs * pipeline.bench.classes / fastest
     if name not in ("zero_shot", "tuned"):
         return 0.0
     source, target = task.anchors
@@ -84,8 +98,13 @@ def _seconds(pipeline: Pipeline, name: str, task: Task, speed: _Speed) -> float:
 
 def _values(pipeline: Pipeline, name: str, task: Task) -> int:
     """How many numbers a task leaves on disk, but for the small ones."""
-    if name in ("anchors", "features"):
+    anchor = pipeline.bench.anchors[task.anchors[0]].info
+    if name == "features":
         return task.units * _width(pipeline, task.anchors[0])
+    if name == "anchors":
+        return task.units * (_width(pipeline, task.anchors[0]) + anchor.classes)
+    if name == "probes":
+        return pipeline.bench.classes * _width(pipeline, task.anchors[0])
     if name not in ("zero_shot", "tuned"):
         return 0
     have, want = (pipeline.bench.anchors[a].info.layouts for a in task.anchors)
@@ -93,24 +112,43 @@ def _values(pipeline: Pipeline, name: str, task: Task) -> int:
     return sum(have[i].channels * want[j].channels for (i, j), _, _ in stitches)
 
 
+def _held_bytes(pipeline: Pipeline, name: str, task: Task) -> int:
+    """What a task holds at its peak; it does not grow with the number of samples."""
+    bench = pipeline.bench
+    anchors = [bench.anchors[anchor].info for anchor in task.anchors]
+    if name == "probes":
+        widest = max(layout.channels for layout in anchors[0].layouts)
+        features = 4 * widest * len(bench.train_rows)
+        kept = features if features <= memory_budget_bytes(bench.device) else 0
+        return kept + 4 * HISTORY * widest * bench.classes + CHUNKS_HELD * PROBE_BYTES
+    if name == "scores":
+        return CHUNKS_HELD * DIVERGENCE_BYTES
+    image = image_bytes(*(anchor.layouts for anchor in anchors))
+    # A layer being tuned has a gradient and two moments beside it.
+    layers = 0 if name in ("anchors", "features") else 4 * 4 * _values(pipeline, name, task)
+    return bench.batch.size * image + layers
+
+
 def _width(pipeline: Pipeline, name: str) -> int:
     return sum(layout.channels for layout in pipeline.bench.anchors[name].info.layouts)
 
 
 def _seconds_per_image(pipeline: Pipeline, name: str) -> float:
-    anchor = pipeline.bench.anchors[name]
-    batch = FORWARD_BATCH // PROBE_FRACTION
-    images = torch.zeros(batch, *anchor.info.transform.input_size, device=pipeline.bench.device)
+    bench, info = pipeline.bench, pipeline.bench.anchors[name].info
+    batch = min(TIMED_IMAGES, bench.batch.size)
+    images = torch.zeros(batch, *info.transform.input_size, device=bench.device)
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        anchor(images).sum().item()  # the item waits for the device
+        with autocast(bench.device, bench.precision):
+            logits = bench.anchors[name](images)
+        logits.sum().item()  # waits for the device
         times.append(time.perf_counter() - start)
     return min(times) / batch
 
 
 def _loading_seconds(pipeline: Pipeline) -> float:
-    rows = pipeline.bench.val_rows[: FORWARD_BATCH // PROBE_FRACTION]
+    rows = pipeline.bench.val_rows[:TIMED_IMAGES]
     first = next(iter(pipeline.bench.anchors))
     times = []
     for _ in range(2):  # the first pass may have to find, or draw, the pictures

@@ -3,7 +3,8 @@
 A result's key is the SHA-256 of its stage, the stage's version and every input. Arrays are
 safetensors files, everything else is JSON; both are written beside their place, synced and
 renamed, so a file under its final name is whole. A diskcache index remembers each one's
-checksum, size and origin. Nothing is pickled, unpickled or evicted.
+checksum, size and origin. Nothing is pickled, unpickled or evicted. What is too large for
+memory is written in rows (:meth:`Store.writing`) and read as views of the mapped file.
 
 Two small things are not content-addressed, as in git: *refs* name the latest document of a
 study, and job folders (:mod:`klas.jobs`) hold the state of running work.
@@ -11,25 +12,27 @@ study, and job folders (:mod:`klas.jobs`) hold the state of running work.
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import diskcache
 import numpy as np
-from filelock import FileLock
-from numpy.typing import NDArray
-from safetensors.numpy import load as load_safetensors
-from safetensors.numpy import save as save_safetensors
+from filelock import FileLock, Timeout
 
+from klas.arrays import Arrays as Arrays
+from klas.arrays import ArrayWriter, Shapes, views
 from klas.errors import StoreError
 
-Arrays = dict[str, NDArray[Any]]
+MAPPED_BYTES = 2**24
+"""Arrays from this size on are mapped, not read; below, reading is as quick and holds no file."""
 
 
 def canonical_json(value: Any) -> str:
@@ -92,6 +95,7 @@ class Store:
 
     def __init__(self, root: str | Path | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
+        self._known_whole: set[tuple[Any, ...]] = set()
         try:
             for folder in ("objects", "locks", "refs", "jobs", "tmp"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
@@ -116,58 +120,86 @@ class Store:
     # -- results ---------------------------------------------------------------------------
 
     def get(self, key: Key) -> Any:
-        """The stored value, or None. A damaged file counts as absent and is dropped."""
+        """The stored value, or None. A damaged file counts as absent and is dropped.
+
+        Arrays are read-only; large ones are views of the mapped file, so that only what is
+        looked at is read.
+        """
         entry = self._entry(key.digest)
         if entry is None:
             return None
         try:
-            data = self._path(entry).read_bytes()
-        except OSError:
-            data = b""
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            content = self._content(entry)
+            return views(content) if entry.kind == "safetensors" else json.loads(bytes(content))
+        except (OSError, ValueError, OverflowError, RecursionError):
             self._drop(entry)
             return None
-        return load_safetensors(data) if entry.kind == "safetensors" else json.loads(data)
 
     def has(self, key: Key) -> bool:
         """Whether the result is stored and whole. A damaged one is dropped, as by :meth:`get`."""
         entry = self._entry(key.digest)
         if entry is None:
             return False
-        if _sha256(self._path(entry)) != entry.sha256:
+        try:
+            self._content(entry)
+        except (OSError, ValueError):
             self._drop(entry)
             return False
         return True
 
     def put(self, key: Key, value: Any) -> None:
         """Store arrays (a dict of numpy arrays) or anything that JSON can hold."""
-        arrays = (
+        if (
             isinstance(value, dict)
             and bool(value)
             and all(isinstance(v, np.ndarray) for v in value.values())
-        )
-        kind = "safetensors" if arrays else "json"
-        data = save_safetensors(value) if arrays else canonical_json(value).encode()
-        entry = Entry(
-            digest=key.digest,
-            stage=key.stage,
-            label=key.label,
-            kind=kind,
-            sha256=hashlib.sha256(data).hexdigest(),
-            bytes=len(data),
-        )
-        self.write_file(self._path(entry), data)
-        record = {k: v for k, v in vars(entry).items() if k != "digest"}
-        try:
-            self._index.set(entry.digest, canonical_json(record))
-        except (sqlite3.Error, diskcache.Timeout) as error:
-            raise StoreError(f"{self.root}: the cache index cannot be written ({error})") from None
+        ):
+            shapes = {name: (array.shape, array.dtype) for name, array in value.items()}
+            with self.writing(key, shapes) as out:
+                for name, array in value.items():
+                    out.append(name, array)
+            return
+        data = canonical_json(value).encode()
+        self.write_file(self._place(key.digest, "json"), data)
+        self._record(key, "json", hashlib.sha256(data).hexdigest(), len(data))
+
+    @contextmanager
+    def writing(self, key: Key, shapes: Shapes) -> Iterator[ArrayWriter]:
+        """Store arrays of known shapes whose rows come one batch after another.
+
+        The room on the disk is taken at once. The result is there when the block ends; if it
+        ends by an error, nothing is left of it.
+
+        Raises:
+            StoreError: the disk has too little room or cannot be written.
+        """
+        with self.lock(key.digest):
+            self._remove_abandoned()
+            temporary = self.root / "tmp" / f"{key.digest}.rows"
+            try:
+                with ArrayWriter(temporary, shapes) as out:
+                    yield out
+                    sha256 = out.finish()
+                place = self._place(key.digest, "safetensors")
+                try:
+                    place.parent.mkdir(exist_ok=True)
+                    temporary.replace(place)
+                except OSError as error:
+                    raise StoreError(f"{place}: cannot be written ({error.strerror})") from None
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            entry = self._record(key, "safetensors", sha256, out.bytes)
+            self._known_whole.add(_identity(entry, place.stat()))
 
     def compute(self, key: Key, make: Callable[[], Any]) -> Any:
         """The stored value, made and stored first if it is absent.
 
         Of several processes that want the same result one makes it and the others wait; the
         lock is the operating system's and dies with its holder.
+
+        Args:
+            make: gives the value, or None if it has stored it itself, by :meth:`writing`.
         """
         value = self.get(key)
         if value is None:
@@ -175,12 +207,18 @@ class Store:
                 value = self.get(key)
                 if value is None:
                     value = make()
-                    self.put(key, value)
+                    if value is not None:
+                        self.put(key, value)
+                    elif (value := self.get(key)) is None:
+                        raise StoreError(f"{self.root}: what was just written cannot be read back")
         return value
 
     def lock(self, name: str) -> FileLock:
-        """A lock that is let go when its process ends, however it ends."""
-        return FileLock(self.root / "locks" / f"{name}.lock")
+        """A lock that is let go when its process ends, however it ends.
+
+        Who holds it may take it again: :meth:`compute` holds that of :meth:`writing`.
+        """
+        return FileLock(self.root / "locks" / f"{name}.lock", is_singleton=True)
 
     # -- refs ------------------------------------------------------------------------------
 
@@ -242,10 +280,62 @@ class Store:
                 f"{self.root}: the cache index is damaged at {digest[:12]}; run `klas cache clear`"
             ) from None
 
+    def _record(self, key: Key, kind: str, sha256: str, size: int) -> Entry:
+        """Tell the index of a file that is in its place."""
+        entry = Entry(
+            digest=key.digest,
+            stage=key.stage,
+            label=key.label,
+            kind=kind,
+            sha256=sha256,
+            bytes=size,
+        )
+        record = {k: v for k, v in vars(entry).items() if k != "digest"}
+        try:
+            self._index.set(entry.digest, canonical_json(record))
+        except (sqlite3.Error, diskcache.Timeout) as error:
+            raise StoreError(f"{self.root}: the cache index cannot be written ({error})") from None
+        return entry
+
+    def _content(self, entry: Entry) -> bytes | mmap.mmap:
+        """A result's file, verified: read, or mapped if it is large.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is not what was stored.
+        """
+        content: bytes | mmap.mmap
+        with self._path(entry).open("rb") as file:
+            identity = _identity(entry, os.fstat(file.fileno()))
+            if entry.kind == "safetensors" and entry.bytes >= MAPPED_BYTES:
+                # Read once a process: hashing gigabytes at every look would take minutes.
+                whole = identity in self._known_whole
+                whole = whole or hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            else:
+                content = file.read()
+                whole = hashlib.sha256(content).hexdigest() == entry.sha256
+        if not whole:
+            raise ValueError("not what was stored")
+        if isinstance(content, mmap.mmap):
+            self._known_whole.add(identity)
+        return content
+
+    def _remove_abandoned(self) -> None:
+        """Delete what killed processes left half written: nobody holds its lock."""
+        for path in (self.root / "tmp").glob("*.rows"):
+            lock = self.lock(path.stem)
+            if not lock.is_locked:  # by this thread, to which it would be given again
+                with suppress(Timeout, OSError), lock.acquire(timeout=0):
+                    path.unlink()
+
     def _path(self, entry: Entry) -> Path:
+        return self._place(entry.digest, entry.kind)
+
+    def _place(self, digest: str, kind: str) -> Path:
         # From the digest alone: an index row can't point outside the folder.
-        kind = "safetensors" if entry.kind == "safetensors" else "json"
-        return self.root / "objects" / entry.digest[:2] / f"{entry.digest}.{kind}"
+        ending = "safetensors" if kind == "safetensors" else "json"
+        return self.root / "objects" / digest[:2] / f"{digest}.{ending}"
 
     def _drop(self, entry: Entry) -> None:
         self._path(entry).unlink(missing_ok=True)
@@ -297,6 +387,11 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+def _identity(entry: Entry, status: os.stat_result) -> tuple[Any, ...]:
+    """What tells that a file is still the one that was verified."""
+    return (entry.sha256, status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def _sha256(path: Path) -> str | None:

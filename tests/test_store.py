@@ -155,8 +155,11 @@ def test_two_processes_compute_a_value_once(store, tmp_path):
     start = lambda: subprocess.Popen(  # noqa: E731
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    first, second = start(), start()
-    outputs = [p.communicate("go\n", timeout=60)[0].strip() for p in (first, second)]
+    processes = [start(), start()]
+    for process in processes:  # whichever holds the lock
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    outputs = [p.communicate(timeout=60)[0].strip() for p in processes]
     assert outputs == ["[1]", "[1]"]
     assert (tmp_path / "calls").read_text() == "x"
 
@@ -194,3 +197,222 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["f"]
+
+
+ROWS = {"cut0": ((6, 4), np.dtype(np.float32)), "labels": ((6,), np.dtype(np.int64))}
+
+
+def fill(out, rows=2):
+    for start in range(0, 6, rows):
+        out.append(
+            "cut0", np.arange(start * 4, (start + rows) * 4, dtype=np.float32).reshape(-1, 4)
+        )
+        out.append("labels", np.arange(start, start + rows))
+
+
+def files(store):
+    return [p for folder in ("objects", "tmp") for p in (store.root / folder).rglob("*.*")]
+
+
+@pytest.fixture
+def mapped(monkeypatch):
+    """Every array file is mapped, as only large ones are otherwise."""
+    monkeypatch.setattr("klas.store.MAPPED_BYTES", 0)
+
+
+def test_rows_written_one_after_another_are_one_result(store):
+    with store.writing(KEY, ROWS) as out:
+        fill(out)
+        assert not store.has(KEY)
+    assert (store.get(KEY)["cut0"] == np.arange(24).reshape(6, 4)).all()
+    assert (store.get(KEY)["labels"] == np.arange(6)).all()
+    assert store.verify() == []
+    (entry,) = store.entries()
+    assert entry.bytes == files(store)[0].stat().st_size
+
+
+def test_a_maker_may_write_rows_itself(store):
+    calls = []
+
+    def make():
+        calls.append(1)
+        with store.writing(KEY, ROWS) as out:
+            fill(out)
+
+    for _ in range(2):
+        assert (store.compute(KEY, make)["labels"] == np.arange(6)).all()
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_writing_leaves_nothing_and_can_be_done_again(store, error):
+    def interrupted():
+        with store.writing(KEY, ROWS) as out:
+            out.append("labels", np.zeros(6, np.int64))
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert files(store) == []
+    with store.writing(KEY, ROWS) as out:
+        fill(out)
+    assert store.has(KEY)
+
+
+def test_a_result_with_missing_rows_is_never_kept(store):
+    with pytest.raises(ValueError, match="cut0: not every row"), store.writing(KEY, ROWS) as out:
+        out.append("labels", np.zeros(6, np.int64))
+    assert files(store) == []
+    assert not store.has(KEY)
+
+
+def test_what_a_killed_process_left_is_removed_but_not_what_is_being_written(store):
+    other = Key(stage="s", version=1, inputs={})
+    (store.root / "tmp" / f"{'0' * 64}.rows").write_bytes(b"left by a killed process")
+    with store.writing(KEY, ROWS) as out:
+        with store.writing(other, ROWS) as inner:
+            fill(inner)
+        fill(out)
+    assert store.has(KEY)
+    assert store.has(other)
+    assert not list((store.root / "tmp").iterdir())
+
+
+def test_another_process_does_not_remove_what_is_being_written(store):
+    script = textwrap.dedent(
+        f"""
+        import numpy as np
+        from klas.store import Key, Store
+        store = Store({str(store.root)!r})
+        with store.writing(Key(stage="s", version=1, inputs={{}}), {{"a": ((1,), "u1")}}) as out:
+            out.append("a", np.zeros(1, np.uint8))
+        """
+    )
+    with store.writing(KEY, ROWS) as out:
+        subprocess.run([sys.executable, "-c", script], check=True)
+        fill(out)
+    assert store.has(KEY)
+    assert len(list(store.entries())) == 2
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(store):
+    """The process may write no file beyond 1 MiB, which is how a full disk looks to it."""
+    store.put(KEY, {"w": np.ones(50)})
+    script = textwrap.dedent(
+        f"""
+        import resource
+        import numpy as np
+        from klas.errors import StoreError
+        from klas.store import Key, Store
+        store = Store({str(store.root)!r})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+        key = Key(stage="features", version=1, inputs={{}})
+        for write in (
+            lambda: store.writing(key, {{"cut0": ((2**20,), np.dtype(np.float32))}}).__enter__(),
+            lambda: store.put(key, {{"cut0": np.zeros(2**20, np.float32)}}),
+        ):
+            try:
+                write()
+            except StoreError as error:
+                print(error)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert str(store.root) in line
+        assert "File too large" in line
+        assert "free some room" in line
+    assert not list((store.root / "tmp").iterdir())
+    assert [e.digest for e in store.entries()] == [KEY.digest]
+    assert (store.get(KEY)["w"] == 1).all()
+
+
+def test_a_mapped_result_is_read_only_and_outlives_its_deletion(store, mapped):
+    store.put(KEY, {"w": np.arange(5.0)})
+    found = store.get(KEY)["w"]
+    with pytest.raises(ValueError, match="read-only"):
+        found[0] = 1
+    store.clear()
+    assert (found == np.arange(5.0)).all()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "gone"])
+def test_a_damaged_mapped_result_is_dropped(store, mapped, damage):
+    store.put(KEY, {"w": np.ones(5000)})
+    store.get(KEY)
+    path = next((store.root / "objects").rglob("*.safetensors"))
+    data = bytearray(path.read_bytes())
+    path.unlink()
+    data[-1] ^= 1
+    if damage != "gone":
+        path.write_bytes({"flipped": bytes(data), "cut": bytes(data[:-8]), "empty": b""}[damage])
+    assert not store.has(KEY)
+    assert store.get(KEY) is None
+    assert (store.compute(KEY, lambda: {"w": np.zeros(2)})["w"] == 0).all()
+
+
+def test_a_planted_header_is_dropped_even_where_its_checksum_fits(store, mapped):
+    import hashlib
+    import json
+
+    store.put(KEY, {"w": np.ones(4)})
+    path = next((store.root / "objects").rglob("*.safetensors"))
+    data = path.read_bytes().replace(b"[4]", b"[9]")
+    path.write_bytes(data)
+    with sqlite3.connect(store.root / "index" / "cache.db") as database:
+        (record,) = database.execute("SELECT value FROM Cache").fetchone()
+        fitting = json.loads(record) | {"sha256": hashlib.sha256(data).hexdigest()}
+        database.execute("UPDATE Cache SET value = ?", (canonical_json(fitting),))
+    database.close()
+    assert store.get(KEY) is None
+    assert not path.exists()
+
+
+def test_a_large_file_is_hashed_once_a_process(store, mapped, monkeypatch):
+    import hashlib
+
+    store.put(KEY, {"w": np.ones(4)})
+    other = Store(store.root)
+    hashed = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: hashed.append(a) or digest(*a))
+    for _ in range(3):
+        assert store.has(KEY)  # it has hashed what it wrote
+        assert (other.get(KEY)["w"] == 1).all()
+    assert len(hashed) == 1
+    other.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_memory_stays_flat_when_a_result_doubles(tmp_path):
+    """Written in rows and read in chunks, 64 MiB cost a process no more memory than 32 MiB."""
+    script = textwrap.dedent(
+        f"""
+        import sys
+        import numpy as np
+        from klas.arrays import chunks
+        from klas.store import Key, Store
+        samples = int(sys.argv[1])
+        store = Store({str(tmp_path)!r} + sys.argv[1])
+        def make():
+            with store.writing(key, {{"cut0": ((samples, 1024), np.dtype(np.float32))}}) as out:
+                for start in range(0, samples, 256):
+                    out.append("cut0", np.full((256, 1024), start, np.float32))
+        key = Key(stage="features", version=1, inputs={{}})
+        rows = store.compute(key, make)["cut0"]
+        total = sum(float(part[:, 0].sum()) for part in chunks(rows, 256))
+        assert total == sum(256 * start for start in range(0, samples, 256))
+        store.close()
+        # getrusage would tell the peak of whoever started this process.
+        with open("/proc/self/status") as status:
+            print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+        """
+    )
+    peaks = [
+        int(subprocess.check_output([sys.executable, "-c", script, str(samples)]))
+        for samples in (8192, 16384)
+    ]
+    assert peaks[1] - peaks[0] < 6_000  # KiB, of 32,768 that the larger one has more

@@ -5,10 +5,23 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+CHUNK_SAMPLES = 500
+CHUNK_BYTES = 2**25  # of all predictions for one chunk; a handful of such arrays are held
+
 
 def sum_dtype(device: torch.device) -> torch.dtype:
     """The widest float that the device has: sums are kept in it."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def chunk_rows(predictions: int, classes: int) -> int:
+    """How many samples make a chunk, so that memory depends on none of these numbers.
+
+    Args:
+        predictions: I + J, the kinds of predictions that are compared.
+        classes: K.
+    """
+    return max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // (8 * predictions * classes)))
 
 
 def kl_sums(log_p: Tensor, log_q: Tensor) -> Tensor:

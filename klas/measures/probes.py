@@ -3,20 +3,27 @@
 The paper's probe is a 1×1 convolution followed by the mean over positions. Both are linear, so
 it is the same as one linear map of the mean-pooled activation; that is what is trained here,
 to the optimum of a convex problem, so that Γ measures the networks and not an optimiser.
+Every sum over samples is taken in chunks, so memory does not grow with their number.
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from klas.arrays import chunks
+from klas.device import memory_budget_bytes
 from klas.measures.divergence import sum_dtype
 
 GRADIENT_TOLERANCE = 1e-3
 MAX_ITERATIONS = 500
+CHUNK_BYTES = 2**24  # of one chunk's inputs or logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +57,22 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         logits: (N, K) of a probe at temperature 1, on units that it was not trained on.
         labels: (N,).
     """
-    wide = logits.to(sum_dtype(logits.device))
-    found = minimize_scalar(
-        lambda log: float(cross_entropy(wide / math.exp(log), labels)),
-        bounds=(-4, 4),
-        method="bounded",
-    )
-    return math.exp(found.x)
+    wide = sum_dtype(logits.device)
+    rows = _chunk_rows(logits.shape[1])
+
+    def loss(log: float) -> float:
+        temperature = math.exp(log)
+        parts = zip(logits.split(rows), labels.split(rows))
+        return sum(
+            float(cross_entropy(part.to(wide) / temperature, classes, reduction="sum"))
+            for part, classes in parts
+        )
+
+    return math.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x)
 
 
 def train_probe(
-    features: Tensor,
+    features: NDArray[np.float32],
     labels: Tensor,
     classes: int,
     *,
@@ -73,17 +85,23 @@ def train_probe(
     with a strong-Wolfe line search, from zero.
 
     Args:
-        features: (N, C) pooled activations of one cut.
-        labels: (N,) class numbers below ``classes``.
+        features: (N, C) pooled activations of one cut; a mapped file is read in chunks.
+        labels: (N,) class numbers below ``classes``, on the device that is to do the work.
         tolerance: stop when the gradient's norm is this share of its norm at zero.
     """
-    features = features.float()
-    mean = features.mean(0)
-    std = features.std(0, correction=0)
-    std = torch.where(std > 1e-6 * std.max().clamp_min(1e-30), std, torch.ones_like(std))
-    inputs = (features - mean) / std
-    weight = torch.zeros(classes, features.shape[1], device=features.device, requires_grad=True)
-    bias = torch.zeros(classes, device=features.device, requires_grad=True)
+    rows = _chunk_rows(max(classes, features.shape[1]))
+    mean, std = _mean_and_std(features, rows, labels.device)
+
+    def standardised() -> Iterator[tuple[Tensor, Tensor]]:
+        for part, target in zip(_tensors(features, rows, labels.device), labels.split(rows)):
+            yield (part - mean) / std, target
+
+    # What fits is kept from one evaluation to the next; else each reads the features anew.
+    held: Iterable[tuple[Tensor, Tensor]] | None = None
+    if features.nbytes <= memory_budget_bytes(labels.device):
+        held = list(standardised())
+    weight = torch.zeros(classes, features.shape[1], device=labels.device, requires_grad=True)
+    bias = torch.zeros(classes, device=labels.device, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=20,
@@ -93,14 +111,22 @@ def train_probe(
         line_search_fn="strong_wolfe",
     )
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
+    def share(inputs: Tensor, target: Tensor) -> Tensor:
         # The products are float32, the sum over samples is not: near the optimum the loss
         # changes by less than float32 can tell, and the line search would stop short.
-        logits = (inputs @ weight.T + bias).to(sum_dtype(inputs.device))
-        loss = cross_entropy(logits, labels) + l2 / 2 * weight.square().sum()
+        logits = (inputs @ weight.T + bias).to(sum_dtype(labels.device))
+        loss = cross_entropy(logits, target, reduction="sum") / len(labels)
         loss.backward()
-        return loss
+        return loss.detach()
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = l2 / 2 * weight.square().sum()
+        loss.backward()
+        total = loss.detach()
+        for inputs, target in held or standardised():
+            total = total + share(inputs, target)
+        return total
 
     def gradient_norm() -> float:
         closure()
@@ -117,3 +143,33 @@ def train_probe(
     return Probe(
         mean=mean, std=std, weight=weight.detach(), bias=bias.detach(), converged=converged
     )
+
+
+def _mean_and_std(
+    features: NDArray[np.float32], rows: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """(C,) each, float32; 1 for the deviation of a feature that hardly varies.
+
+    From every chunk's own, joined in the widest float: Σ n (s² + (m − mean)²) / N.
+    """
+    wide = sum_dtype(device)
+    parts = [
+        (len(part), part.mean(0).to(wide), part.std(0, correction=0).to(wide))
+        for part in _tensors(features, rows, device)
+    ]
+    mean = torch.stack([n * m for n, m, _ in parts]).sum(0) / len(features)
+    squares = torch.stack([n * (s.square() + (m - mean).square()) for n, m, s in parts])
+    std = (squares.sum(0) / len(features)).sqrt().float()
+    floor = 1e-6 * std.max().clamp_min(1e-30)
+    return mean.float(), torch.where(std > floor, std, torch.ones_like(std))
+
+
+def _tensors(features: NDArray[np.float32], rows: int, device: torch.device) -> Iterator[Tensor]:
+    """Chunks (n, C) on the device."""
+    for part in chunks(features, rows):
+        yield torch.from_numpy(part).to(device)
+
+
+def _chunk_rows(width: int) -> int:
+    """How many rows of float64 values make a chunk."""
+    return max(1, CHUNK_BYTES // (8 * width))

@@ -1,25 +1,35 @@
 """One pass of an anchor over the data serves every collector."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from klas.arrays import Shapes
+from klas.device import Precision, autocast
 from klas.errors import AnchorError
-from klas.networks.anchor import Anchor, pooled
+from klas.networks.anchor import Anchor, AnchorInfo
+from klas.networks.layout import pooled
 
 Tick = Callable[[int], None]
 """Called with the number of images (or steps) just done."""
 
+Append = Callable[[str, NDArray[Any]], None]
+"""Takes the next rows (n, …) of the array of that name, and keeps them anywhere but here."""
+
 
 class Collector(Protocol):
-    """Sees every batch of a sweep and keeps what it needs of it."""
+    """Sees every batch of a sweep, cut by cut, and keeps what it needs of it."""
 
-    def update(self, activations: list[Tensor], logits: Tensor, labels: Tensor) -> None:
-        """Activations at cuts 0..n, the head's logits (N, K), labels (N,)."""
+    def update_cut(self, cut: int, activation: Tensor) -> None:
+        """The activation at one cut, for cuts 0..n in turn; it is gone after the call."""
+        ...
+
+    def update_output(self, logits: Tensor, labels: Tensor) -> None:
+        """The end of a batch: the head's logits (n, K) and the labels (n,)."""
         ...
 
 
@@ -29,70 +39,84 @@ def sweep(
     batches: Iterable[tuple[Tensor, ...]],
     collectors: Sequence[Collector],
     tick: Tick,
+    *,
+    precision: Precision = "float32",
 ) -> None:
-    """Run the anchor once over batches of (images, labels) and show each to the collectors."""
+    """Run the anchor once over batches of (images, labels) and show each to the collectors.
+
+    One activation is held at a time, so memory depends neither on depth nor on samples.
+    """
     for images, labels in batches:
-        activations = anchor.cut_activations(images)
-        logits = anchor.head(activations[-1])
+        with autocast(images.device, precision):
+            for cut, activation in enumerate(anchor.walk(images)):
+                for collector in collectors:
+                    collector.update_cut(cut, activation)
+            logits = anchor.head(activation)
         for collector in collectors:
-            collector.update(activations, logits, labels)
+            collector.update_output(logits, labels)
         tick(len(labels))
 
 
 class PooledFeatures:
-    """The unit's features at every cut: n + 1 arrays (N, C_k), float32."""
+    """The units' features at every cut, ``cut0`` … ``cutn`` (N, C_k), and ``labels`` (N,).
 
-    def __init__(self, anchor: Anchor, pool: str, samples: int) -> None:
+    Raises (while the sweep goes on):
+        AnchorError: an activation is not finite.
+    """
+
+    def __init__(self, anchor: Anchor, pool: str, append: Append) -> None:
         self._name = anchor.info.name
         self._layouts = anchor.info.layouts
         self._pool = pool
-        # Whole arrays from the start: a list of batches would be held twice when joined.
-        self._cuts = [np.empty((samples, lay.channels), np.float32) for lay in self._layouts]
-        self._labels = np.empty(samples, np.int64)
-        self._seen = 0
+        self._append = append
+        self._batch: list[Tensor] = []
 
-    def update(self, activations: list[Tensor], logits: Tensor, labels: Tensor) -> None:
-        """Pool on the device, so that only (N, C) travels."""
-        rows = slice(self._seen, self._seen + len(labels))
-        for cut, activation, layout in zip(self._cuts, activations, self._layouts):
-            cut[rows] = pooled(activation, layout, self._pool).cpu().numpy()
-        self._labels[rows] = labels.cpu().numpy()
-        self._seen = rows.stop
+    @staticmethod
+    def shapes(anchor: AnchorInfo, samples: int) -> Shapes:
+        """Of the arrays that it appends to."""
+        widths = {f"cut{k}": layout.channels for k, layout in enumerate(anchor.layouts)}
+        cuts = {name: ((samples, width), np.dtype(np.float32)) for name, width in widths.items()}
+        return {**cuts, "labels": ((samples,), np.dtype(np.int64))}
 
-    def compute(self) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
-        """``cut0`` … ``cutn`` and ``labels``.
+    def update_cut(self, cut: int, activation: Tensor) -> None:
+        """Pool on the device, so that only (n, C) travels."""
+        self._batch.append(pooled(activation, self._layouts[cut], self._pool))
 
-        Raises:
-            AnchorError: an activation is not finite.
-        """
-        for k, rows in enumerate(self._cuts):
-            _refuse_infinite(rows, f"{self._name}: the activations at cut {k}")
-        return {f"cut{k}": rows for k, rows in enumerate(self._cuts)} | {"labels": self._labels}
+    def update_output(self, logits: Tensor, labels: Tensor) -> None:
+        """Hand over the batch's rows; the device is waited for once a batch."""
+        for cut, rows in enumerate(self._batch):
+            where = f"{self._name}: the activations at cut {cut}"
+            self._append(f"cut{cut}", _finite(rows, where))
+        self._batch.clear()
+        self._append("labels", labels.cpu().numpy())
 
 
 class Outputs:
-    """The anchor's own logits (N, K), float32: its accuracy, and the anchor ranking."""
+    """The anchor's own ``logits`` (N, K), float32: its accuracy, and the anchor ranking.
 
-    def __init__(self, anchor: Anchor, samples: int) -> None:
+    Raises (while the sweep goes on):
+        AnchorError: a logit is not finite.
+    """
+
+    def __init__(self, anchor: Anchor, append: Append) -> None:
         self._name = anchor.info.name
-        self._logits = np.empty((samples, anchor.info.classes), np.float32)
-        self._seen = 0
+        self._append = append
 
-    def update(self, activations: list[Tensor], logits: Tensor, labels: Tensor) -> None:
-        """Keep the logits."""
-        self._logits[self._seen : self._seen + len(labels)] = logits.float().cpu().numpy()
-        self._seen += len(labels)
+    @staticmethod
+    def shapes(anchor: AnchorInfo, samples: int) -> Shapes:
+        """Of the array that it appends to."""
+        return {"logits": ((samples, anchor.classes), np.dtype(np.float32))}
 
-    def compute(self) -> NDArray[np.float32]:
-        """(N, K).
+    def update_cut(self, cut: int, activation: Tensor) -> None:
+        """Nothing: the outputs come after the last cut."""
 
-        Raises:
-            AnchorError: a logit is not finite.
-        """
-        _refuse_infinite(self._logits, f"{self._name}: the outputs")
-        return self._logits
+    def update_output(self, logits: Tensor, labels: Tensor) -> None:
+        """Hand over the logits."""
+        self._append("logits", _finite(logits.float(), f"{self._name}: the outputs"))
 
 
-def _refuse_infinite(values: NDArray[np.float32], what: str) -> None:
-    if not np.isfinite(values).all():
+def _finite(values: Tensor, what: str) -> NDArray[np.float32]:
+    rows: NDArray[np.float32] = values.cpu().numpy()
+    if not np.isfinite(rows).all():
         raise AnchorError(f"{what} are not finite; its weights or its transform must be wrong")
+    return rows

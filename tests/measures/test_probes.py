@@ -24,9 +24,7 @@ def objective(weight, bias, inputs, labels, l2):
 @pytest.mark.parametrize("l2", [1e-4, 1e-2])
 def test_a_probe_reaches_scikit_learns_optimum(l2):
     features, labels = overlapping()
-    probe = train_probe(
-        torch.from_numpy(features), torch.from_numpy(labels), 4, l2=l2, tolerance=1e-4
-    )
+    probe = train_probe(features, torch.from_numpy(labels), 4, l2=l2, tolerance=1e-4)
     assert probe.converged
     inputs = ((features - features.mean(0)) / features.std(0)).astype(np.float64)
     sklearn = LogisticRegression(C=1 / (len(labels) * l2), tol=1e-10, max_iter=10_000)
@@ -41,7 +39,7 @@ def test_a_probe_reaches_scikit_learns_optimum(l2):
 def test_constant_features_are_harmless():
     features, labels = overlapping()
     features[:, 3] = 7.0
-    probe = train_probe(torch.from_numpy(features), torch.from_numpy(labels), 4, l2=1e-4)
+    probe = train_probe(features, torch.from_numpy(labels), 4, l2=1e-4)
     assert probe.converged
     assert torch.isfinite(probe.logits(torch.from_numpy(features))).all()
     assert probe.weight[:, 3].abs().max() == 0
@@ -49,17 +47,15 @@ def test_constant_features_are_harmless():
 
 def test_the_result_does_not_depend_on_the_features_scale():
     features, labels = overlapping()
-    first = train_probe(torch.from_numpy(features), torch.from_numpy(labels), 4, l2=1e-3)
-    second = train_probe(torch.from_numpy(features * 100), torch.from_numpy(labels), 4, l2=1e-3)
+    first = train_probe(features, torch.from_numpy(labels), 4, l2=1e-3)
+    second = train_probe(features * 100, torch.from_numpy(labels), 4, l2=1e-3)
     assert torch.allclose(first.weight, second.weight, atol=1e-3)
 
 
 def test_too_few_iterations_are_flagged(monkeypatch):
     monkeypatch.setattr("klas.measures.probes.MAX_ITERATIONS", 20)
     features, labels = overlapping(width=200, samples=250)
-    probe = train_probe(
-        torch.from_numpy(features), torch.from_numpy(labels), 4, l2=1e-8, tolerance=1e-9
-    )
+    probe = train_probe(features, torch.from_numpy(labels), 4, l2=1e-8, tolerance=1e-9)
     assert not probe.converged
 
 
