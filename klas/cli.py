@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rich.console import Console
 
 from klas import exports, report
+from klas.catalogue import check_families, find_networks, read_catalogue
 from klas.errors import KlasError, SelectionError, StudyError
 from klas.results import Pair, choose, finetuned_accuracy, pairs_of
 from klas.store import Store, write_whole
@@ -166,6 +167,26 @@ def _cache(options: argparse.Namespace) -> None:
         store.close()
 
 
+def _catalogue(options: argparse.Namespace) -> None:
+    store = Store(options.cache_dir)
+    try:
+        networks = read_catalogue(store)
+        if networks is None:
+            from klas.networks.catalogue import build_catalogue
+
+            with report.TerminalProgress() as progress:
+                networks = build_catalogue(store, progress)
+    finally:
+        store.close()
+    check_families(networks, options.family)
+    low, high = (1e9 * bound for bound in options.gmacs) if options.gmacs else (None, None)
+    found = find_networks(
+        networks, text=options.search, families=options.family, low=low, high=high
+    )
+    plain = {"networks": [vars(n) for n in found]}
+    _emit(options, plain, lambda: report.catalogue_tables(found, len(networks)))
+
+
 def _dashboard(options: argparse.Namespace) -> None:
     app = Path(__file__).resolve().parent.parent / "dashboard" / "app.py"
     if not app.is_file():
@@ -295,5 +316,9 @@ def _parser() -> argparse.ArgumentParser:
     cache = command("cache", _cache, "list, verify or clear what is stored")
     cache.add_argument("action", choices=("ls", "verify", "clear"))
     cache.add_argument("--stage", help="clear only this stage")
+    catalogue = command("catalogue", _catalogue, "search timm's pretrained networks by cost")
+    catalogue.add_argument("--search", default="", help="words in the tag, family or class")
+    catalogue.add_argument("--family", action="append", default=[], help="may be repeated")
+    catalogue.add_argument("--gmacs", nargs=2, type=float, metavar=("LOW", "HIGH"))
     command("dashboard", _dashboard, "start the app", on_study)
     return parser

@@ -61,17 +61,19 @@ class Status:
         return json.dumps(asdict(self)).encode()
 
 
-def start(store: Store, study: Study, task: Mapping[str, Any]) -> str:
+def start(store: Store, study: Study | None, task: Mapping[str, Any]) -> str:
     """Start a job unless it is running already; returns its id.
 
     Args:
-        task: ``{"kind": "run", "until": stage}`` or ``{"kind": "finetune", "pair": [f, g],
-            "metrics": [...]}``; the selection is the study's.
+        study: what the task is about; None for ``catalogue``, which is about no study.
+        task: ``{"kind": "run", "until": stage}``, ``{"kind": "finetune", "pair": [f, g],
+            "metrics": [...]}`` (the selection is the study's) or ``{"kind": "catalogue"}``.
 
     Raises:
         JobError: the worker can't be started.
     """
-    description = {"study": study.model_dump(mode="json"), "task": dict(task)}
+    plain = None if study is None else study.model_dump(mode="json")
+    description = {"study": plain, "task": dict(task)}
     job = hashlib.sha256(canonical_json(description).encode()).hexdigest()[:16]
     folder = _folder(store, job)
     folder.mkdir(exist_ok=True)
@@ -121,6 +123,14 @@ def status(store: Store, job: str) -> Status | None:
         if found.state == "running":
             return replace(found, state="died", error=_last_words(folder))
     return found
+
+
+def study_name(store: Store, job: str) -> str | None:
+    """The name of the study that a job works on; None if it works on none, or never was."""
+    with contextlib.suppress(OSError, ValueError):
+        study = json.loads((_folder(store, job) / "job.json").read_bytes())["study"]
+        return None if study is None else str(study["name"])
+    return None
 
 
 def jobs(store: Store) -> list[str]:

@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from klas.catalogue import Network
 from klas.results import (
     Document,
     Pair,
@@ -127,6 +128,11 @@ def percent(value: float | None) -> str:
 def megamacs(macs: float) -> str:
     """MACs in millions, three digits."""
     return f"{macs / 1e6:,.3g}" if macs < 1e9 else f"{macs / 1e6:,.0f}"
+
+
+def gigamacs(macs: float) -> str:
+    """MACs in thousand millions, three digits."""
+    return f"{macs / 1e9:,.3g}" if macs < 9.995e11 else f"{macs / 1e9:,.0f}"
 
 
 def anchor_tables(document: Document) -> list[Any]:
@@ -235,7 +241,7 @@ def finetuned_tables(
         for column in ("network", MACS, "top-1", "pretrained", "above both anchors"):
             table.add_column(column, justify="left" if column == "network" else "right")
         rows = [
-            (a["macs"], a["name"], result["anchors"][a["name"]], percent(a["accuracy"]), "")
+            (a["macs"], a["name"], result["anchors"].get(a["name"]), percent(a["accuracy"]), "")
             for a in pair.cheap_and_costly
         ] + [
             (
@@ -267,6 +273,27 @@ def check_lines(findings: Mapping[str, Any]) -> list[Any]:
         for s in findings["stitches"]
     ]
     return [*lines, f"{len(lines)} stitches rebuilt as stated"]
+
+
+def catalogue_tables(networks: Sequence[Network], total: int) -> list[Any]:
+    """Networks by cost; what could not be counted comes last."""
+    table = Table(title=f"{len(networks):,} of {total:,} pretrained networks", title_justify="left")
+    for column in ("network", "family", "GMACs", "parameters", "input", "classes"):
+        table.add_column(
+            column,
+            justify="left" if column in ("network", "family") else "right",
+            overflow="fold",
+        )
+    for n in sorted(networks, key=lambda n: (n.macs is None, n.macs, n.tag)):
+        table.add_row(
+            n.tag,
+            n.family,
+            "–" if n.macs is None else gigamacs(n.macs),
+            "–" if n.params is None else f"{n.params:,}",
+            "{1} × {2}".format(*n.input_size),
+            str(n.classes),
+        )
+    return [table]
 
 
 def cache_tables(store: Store, entries: Sequence[Entry]) -> list[Any]:

@@ -14,7 +14,7 @@ from klas.errors import KlasError
 from klas.jobs import StageStatus, State, Status, peak_memory_bytes
 from klas.results import choose, pairs_of
 from klas.store import Store
-from klas.study import Study, change, parse_study
+from klas.study import change, parse_study
 
 WRITE_EVERY = 0.25  # seconds between two status files
 NICENESS = 5  # the app beside it stays quick
@@ -90,7 +90,7 @@ def main(folder: Path, root: Path) -> int:
     status.write("running")
     try:
         raw = json.loads((folder / "job.json").read_bytes())
-        _work(parse_study(raw["study"], "job"), raw["task"], store, status)
+        _work(raw["study"], raw["task"], store, status)
     except KlasError as error:
         status.write("failed", str(error))
         return 1
@@ -107,10 +107,18 @@ def main(folder: Path, root: Path) -> int:
     return 0
 
 
-def _work(study: Study, task: dict[str, Any], store: Store, status: StatusFile) -> None:
+def _work(
+    raw_study: dict[str, Any] | None, task: dict[str, Any], store: Store, status: StatusFile
+) -> None:
     # torch takes seconds to import: the status file is there before it.
+    if raw_study is None:
+        from klas.networks.catalogue import build_catalogue
+
+        build_catalogue(store, status)
+        return
     from klas.pipeline import Pipeline
 
+    study = parse_study(raw_study, "job")
     pipeline = Pipeline(study, store, progress=status)
     status.device = str(pipeline.bench.device)
     if task["kind"] == "run":

@@ -8,6 +8,7 @@ from klas import jobs
 from klas.errors import JobError
 from klas.store import Store
 from tests.conftest import SMALL
+from tests.small_catalogue import put_catalogue
 
 RUN = {"kind": "run", "until": "tuned"}
 
@@ -94,6 +95,29 @@ def test_joint_training_as_a_job(computed):
     status = wait_for(store, job, finished)
     assert status.state == "done", status
     assert [s.stage for s in status.stages if s.stage == "finetuned"] == ["finetuned"] * 2
+
+
+def test_the_catalogue_is_a_job_without_a_study(store):
+    job = jobs.start(store, None, {"kind": "catalogue"})
+    status = wait_for(store, job, has_begun("catalogue"))
+    assert status.stages[0].total > 1000
+    jobs.cancel(store, job)
+    assert wait_for(store, job, finished).state == "cancelled"
+    put_catalogue(store)
+    assert jobs.start(store, None, {"kind": "catalogue"}) == job
+    assert wait_for(store, job, finished).state == "done"
+
+
+def test_a_job_knows_the_study_that_it_works_on(store):
+    data = SMALL.data.model_copy(update={"train": "/no/such/folder"})
+    job = jobs.start(store, SMALL.model_copy(update={"data": data}), RUN)
+    assert jobs.study_name(store, job) == SMALL.name
+    wait_for(store, job, finished)
+    put_catalogue(store)
+    job = jobs.start(store, None, {"kind": "catalogue"})
+    assert jobs.study_name(store, job) is None
+    wait_for(store, job, finished)
+    assert jobs.study_name(store, "0123456789abcdef") is None
 
 
 def test_there_is_nothing_to_say_of_a_job_that_never_was(store: Store):
