@@ -12,6 +12,7 @@ st.html("<style>.stMainBlockContainer {padding-top: 4rem; padding-bottom: 3rem}<
 st.navigation(
     [
         st.Page(VIEWS / "study.py", title="Study", icon=":material/science:", default=True),
+        st.Page(VIEWS / "anchors.py", title="Anchors", icon=":material/hub:"),
         st.Page(VIEWS / "scores.py", title="Scores", icon=":material/grid_on:"),
         st.Page(VIEWS / "stitches.py", title="Stitches", icon=":material/show_chart:"),
     ],

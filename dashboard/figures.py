@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from klas.choice.buckets import Selection
 from klas.choice.curves import Envelope
-from klas.results import Pair
+from klas.results import Choice, FrontPoint, Pair
 
 FRAME = "#e63946"  # stands out on every colour of the map
 KLAS, SNNET, ANCHOR, FAINT = "#2f7ed8", "#e07b39", "#7a7f87", "rgba(128,134,145,0.55)"
+PAIR_COLOURS = ("#2f7ed8", "#e07b39", "#2a9d8f", "#8e6bbf", "#c44e52", "#b8860b")
+PAIR_SYMBOLS = ("circle", "square", "triangle-up", "cross")
 ANCHOR_COLOURS = ("#2a9d8f", "#8e6bbf", "#c44e52", "#b8860b", "#4c72b0")
 CONFIG = {"displaylogo": False, "displayModeBar": False}
 MARGIN = {"l": 10, "r": 10, "t": 36, "b": 10}
@@ -203,6 +205,68 @@ def pareto_chart(
         margin=MARGIN,
         height=430,
         xaxis={"title": "MMACs (the papers' MFLOPs)", "range": _padded(np.array([low, high]))},
+        yaxis={"title": "top-1 (%)"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    return figure
+
+
+def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.Figure:
+    """Accuracy against cost of every pair's chosen stitches, the anchors, and one front."""
+    figure = go.Figure()
+    anchors = {a["name"]: a for c in choices for a in (c.pair.source, c.pair.target)}
+    shown = sorted(
+        (a for a in anchors.values() if a["accuracy"] is not None), key=lambda a: a["macs"]
+    )
+    costs = [p.macs / 1e6 for p in points]
+    right = max([a["macs"] / 1e6 for a in anchors.values()] + costs)
+    stitched = [c.pair.macs[c.chosen] for c in choices]
+    ticks = _log_ticks(np.concatenate([*stitched, [a["macs"] for a in anchors.values()]]) / 1e6)
+    figure.add_scatter(
+        x=[*costs, right] if points else [],
+        y=[100 * p.accuracy for p in [*points, *points[-1:]]],
+        mode="lines",
+        line={"shape": "hv", "color": ANCHOR, "width": 2},
+        name="Pareto front",
+        hoverinfo="skip",
+    )
+    for k, choice in enumerate(choices):
+        rows = np.flatnonzero(choice.chosen & np.isfinite(choice.accuracy))
+        figure.add_scatter(
+            x=choice.pair.macs[rows] / 1e6,
+            y=100 * choice.accuracy[rows],
+            mode="markers",
+            name=f"{choice.pair.name} ({len(rows)})",
+            marker={
+                "color": PAIR_COLOURS[k % len(PAIR_COLOURS)],
+                # Colours come round again with another shape.
+                "symbol": PAIR_SYMBOLS[k // len(PAIR_COLOURS) % len(PAIR_SYMBOLS)],
+                "size": 10,
+            },
+            customdata=choice.pair.stitches[rows],
+            hovertemplate=f"<b>{choice.pair.name}</b><br>"
+            "stitch %{customdata[0]} → %{customdata[1]}<br>"
+            "%{x:.3g} MMACs<br>top-1 %{y:.2f} %<extra></extra>",
+        )
+    figure.add_scatter(
+        x=[a["macs"] / 1e6 for a in shown],
+        y=[100 * a["accuracy"] for a in shown],
+        mode="markers+text",
+        name="anchors",
+        text=[a["name"] for a in shown],
+        textposition=["top right", *["top center"] * (len(shown) - 2), "top left"],
+        marker={"symbol": "diamond", "size": 13, "color": ANCHOR},
+        hovertemplate="%{text}<br>%{x:.3g} MMACs<br>top-1 %{y:.2f} %<extra>anchor</extra>",
+    )
+    figure.update_layout(
+        margin=MARGIN,
+        height=520,
+        xaxis={
+            "title": "MMACs (the papers' MFLOPs), logarithmic",
+            "type": "log",
+            "tickvals": ticks,
+            "ticktext": [f"{tick:g}" for tick in ticks],
+        },
         yaxis={"title": "top-1 (%)"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )

@@ -14,6 +14,7 @@ from klas.study import Study
 
 POLL_SECONDS = 0.7
 WORDS = {
+    "catalogue": "Counting the cost of every pretrained network",
     "anchors": "Running the anchors on the validation images",
     "features": "Collecting features for the probes",
     "probes": "Training a linear probe after every block",
@@ -24,23 +25,28 @@ WORDS = {
 }
 
 
-def launch(study: Study, task: Mapping[str, Any]) -> None:
-    """Start a job and show it from now on."""
+def launch(study: Study | None, task: Mapping[str, Any]) -> None:
+    """Start a job, about a study or about none, and show it from now on."""
     st.session_state["job"] = jobs.start(store(), study, task)
 
 
 def current_job() -> str | None:
-    """The job to show: the one started here, else any that is running."""
+    """The job to show: any that is running, else the last one that was started here."""
     shown: str | None = st.session_state.get("job")
-    if shown is None:
-        alive = jobs.running(store())
-        shown = alive[0] if alive else None
+    alive = jobs.running(store())
+    if alive and shown not in alive:
+        shown = alive[0]
         st.session_state["job"] = shown
     return shown
 
 
-def job_panel() -> None:
-    """The current job's progress; polls while it runs, and fills the page when it ends."""
+def job_panel(about: str | None) -> None:
+    """The current job's progress; polls while it runs, and fills the page when it ends.
+
+    Args:
+        about: the name of the study that the page shows, None for no study. A job about
+            something else is shown while it runs, for it keeps the machine busy.
+    """
     job = current_job()
     if job is None:
         return
@@ -48,7 +54,10 @@ def job_panel() -> None:
     if status is None or status.state == "done":  # the page itself shows what it brought
         return
     running = status.state == "running"
-    st.fragment(_panel, run_every=POLL_SECONDS if running else None)(job, running)
+    subject = jobs.study_name(store(), job)
+    if running or subject == about:
+        elsewhere = "" if subject == about else f"{subject or 'The catalogue'}: "
+        st.fragment(_panel, run_every=POLL_SECONDS if running else None)(job, running, elsewhere)
 
 
 def is_busy() -> bool:
@@ -58,7 +67,7 @@ def is_busy() -> bool:
     return status is not None and status.state == "running"
 
 
-def _panel(job: str, was_running: bool) -> None:
+def _panel(job: str, was_running: bool, subject: str) -> None:
     status = jobs.status(store(), job)
     if status is None:
         return
@@ -67,7 +76,7 @@ def _panel(job: str, was_running: bool) -> None:
             st.toast("Done.", icon=":material/check_circle:")
         st.rerun()
     with st.container(border=True):
-        _headline(status)
+        _headline(status, subject)
         cached = [stage.stage for stage in status.stages if stage.total == 0]
         if cached:
             st.caption(f"From the cache: {', '.join(cached)}.")
@@ -84,11 +93,11 @@ def _panel(job: str, was_running: bool) -> None:
                 st.code(jobs.log(store(), job)[-4000:] or "(empty)", language=None)
 
 
-def _headline(status: Status) -> None:
+def _headline(status: Status, subject: str) -> None:
     match status.state:
         case "running":
             stage = status.stages[-1].stage if status.stages else ""
-            st.markdown(f"**{WORDS.get(stage, 'Loading the networks')}** …")
+            st.markdown(f"{subject}**{WORDS.get(stage, 'Loading the networks')}** …")
         case "cancelled":
             st.warning(
                 "Cancelled. What was finished is kept; start again to go on from there.",

@@ -1,6 +1,6 @@
 """A scores document seen as arrays, and the selections that follow from it. No torch here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -190,6 +190,54 @@ def method_envelope(
         np.append(pair.macs[chosen], [a["macs"] for a in anchors]),
         np.append(accuracy[chosen], [a["accuracy"] for a in anchors]),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is chosen of one pair, and how well it does: (N,) each, NaN where not measured."""
+
+    pair: Pair
+    chosen: NDArray[np.bool_]
+    accuracy: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontPoint:
+    """A network that no cheaper one equals: an anchor (``stitch`` None) or a stitch of a pair."""
+
+    name: str  # the anchor's, or the pair's
+    stitch: tuple[int, int] | None
+    macs: float
+    accuracy: float
+
+
+def front(choices: Sequence[Choice]) -> list[FrontPoint]:
+    """The one Pareto front of all chosen stitches and the anchors of their pairs, by cost.
+
+    What is not measured is left out. Of equals the anchor counts, then the earlier pair.
+    """
+    anchors = {a["name"]: a for c in choices for a in (c.pair.source, c.pair.target)}
+    points = [
+        FrontPoint(name=n, stitch=None, macs=a["macs"], accuracy=number(a["accuracy"]))
+        for n, a in anchors.items()
+    ]
+    points += [
+        FrontPoint(
+            name=c.pair.name,
+            stitch=(int(c.pair.stitches[row, 0]), int(c.pair.stitches[row, 1])),
+            macs=float(c.pair.macs[row]),
+            accuracy=float(c.accuracy[row]),
+        )
+        for c in choices
+        for row in np.flatnonzero(c.chosen)
+    ]
+    points = [p for p in points if np.isfinite(p.accuracy)]
+    curve = envelope([p.macs for p in points], [p.accuracy for p in points])
+    steps = zip(curve.costs, curve.accuracies)
+    return [
+        next(p for p in points if (p.macs, p.accuracy) == (cost, accuracy))
+        for cost, accuracy in steps
+    ]
 
 
 def above_anchors(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LIGHT = ["study", "store", "exports", "jobs", "results", "report", "keys", "errors", "choice"]
+LIGHT = ["study", "studies", "catalogue", "store", "exports", "jobs", "results", "report", "keys"]
+LIGHT += ["errors", "choice"]
 HEAVY = {"torch", "timm", "torchvision"}
 
 
@@ -64,7 +65,8 @@ def test_imports_run_downwards(below, above):
 
 def test_the_light_floor_and_the_dashboard_load_without_torch():
     modules = ["klas.cli", "klas.jobs", "klas.exports", "klas.results", "klas.choice.buckets"]
-    modules += ["dashboard.state", "dashboard.figures", "dashboard.progress"]
+    modules += ["klas.catalogue", "klas.studies"]
+    modules += ["dashboard.state", "dashboard.figures", "dashboard.progress", "dashboard.draft"]
     script = (
         f"import sys, {', '.join(modules)}; print('torch' in sys.modules or 'timm' in sys.modules)"
     )

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from klas.errors import SelectionError
-from klas.results import above_anchors, choose, method_areas, method_envelope, pairs_of
+from klas.results import (
+    Choice,
+    above_anchors,
+    choose,
+    front,
+    method_areas,
+    method_envelope,
+    pairs_of,
+)
 from klas.study import SelectionSpec
 from tests.conftest import SMALL
 
@@ -59,3 +67,68 @@ def test_envelope_and_areas_agree(computed):
     assert curve.accuracies[-1] >= pair.target["accuracy"]
     found = method_areas(pair, picked, accuracy)
     assert found.mean_top1 == pytest.approx(accuracy[picked].mean())
+
+
+def small_zoo():
+    """Three anchors, two pairs, five stitches; costs and accuracies by hand."""
+    anchors = [
+        {"name": n, "macs": m, "accuracy": a}
+        for n, m, a in [("a", 1, 0.5), ("b", 4, 0.7), ("c", 9, 0.9)]
+    ]
+
+    def pair(source, target, *stitches):
+        rows = [{"source_block": i, "target_block": j, "macs": m} for i, j, m in stitches]
+        return {"source": source, "target": target, "candidates": rows}
+
+    return {
+        "anchors": anchors,
+        "pairs": [
+            pair("a", "b", (1, 2, 2), (2, 1, 3), (3, 1, 3.5)),
+            pair("b", "c", (1, 2, 5), (2, 2, 6)),
+        ],
+    }
+
+
+def chosen_of(document, accuracies, chosen=None):
+    return [
+        Choice(
+            pair=p,
+            chosen=np.array(c, dtype=bool),
+            accuracy=np.array(a, dtype=np.float64),
+        )
+        for p, a, c in zip(
+            pairs_of(document), accuracies, chosen or [[1] * len(a) for a in accuracies]
+        )
+    ]
+
+
+def test_the_front_holds_whatever_no_cheaper_network_equals():
+    choices = chosen_of(small_zoo(), [[0.6, 0.6, 0.75], [0.74, 0.8]])
+    assert [(p.name, p.stitch, p.macs, p.accuracy) for p in front(choices)] == [
+        ("a", None, 1, 0.5),
+        ("a → b", (1, 2), 2, 0.6),  # and not (2, 1), as good at more cost
+        ("a → b", (3, 1), 3.5, 0.75),  # so neither the anchor b nor b → c's (1, 2)
+        ("b → c", (2, 2), 6, 0.8),
+        ("c", None, 9, 0.9),
+    ]
+
+
+def test_the_front_leaves_out_what_is_not_chosen_or_not_measured():
+    choices = chosen_of(small_zoo(), [[0.6, np.nan, 0.75], [0.74, np.nan]], [[1, 1, 0], [1, 1]])
+    assert [(p.name, p.stitch) for p in front(choices)] == [
+        ("a", None), ("a → b", (1, 2)), ("b", None), ("b → c", (1, 2)), ("c", None),
+    ]  # fmt: skip
+
+
+def test_an_anchor_without_an_accuracy_is_not_on_the_front():
+    document = small_zoo()
+    document["anchors"][2]["accuracy"] = None
+    choices = chosen_of(document, [[np.nan] * 3, [np.nan, 0.99]])
+    assert [p.name for p in front(choices)] == ["a", "b", "b → c"]
+
+
+def test_a_front_of_nothing_measured_is_empty():
+    document = small_zoo()
+    for anchor in document["anchors"]:
+        anchor["accuracy"] = None
+    assert front(chosen_of(document, [[np.nan] * 3, [np.nan] * 2])) == []

@@ -4,15 +4,15 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import figures
-from dashboard.state import pick_pair, says_errors, scored_document, selection
+from dashboard.state import heading, pick_pair, says_errors, scored_document, selection
 from klas.results import choose
 
 
 @says_errors
 def page() -> None:
     """The page."""
+    heading("Stitch scores")
     found = scored_document()
-    st.title("Stitch scores")
     pair = pick_pair(found)
     spec = selection()
     picked = choose(pair, spec)

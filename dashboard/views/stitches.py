@@ -1,6 +1,9 @@
 """Choose: τ and buckets on one side, accuracy against cost on the other, the list below."""
 
 import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +15,7 @@ from dashboard import figures
 from dashboard.progress import is_busy, job_panel, launch
 from dashboard.state import (
     forget,
+    heading,
     pick_pair,
     remember,
     remembered,
@@ -26,12 +30,17 @@ from klas.choice.buckets import Selection
 from klas.choice.curves import gain, saving
 from klas.exports import dumps, stitch_list
 from klas.results import (
+    Choice,
+    Document,
+    FrontPoint,
     Pair,
     above_anchors,
     choose,
     finetuned_accuracy,
+    front,
     method_areas,
     method_envelope,
+    pairs_of,
 )
 from klas.study import TIERS, SelectionSpec
 
@@ -96,12 +105,9 @@ def _metric(spec: SelectionSpec) -> str:
     return "kl" if spec.metric == "snnet" else spec.metric
 
 
-def _tier(pair: Pair, accuracies: dict[str, NDArray[np.float64] | None]) -> str:
-    measured = [
-        t for t in TIERS if (a := accuracies[t]) is not None and np.isfinite(a[pair.in_space]).any()
-    ]
-    best = measured[-1] if measured else TIERS[0]
-    kept = remembered("tier", best)
+def _tier(measured: Mapping[str, bool]) -> str:
+    best = [tier for tier in TIERS if measured[tier]][-1:] or TIERS[:1]
+    kept = remembered("tier", best[0])
     tier = st.segmented_control(
         "Accuracy",
         TIERS,
@@ -238,7 +244,12 @@ def _choice(pair: Pair) -> None:
         "finetuned": finetuned_accuracy(store(), pair, picked.chosen, study()),
     }
     with place:
-        tier = _tier(pair, accuracies)
+        tier = _tier(
+            {
+                name: values is not None and bool(np.isfinite(values[pair.in_space]).any())
+                for name, values in accuracies.items()
+            }
+        )
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader(f"{int(picked.chosen.sum())} of {int(pair.in_space.sum())} stitches chosen")
@@ -299,7 +310,97 @@ def _choice(pair: Pair) -> None:
         pairs=[pair],
         finetuned=lambda p, chosen: finetuned_accuracy(store(), p, chosen, study()),
     )
-    name = f"stitches-{pair.source['name']}-{pair.target['name']}.json"
+    names = [pair.source["name"], pair.target["name"]]
+    _take_away(listed, spec, f"stitches-{'-'.join(names)}.json", ["--pair", *names])
+
+
+def _accuracies(choices: list[Choice], tier: str) -> list[Choice]:
+    """The same choices with the accuracies of a tier; NaN for what was not trained."""
+
+    def measured(c: Choice) -> NDArray[np.float64]:
+        if tier != "finetuned":
+            return c.pair.accuracy(tier)
+        found = finetuned_accuracy(store(), c.pair, c.chosen, study())
+        return np.full(len(c.chosen), np.nan) if found is None else found
+
+    return [replace(c, accuracy=measured(c)) for c in choices]
+
+
+@st.fragment
+@says_errors
+def _all_pairs(found: Document) -> None:
+    spec, place = _controls()
+    spec = spec.model_copy(update={"metric": _metric(spec)})
+    pairs = pairs_of(found)
+    choices = [
+        Choice(pair=p, chosen=choose(p, spec).chosen, accuracy=np.full(len(p.macs), np.nan))
+        for p in pairs
+    ]
+    by_tier = {tier: _accuracies(choices, tier) for tier in TIERS}
+    measured = {
+        tier: any(np.isfinite(c.accuracy[c.chosen]).any() for c in by_tier[tier]) for tier in TIERS
+    }
+    with place:
+        tier = _tier(measured)
+    shown = by_tier[tier]
+    points = front(shown)
+    count = sum(int(c.chosen.sum()) for c in choices)
+    stitches = sum(p.stitch is not None for p in points)
+    st.subheader(f"{count} stitches of {len(pairs)} pairs chosen, {stitches} on the front")
+    st.caption(
+        "Every pair has its own buckets, because Γ compares stitches of one pair. The front is "
+        "over all of them and the anchors: the best accuracy for every cost."
+    )
+    st.plotly_chart(figures.front_chart(shown, points), config=figures.CONFIG)
+    untrained = [c.pair.name for c in shown if not np.isfinite(c.accuracy[c.chosen]).all()]
+    if untrained and tier == "finetuned":
+        st.info(
+            f"Not trained jointly yet: {', '.join(untrained)}. Choose the pair above to train it.",
+            icon=":material/info:",
+        )
+    elif untrained:
+        st.info(
+            f"Tier {tier} is not measured for every pair yet; compute it on the **Study** page.",
+            icon=":material/info:",
+        )
+    _front_table(shown, points, tier)
+    listed = stitch_list(
+        found,
+        spec,
+        pairs=pairs,
+        finetuned=lambda p, chosen: finetuned_accuracy(store(), p, chosen, study()),
+    )
+    _take_away(listed, spec, f"stitches-{study().name.replace(' ', '-')}.json", [])
+
+
+def _front_table(choices: list[Choice], points: list[FrontPoint], tier: str) -> None:
+    on_front = {(p.name, p.stitch) for p in points}
+    rows = [
+        {
+            "pair": c.pair.name,
+            "stitch": "{} → {}".format(*c.pair.stitches[row]),
+            "MMACs": c.pair.macs[row] / 1e6,
+            "Γ": c.pair.scores("kl")[row],
+            f"{tier} (%)": 100 * c.accuracy[row],
+            "on the front": (c.pair.name, tuple(map(int, c.pair.stitches[row]))) in on_front,
+        }
+        for c in choices
+        for row in np.flatnonzero(c.chosen)
+    ]
+    three = st.column_config.NumberColumn(format="%.3g")
+    st.dataframe(
+        pd.DataFrame(sorted(rows, key=lambda row: row["MMACs"])),
+        hide_index=True,
+        column_config={
+            "MMACs": three,
+            "Γ": three,
+            f"{tier} (%)": st.column_config.NumberColumn(format="%.1f"),
+        },
+    )
+
+
+def _take_away(listed: Mapping[str, Any], spec: SelectionSpec, name: str, which: list[str]) -> None:
+    """The stitch list as a file, and the command that writes the same one."""
     st.download_button(
         "Download as JSON",
         dumps(listed),
@@ -310,8 +411,7 @@ def _choice(pair: Pair) -> None:
         on_click="ignore",
     )
     command = [
-        *("klas", "select", *study_arguments()),
-        *("--pair", pair.source["name"], pair.target["name"]),
+        *("klas", "select", *study_arguments(), *which),
         *("--tau", f"{spec.tau:g}", "--tau-mode", spec.tau_mode),
         *("--buckets", str(spec.buckets), "--binning", spec.binning, "--out", name),
     ]
@@ -321,11 +421,14 @@ def _choice(pair: Pair) -> None:
 @says_errors
 def page() -> None:
     """The page."""
+    heading("Choose stitches")
     found = scored_document()
-    st.title("Choose stitches")
-    pair = pick_pair(found)
-    job_panel()
-    _choice(pair)
+    pair = pick_pair(found, or_all=True)
+    job_panel(study().name)
+    if pair is None:
+        _all_pairs(found)
+    else:
+        _choice(pair)
 
 
 page()

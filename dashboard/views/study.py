@@ -5,10 +5,20 @@ import shlex
 import pandas as pd
 import streamlit as st
 
-from dashboard import figures
+from dashboard import draft, figures
 from dashboard.progress import is_busy, job_panel, launch
-from dashboard.state import document, says_errors, store, study, study_arguments
+from dashboard.state import (
+    document,
+    heading,
+    open_named,
+    says_errors,
+    store,
+    study,
+    study_arguments,
+)
+from klas.errors import KlasError
 from klas.results import Document
+from klas.studies import duplicate_study
 from klas.study import DIGITS, Study
 
 
@@ -58,9 +68,9 @@ def _what(at_hand: Study) -> str:
     names = ", ".join(a.name for a in at_hand.anchors)
     if at_hand == DIGITS:
         return (
-            f"Built in: three trained vision transformers ({names}) on cluttered scenes made of "
-            "scanned digits. Computing everything takes about five minutes on two cores; nothing "
-            "is computed twice, and you can leave this page meanwhile."
+            f"Built in: {len(at_hand.anchors)} trained networks ({names}) on cluttered scenes made "
+            "of scanned digits. Computing everything takes minutes on two cores; nothing is "
+            "computed twice, and you can leave this page meanwhile."
         )
     return (
         f"{len(at_hand.anchors)} anchors ({names}) on {at_hand.data.train}. Nothing is computed "
@@ -68,40 +78,7 @@ def _what(at_hand: Study) -> str:
     )
 
 
-@says_errors
-def page() -> None:
-    """The page."""
-    st.title("Networks between your networks")
-    st.markdown(
-        "**Stitching** runs the first *i* blocks of one pretrained network (an *anchor*), maps "
-        "the activations with one linear layer, and goes on after block *j* of another. "
-        "KLAS scores every such stitch beforehand, by the KL divergence between linear probes, "
-        "and picks the best for every budget."
-    )
-    found = document()
-    at_hand = study()
-    busy = is_busy()
-    if not _is_complete(found):
-        with st.container(border=True):
-            st.subheader(f"Study: {at_hand.name}")
-            st.markdown(_what(at_hand))
-            if st.button(
-                "Compute everything", type="primary", icon=":material/play_arrow:", disabled=busy
-            ):
-                launch(at_hand, {"kind": "run", "until": "tuned"})
-                st.rerun()
-    job_panel()
-    if found is None:
-        return
-    if _is_complete(found):
-        count = sum(len(p["candidates"]) for p in found["pairs"])
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(
-                f"**Study: {at_hand.name}.** {count} stitches of {len(found['pairs'])} pairs are "
-                "scored and measured."
-            )
-            st.page_link("views/scores.py", label="See the scores", icon=":material/grid_on:")
-            st.page_link("views/stitches.py", label="Choose stitches", icon=":material/show_chart:")
+def _results(found: Document) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Anchors")
@@ -121,6 +98,73 @@ def page() -> None:
             slow = [a["name"] for a in found["anchors"] if not all(a["probe_converged"])]
             if slow:
                 st.warning(f"Probes of {', '.join(slow)} did not converge.")
+
+
+def _keep(at_hand: Study) -> None:
+    """Take the study with you, or go on from a copy of it."""
+    with st.container(horizontal=True):
+        st.download_button(
+            "Download as TOML",
+            at_hand.to_toml(),
+            file_name=f"{at_hand.name}.toml",
+            mime="application/toml",
+            icon=":material/download:",
+            help="`klas run FILE` computes it, `klas dashboard FILE` shows it.",
+            on_click="ignore",
+        )
+        with st.popover("Duplicate", icon=":material/content_copy:"):
+            name = st.text_input("Name of the copy", value=f"{at_hand.name} 2")
+            if st.button("Save the copy", type="primary"):
+                try:
+                    open_named(duplicate_study(store(), at_hand, name.strip()).name)
+                except KlasError as error:
+                    st.error(str(error), icon=":material/error:")
+                else:
+                    st.rerun()
+        if st.button(
+            "Make another like it",
+            icon=":material/edit:",
+            help="Its anchors and settings, open to change, on the Anchors page.",
+        ):
+            draft.start_from(at_hand.model_dump(mode="json"))
+            st.switch_page("views/anchors.py")
+
+
+@says_errors
+def page() -> None:
+    """The page."""
+    heading("Networks between your networks")
+    st.markdown(
+        "**Stitching** runs the first *i* blocks of one pretrained network (an *anchor*), maps "
+        "the activations with one linear layer, and goes on after block *j* of another. "
+        "KLAS scores every such stitch beforehand, by the KL divergence between linear probes, "
+        "and picks the best for every budget."
+    )
+    found = document()
+    at_hand = study()
+    busy = is_busy()
+    if not _is_complete(found):
+        with st.container(border=True):
+            st.subheader(f"Study: {at_hand.name}")
+            st.markdown(_what(at_hand))
+            if st.button(
+                "Compute everything", type="primary", icon=":material/play_arrow:", disabled=busy
+            ):
+                launch(at_hand, {"kind": "run", "until": "tuned"})
+                st.rerun()
+    job_panel(at_hand.name)
+    if found is not None and _is_complete(found):
+        count = sum(len(p["candidates"]) for p in found["pairs"])
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(
+                f"**Study: {at_hand.name}.** {count} stitches of {len(found['pairs'])} pairs are "
+                "scored and measured."
+            )
+            st.page_link("views/scores.py", label="See the scores", icon=":material/grid_on:")
+            st.page_link("views/stitches.py", label="Choose stitches", icon=":material/show_chart:")
+    if found is not None:
+        _results(found)
+    _keep(at_hand)
     with st.expander("The study in full, and the same from the command line"):
         named = study_arguments()
         commands = (["klas", "run", *named], ["klas", "select", *named, "--out", "stitches.json"])

@@ -1,39 +1,14 @@
 """Every page in Streamlit's own test runner: empty, partial and full."""
 
 import json
-from pathlib import Path
 
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from klas.pipeline import Pipeline
 from klas.results import choose, pairs_of
 from klas.store import Store
 from klas.study import change
 from tests.conftest import SMALL
-
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
-
-
-@pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Starts the app on a cache folder and the small study."""
-    study = tmp_path / "small.toml"
-    study.write_text(SMALL.to_toml())
-    monkeypatch.setenv("KLAS_STUDY", str(study))
-
-    def start(root, page=None):
-        st.cache_resource.clear()
-        monkeypatch.setenv("KLAS_CACHE_DIR", str(root))
-        tester = AppTest.from_file(str(APP), default_timeout=30).run()
-        if page:
-            tester.switch_page(f"views/{page}.py").run()
-        assert not tester.exception
-        return tester
-
-    yield start
-    st.cache_resource.clear()
 
 
 def headings(tester):
@@ -70,7 +45,7 @@ def test_a_full_run_shows_the_anchors_as_the_document_has_them(app, computed):
     assert table["top-1 (%)"].tolist() == pytest.approx(
         [100 * a["accuracy"] for a in document["anchors"]]
     )
-    assert not tester.button
+    assert "Compute everything" not in [b.label for b in tester.button]
 
 
 def shown_stitches(tester):
@@ -118,3 +93,33 @@ def test_a_broken_study_file_is_a_sentence_not_a_traceback(app, tmp_path, monkey
     tester.run()
     assert not tester.exception
     assert "not valid TOML" in tester.error[0].value
+
+
+def test_all_pairs_share_one_front(app, computed):
+    store, document = computed
+    pairs = pairs_of(document)
+    tester = app(store.root, "stitches")
+    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    assert not tester.exception
+    table = next(d.value for d in tester.dataframe if "pair" in d.value.columns)
+    chosen = {(p.name, s) for p in pairs for s in expected(p)}
+    assert set(zip(table["pair"], table["stitch"])) == chosen
+    assert table["MMACs"].is_monotonic_increasing
+    (chart,) = [json.loads(c.proto.spec) for c in tester.get("plotly_chart")]
+    names = [trace["name"] for trace in chart["data"]]
+    assert names[0] == "Pareto front"
+    assert all(any(n.startswith(p.name) for n in names) for p in pairs)
+    anchors = next(t for t in chart["data"] if t["name"] == "anchors")
+    assert set(anchors["text"]) == {a["name"] for a in document["anchors"]}
+    tester.slider(key="widget:tau").set_value(0.8).run()
+    table = next(d.value for d in tester.dataframe if "pair" in d.value.columns)
+    assert len(table) == sum(len(expected(p, tau=0.8)) for p in pairs)
+    assert "--pair" not in tester.code[-1].value
+
+
+def test_another_page_shows_one_pair_after_all_pairs(app, computed):
+    tester = app(computed[0].root, "stitches")
+    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    tester.switch_page("views/scores.py").run()
+    assert not tester.exception
+    assert "All pairs" not in tester.selectbox(key="widget:pair").options

@@ -1,13 +1,7 @@
 """The app as a user meets it: a real server, a real Chromium, the whole walk."""
 
 import json
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -17,78 +11,8 @@ from klas.store import Store
 from tests.conftest import SMALL
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
-
-ROOT = Path(__file__).resolve().parents[2]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 expect = playwright.expect
-expect.set_options(timeout=20_000)
 LONG = 240_000  # milliseconds, for what computes
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-class Server:
-    """The app on a free port, over one cache folder and the small study."""
-
-    def __init__(self, folder):
-        self.cache = folder / "cache"
-        self.study = folder / "small.toml"
-        self.study.write_text(SMALL.to_toml())
-        self.environment = os.environ | {
-            "KLAS_CACHE_DIR": str(self.cache),
-            "KLAS_STUDY": str(self.study),
-            "OMP_NUM_THREADS": "1",
-        }
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "dashboard/app.py", f"--server.port={port}"],
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for line in self.process.stdout:
-            if "URL:" in line:
-                break
-
-    def stop(self):
-        self.process.terminate()
-        self.process.communicate()
-
-    def klas(self, *arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "klas", *map(str, arguments)],
-            env=self.environment, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-
-    def loaded_libraries(self):
-        return Path(f"/proc/{self.process.pid}/maps").read_text()
-
-
-@pytest.fixture
-def server(tmp_path):
-    running = Server(tmp_path)
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def page(browser):
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
-    yield context.new_page()
-    context.close()
 
 
 def open_view(page, name, heading):
@@ -108,7 +32,8 @@ def test_the_whole_walk(server, page, tmp_path):
 
     # One button computes everything, with live progress.
     page.get_by_role("button", name="Compute everything").click()
-    expect(page.get_by_text(re.compile(r"anchors: [\d,]+ of 900 images"))).to_be_visible(
+    images = f"{len(SMALL.anchors) * SMALL.data.val_samples:,} images"
+    expect(page.get_by_text(re.compile(rf"anchors: [\d,]+ of {images}"))).to_be_visible(
         timeout=LONG
     )
     expect(page.get_by_text("are scored and measured")).to_be_visible(timeout=LONG)

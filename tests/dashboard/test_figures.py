@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dashboard import figures
-from klas.results import choose, method_envelope, pairs_of
+from klas.results import Choice, choose, front, method_envelope, pairs_of
 from tests.conftest import SMALL
 
 
@@ -52,6 +52,25 @@ def test_the_pareto_chart_shows_each_method_and_both_anchors(pair, picked):
     assert list(points.y) == pytest.approx(100 * accuracy[picked.chosen])
     anchors = next(d for d in figure.data if d.name == "anchors")
     assert set(anchors.text) == {pair.source["name"], pair.target["name"]}
+
+
+def test_the_front_is_drawn_over_all_pairs_and_every_point_knows_its_pair(computed):
+    choices = [
+        Choice(pair=p, chosen=choose(p, SMALL.selection).chosen, accuracy=p.accuracy("tuned"))
+        for p in pairs_of(computed[1])
+    ]
+    points = front(choices)
+    figure = figures.front_chart(choices, points)
+    line = figure.data[0]
+    assert list(line.x[:-1]) == pytest.approx([p.macs / 1e6 for p in points])
+    assert list(line.y[:-1]) == pytest.approx([100 * p.accuracy for p in points])
+    for choice, trace in zip(choices, figure.data[1:]):
+        assert choice.pair.name in trace.name
+        assert choice.pair.name in trace.hovertemplate
+        assert [tuple(s) for s in trace.customdata] == [
+            tuple(s) for s in choice.pair.stitches[choice.chosen]
+        ]
+    assert len({t.marker.color for t in figure.data[1:-1]}) == len(choices)
 
 
 def test_an_infinite_score_leaves_a_gap_and_no_error(pair, computed):

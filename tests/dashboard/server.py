@@ -1,0 +1,53 @@
+"""The app as a process of its own, for tests with a real browser."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import SMALL
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Server:
+    """The app on a free port, over one cache folder and the small study."""
+
+    def __init__(self, folder):
+        self.cache = folder / "cache"
+        self.study = folder / "small.toml"
+        self.study.write_text(SMALL.to_toml())
+        self.environment = os.environ | {
+            "KLAS_CACHE_DIR": str(self.cache),
+            "KLAS_STUDY": str(self.study),
+            "OMP_NUM_THREADS": "1",
+        }
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", "dashboard/app.py", f"--server.port={port}"],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for line in self.process.stdout:
+            if "URL:" in line:
+                break
+
+    def stop(self):
+        self.process.terminate()
+        self.process.communicate()
+
+    def klas(self, *arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "klas", *map(str, arguments)],
+            env=self.environment, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    def loaded_libraries(self):
+        return Path(f"/proc/{self.process.pid}/maps").read_text()
