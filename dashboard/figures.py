@@ -191,13 +191,14 @@ def pareto_chart(
             hovertemplate="stitch %{customdata[0]} → %{customdata[1]}<br>%{x:.3g} MMACs"
             "<br>top-1 %{customdata[2]:.2f} %<extra>" + name + "</extra>",
         )
+    measured = pair.measured_anchors
     figure.add_scatter(
-        x=[a["macs"] / 1e6 for a in anchors],
-        y=[100 * a["accuracy"] for a in anchors],
+        x=[a["macs"] / 1e6 for a in measured],
+        y=[100 * a["accuracy"] for a in measured],
         mode="markers+text",
         name="anchors",
-        text=[a["name"] for a in anchors],
-        textposition=["top right", "bottom left"],
+        text=[a["name"] for a in measured],
+        textposition=["top right" if a is anchors[0] else "bottom left" for a in measured],
         marker={"symbol": "diamond", "size": 13, "color": ANCHOR},
         hovertemplate="%{text}<br>%{x:.3g} MMACs<br>top-1 %{y:.2f} %<extra>anchor</extra>",
     )

@@ -153,8 +153,11 @@ def anchor_tables(document: Document) -> list[Any]:
     ranking = Table(title="Pairs, most compatible first", title_justify="left")
     ranking.add_column("source → target")
     ranking.add_column("Θ of the outputs (nats)", justify="right")
-    for p in sorted(document["pairs"], key=lambda p: p["theta_output"] or 0.0):
-        ranking.add_row(f"{p['source']} → {p['target']}", f"{p['theta_output']:.4f}")
+    for p in sorted(
+        document["pairs"], key=lambda p: (p["theta_output"] is None, p["theta_output"])
+    ):
+        theta = "–" if p["theta_output"] is None else f"{p['theta_output']:.4f}"
+        ranking.add_row(f"{p['source']} → {p['target']}", theta)
     return [anchors, ranking]
 
 

@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 from klas.choice.buckets import OUTSIDE, Selection, select
 from klas.choice.curves import Areas, Envelope, areas, envelope
 from klas.errors import SelectionError
-from klas.keys import finetuned_key
+from klas.keys import (
+    finetuned_key,
+    finetuned_weights_key,
+    full_val_key,
+    tuned_key,
+    zero_shot_key,
+)
 from klas.store import Key, Store
-from klas.study import METRICS, SelectionSpec, Study
+from klas.study import METRICS, SelectionSpec, Study, Tier
 
 Document = Mapping[str, Any]
 
@@ -81,6 +87,11 @@ class Pair:
     def accuracy(self, tier: str) -> NDArray[np.float64]:
         """(N,) top-1 in [0, 1] at ``zero_shot`` or ``tuned``; NaN where not measured."""
         return np.array([number(c["accuracy"][tier]) for c in self.raw["candidates"]])
+
+    @property
+    def measured_anchors(self) -> list[Mapping[str, Any]]:
+        """The pair's anchors that have an accuracy of their own: a headless one has none."""
+        return [a for a in self.cheap_and_costly if a["accuracy"] is not None]
 
     @property
     def cheap_and_costly(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -154,6 +165,33 @@ def finetuned_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study) -> K
     )
 
 
+def tier_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Key:
+    """Where a tier's stitch layers are stored: every candidate's, but of ``finetuned`` the chosen
+    ones' alone."""
+    if tier == "finetuned":
+        return finetuned_weights_key(finetuned_pair_key(pair, chosen, study))
+    data = pair.document["data"]
+    zero_shot = zero_shot_key(
+        pair.source,
+        pair.target,
+        [(int(i), int(j)) for i, j in pair.stitches],
+        data["train"],
+        data["val"],
+        study.fit.model_dump(mode="json"),
+        pair.document["precision"],
+    )
+    if tier == "zero_shot":
+        return zero_shot
+    return tuned_key(zero_shot, study.tuning.model_dump(mode="json"), study.seed)
+
+
+def full_val_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Key:
+    """Where the accuracies of a pair's chosen stitches on every validation image are stored."""
+    stitches = [(int(i), int(j)) for i, j in pair.stitches[chosen]]
+    val = pair.document["data"]["val"]
+    return full_val_key(tier_key(pair, chosen, study, tier), stitches, val)
+
+
 def finetuned_accuracy(
     store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study
 ) -> NDArray[np.float64] | None:
@@ -173,6 +211,14 @@ def finetuned_accuracy(
 def method_areas(pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.float64]) -> Areas:
     """The areas of one method's stitches, measured at one tier."""
     cheap, costly = pair.cheap_and_costly
+    if len(pair.measured_anchors) < 2:
+        return Areas(
+            auc=None,
+            auc_stitches=None,
+            area_top1=None,
+            mean_top1=float(accuracy[chosen].mean()) if chosen.any() else None,
+            reason="an anchor has no accuracy of its own",
+        )
     return areas(
         pair.macs[chosen],
         accuracy[chosen],
@@ -184,8 +230,8 @@ def method_areas(pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.flo
 def method_envelope(
     pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.float64]
 ) -> Envelope:
-    """The envelope of one method's stitches and the pair's pretrained anchors."""
-    anchors = pair.cheap_and_costly
+    """The envelope of one method's stitches and the pair's pretrained anchors (with a head)."""
+    anchors = pair.measured_anchors
     return envelope(
         np.append(pair.macs[chosen], [a["macs"] for a in anchors]),
         np.append(accuracy[chosen], [a["accuracy"] for a in anchors]),
@@ -244,7 +290,7 @@ def above_anchors(
     pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """(N,) the chosen stitches that lie strictly above the pretrained anchors' step envelope."""
-    anchors = pair.cheap_and_costly
+    anchors = pair.measured_anchors
     step = envelope([a["macs"] for a in anchors], [a["accuracy"] for a in anchors])
     floor = np.nan_to_num(step.at(pair.macs), nan=0.0)
     with np.errstate(invalid="ignore"):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from klas.errors import SelectionError
+from klas.report import anchor_tables
 from klas.results import (
     Choice,
     above_anchors,
@@ -132,3 +133,28 @@ def test_a_front_of_nothing_measured_is_empty():
     for anchor in document["anchors"]:
         anchor["accuracy"] = None
     assert front(chosen_of(document, [[np.nan] * 3, [np.nan] * 2])) == []
+
+
+def test_a_headless_source_leaves_the_pair_its_stitches_and_the_target(computed):
+    import copy
+
+    document = copy.deepcopy(computed[1])
+    pair = pairs_of(document)[0]
+    cheap, costly = pair.cheap_and_costly
+    next(a for a in document["anchors"] if a["name"] == cheap["name"])["accuracy"] = None
+    document["pairs"][0]["theta_output"] = None
+    pair = pairs_of(document)[0]
+    chosen, accuracy = pair.in_space, pair.accuracy("tuned")
+    curve = method_envelope(pair, chosen, accuracy)
+    assert curve.costs[0] > cheap["macs"]
+    assert curve.at(costly["macs"]) >= costly["accuracy"]
+    # Nothing to beat below the target's cost: every stitch that gets anything right is above.
+    below = chosen & (pair.macs < costly["macs"]) & (accuracy > 0)
+    assert (above_anchors(pair, chosen, accuracy) & below).sum() == below.sum()
+    found = method_areas(pair, chosen, accuracy)
+    assert (found.auc, found.mean_top1) == (None, pytest.approx(accuracy[chosen].mean()))
+    assert "no accuracy of its own" in found.reason
+    text = "".join(
+        str(cell) for t in anchor_tables(document) for c in t.columns for cell in c.cells
+    )
+    assert "–" in text

@@ -54,6 +54,19 @@ def test_the_pareto_chart_shows_each_method_and_both_anchors(pair, picked):
     assert set(anchors.text) == {pair.source["name"], pair.target["name"]}
 
 
+def test_an_anchor_without_a_head_has_no_place_in_the_chart(computed):
+    import copy
+
+    document = copy.deepcopy(computed[1])
+    pair = pairs_of(document)[0]
+    pair.source["accuracy"] = None
+    chosen, accuracy = pair.in_space, pair.accuracy("tuned")
+    curve = method_envelope(pair, chosen, accuracy)
+    figure = figures.pareto_chart(pair, [("KLAS", figures.KLAS, chosen, accuracy, curve)])
+    anchors = next(d for d in figure.data if d.name == "anchors")
+    assert list(anchors.text) == [pair.target["name"]]
+
+
 def test_the_front_is_drawn_over_all_pairs_and_every_point_knows_its_pair(computed):
     choices = [
         Choice(pair=p, chosen=choose(p, SMALL.selection).chosen, accuracy=p.accuracy("tuned"))
