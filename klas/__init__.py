@@ -11,12 +11,28 @@ from klas.store import Store
 from klas.study import DIGITS, Study, load_study
 
 if TYPE_CHECKING:
+    from klas.networks.anchor import Anchor, Transform
     from klas.pipeline import Pipeline
     from klas.reload import load_stitch
 
-__all__ = ["DIGITS", "KlasError", "Pipeline", "Store", "Study", "load_stitch", "load_study"]
+__all__ = [
+    "DIGITS",
+    "Anchor",
+    "KlasError",
+    "Pipeline",
+    "Store",
+    "Study",
+    "Transform",
+    "load_stitch",
+    "load_study",
+]
 
-_LAZY = {"Pipeline": "klas.pipeline", "load_stitch": "klas.reload"}
+_LAZY = {
+    "Anchor": "klas.networks.anchor",
+    "Transform": "klas.networks.anchor",
+    "Pipeline": "klas.pipeline",
+    "load_stitch": "klas.reload",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,9 +12,24 @@ from torch import Tensor
 
 from klas import keys
 from klas.choice.space import Stitch, candidates
-from klas.data import FORWARD_BATCH, Images, balanced_order, open_images, subset
+from klas.classes import Output, columns_by_anchor, read_class_map
+from klas.data import (
+    Images,
+    Unreadable,
+    balanced_order,
+    find_unreadable,
+    open_images,
+    subset,
+    unreadable_sentence,
+)
 from klas.data import batches as image_batches
-from klas.device import forward_precision, pick_device
+from klas.device import (
+    BatchSize,
+    forward_precision,
+    image_bytes,
+    memory_budget_bytes,
+    pick_device,
+)
 from klas.errors import AnchorError, DataError
 from klas.measures.schedule import batch_rows
 from klas.networks.anchor import Anchor, freeze
@@ -22,6 +37,7 @@ from klas.networks.count import AnchorCost, anchor_cost, stitch_cost
 from klas.networks.load import check_model_name, load_anchor
 from klas.networks.split import SPLITTER
 from klas.networks.stitch import State, StitchLayer, stitch_layer
+from klas.progress import Progress
 from klas.store import Store
 from klas.study import Study
 
@@ -36,6 +52,9 @@ class Bench:
         train, val: the images; ``train_rows`` and ``val_rows`` those that are looked at,
             ``fit_rows`` those that stitch layers are fitted to.
         train_data, val_data: what identifies them, as JSON values.
+        classes: how many the images have.
+        notes: what people should know about the data, in sentences.
+        batch: how many images go through the networks at once.
         costs: name → MACs and parameters of the anchor's parts.
         pairs: (source, target) names, in order.
 
@@ -43,9 +62,12 @@ class Bench:
         KlasError: anything about the study, its anchors or its data that does not fit.
     """
 
-    def __init__(self, study: Study, store: Store, *, device: str = "auto") -> None:
+    def __init__(
+        self, study: Study, store: Store, progress: Progress, *, device: str, allow_code: bool
+    ) -> None:
         self.study = study
         self.store = store
+        self.progress = progress
         self.device = pick_device(device)
         self.precision = forward_precision(self.device, study.precision)
         # Where keys say float32, convolutions must not round to TF32 on CUDA.
@@ -53,26 +75,40 @@ class Bench:
         data = study.data
         # What is cheap to refuse comes first; weights may take minutes to load.
         for spec in study.anchors:
-            check_model_name(spec)
+            check_model_name(spec, allow_code=allow_code)
+        class_map = read_class_map(data.class_map)
         self.train, self.val = open_images(data.train), open_images(data.val)
+        self._check_class_names()
+        self.classes = len(self.train.class_names)
         self.anchors: dict[str, Anchor] = {}
         for spec in study.anchors:
-            anchor = load_anchor(spec, crop=data.crop, interpolation=data.interpolation)
-            self.anchors[spec.name] = freeze(anchor, self.device)
-        self._check_classes()
+            self.anchors[spec.name] = load_anchor(
+                spec, crop=data.crop, interpolation=data.interpolation, allow_code=allow_code
+            )
+        self._match_classes(class_map)
         for name, anchor in self.anchors.items():
+            freeze(anchor, self.device)
             if study.probes.pool == "prefix" and not all(lay.prefix for lay in anchor.info.layouts):
                 raise AnchorError(
                     f'{name}: not every cut has prefix tokens; set [probes] pool = "mean"'
                 )
         self.described = {n: _describe(a) for n, a in self.anchors.items()}
-        self.train_data = _describe_data(data.train, self.train, data.train_samples, study.seed)
-        self.val_data = _describe_data(data.val, self.val, data.val_samples, study.seed)
-        self.train_rows = subset(self.train, data.train_samples, study.seed)
-        self.val_rows = subset(self.val, data.val_samples, study.seed)
-        self.fit_rows = balanced_order(self.train.labels, study.seed)[: study.fit.samples]
+        self.notes: list[str] = []
+        self.train_data, unreadable = self._described_data(
+            data.train, self.train, data.train_samples, max(data.train_samples, study.fit.samples)
+        )
+        self.train_rows = subset(self.train, data.train_samples, study.seed, without=unreadable)
+        order = balanced_order(self.train.labels, study.seed, without=unreadable)
+        self.fit_rows = order[: study.fit.samples]
+        self.val_data, unreadable = self._described_data(
+            data.val, self.val, data.val_samples, data.val_samples
+        )
+        self.val_rows = subset(self.val, data.val_samples, study.seed, without=unreadable)
         self.costs = {n: self._cost(a) for n, a in self.anchors.items()}
         self.pairs = self._pairs()
+        layouts = (anchor.info.layouts for anchor in self.anchors.values())
+        at_most_two = sorted(map(image_bytes, layouts))[-2:]  # source and target run together
+        self.batch = BatchSize(sum(at_most_two), memory_budget_bytes(self.device))
 
     def candidates(self, source: str, target: str) -> list[tuple[Stitch, bool, bool]]:
         """A pair's candidates: ((i, j), in the space?, in SN-Net's set?)."""
@@ -101,11 +137,15 @@ class Bench:
         }
 
     def batches(
-        self, images: Images, rows: NDArray[np.int64], *viewers: str, batch: int = FORWARD_BATCH
+        self, images: Images, rows: NDArray[np.int64], *viewers: str, batch: int | None = None
     ) -> Iterator[tuple[Tensor, ...]]:
-        """Batches of some rows: the images as each of the viewers sees them, then labels."""
+        """Batches of some rows: the images as each of the viewers sees them, then labels.
+
+        As many at once as the memory takes, if ``batch`` does not say it.
+        """
         transforms = [self.anchors[name].info.transform for name in viewers]
-        return image_batches(images, rows, transforms, device=self.device, batch=batch)
+        size = batch or self.batch.size
+        return image_batches(images, rows, transforms, device=self.device, batch=size)
 
     def training_batches(
         self, source: str, target: str, rows: NDArray[np.int64], steps: int, batch: int
@@ -117,6 +157,18 @@ class Bench:
             return self.batches(self.train, rows[order], source, target, batch=batch)
 
         return batches_from
+
+    def readable_training_rows(self, samples: int) -> NDArray[np.int64]:
+        """A class-balanced prefix of the training images, every one of which can be read."""
+        found = self._unreadable(self.study.data.train, self.train, samples)
+        without = [bad.row for bad in found]
+        return balanced_order(self.train.labels, self.study.seed, without=without)[:samples]
+
+    def readable_val_rows(self) -> NDArray[np.int64]:
+        """Every validation image that can be read, in a seeded order."""
+        samples = len(self.val.labels)
+        found = self._unreadable(self.study.data.val, self.val, samples)
+        return subset(self.val, samples, self.study.seed, without=[bad.row for bad in found])
 
     def _cost(self, anchor: Anchor) -> AnchorCost:
         key = keys.cost_key(_describe(anchor))
@@ -142,22 +194,59 @@ class Bench:
             pairs = [p for a, b in combinations(self.anchors, 2) for p in ((a, b), (b, a))]
         else:
             pairs = list(wanted)
-        return pairs
+        headless = [name for name, anchor in self.anchors.items() if not anchor.info.classes]
+        if not isinstance(wanted, str):
+            for _, target in pairs:
+                if target in headless:
+                    raise AnchorError(
+                        f"{target}: has no head, so it can be a source only; turn the pair round"
+                    )
+        usable = [pair for pair in pairs if pair[1] not in headless]
+        if not usable:
+            raise AnchorError("no pair has a target with a head, so nothing can be stitched")
+        return usable
 
-    def _check_classes(self) -> None:
-        classes = {name: a.info.classes for name, a in self.anchors.items()}
-        if len(set(classes.values())) > 1:
-            listed = ", ".join(f"{n} has {c}" for n, c in classes.items())
-            raise AnchorError(
-                f"the anchors have different classes ({listed}); none can be stitched"
-            )
-        count = next(iter(classes.values()))
-        for ref, images in ((self.study.data.train, self.train), (self.study.data.val, self.val)):
-            if len(images.class_names) != count:
-                raise DataError(
-                    f"{ref}: holds {len(images.class_names)} classes, but the anchors tell "
-                    f"{count} apart"
-                )
+    def _match_classes(self, class_map: Mapping[str, int] | None) -> None:
+        """Let every anchor's logits be the classes of the images, in their order."""
+        outputs = {
+            name: Output(anchor.info.classes, tagged="tag" in anchor.info.weights)
+            for name, anchor in self.anchors.items()
+        }
+        names, where = self.train.class_names, self.study.data.train
+        columns = columns_by_anchor(outputs, names, class_map=class_map, where=where)
+        for name, wanted in columns.items():
+            self.anchors[name].select(wanted)
+
+    def _described_data(
+        self, ref: str, images: Images, samples: int, looked_at: int
+    ) -> tuple[dict[str, Any], list[int]]:
+        """What identifies a subset, as JSON values, and the rows that cannot be read."""
+        found = self._unreadable(ref, images, looked_at)
+        if found:
+            self.notes.append(unreadable_sentence(ref, found))
+        rows = [bad.row for bad in found]
+        count = min(samples, len(images.labels) - len(rows))
+        described = {
+            "ref": ref,
+            "fingerprint": images.fingerprint,
+            "samples": count,
+            "seed": self.study.seed,
+            "left_out": rows,
+        }
+        return described, rows
+
+    def _unreadable(self, ref: str, images: Images, samples: int) -> list[Unreadable]:
+        if not images.stored:
+            return []
+        samples = min(samples, len(images.labels))
+        seed = self.study.seed
+        key = keys.unreadable_key(ref, images.fingerprint, samples, seed)
+        found = self.store.compute(
+            key, lambda: find_unreadable(ref, images, samples, seed, progress=self.progress)
+        )
+        return [Unreadable(*entry) for entry in found]
+
+    def _check_class_names(self) -> None:
         if self.train.class_names != self.val.class_names:
             odd = sorted(set(self.train.class_names) ^ set(self.val.class_names))
             raise DataError(
@@ -174,9 +263,5 @@ def _describe(anchor: Anchor) -> dict[str, Any]:
         "digest": info.digest,
         "splitter": SPLITTER,
         "transform": info.transform.to_json(),
+        "columns": None if info.columns is None else list(info.columns),
     }
-
-
-def _describe_data(ref: str, images: Images, samples: int, seed: int) -> dict[str, Any]:
-    count = min(samples, len(images.labels))
-    return {"ref": ref, "fingerprint": images.fingerprint, "samples": count, "seed": seed}

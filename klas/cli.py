@@ -16,6 +16,7 @@ from rich.console import Console
 from klas import exports, report
 from klas.catalogue import check_families, find_networks, read_catalogue
 from klas.errors import KlasError, SelectionError, StudyError
+from klas.jobs import peak_memory_bytes
 from klas.results import Pair, choose, finetuned_accuracy, pairs_of
 from klas.store import Store, write_whole
 from klas.study import METRICS, STAGES, TIERS, Study, change, load_study
@@ -55,6 +56,7 @@ def _run(options: argparse.Namespace) -> None:
     with _opened(options, study) as pipeline:
         _print_estimate(pipeline, options.until)
         document = pipeline.run(options.until)
+        _print_peak(pipeline)
         _emit(options, document, lambda: report.run_tables(document, study, pipeline.store))
 
 
@@ -88,6 +90,12 @@ def _select(options: argparse.Namespace) -> None:
         def finetuned(pair: Pair, chosen: Any) -> Any:
             return finetuned_accuracy(pipeline.store, pair, chosen, study)
 
+        def on_all_images(pair: Pair, chosen: Any) -> Any:
+            from klas.full_val import measure_full_val
+
+            measured = measure_full_val(pipeline, pair, chosen, options.tier)
+            return {"tier": options.tier, **measured}
+
         weights_file = None
         if options.weights is not None:
             from klas.reload import save_layers
@@ -95,7 +103,12 @@ def _select(options: argparse.Namespace) -> None:
             picked = [(p, choose(p, study.selection).chosen) for p in pairs]
             weights_file = save_layers(pipeline, picked, options.tier, options.weights)
         stitches = exports.stitch_list(
-            document, study.selection, pairs=pairs, finetuned=finetuned, weights_file=weights_file
+            document,
+            study.selection,
+            pairs=pairs,
+            finetuned=finetuned,
+            full_val=on_all_images if options.full_val else None,
+            weights_file=weights_file,
         )
         if options.out is not None:
             exports.write(stitches, options.out)
@@ -124,7 +137,7 @@ def _finetune(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     from klas.reload import check_stitch_list
 
-    findings = check_stitch_list(options.file)
+    findings = check_stitch_list(options.file, allow_code=options.allow_code)
     _emit(options, findings, lambda: report.check_lines(findings))
 
 
@@ -217,9 +230,27 @@ def _opened(options: argparse.Namespace, study: Study) -> "Iterator[Pipeline]":
         with report.TerminalProgress() as progress:
             from klas.pipeline import Pipeline
 
-            yield Pipeline(study, store, device=options.device, progress=progress)
+            pipeline = Pipeline(
+                study,
+                store,
+                device=options.device,
+                allow_code=options.allow_code,
+                progress=progress,
+            )
+            for note in pipeline.bench.notes:
+                print(note, file=sys.stderr)
+            yield pipeline
     finally:
         store.close()
+
+
+def _print_peak(pipeline: "Pipeline") -> None:
+    from klas.device import peak_device_bytes
+
+    device = pipeline.bench.device
+    on_device = peak_device_bytes(device)
+    beside = f", {report.size(on_device)} on {device}" if on_device else ""
+    print(f"peak memory {report.size(peak_memory_bytes())}{beside}", file=sys.stderr)
 
 
 def _print_estimate(pipeline: "Pipeline", until: Any) -> None:
@@ -277,7 +308,13 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     shared.add_argument("--cache-dir", type=Path, help="where results are kept")
     shared.add_argument("--json", action="store_true", help="one JSON document on standard output")
-    on_study = argparse.ArgumentParser(add_help=False)
+    code = argparse.ArgumentParser(add_help=False)
+    code.add_argument(
+        "--allow-code",
+        action="store_true",
+        help="run the Python functions (package.module:factory) that a study names as models",
+    )
+    on_study = argparse.ArgumentParser(add_help=False, parents=[code])
     on_study.add_argument("study", nargs="?", help="study file (TOML); the digits study without")
     selecting = argparse.ArgumentParser(add_help=False)
     selecting.add_argument("--metric", choices=METRICS)
@@ -305,9 +342,16 @@ def _parser() -> argparse.ArgumentParser:
     select = command("select", _select, "choose stitches by buckets and τ", on_study, selecting)
     select.add_argument("--out", type=Path, help="write the stitch list (JSON) here")
     select.add_argument("--weights", type=Path, help="write the weights (safetensors) here too")
-    select.add_argument("--tier", choices=TIERS, default="tuned", help="whose weights")
+    select.add_argument(
+        "--full-val",
+        action="store_true",
+        help="measure what is chosen on every validation image",
+    )
+    select.add_argument(
+        "--tier", choices=TIERS, default="tuned", help="of --weights and --full-val"
+    )
     command("finetune", _finetune, "train a selection and its anchors jointly", on_study, selecting)
-    check = command("check", _check, "rebuild every stitch of a list and compare")
+    check = command("check", _check, "rebuild every stitch of a list and compare", code)
     check.add_argument("file", type=Path)
     study = command("study", _study, "print or save a study with every default")
     study.add_argument("action", choices=("show", "save"))

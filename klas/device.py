@@ -1,8 +1,8 @@
 """The device that the networks run on: which one, in what precision, how many images at once."""
 
 import gc
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal, Protocol, TypeVar
 
 import torch
@@ -170,3 +170,18 @@ def lacks_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
+
+
+@contextmanager
+def enough_memory_for(what: str) -> Iterator[None]:
+    """Say in one sentence that memory ran out; for work whose batch belongs to its result.
+
+    Raises:
+        KlasError: it did.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        raise KlasError(f"the memory does not suffice for {what}") from None

@@ -4,9 +4,12 @@ import importlib.metadata
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from klas.arrays import chunks
 from klas.choice.scores import pair_scores
 from klas.exports import optional
+from klas.measures.divergence import chunk_rows
 from klas.networks.split import SPLITTER
 from klas.stages import Stages
 from klas.store import Arrays
@@ -39,8 +42,8 @@ def _anchor_entry(stages: Stages, name: str) -> dict[str, Any]:
     outputs = stages.store.get(stages.val_task(name).key)
     probes = stages.store.get(stages.probes_task(name).key)
     accuracy = None
-    if outputs is not None:
-        accuracy = float((outputs["logits"].argmax(1) == outputs["labels"]).mean())
+    if outputs is not None and "logits" in outputs:
+        accuracy = _top1(outputs["logits"], outputs["labels"])
     ready = outputs is not None and probes is not None
     return {
         **stages.bench.described[name],
@@ -99,3 +102,10 @@ def _pair_entry(stages: Stages, source: str, target: str) -> dict[str, Any]:
 
 def _accuracy(arrays: Arrays, i: int, j: int, samples: int) -> float:
     return float(np.unpackbits(arrays[f"{i}-{j}.hits"], count=samples).mean())
+
+
+def _top1(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Top-1 accuracy, read a chunk at a time: all logits together may be gigabytes."""
+    rows = chunk_rows(1, logits.shape[1])
+    parts = zip(chunks(logits, rows), chunks(labels, rows))
+    return sum(int((few.argmax(1) == right).sum()) for few, right in parts) / len(labels)

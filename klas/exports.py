@@ -115,6 +115,7 @@ def stitch_list(
     *,
     pairs: Sequence[Pair] | None = None,
     finetuned: Callable[[Pair, NDArray[np.bool_]], NDArray[np.float64] | None] | None = None,
+    full_val: Callable[[Pair, NDArray[np.bool_]], Mapping[str, Any] | None] | None = None,
     weights_file: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """A selection from a scores document, as a stitch list.
@@ -122,6 +123,8 @@ def stitch_list(
     Args:
         pairs: those to choose from; all by default.
         finetuned: gives a pair's accuracies after joint training, where that was run.
+        full_val: gives a pair's ``tier``, ``samples`` and ``accuracy`` (by ``"i-j"``) on every
+            validation image, where that was measured.
         weights_file: ``name``, ``sha256`` and ``tier`` of a file with the stitch layers.
     """
     pairs = pairs_of(document) if pairs is None else pairs
@@ -136,6 +139,7 @@ def stitch_list(
         }
         trained = finetuned(pair, selection.chosen) if finetuned else None
         tiers["finetuned"] = np.full(len(scores), np.nan) if trained is None else trained
+        whole = full_val(pair, selection.chosen) if full_val and selection.chosen.any() else None
         rows = np.flatnonzero(selection.chosen)
         for row in rows[np.lexsort((pair.macs[rows], selection.bucket[rows]))]:
             i, j = (int(v) for v in pair.stitches[row])
@@ -152,6 +156,7 @@ def stitch_list(
                     "bucket": None if selection.bucket[row] < 0 else int(selection.bucket[row]),
                     "score": optional(scores[row]),
                     "accuracy": {t: optional(v[row]) for t, v in tiers.items()},
+                    "full_val": whole and {**whole, "accuracy": whole["accuracy"][f"{i}-{j}"]},
                 }
             )
     used = {name for pair in pairs for name in (pair.source["name"], pair.target["name"])}

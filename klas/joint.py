@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from klas import keys
 from klas.bench import Bench
 from klas.choice import space
-from klas.data import balanced_order
+from klas.device import enough_memory_for
 from klas.errors import SelectionError
 from klas.measures.accuracy import network_hits, stitched_hits
 from klas.measures.normalisation import has_statistics, recalibrate
@@ -53,20 +53,22 @@ def _train(stages: Stages, pair: Pair, chosen: NDArray[np.bool_], key: Key) -> d
     source, target = (deepcopy(bench.anchors[name]) for name in names)
     layers = bench.layers(*names, stages.fit(*names, stitches))
     checkpoint = stages.store.root / "tmp" / f"{key.digest}.safetensors"
-    rows = np.arange(len(bench.train.labels))  # joint training sees the whole split
-    finetune(
-        source,
-        target,
-        layers,
-        bench.training_batches(*names, rows, settings.steps, settings.batch),
-        steps=settings.steps,
-        lr=settings.lr,
-        seed=stages.study.seed,
-        checkpoint=checkpoint,
-        tick=stages.progress.advance,
-        teach=_teacher(bench, names) if settings.distillation else None,
-        precision=bench.precision,
-    )
+    # The whole split, or as much of it as the steps can see.
+    rows = np.sort(bench.readable_training_rows(settings.steps * settings.batch))
+    with enough_memory_for(f"a batch of {settings.batch} images; lower [finetuning] batch"):
+        finetune(
+            source,
+            target,
+            layers,
+            bench.training_batches(*names, rows, settings.steps, settings.batch),
+            steps=settings.steps,
+            lr=settings.lr,
+            seed=stages.study.seed,
+            checkpoint=checkpoint,
+            tick=stages.progress.advance,
+            teach=_teacher(bench, names) if settings.distillation else None,
+            precision=bench.precision,
+        )
     weights, accuracy = _measured(bench, names, source, target, layers)
     stages.store.put(keys.finetuned_weights_key(key), weights)
     with suppress(OSError):
@@ -85,7 +87,7 @@ def _measured(
 
     Stitches share their normalisation layers, so each is measured with statistics of its own.
     """
-    calibration = balanced_order(bench.train.labels, bench.study.seed)[:CALIBRATION]
+    calibration = bench.readable_training_rows(CALIBRATION)
     weights, stitched, whole = layer_arrays(layers), dict[str, float](), dict[str, float]()
 
     def accuracy_of(network: nn.Module, viewer: str) -> tuple[float, dict[str, Tensor]]:
@@ -109,15 +111,17 @@ def _measured(
         )
         stitched = {f"{i}-{j}": float(h.mean()) for (i, j), h in hits.items()}
     for role, name, anchor in zip(("source", "target"), names, (source, target)):
-        whole[name], _ = accuracy_of(anchor, name)
+        if anchor.info.classes:
+            whole[name], _ = accuracy_of(anchor, name)
         for key, tensor in anchor.state_dict().items():
             weights[f"{role}/{key}"] = tensor.cpu().contiguous().numpy()
     return weights, {"accuracy": stitched, "anchors": whole}
 
 
 def _teacher(bench: Bench, names: tuple[str, str]) -> Callable[[Tensor, Tensor], Tensor]:
-    """The pretrained costly anchor, on its own view of the images."""
-    costly = max(names, key=lambda name: bench.costs[name].total_macs)
+    """The pretrained costly anchor (with a head), on its own view of the images."""
+    able = [name for name in names if bench.anchors[name].info.classes]
+    costly = max(able, key=lambda name: bench.costs[name].total_macs)
 
     def teach(source_view: Tensor, target_view: Tensor) -> Tensor:
         logits: Tensor = bench.anchors[costly](source_view if costly == names[0] else target_view)

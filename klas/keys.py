@@ -11,16 +11,26 @@ from typing import Any
 from klas.store import Key
 
 Plain = Mapping[str, Any]
-"""JSON values: an anchor needs ``digest``, ``model``, ``splitter`` and ``transform``; a data
-set ``fingerprint``, ``samples`` and ``seed``."""
+"""JSON values: an anchor needs ``digest``, ``model``, ``splitter``, ``transform`` and
+``columns``; a data set ``fingerprint``, ``samples``, ``seed`` and ``left_out``."""
 
 
 def _anchor(anchor: Plain) -> dict[str, Any]:
-    return {name: anchor[name] for name in ("digest", "model", "splitter", "transform")}
+    return {name: anchor[name] for name in ("digest", "model", "splitter", "transform", "columns")}
 
 
 def _data(data: Plain) -> dict[str, Any]:
-    return {name: data[name] for name in ("fingerprint", "samples", "seed")}
+    return {name: data[name] for name in ("fingerprint", "samples", "seed", "left_out")}
+
+
+def unreadable_key(ref: str, fingerprint: str, samples: int, seed: int) -> Key:
+    """Which of the chosen images cannot be read."""
+    return Key(
+        stage="data",
+        version=1,
+        inputs={"fingerprint": fingerprint, "samples": samples, "seed": seed},
+        label=f"{ref}: unreadable images",
+    )
 
 
 def cost_key(anchor: Plain) -> Key:
@@ -178,4 +188,18 @@ def finetuned_weights_key(finetuned: Key) -> Key:
         version=finetuned.version,
         inputs={"weights_of": finetuned.digest},
         label=finetuned.label + " weights",
+    )
+
+
+def full_val_key(tier: Key, stitches: Iterable[tuple[int, int]], val: Plain) -> Key:
+    """The accuracies of some stitches of a stored tier on every validation image."""
+    return Key(
+        stage="full_val",
+        version=1,
+        inputs={
+            "of": tier.digest,
+            "stitches": sorted(list(s) for s in stitches),
+            "val": val["fingerprint"],
+        },
+        label=f"{tier.label} on all of {val['ref']}",
     )

@@ -5,16 +5,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from klas import keys
 from klas.bench import Bench
 from klas.document import scores_document
 from klas.errors import SelectionError
 from klas.joint import finetune_selection
 from klas.progress import Progress, Silent
-from klas.results import Pair, finetuned_pair_key
+from klas.results import Pair, tier_key
 from klas.stages import Stages
 from klas.store import Arrays, Store
-from klas.study import STAGES, Stage, Study
+from klas.study import STAGES, Stage, Study, Tier
 
 
 class Pipeline:
@@ -22,6 +21,8 @@ class Pipeline:
 
     Args:
         device: ``auto`` (CUDA, else MPS, else the CPU) or what torch calls it.
+        allow_code: whether an anchor may be a Python function of the user's
+            (``"package.module:factory"``), which is then run.
         progress: told how far the work is.
 
     Raises:
@@ -34,12 +35,13 @@ class Pipeline:
         store: Store,
         *,
         device: str = "auto",
+        allow_code: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self.study = study
         self.store = store
         self.progress: Progress = progress or Silent()
-        self.bench = Bench(study, store, device=device)
+        self.bench = Bench(study, store, self.progress, device=device, allow_code=allow_code)
         self.stages = Stages(self.bench, self.progress)
 
     def run(self, until: Stage = "tuned") -> dict[str, Any]:
@@ -69,23 +71,19 @@ class Pipeline:
         """
         return finetune_selection(self.stages, pair, chosen)
 
-    def stored_layers(self, pair: Pair, chosen: NDArray[np.bool_], tier: str) -> Arrays:
+    def stored_layers(self, pair: Pair, chosen: NDArray[np.bool_], tier: Tier) -> Arrays:
         """What the store holds of a pair at a tier: ``i-j.weight``, ``i-j.bias`` and, finetuned,
         the anchors under ``source/`` and ``target/``.
 
         Raises:
             SelectionError: that tier was not computed.
         """
-        names = (pair.source["name"], pair.target["name"])
-        match tier:
-            case "zero_shot":
-                key, command = self.stages.zero_shot_task(*names).key, "klas run --until zero_shot"
-            case "tuned":
-                key, command = self.stages.tuned_task(*names).key, "klas run"
-            case _:
-                key = keys.finetuned_weights_key(finetuned_pair_key(pair, chosen, self.study))
-                command = "klas finetune with the same selection"
-        arrays: Arrays | None = self.store.get(key)
+        arrays: Arrays | None = self.store.get(tier_key(pair, chosen, self.study, tier))
         if arrays is None:
-            raise SelectionError(f"{pair.name}: tier {tier} is not computed yet; run `{command}`")
+            command = {
+                "zero_shot": "`klas run --until zero_shot`",
+                "tuned": "`klas run`",
+                "finetuned": "`klas finetune` with the same selection",
+            }[tier]
+            raise SelectionError(f"{pair.name}: tier {tier} is not computed yet; run {command}")
         return arrays

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from klas.data import balanced_order, batches, open_images
+from klas.data import balanced_order, batches, find_unreadable, open_images
 from klas.errors import DataError, FormatError, SelectionError
 from klas.exports import file_sha256, read, stitch_layer_entry
 from klas.measures.least_squares import fit_stitch_layers
@@ -26,10 +26,10 @@ from klas.pipeline import Pipeline
 from klas.results import Pair
 from klas.stages import stitch_states
 from klas.store import write_whole
-from klas.study import AnchorSpec
+from klas.study import AnchorSpec, Tier
 
 
-def load_stitch(file: str | Path, index: int) -> Stitch:
+def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> Stitch:
     """One stitched network of a list, ready to run: an ``nn.Module`` in eval mode on the CPU.
 
     With the list's weights file its layers are those that were measured, and it reaches its
@@ -39,6 +39,7 @@ def load_stitch(file: str | Path, index: int) -> Stitch:
     Args:
         file: a stitch list, as ``klas select --out`` writes it.
         index: which of its stitches, from 0.
+        allow_code: whether to run the Python functions that make its anchors, if any do.
 
     Raises:
         FormatError: the list or its weights file is damaged, or contradicts the anchors.
@@ -54,7 +55,7 @@ def load_stitch(file: str | Path, index: int) -> Stitch:
         )
     stitch = document["stitches"][index]
     names = (stitch["source"], stitch["target"])
-    source, target = (_anchor(document, name, path) for name in names)
+    source, target = (_anchor(document, name, path, allow_code) for name in names)
     weights = document["weights_file"]
     if weights is not None:
         tensors = _read_weights(path, weights)
@@ -67,14 +68,16 @@ def load_stitch(file: str | Path, index: int) -> Stitch:
     return _assembled(stitch, source, target, _fitted(document, stitch, source, target), path)
 
 
-def check_stitch_list(path: Path) -> dict[str, Any]:
+def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]:
     """Rebuild every network of a list and compare its MACs, parameters and weights.
 
     Raises:
         KlasError: the first thing that is not as the list states it.
     """
     document = read(path, "klas-stitches")
-    anchors = {a["name"]: _anchor(document, a["name"], path) for a in document["anchors"]}
+    anchors = {
+        a["name"]: _anchor(document, a["name"], path, allow_code) for a in document["anchors"]
+    }
     costs = {name: anchor_cost(anchor) for name, anchor in anchors.items()}
     for entry in document["anchors"]:
         cost = costs[entry["name"]]
@@ -105,7 +108,7 @@ def check_stitch_list(path: Path) -> dict[str, Any]:
 def save_layers(
     pipeline: Pipeline,
     picked: Sequence[tuple[Pair, NDArray[np.bool_]]],
-    tier: str,
+    tier: Tier,
     path: Path,
 ) -> dict[str, str]:
     """Write the stitch layers (and jointly trained anchors) of chosen stitches to safetensors.
@@ -134,11 +137,16 @@ def save_layers(
     return {"name": path.name, "sha256": file_sha256(path), "tier": tier}
 
 
-def _anchor(document: Mapping[str, Any], name: str, path: Path) -> Anchor:
+def _anchor(document: Mapping[str, Any], name: str, path: Path, allow_code: bool) -> Anchor:
     entry = next(a for a in document["anchors"] if a["name"] == name)
     spec = AnchorSpec(name=name, model=entry["model"], weights=entry["weights"].get("file"))
     transform = entry["transform"]
-    anchor = load_anchor(spec, crop=transform["crop"], interpolation=transform["interpolation"])
+    anchor = load_anchor(
+        spec,
+        crop=transform["crop"],
+        interpolation=transform["interpolation"],
+        allow_code=allow_code,
+    )
     if anchor.info.digest != entry["digest"]:
         raise FormatError(
             f"{path}: {name} has other weights now (digest {anchor.info.digest[:12]}…, the list "
@@ -147,6 +155,7 @@ def _anchor(document: Mapping[str, Any], name: str, path: Path) -> Anchor:
     _same(path, f"anchor {name}", "blocks", entry["blocks"], anchor.info.depth)
     _same(path, f"anchor {name}", "cuts", entry["cuts"], list(anchor.info.cuts))
     _same(path, f"anchor {name}", "splitter", entry["splitter"], SPLITTER)
+    anchor.select(None if entry["columns"] is None else tuple(entry["columns"]))
     _same(path, f"anchor {name}", "transform", entry["transform"], anchor.info.transform.to_json())
     return anchor
 
@@ -210,7 +219,9 @@ def _fitted(
     images = open_images(train["ref"])
     if images.fingerprint != train["fingerprint"]:
         raise DataError(f"{train['ref']}: the images are not those that the list was made with")
-    rows = balanced_order(images.labels, train["seed"])[: document["fit"]["samples"]]
+    count, seed = document["fit"]["samples"], train["seed"]
+    without = [bad.row for bad in find_unreadable(train["ref"], images, count, seed)]
+    rows = balanced_order(images.labels, seed, without=without)[:count]
     i, j = stitch["source_block"], stitch["target_block"]
     views = [source.info.transform, target.info.transform]
     loader = batches(images, rows, views, device=torch.device("cpu"))

@@ -1,29 +1,31 @@
 """The stages: what each of them computes, as tasks with a key, a size and a maker."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from klas import keys
+from klas.arrays import chunks
 from klas.bench import Bench
 from klas.choice.space import Stitch
-from klas.data import balanced_order
+from klas.device import enough_memory_for
 from klas.measures.accuracy import stitched_hits
-from klas.measures.divergence import theta
+from klas.measures.divergence import chunk_rows, theta
 from klas.measures.least_squares import fit_stitch_layers
 from klas.measures.probes import Probe, fit_temperature, train_probe
-from klas.measures.sweep import Outputs, PooledFeatures, Tick, sweep
+from klas.measures.sweep import Collector, Outputs, PooledFeatures, Tick, sweep
 from klas.measures.training import tune
+from klas.networks.stitch import State, StitchLayer
 from klas.progress import Progress
 from klas.store import Arrays, Key
 from klas.study import Stage
 
-THETA_CHUNK = 500  # samples whose probabilities are in memory at once
+HELD_OUT = 10_000  # units are plenty for one temperature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +70,26 @@ class Stages:
 
     def have(self, task: Task) -> Any:
         """A task's result: from the store, or made now."""
-        return self.store.compute(task.key, partial(task.make, self.progress.advance))
+        make = partial(self.bench.batch.retrying, task.make, self.progress.advance)
+        return self.store.compute(task.key, make)
 
     def val_task(self, name: str) -> Task:
         """One pass over the validation images: pooled features, labels and the logits."""
 
-        def make(tick: Tick) -> Arrays:
-            anchor = self.bench.anchors[name]
-            samples = len(self.bench.val_rows)
-            features = PooledFeatures(anchor, self.study.probes.pool, samples)
-            outputs = Outputs(anchor, samples)
-            loader = self.bench.batches(self.bench.val, self.bench.val_rows, name)
-            sweep(anchor, loader, [features, outputs], tick)
-            return {**features.compute(), "logits": outputs.compute()}
+        anchor, samples = self.bench.anchors[name], len(self.bench.val_rows)
+
+        def make(tick: Tick) -> None:
+            shapes = dict(PooledFeatures.shapes(anchor.info, samples))
+            if anchor.info.classes:
+                shapes |= Outputs.shapes(anchor.info, samples)
+            with self.store.writing(key, shapes) as out:
+                collectors: list[Collector] = [
+                    PooledFeatures(anchor, self.study.probes.pool, out.append)
+                ]
+                if anchor.info.classes:
+                    collectors.append(Outputs(anchor, out.append))
+                loader = self.bench.batches(self.bench.val, self.bench.val_rows, name)
+                sweep(anchor, loader, collectors, tick, precision=self.bench.precision)
 
         key = keys.features_key(
             self.bench.described[name],
@@ -88,15 +97,18 @@ class Stages:
             self.study.probes.pool,
             self.bench.precision,
         )
-        return Task(key=key, anchors=(name,), units=len(self.bench.val_rows), make=make)
+        return Task(key=key, anchors=(name,), units=samples, make=make)
 
-    def theta_output(self, source: str, target: str) -> float:
-        """Θ between two anchors' own outputs, in nats (paper, step 1)."""
+    def theta_output(self, source: str, target: str) -> float | None:
+        """Θ between two anchors' own outputs, in nats (paper, step 1); None without a head."""
+        if not all(self.bench.anchors[name].info.classes for name in (source, target)):
+            return None
 
         def make() -> float:
-            first = torch.from_numpy(self.have(self.val_task(source))["logits"])
-            second = torch.from_numpy(self.have(self.val_task(target))["logits"])
-            return float(theta([(first[None], second[None])])[0, 0])
+            logits = [self.have(self.val_task(name))["logits"] for name in (source, target)]
+            rows = chunk_rows(2, logits[0].shape[1])
+            tensors = [map(torch.from_numpy, chunks(part, rows)) for part in logits]
+            return float(theta((p[None], q[None]) for p, q in zip(*tensors))[0, 0])
 
         first, second = (self.bench.described[name] for name in (source, target))
         pool, precision = self.study.probes.pool, self.bench.precision
@@ -106,12 +118,13 @@ class Stages:
     def train_task(self, name: str) -> Task:
         """One pass over the training images: pooled features and labels."""
 
-        def make(tick: Tick) -> Arrays:
-            samples = len(self.bench.train_rows)
-            features = PooledFeatures(self.bench.anchors[name], self.study.probes.pool, samples)
-            loader = self.bench.batches(self.bench.train, self.bench.train_rows, name)
-            sweep(self.bench.anchors[name], loader, [features], tick)
-            return features.compute()
+        anchor, samples = self.bench.anchors[name], len(self.bench.train_rows)
+
+        def make(tick: Tick) -> None:
+            with self.store.writing(key, PooledFeatures.shapes(anchor.info, samples)) as out:
+                features = PooledFeatures(anchor, self.study.probes.pool, out.append)
+                loader = self.bench.batches(self.bench.train, self.bench.train_rows, name)
+                sweep(anchor, loader, [features], tick, precision=self.bench.precision)
 
         key = keys.features_key(
             self.bench.described[name],
@@ -119,7 +132,7 @@ class Stages:
             self.study.probes.pool,
             self.bench.precision,
         )
-        return Task(key=key, anchors=(name,), units=len(self.bench.train_rows), make=make)
+        return Task(key=key, anchors=(name,), units=samples, make=make)
 
     def probes_task(self, name: str) -> Task:
         """A probe after every block, and on cut 0."""
@@ -127,23 +140,26 @@ class Stages:
 
         def make(tick: Tick) -> Arrays:
             arrays = self.have(self.train_task(name))
-            labels = torch.from_numpy(arrays["labels"]).to(self.bench.device)
+            labels = torch.from_numpy(arrays["labels"].copy()).to(self.bench.device)
             settings = self.study.probes
             # A fitted temperature needs units that the probe has not seen.
-            kept = len(labels) - (len(labels) // 10 if settings.temperature == "fitted" else 0)
+            held_out = min(len(labels) // 10, HELD_OUT) if settings.temperature == "fitted" else 0
+            kept = len(labels) - held_out
             found: Arrays = {}
             converged, temperatures = [], []
             for k in range(anchor.depth + 1):
-                features = torch.from_numpy(arrays[f"cut{k}"]).to(self.bench.device)
-                probe = train_probe(features[:kept], labels[:kept], anchor.classes, l2=settings.l2)
+                features = arrays[f"cut{k}"]
+                probe = train_probe(
+                    features[:kept], labels[:kept], self.bench.classes, l2=settings.l2
+                )
                 for part in ("mean", "std", "weight", "bias"):
                     found[f"cut{k}.{part}"] = getattr(probe, part).cpu().numpy()
                 converged.append(probe.converged)
-                temperatures.append(
-                    fit_temperature(probe.logits(features[kept:]), labels[kept:])
-                    if settings.temperature == "fitted"
-                    else settings.temperature
-                )
+                if settings.temperature == "fitted":
+                    unseen = torch.from_numpy(features[kept:].copy()).to(self.bench.device)
+                    temperatures.append(fit_temperature(probe.logits(unseen), labels[kept:]))
+                else:
+                    temperatures.append(settings.temperature)
                 tick(1)
             found["temperature"] = np.array(temperatures)
             return {**found, "converged": np.array(converged)}
@@ -154,29 +170,37 @@ class Stages:
         )
         return Task(key=key, anchors=(name,), units=anchor.depth + 1, make=make)
 
-    def probe_logits(self, name: str) -> Tensor:
-        """(n + 1, N, K): what every probe of an anchor says of the validation samples."""
+    def probe_logits(self, name: str, rows: int) -> Iterator[Tensor]:
+        """What every probe of an anchor says of the validation samples, ``rows`` at a time:
+        (n + 1, rows, K)."""
         features, arrays = self.have(self.val_task(name)), self.have(self.probes_task(name))
-        logits = []
+        probes = []
         for k, converged in enumerate(arrays["converged"]):
             parts = {
-                part: torch.from_numpy(arrays[f"cut{k}.{part}"]).to(self.bench.device)
+                part: torch.from_numpy(arrays[f"cut{k}.{part}"].copy()).to(self.bench.device)
                 for part in ("mean", "std", "weight", "bias")
             }
             temperature = float(arrays["temperature"][k])
-            probe = Probe(converged=bool(converged), temperature=temperature, **parts)
-            logits.append(probe.logits(torch.from_numpy(features[f"cut{k}"]).to(self.bench.device)))
-        return torch.stack(logits)
+            probes.append(Probe(converged=bool(converged), temperature=temperature, **parts))
+        cuts = [chunks(features[f"cut{k}"], rows) for k in range(len(probes))]
+        for parts_of_cuts in zip(*cuts):
+            pairs = zip(probes, parts_of_cuts)
+            yield torch.stack(
+                [p.logits(torch.from_numpy(part).to(self.bench.device)) for p, part in pairs]
+            )
 
     def probe_accuracy(self, name: str) -> list[float]:
         """(n + 1,) top-1 of every probe on the validation samples."""
+        anchor = self.bench.anchors[name].info
 
         def make() -> list[float]:
-            labels = torch.from_numpy(self.have(self.val_task(name))["labels"]).to(
-                self.bench.device
+            labels = torch.from_numpy(self.have(self.val_task(name))["labels"].copy())
+            rows = chunk_rows(anchor.depth + 1, self.bench.classes)
+            hits = sum(
+                (logits.argmax(-1).cpu() == part).sum(1)
+                for logits, part in zip(self.probe_logits(name, rows), labels.split(rows))
             )
-            hits = (self.probe_logits(name).argmax(-1) == labels).float().mean(1)
-            return [float(h) for h in hits]
+            return [int(h) / len(labels) for h in hits]
 
         probes = self.study.probes.model_dump(mode="json")
         key = keys.probe_accuracy_key(
@@ -193,13 +217,15 @@ class Stages:
         """Θ of every cut of one anchor against every cut of another, in nats."""
 
         def make(tick: Tick) -> list[list[float]]:
-            p = self.probe_logits(first)
-            q = p if first == second else self.probe_logits(second)
-            chunks = zip(p.split(THETA_CHUNK, 1), q.split(THETA_CHUNK, 1))
-            matrix = theta(chunks)
+            anchors = [self.bench.anchors[name].info for name in (first, second)]
+            rows = chunk_rows(sum(a.depth + 1 for a in anchors), self.bench.classes)
+            if first == second:
+                matrix = theta((p, p) for p in self.probe_logits(first, rows))
+            else:
+                matrix = theta(zip(self.probe_logits(first, rows), self.probe_logits(second, rows)))
             tick(1)
-            rows: list[list[float]] = matrix.tolist()
-            return rows
+            values: list[list[float]] = matrix.tolist()
+            return values
 
         probes = self.study.probes.model_dump(mode="json")
         a, b = self.bench.described[first], self.bench.described[second]
@@ -231,14 +257,13 @@ class Stages:
         units = len(stitches) * len(self.bench.val_rows)
         return Task(key=key, anchors=(source, target), units=units, make=make)
 
-    def fit(
-        self, source: str, target: str, stitches: Sequence[Stitch]
-    ) -> dict[Stitch, tuple[Tensor, Tensor]]:
-        """Stitch layers by least squares: (weight, bias) for each (i, j)."""
-        rows = balanced_order(self.bench.train.labels, self.study.seed)[: self.study.fit.samples]
-        loader = self.bench.batches(self.bench.train, rows, source, target)
+    def fit(self, source: str, target: str, stitches: Sequence[Stitch]) -> dict[Stitch, State]:
+        """Stitch layers by least squares, for each (i, j)."""
+        loader = self.bench.batches(self.bench.train, self.bench.fit_rows, source, target)
         anchors = self.bench.anchors
-        return fit_stitch_layers(anchors[source], anchors[target], loader, stitches)
+        return fit_stitch_layers(
+            anchors[source], anchors[target], loader, stitches, precision=self.bench.precision
+        )
 
     def tuned_task(self, source: str, target: str) -> Task:
         """The same layers trained with the anchors frozen, and what each gets right."""
@@ -247,19 +272,22 @@ class Stages:
 
         def make(tick: Tick) -> Arrays:
             layers = self.bench.layers(
-                source, target, stitch_tensors(self.have(self.zero_shot_task(source, target)))
+                source, target, stitch_states(self.have(self.zero_shot_task(source, target)))
             )
-            tune(
-                self.bench.anchors[source],
-                self.bench.anchors[target],
-                layers,
-                self.bench.training_batches(
-                    source, target, self.bench.train_rows, settings.steps, settings.batch
-                ),
-                steps=settings.steps,
-                lr=settings.lr,
-                tick=lambda n: tick(n * len(stitches)),
-            )
+            batch = f"a batch of {settings.batch} images; lower [tuning] batch"
+            with enough_memory_for(batch):
+                tune(
+                    self.bench.anchors[source],
+                    self.bench.anchors[target],
+                    layers,
+                    self.bench.training_batches(
+                        source, target, self.bench.train_rows, settings.steps, settings.batch
+                    ),
+                    steps=settings.steps,
+                    lr=settings.lr,
+                    tick=lambda n: tick(n * len(stitches)),
+                    precision=self.bench.precision,
+                )
             return self.measured(source, target, layers, lambda n: None)
 
         zero_shot = self.zero_shot_task(source, target).key
@@ -268,7 +296,7 @@ class Stages:
         return Task(key=key, anchors=(source, target), units=units, make=make)
 
     def measured(
-        self, source: str, target: str, layers: dict[Stitch, nn.Linear], tick: Tick
+        self, source: str, target: str, layers: dict[Stitch, StitchLayer], tick: Tick
     ) -> Arrays:
         """The stitch layers and, packed to bits, which validation samples each gets right."""
         loader = self.bench.batches(self.bench.val, self.bench.val_rows, source)
@@ -279,21 +307,30 @@ class Stages:
             loader,
             len(self.bench.val_rows),
             tick,
+            precision=self.bench.precision,
         )
-        arrays: Arrays = {}
-        for (i, j), layer in layers.items():
-            arrays[f"{i}-{j}.weight"] = layer.weight.detach().cpu().numpy()
-            arrays[f"{i}-{j}.bias"] = layer.bias.detach().cpu().numpy()
-            arrays[f"{i}-{j}.hits"] = np.packbits(hits[i, j])
-        return arrays
+        packed = {f"{i}-{j}.{HITS}": np.packbits(bits) for (i, j), bits in hits.items()}
+        return layer_arrays(layers) | packed
 
 
-def stitch_tensors(arrays: Arrays) -> dict[Stitch, tuple[Tensor, Tensor]]:
-    """(weight, bias) for each (i, j) of a stored tier."""
-    names = [n.removesuffix(".weight") for n in arrays if n.endswith(".weight") and "/" not in n]
-    found = {}
-    for name in names:
-        i, j = name.split("-")
-        pair = (torch.from_numpy(arrays[f"{name}.{part}"].copy()) for part in ("weight", "bias"))
-        found[int(i), int(j)] = tuple(pair)
-    return found  # type: ignore[return-value]
+HITS = "hits"  # beside a stitch layer's own values
+
+
+def layer_arrays(layers: Mapping[Stitch, StitchLayer]) -> Arrays:
+    """The values of stitch layers as they are stored: ``i-j.weight``, ``i-j.bias``, …."""
+    return {
+        f"{i}-{j}.{name}": value.cpu().numpy()
+        for (i, j), layer in layers.items()
+        for name, value in layer.state_dict().items()
+    }
+
+
+def stitch_states(arrays: Arrays) -> dict[Stitch, State]:
+    """The values of every stitch layer of a stored tier."""
+    found: dict[Stitch, State] = {}
+    for name, values in arrays.items():
+        stitch, _, part = name.partition(".")
+        if "/" not in name and part != HITS:
+            i, j = stitch.split("-")
+            found.setdefault((int(i), int(j)), {})[part] = torch.from_numpy(values.copy())
+    return found

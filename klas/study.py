@@ -178,7 +178,7 @@ DIGITS = Study(
     name="digits",
     anchors=tuple(
         AnchorSpec(name=name, model=name)
-        for name in ("digits_vit_tiny", "digits_vit_small", "digits_vit_base")
+        for name in ("digits_vit_tiny", "digits_vit_small", "digits_convnet", "digits_vit_base")
     ),
     data=DataSpec(
         train="klas/digits:train",

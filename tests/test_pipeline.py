@@ -31,11 +31,9 @@ class Record:
 def test_every_number_of_the_document_is_there(computed):
     _, document = computed
     names = [a["name"] for a in document["anchors"]]
-    assert [(p["source"], p["target"]) for p in document["pairs"]] == [
-        (names[0], names[1]),
-        (names[0], names[2]),
-        (names[1], names[2]),
-    ]
+    macs = {a["name"]: a["macs"] for a in document["anchors"]}
+    pairs = [(p["source"], p["target"]) for p in document["pairs"]]
+    assert set(pairs) == {(a, b) for a in names for b in names if macs[a] < macs[b]}
     for anchor in document["anchors"]:
         assert len(anchor["probe_accuracy"]) == anchor["blocks"] + 1
         assert all(anchor["probe_converged"])
@@ -130,7 +128,6 @@ def test_until_leaves_the_rest_null(store):
 
 def test_results_do_not_depend_on_the_forward_batch(computed, store, monkeypatch):
     _, document = computed
-    monkeypatch.setattr("klas.bench.FORWARD_BATCH", 77)
     monkeypatch.setattr(Bench.batches, "__kwdefaults__", {"batch": 77})
     other = Pipeline(SMALL, store, device="cpu").run("zero_shot")
     for mine, theirs in zip(pairs_of(other), pairs_of(document)):
@@ -142,7 +139,7 @@ def test_theta_output_is_the_anchors_own_divergence(computed):
     store, document = computed
     pipeline = Pipeline(SMALL, store, device="cpu")
     logits = [
-        torch.from_numpy(store.get(pipeline.stages.val_task(a["name"]).key)["logits"])
+        torch.from_numpy(store.get(pipeline.stages.val_task(a["name"]).key)["logits"].copy())
         for a in document["anchors"][:2]
     ]
     wanted = float(theta([(logits[0][None], logits[1][None])]))
@@ -208,7 +205,7 @@ def test_diverging_training_names_its_step(computed, store):
 def test_both_directions_and_explicit_pairs(computed):
     store, _ = computed
     both = Pipeline(SMALL.model_copy(update={"pairs": "both-directions"}), store, device="cpu")
-    assert len(both.bench.pairs) == 6
+    assert len(both.bench.pairs) == 12
     one = SMALL.model_copy(update={"pairs": (("digits_vit_base", "digits_vit_tiny"),)})
     assert Pipeline(one, store, device="cpu").bench.pairs == [
         ("digits_vit_base", "digits_vit_tiny")
@@ -236,7 +233,7 @@ def test_anchors_with_different_classes_are_refused(store, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(klas.bench, "load_anchor", untrained)
-        with pytest.raises(AnchorError, match=r"different classes.*other has 1000"):
+        with pytest.raises(AnchorError, match=r"different label sets.*other: imagenet-1k"):
             Pipeline(study, store, device="cpu")
 
 

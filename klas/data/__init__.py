@@ -4,12 +4,11 @@ Samples are visited in seeded orders, never the folder's, and subsets are class-
 """
 
 from klas.data.images import Images, open_images
-from klas.data.loading import FORWARD_BATCH, batches
+from klas.data.loading import batches
 from klas.data.readable import Unreadable, find_unreadable, unreadable_sentence
 from klas.data.rows import balanced_order, subset
 
 __all__ = [
-    "FORWARD_BATCH",
     "Images",
     "Unreadable",
     "balanced_order",

@@ -11,6 +11,7 @@ from typing import Any
 
 import huggingface_hub
 import numpy as np
+from huggingface_hub import constants
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -137,7 +138,7 @@ def _cache_only_when_offline(datasets: Any, name: str) -> Iterator[None]:
     before = datasets.config.HF_HUB_OFFLINE
     if not Path(name).is_dir():
         try:
-            address = huggingface_hub.constants.ENDPOINT
+            address = constants.ENDPOINT
             huggingface_hub.get_session().head(address, timeout=CONNECT_SECONDS)
         except Exception:  # of whichever HTTP library the hub's client is made
             datasets.config.HF_HUB_OFFLINE = True

@@ -13,10 +13,10 @@ from timm.data import create_transform
 from torch import Tensor
 
 from klas.data.images import Images
+from klas.device import LARGEST_BATCH
 from klas.errors import DataError
 from klas.networks.anchor import Transform
 
-FORWARD_BATCH = 250
 MOST_THREADS = 16  # beyond, they wait for the interpreter's lock, which a picture holds a while
 
 Item = TypeVar("Item")
@@ -29,7 +29,7 @@ def batches(
     transforms: Sequence[Transform],
     *,
     device: torch.device,
-    batch: int = FORWARD_BATCH,
+    batch: int = LARGEST_BATCH,
 ) -> Iterator[tuple[Tensor, ...]]:
     """Batches (one picture tensor (n, C, H, W) per transform, then labels (n,)) in order of rows.
 

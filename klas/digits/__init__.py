@@ -1,1 +1,1 @@
-"""The built-in study: data made of digit scans, and three networks trained on them."""
+"""The built-in study: data made of digit scans, and four networks trained on them."""

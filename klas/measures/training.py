@@ -76,9 +76,9 @@ def finetune(
 ) -> None:
     """Train stitches and anchors jointly, SN-Net's way: one random member a step; in place.
 
-    The members are the stitches and the two anchors. The anchors' rate is ``lr``, the stitch
-    layers' three times that. Every choice is a function of (seed, step) and the state is saved
-    to ``checkpoint`` now and then, so an interrupted run goes on to the same weights.
+    The members are the stitches and the anchors that have a head. The anchors' rate is ``lr``,
+    the stitch layers' three times that. Every choice is a function of (seed, step) and the state
+    is saved to ``checkpoint`` now and then, so an interrupted run goes on to the same weights.
 
     Args:
         teach: from the source's and the target's view to a teacher's logits; its guesses are
@@ -88,6 +88,7 @@ def finetune(
         KlasError: the loss is no longer a number; names the step.
     """
     stitches = list(layers)
+    whole = [anchor for anchor in (source, target) if anchor.info.classes]
     stitch_parameters = [p for layer in layers.values() for p in layer.parameters()]
     anchor_parameters = [*source.parameters(), *target.parameters()]
     for parameter in anchor_parameters:
@@ -108,16 +109,15 @@ def finetune(
     target.train()
     saved = time.monotonic()
     for step, (images, own, labels) in zip(range(done, steps), batches_from(done)):
-        member = int(np.random.default_rng([seed, step]).integers(len(stitches) + 2))
+        member = int(np.random.default_rng([seed, step]).integers(len(stitches) + len(whole)))
         with autocast(images.device, precision):
             if member < len(stitches):
                 i, j = stitches[member]
                 *_, activation = source.walk(images, upto=i)
                 logits = target.resume(layers[i, j](activation), j)
-            elif member == len(stitches):
-                logits = source(images)
             else:
-                logits = target(own)
+                network = whole[member - len(stitches)]
+                logits = network(images if network is source else own)
             loss = cross_entropy(logits, labels)
             if teach is not None:
                 with torch.no_grad():

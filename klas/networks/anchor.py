@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any, Self
 
@@ -39,7 +39,8 @@ class AnchorInfo:
         weights: ``{"tag": …}`` or ``{"file": …}``, and ``"sha256"`` of the loaded tensors.
         cuts: for cut 0..n the path of the module that ends there.
         layouts: for cut 0..n the activation's form.
-        classes: width of the head's output; 0 for a network without a head.
+        classes: width of the logits; 0 for a network without a head.
+        columns: which of the head's outputs the logits are, class by class; None: all, in order.
     """
 
     name: str
@@ -49,6 +50,7 @@ class AnchorInfo:
     layouts: tuple[Layout, ...]
     classes: int
     transform: Transform
+    columns: tuple[int, ...] | None = None
 
     @property
     def digest(self) -> str:
@@ -64,6 +66,19 @@ class AnchorInfo:
     def stages(self) -> tuple[int, ...]:
         """How many blocks in a row have one grid: a plain network is one stage."""
         return tuple(len(list(run)) for _, run in groupby(lay.grid for lay in self.layouts[1:]))
+
+
+class _Columns(nn.Module):
+    """Some of the head's outputs."""
+
+    columns: Tensor
+
+    def __init__(self, columns: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("columns", torch.tensor(columns), persistent=False)
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        return outputs[:, self.columns]
 
 
 class Anchor(nn.Module):
@@ -118,6 +133,12 @@ class Anchor(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) to logits (N, classes)."""
         return self.resume(self.stem(images), 0)
+
+    def select(self, columns: tuple[int, ...] | None) -> None:
+        """From now on give these outputs of the head alone, in this order."""
+        if columns is not None:
+            self.head = nn.Sequential(self.head, _Columns(columns))
+            self.info = replace(self.info, columns=columns, classes=len(columns))
 
     def walk(self, images: Tensor, upto: int | None = None) -> Iterator[Tensor]:
         """A_0 … A_upto one after another, all n + 1 of them by default."""

@@ -10,20 +10,26 @@ from torch import nn
 
 import klas.digits.zoo  # noqa: F401 - registers the built-in networks with timm
 from klas.errors import AnchorError
+from klas.networks import code
 from klas.networks.anchor import Anchor, Transform
 from klas.networks.weights import load_model
 from klas.study import AnchorSpec
 
 
-def load_anchor(spec: AnchorSpec, *, crop: float, interpolation: str) -> Anchor:
+def load_anchor(
+    spec: AnchorSpec, *, crop: float, interpolation: str, allow_code: bool = False
+) -> Anchor:
     """The network with its pretrained weights, cut at its blocks, in eval mode on the CPU.
+
+    Args:
+        allow_code: whether a model may be a Python function of the user's, which is then run.
 
     Raises:
         AnchorError: no such model; the weights are absent, do not fit or hold NaN; or the
             network cannot be cut.
     """
-    check_model_name(spec)
-    model, origin = load_model(spec)
+    check_model_name(spec, allow_code=allow_code)
+    model, origin = code.build(spec) if code.is_code(spec) else load_model(spec)
     _refuse_broken_weights(model, spec)
     config = resolve_model_data_config(model)
     transform = Transform(
@@ -38,8 +44,15 @@ def load_anchor(spec: AnchorSpec, *, crop: float, interpolation: str) -> Anchor:
     ).eval()
 
 
-def check_model_name(spec: AnchorSpec) -> None:
-    """Refuse a model or a tag that timm does not know, naming the nearest that it does."""
+def check_model_name(spec: AnchorSpec, *, allow_code: bool = False) -> None:
+    """Refuse a model or a tag that timm does not know, naming the nearest that it does.
+
+    Raises:
+        AnchorError: there is none; or the model is code and that is not allowed.
+    """
+    if code.is_code(spec):
+        code.check_allowed(spec, allow_code)
+        return
     architecture, _, tag = spec.model.partition(".")
     if not timm.is_model(architecture):
         known = timm.list_models() + timm.list_pretrained()

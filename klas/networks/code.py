@@ -1,0 +1,67 @@
+"""Networks that the user's own Python makes: ``"package.module:factory"``, only when allowed."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from klas.errors import AnchorError
+from klas.networks.weights import read_checkpoint
+from klas.study import AnchorSpec
+
+
+def is_code(spec: AnchorSpec) -> bool:
+    """Whether an anchor's model names a Python function."""
+    return ":" in spec.model
+
+
+def check_allowed(spec: AnchorSpec, allow_code: bool) -> None:
+    """Refuse to run code that was not allowed.
+
+    Raises:
+        AnchorError: it was not.
+    """
+    if not allow_code:
+        raise AnchorError(
+            f"{spec.name}: {spec.model} is Python code, which is run only where you allow it: "
+            "add --allow-code on the command line (allow_code=True in Python)"
+        )
+
+
+def build(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
+    """Call the function and load the anchor's weights, if it names a file; and their origin.
+
+    The module may carry a ``pretrained_cfg`` with ``input_size``, ``mean`` and ``std``, as timm's
+    do; without one they are 224 pixels and ImageNet's.
+
+    Raises:
+        AnchorError: there is no such function, it fails, it returns no module, or the weights
+            do not fit.
+    """
+    path, _, name = spec.model.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does: the user's module may lie where they are
+    try:
+        module = getattr(importlib.import_module(path), name)()
+    except Exception as error:  # the user's code may raise anything
+        raise AnchorError(
+            f"{spec.name}: {spec.model} gave {type(error).__name__}: {error}"
+        ) from None
+    if not isinstance(module, nn.Module):
+        raise AnchorError(
+            f"{spec.name}: {spec.model} returned {type(module).__name__}, not an nn.Module"
+        )
+    origin = {"code": spec.model}
+    if spec.weights is not None:
+        state, entry = read_checkpoint(Path(spec.weights), spec.name)
+        try:
+            module.load_state_dict(state)
+        except RuntimeError as error:
+            detail = " ".join(str(error).split())[:200]
+            raise AnchorError(
+                f"{spec.name}: the weights of {spec.weights} do not fit {spec.model}: {detail}"
+            ) from None
+        origin |= {"file": spec.weights} | ({"entry": entry} if entry else {})
+    return module.eval(), origin
