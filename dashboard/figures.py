@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from klas.choice.buckets import Selection
 from klas.choice.curves import Envelope
-from klas.results import Choice, FrontPoint, Pair
+from klas.results import Choice, CostUnit, FrontPoint, Pair
 
 FRAME = "#e63946"  # stands out on every colour of the map
 KLAS, SNNET, ANCHOR, FAINT = "#2f7ed8", "#e07b39", "#7a7f87", "rgba(128,134,145,0.55)"
@@ -102,8 +102,8 @@ def choice_chart(
 ) -> go.Figure:
     """Score against cost, bucket by bucket: what τ lets through, and what it leaves."""
     figure = go.Figure()
-    megamacs = pair.macs / 1e6
-    edges = selection.edges / 1e6
+    costs_shown = pair.macs / pair.unit.scale
+    edges = selection.edges / pair.unit.scale
     for edge in edges:
         figure.add_vline(x=edge, line={"width": 1, "dash": "dot", "color": FAINT})
     for b, lowest in enumerate(selection.lowest):
@@ -126,7 +126,7 @@ def choice_chart(
     ):
         rows = np.flatnonzero(mask)
         figure.add_scatter(
-            x=megamacs[rows],
+            x=costs_shown[rows],
             y=scores[rows],
             mode="markers",
             name=name,
@@ -142,7 +142,7 @@ def choice_chart(
     figure.update_layout(
         margin=MARGIN,
         height=430,
-        xaxis={"title": "MMACs (the papers' MFLOPs)", "range": _padded(edges[[0, -1]])},
+        xaxis={"title": _cost_title(pair.unit), "range": _padded(edges[[0, -1]])},
         yaxis={"title": "Γ, lower is better" if metric == "kl" else metric},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
@@ -160,10 +160,12 @@ def pareto_chart(
     """
     figure = go.Figure()
     anchors = pair.cheap_and_costly
-    high = max(a["macs"] for a in anchors) / 1e6
-    low = min(a["macs"] for a in anchors) / 1e6
+    high = max(a["macs"] for a in anchors) / pair.unit.scale
+    low = min(a["macs"] for a in anchors) / pair.unit.scale
     for name, colour, chosen, accuracy, curve in methods:
-        costs = np.append(curve.costs / 1e6, max(high, curve.costs[-1] / 1e6))
+        costs = np.append(
+            curve.costs / pair.unit.scale, max(high, curve.costs[-1] / pair.unit.scale)
+        )
         figure.add_scatter(
             x=costs,
             y=100 * np.append(curve.accuracies, curve.accuracies[-1]),
@@ -176,7 +178,7 @@ def pareto_chart(
         )
         rows = np.flatnonzero(chosen & np.isfinite(accuracy))
         figure.add_scatter(
-            x=pair.macs[rows] / 1e6,
+            x=pair.macs[rows] / pair.unit.scale,
             y=100 * accuracy[rows],
             mode="markers",
             name=f"{name} ({len(rows)})",
@@ -188,24 +190,27 @@ def pareto_chart(
                 "line": {"width": 0 if name == "KLAS" else 2.5, "color": colour},
             },
             customdata=np.column_stack([pair.stitches[rows], 100 * accuracy[rows]]),
-            hovertemplate="stitch %{customdata[0]} → %{customdata[1]}<br>%{x:.3g} MMACs"
-            "<br>top-1 %{customdata[2]:.2f} %<extra>" + name + "</extra>",
+            hovertemplate="stitch %{customdata[0]} → %{customdata[1]}<br>%{x:.3g} "
+            + pair.unit.name
+            + "<br>top-1 %{customdata[2]:.2f} %<extra>"
+            + name
+            + "</extra>",
         )
     measured = pair.measured_anchors
     figure.add_scatter(
-        x=[a["macs"] / 1e6 for a in measured],
+        x=[a["macs"] / pair.unit.scale for a in measured],
         y=[100 * a["accuracy"] for a in measured],
         mode="markers+text",
         name="anchors",
         text=[a["name"] for a in measured],
         textposition=["top right" if a is anchors[0] else "bottom left" for a in measured],
         marker={"symbol": "diamond", "size": 13, "color": ANCHOR},
-        hovertemplate="%{text}<br>%{x:.3g} MMACs<br>top-1 %{y:.2f} %<extra>anchor</extra>",
+        hovertemplate=_anchor_hover(pair.unit),
     )
     figure.update_layout(
         margin=MARGIN,
         height=430,
-        xaxis={"title": "MMACs (the papers' MFLOPs)", "range": _padded(np.array([low, high]))},
+        xaxis={"title": _cost_title(pair.unit), "range": _padded(np.array([low, high]))},
         yaxis={"title": "top-1 (%)"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
@@ -215,14 +220,16 @@ def pareto_chart(
 def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.Figure:
     """Accuracy against cost of every pair's chosen stitches, the anchors, and one front."""
     figure = go.Figure()
+    unit = choices[0].pair.unit
     anchors = {a["name"]: a for c in choices for a in (c.pair.source, c.pair.target)}
     shown = sorted(
         (a for a in anchors.values() if a["accuracy"] is not None), key=lambda a: a["macs"]
     )
-    costs = [p.macs / 1e6 for p in points]
-    right = max([a["macs"] / 1e6 for a in anchors.values()] + costs)
+    costs = [p.macs / unit.scale for p in points]
+    right = max([a["macs"] / unit.scale for a in anchors.values()] + costs)
     stitched = [c.pair.macs[c.chosen] for c in choices]
-    ticks = _log_ticks(np.concatenate([*stitched, [a["macs"] for a in anchors.values()]]) / 1e6)
+    every = np.concatenate([*stitched, [a["macs"] for a in anchors.values()]])
+    ticks = _log_ticks(every / unit.scale)
     figure.add_scatter(
         x=[*costs, right] if points else [],
         y=[100 * p.accuracy for p in [*points, *points[-1:]]],
@@ -234,7 +241,7 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.F
     for k, choice in enumerate(choices):
         rows = np.flatnonzero(choice.chosen & np.isfinite(choice.accuracy))
         figure.add_scatter(
-            x=choice.pair.macs[rows] / 1e6,
+            x=choice.pair.macs[rows] / unit.scale,
             y=100 * choice.accuracy[rows],
             mode="markers",
             name=f"{choice.pair.name} ({len(rows)})",
@@ -247,23 +254,23 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.F
             customdata=choice.pair.stitches[rows],
             hovertemplate=f"<b>{choice.pair.name}</b><br>"
             "stitch %{customdata[0]} → %{customdata[1]}<br>"
-            "%{x:.3g} MMACs<br>top-1 %{y:.2f} %<extra></extra>",
+            f"%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %<extra></extra>",
         )
     figure.add_scatter(
-        x=[a["macs"] / 1e6 for a in shown],
+        x=[a["macs"] / unit.scale for a in shown],
         y=[100 * a["accuracy"] for a in shown],
         mode="markers+text",
         name="anchors",
         text=[a["name"] for a in shown],
         textposition=["top right", *["top center"] * (len(shown) - 2), "top left"],
         marker={"symbol": "diamond", "size": 13, "color": ANCHOR},
-        hovertemplate="%{text}<br>%{x:.3g} MMACs<br>top-1 %{y:.2f} %<extra>anchor</extra>",
+        hovertemplate=_anchor_hover(unit),
     )
     figure.update_layout(
         margin=MARGIN,
         height=520,
         xaxis={
-            "title": "MMACs (the papers' MFLOPs), logarithmic",
+            "title": f"{_cost_title(unit)}, logarithmic",
             "type": "log",
             "tickvals": ticks,
             "ticktext": [f"{tick:g}" for tick in ticks],
@@ -305,7 +312,7 @@ _HOVER = (
     "Γ = Ω / Σ = %{customdata[4]}<br>"
     "Ω = %{customdata[5]} nats: source probe %{customdata[0]} ‖ target probe %{customdata[1]}<br>"
     "Σ = %{customdata[6]} nats: what the target's next block adds<br>"
-    "%{customdata[7]} MMACs, %{customdata[8]} parameters<br>"
+    "%{customdata[7]}, %{customdata[8]} parameters<br>"
     "zero_shot %{customdata[9]}, tuned %{customdata[10]}<extra></extra>"
 )
 
@@ -327,13 +334,21 @@ def _facts(pair: Pair, selection: Selection, rows: NDArray[np.int64]) -> list[li
                 f"{pair.scores('kl')[row]:.4g}",
                 f"{pair.raw['theta'][i][j]:.4g}",
                 f"{theta_target[j][j + 1]:.4g}",
-                f"{pair.macs[row] / 1e6:.4g}",
+                f"{pair.macs[row] / pair.unit.scale:.4g} {pair.unit.name}",
                 f"{pair.raw['candidates'][row]['params']:,}",
                 _percent(zero_shot[row]),
                 _percent(tuned[row]),
             ]
         )
     return facts
+
+
+def _anchor_hover(unit: CostUnit) -> str:
+    return f"%{{text}}<br>%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %<extra>anchor</extra>"
+
+
+def _cost_title(unit: CostUnit) -> str:
+    return f"{unit.name} (the papers' {unit.papers})"
 
 
 def _percent(value: float) -> str:

@@ -15,6 +15,8 @@ from klas.study import Study
 POLL_SECONDS = 0.7
 WORDS = {
     "catalogue": "Counting the cost of every pretrained network",
+    "data": "Decoding the chosen images once",
+    "full_val": "Measuring on every validation image",
     "anchors": "Running the anchors on the validation images",
     "features": "Collecting features for the probes",
     "probes": "Training a linear probe after every block",

@@ -230,6 +230,7 @@ class Bench:
             "ref": ref,
             "fingerprint": images.fingerprint,
             "samples": count,
+            "images": len(images.labels),
             "seed": self.study.seed,
             "left_out": rows,
         }

@@ -25,18 +25,19 @@ from rich.text import Text
 
 from klas.catalogue import Network
 from klas.results import (
+    GIGA,
+    CostUnit,
     Document,
     Pair,
     above_anchors,
     choose,
+    cost_unit,
     finetuned_accuracy,
     method_areas,
     pairs_of,
 )
 from klas.store import Entry, Store
 from klas.study import SelectionSpec, Study
-
-MACS = "MMACs"
 
 
 class _Rate(ProgressColumn):
@@ -125,27 +126,24 @@ def percent(value: float | None) -> str:
     return "–" if value is None or np.isnan(value) else f"{100 * value:.1f} %"
 
 
-def megamacs(macs: float) -> str:
-    """MACs in millions, three digits."""
-    return f"{macs / 1e6:,.3g}" if macs < 1e9 else f"{macs / 1e6:,.0f}"
-
-
-def gigamacs(macs: float) -> str:
-    """MACs in thousand millions, three digits."""
-    return f"{macs / 1e9:,.3g}" if macs < 9.995e11 else f"{macs / 1e9:,.0f}"
+def cost(macs: float, unit: CostUnit) -> str:
+    """A cost in a unit, three digits."""
+    value = macs / unit.scale
+    return f"{value:,.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
 def anchor_tables(document: Document) -> list[Any]:
     """The anchors, and the pairs by the divergence of their outputs (the paper's step 1)."""
+    unit = cost_unit(document)
     anchors = Table(title="Anchors", title_justify="left")
-    for column in ("name", "blocks", MACS, "params", "top-1", "last probe"):
+    for column in ("name", "blocks", unit.name, "params", "top-1", "last probe"):
         anchors.add_column(column, justify="left" if column == "name" else "right")
     for a in document["anchors"]:
         probe = a["probe_accuracy"][-1] if a["probe_accuracy"] else None
         anchors.add_row(
             a["name"],
             str(a["blocks"]),
-            megamacs(a["macs"]),
+            cost(a["macs"], unit),
             f"{a['params']:,}",
             percent(a["accuracy"]),
             percent(probe),
@@ -186,7 +184,7 @@ def _pair_table(pair: Pair, study: Study, store: Store) -> Table:
         title=f"{pair.name}: {selection.chosen.sum()} of {pair.in_space.sum()} stitches chosen",
         title_justify="left",
     )
-    for column in ("stitch", "bucket", MACS, "Γ", "zero_shot", "tuned", "finetuned"):
+    for column in ("stitch", "bucket", pair.unit.name, "Γ", "zero_shot", "tuned", "finetuned"):
         table.add_column(column, justify="left" if column == "stitch" else "right")
     rows = np.flatnonzero(selection.chosen)
     for row in rows[np.lexsort((pair.macs[rows], selection.bucket[rows]))]:
@@ -194,7 +192,7 @@ def _pair_table(pair: Pair, study: Study, store: Store) -> Table:
         table.add_row(
             f"{i} → {j}",
             str(selection.bucket[row]),
-            megamacs(pair.macs[row]),
+            cost(pair.macs[row], pair.unit),
             f"{pair.scores('kl')[row]:.3g}",
             percent(pair.accuracy("zero_shot")[row]),
             percent(pair.accuracy("tuned")[row]),
@@ -205,11 +203,22 @@ def _pair_table(pair: Pair, study: Study, store: Store) -> Table:
 
 def stitch_tables(stitches: Mapping[str, Any], out: Path | None) -> list[Any]:
     """A stitch list as a table, and where it was written."""
+    unit = cost_unit(stitches)
     table = Table(
         title=f"{len(stitches['stitches'])} stitches by {stitches['selection']['metric']}",
         title_justify="left",
     )
-    for column in ("source", "i", "target", "j", "bucket", MACS, "score", "tuned", "finetuned"):
+    for column in (
+        "source",
+        "i",
+        "target",
+        "j",
+        "bucket",
+        unit.name,
+        "score",
+        "tuned",
+        "finetuned",
+    ):
         left = column in ("source", "target")
         table.add_column(column, justify="left" if left else "right")
     for s in stitches["stitches"]:
@@ -219,7 +228,7 @@ def stitch_tables(stitches: Mapping[str, Any], out: Path | None) -> list[Any]:
             s["target"],
             str(s["target_block"]),
             "–" if s["bucket"] is None else str(s["bucket"]),
-            megamacs(s["macs"]),
+            cost(s["macs"], unit),
             "–" if s["score"] is None else f"{s['score']:.3g}",
             percent(s["accuracy"]["tuned"]),
             percent(s["accuracy"]["finetuned"]),
@@ -241,7 +250,7 @@ def finetuned_tables(
         table = Table(
             title=f"{pair.name}: finetuned, {result['steps']:,} steps", title_justify="left"
         )
-        for column in ("network", MACS, "top-1", "pretrained", "above both anchors"):
+        for column in ("network", pair.unit.name, "top-1", "pretrained", "above both anchors"):
             table.add_column(column, justify="left" if column == "network" else "right")
         rows = [
             (a["macs"], a["name"], result["anchors"].get(a["name"]), percent(a["accuracy"]), "")
@@ -257,7 +266,7 @@ def finetuned_tables(
             for row in np.flatnonzero(chosen)
         ]
         for macs, name, top1, before, verdict in sorted(rows, key=lambda r: r[0]):
-            table.add_row(name, megamacs(macs), percent(top1), before, verdict)
+            table.add_row(name, cost(macs, pair.unit), percent(top1), before, verdict)
         figures = method_areas(pair, chosen, accuracy)
         parts += [
             table,
@@ -291,7 +300,7 @@ def catalogue_tables(networks: Sequence[Network], total: int) -> list[Any]:
         table.add_row(
             n.tag,
             n.family,
-            "–" if n.macs is None else gigamacs(n.macs),
+            "–" if n.macs is None else cost(n.macs, GIGA),
             "–" if n.params is None else f"{n.params:,}",
             "{1} × {2}".format(*n.input_size),
             str(n.classes),

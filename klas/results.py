@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,23 @@ from klas.store import Key, Store
 from klas.study import METRICS, SelectionSpec, Study, Tier
 
 Document = Mapping[str, Any]
+
+
+class CostUnit(NamedTuple):
+    """What costs are shown in; the papers call multiply–accumulates FLOPs."""
+
+    name: str
+    papers: str
+    scale: float
+
+
+MEGA = CostUnit("MMACs", "MFLOPs", 1e6)
+GIGA = CostUnit("GMACs", "GFLOPs", 1e9)
+
+
+def cost_unit(document: Document) -> CostUnit:
+    """GMACs, or MMACs where every anchor is too small for them."""
+    return GIGA if max(a["macs"] for a in document["anchors"]) >= GIGA.scale / 10 else MEGA
 
 
 def number(value: Any) -> float:
@@ -48,6 +65,11 @@ class Pair:
     def name(self) -> str:
         """For people: source → target."""
         return f"{self.raw['source']} → {self.raw['target']}"
+
+    @cached_property
+    def unit(self) -> CostUnit:
+        """What its costs are shown in."""
+        return cost_unit(self.document)
 
     @cached_property
     def source(self) -> Mapping[str, Any]:
@@ -190,6 +212,15 @@ def full_val_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier:
     stitches = [(int(i), int(j)) for i, j in pair.stitches[chosen]]
     val = pair.document["data"]["val"]
     return full_val_key(tier_key(pair, chosen, study, tier), stitches, val)
+
+
+def full_val_accuracy(
+    store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier
+) -> dict[str, Any] | None:
+    """``tier``, ``samples`` and ``accuracy`` (by ``"i-j"``) of a pair's chosen stitches on every
+    validation image; None where that was not measured."""
+    found = store.get(full_val_pair_key(pair, chosen, study, tier)) if chosen.any() else None
+    return None if found is None else {"tier": tier, **found}
 
 
 def finetuned_accuracy(

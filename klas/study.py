@@ -24,6 +24,8 @@ TIERS: tuple[Tier, ...] = ("zero_shot", "tuned", "finetuned")
 Metric = Literal["kl", "theta", "snnet"]
 METRICS: tuple[Metric, ...] = ("kl", "theta", "snnet")  # snnet is a set, not a score
 
+DOCUMENT = 2  # raised when a scores document says more: an older one is not shown, but made again
+
 Positive = Annotated[int, Field(gt=0, le=10**7)]  # beyond is a slip of the keyboard
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -166,6 +168,7 @@ class Study(_Section):
         """SHA-256 of all that the scores document depends on: not how stitches are chosen."""
         raw = self.model_dump(mode="json", exclude={"name", "finetuning"})
         raw["selection"] = raw["selection"]["space"]
+        raw["document"] = DOCUMENT
         text = json.dumps(raw, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

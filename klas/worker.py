@@ -125,9 +125,16 @@ def _work(
         pipeline.run(task["until"])
         return
     document = pipeline.run("scores")
-    pair = next(
-        p for p in pairs_of(document) if [p.source["name"], p.target["name"]] == task["pair"]
-    )
+    by_name = {(p.source["name"], p.target["name"]): p for p in pairs_of(document)}
+    if task["kind"] == "full_val":
+        from klas.full_val import measure_full_val
+
+        for pair in (by_name[tuple(names)] for names in task["pairs"]):
+            chosen = choose(pair, study.selection).chosen
+            if chosen.any():
+                measure_full_val(pipeline, pair, chosen, task["tier"])
+        return
+    pair = by_name[tuple(task["pair"])]
     for metric in task["metrics"]:
         chosen = choose(pair, change(study, "selection", metric=metric).selection).chosen
         if chosen.any():

@@ -9,7 +9,8 @@ from klas.catalogue import (
     read_catalogue,
 )
 from klas.errors import SelectionError
-from klas.report import catalogue_tables, gigamacs
+from klas.report import catalogue_tables, cost
+from klas.results import GIGA
 
 
 def network(tag, family, macs, *, kind="Net", size=224):
@@ -84,5 +85,5 @@ def test_the_table_is_in_order_of_cost_with_the_uncounted_last():
     ("macs", "text"),
     [(4_089_184_256, "4.09"), (55_200, "5.52e-05"), (999.6e9, "1,000"), (1.3e12, "1,300")],
 )
-def test_gigamacs(macs, text):
-    assert gigamacs(macs) == text
+def test_a_cost_has_three_digits(macs, text):
+    assert cost(macs, GIGA) == text

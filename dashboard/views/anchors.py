@@ -14,7 +14,8 @@ from dashboard.progress import is_busy, job_panel, launch
 from dashboard.state import catalogue, heading, open_named, says_errors, store
 from klas.catalogue import Network, families_of, find_networks
 from klas.errors import KlasError
-from klas.report import gigamacs
+from klas.report import cost
+from klas.results import GIGA
 from klas.studies import make_study, save_study
 from klas.study import DataSpec, SelectionSpec
 
@@ -133,7 +134,7 @@ def _picked(networks: list[Network]) -> None:
             facts = [pick["weights"]] if pick["weights"] else []
             if network is not None:
                 if network.macs is not None and network.params is not None:
-                    facts.append(f"{gigamacs(network.macs)} GMACs")
+                    facts.append(f"{cost(network.macs, GIGA)} GMACs")
                     facts.append(f"{network.params / 1e6:.3g} M parameters")
                 facts.append(f"{_pixels(network)} pixels")
                 facts.append(f"{network.classes:,} classes" if network.classes else "no head")

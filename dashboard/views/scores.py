@@ -46,7 +46,7 @@ def page() -> None:
                 "stitch": "{} → {}".format(*pair.stitches[pair.in_space][k]),
                 "Γ": pair.scores("kl")[pair.in_space][k],
                 "Ω (nats)": pair.scores("theta")[pair.in_space][k],
-                "MMACs": pair.macs[pair.in_space][k] / 1e6,
+                pair.unit.name: pair.macs[pair.in_space][k] / pair.unit.scale,
                 "tuned (%)": 100 * pair.accuracy("tuned")[pair.in_space][k],
             }
             for k in order
@@ -58,7 +58,7 @@ def page() -> None:
             column_config={
                 "Γ": three,
                 "Ω (nats)": three,
-                "MMACs": three,
+                pair.unit.name: three,
                 "tuned (%)": st.column_config.NumberColumn(format="%.1f"),
             },
         )

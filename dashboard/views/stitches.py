@@ -38,11 +38,12 @@ from klas.results import (
     choose,
     finetuned_accuracy,
     front,
+    full_val_accuracy,
     method_areas,
     method_envelope,
     pairs_of,
 )
-from klas.study import TIERS, SelectionSpec
+from klas.study import TIERS, SelectionSpec, Tier
 
 
 def _change_mode() -> None:
@@ -189,7 +190,7 @@ def _table(
     table = {
         "stitch": ["{} → {}".format(*pair.stitches[r]) for r in rows],
         "bucket": picked.bucket[rows],
-        "MMACs": pair.macs[rows] / 1e6,
+        pair.unit.name: pair.macs[rows] / pair.unit.scale,
         "parameters": [pair.raw["candidates"][r]["params"] for r in rows],
         "Γ": pair.scores("kl")[rows],
         "SN-Net's too": pair.snnet[rows],
@@ -202,7 +203,7 @@ def _table(
         pd.DataFrame(table),
         hide_index=True,
         column_config={
-            "MMACs": three,
+            pair.unit.name: three,
             "Γ": three,
             "parameters": st.column_config.NumberColumn(format="localized"),
             **{f"{tier} (%)": one for tier in TIERS},
@@ -304,14 +305,8 @@ def _choice(pair: Pair) -> None:
             _areas_table(pair, methods)
     st.subheader("Chosen stitches")
     _table(pair, picked, accuracies)
-    listed = stitch_list(
-        pair.document,
-        spec,
-        pairs=[pair],
-        finetuned=lambda p, chosen: finetuned_accuracy(store(), p, chosen, study()),
-    )
     names = [pair.source["name"], pair.target["name"]]
-    _take_away(listed, spec, f"stitches-{'-'.join(names)}.json", ["--pair", *names])
+    _take_away([pair], spec, tier, f"stitches-{'-'.join(names)}.json", ["--pair", *names])
 
 
 def _accuracies(choices: list[Choice], tier: str) -> list[Choice]:
@@ -364,22 +359,17 @@ def _all_pairs(found: Document) -> None:
             icon=":material/info:",
         )
     _front_table(shown, points, tier)
-    listed = stitch_list(
-        found,
-        spec,
-        pairs=pairs,
-        finetuned=lambda p, chosen: finetuned_accuracy(store(), p, chosen, study()),
-    )
-    _take_away(listed, spec, f"stitches-{study().name.replace(' ', '-')}.json", [])
+    _take_away(pairs, spec, tier, f"stitches-{study().name.replace(' ', '-')}.json", [])
 
 
 def _front_table(choices: list[Choice], points: list[FrontPoint], tier: str) -> None:
     on_front = {(p.name, p.stitch) for p in points}
+    unit = choices[0].pair.unit
     rows = [
         {
             "pair": c.pair.name,
             "stitch": "{} → {}".format(*c.pair.stitches[row]),
-            "MMACs": c.pair.macs[row] / 1e6,
+            unit.name: c.pair.macs[row] / unit.scale,
             "Γ": c.pair.scores("kl")[row],
             f"{tier} (%)": 100 * c.accuracy[row],
             "on the front": (c.pair.name, tuple(map(int, c.pair.stitches[row]))) in on_front,
@@ -389,18 +379,42 @@ def _front_table(choices: list[Choice], points: list[FrontPoint], tier: str) -> 
     ]
     three = st.column_config.NumberColumn(format="%.3g")
     st.dataframe(
-        pd.DataFrame(sorted(rows, key=lambda row: row["MMACs"])),
+        pd.DataFrame(sorted(rows, key=lambda row: row[unit.name])),
         hide_index=True,
         column_config={
-            "MMACs": three,
+            unit.name: three,
             "Γ": three,
             f"{tier} (%)": st.column_config.NumberColumn(format="%.1f"),
         },
     )
 
 
-def _take_away(listed: Mapping[str, Any], spec: SelectionSpec, name: str, which: list[str]) -> None:
+def _take_away(
+    pairs: list[Pair], spec: SelectionSpec, tier: Tier, name: str, which: list[str]
+) -> None:
     """The stitch list as a file, and the command that writes the same one."""
+    picked = [(p, choose(p, spec).chosen) for p in pairs]
+    whole = [
+        full_val_accuracy(store(), p, chosen, study(), tier) for p, chosen in picked if chosen.any()
+    ]
+    complete = bool(whole) and all(whole)
+    listed = stitch_list(
+        pairs[0].document,
+        spec,
+        pairs=pairs,
+        finetuned=lambda p, chosen: finetuned_accuracy(store(), p, chosen, study()),
+        full_val=(lambda p, chosen: full_val_accuracy(store(), p, chosen, study(), tier))
+        if complete
+        else None,
+    )
+    command = [
+        *("klas", "select", *study_arguments(), *which),
+        *("--tau", f"{spec.tau:g}", "--tau-mode", spec.tau_mode),
+        *("--buckets", str(spec.buckets), "--binning", spec.binning),
+        *(("--full-val", "--tier", tier) if complete else ()),
+        *("--out", name),
+    ]
+    _full_val(picked, spec, tier, listed if complete else None)
     st.download_button(
         "Download as JSON",
         dumps(listed),
@@ -410,12 +424,48 @@ def _take_away(listed: Mapping[str, Any], spec: SelectionSpec, name: str, which:
         help="A stitch list: `klas check` rebuilds it, `klas.load_stitch` loads a network of it.",
         on_click="ignore",
     )
-    command = [
-        *("klas", "select", *study_arguments(), *which),
-        *("--tau", f"{spec.tau:g}", "--tau-mode", spec.tau_mode),
-        *("--buckets", str(spec.buckets), "--binning", spec.binning, "--out", name),
-    ]
     st.code(shlex.join(command), language="bash", wrap_lines=True)
+
+
+def _full_val(
+    picked: list[tuple[Pair, NDArray[np.bool_]]],
+    spec: SelectionSpec,
+    tier: Tier,
+    listed: Mapping[str, Any] | None,
+) -> None:
+    """How the chosen stitches do on every validation image, or the button that measures it."""
+    val = picked[0][0].document["data"]["val"]
+    if val["images"] - len(val["left_out"]) <= val["samples"]:
+        return  # nothing was left unseen
+    if listed is not None and listed["stitches"]:
+        gaps = [100 * (s["full_val"]["accuracy"] - s["accuracy"][tier]) for s in listed["stitches"]]
+        samples = listed["stitches"][0]["full_val"]["samples"]
+        st.caption(
+            f"Measured on all {samples:,} validation images too (tier {tier}): "
+            f"{np.mean(gaps):+.1f} points on average against the {val['samples']:,} that the "
+            f"choice saw, {min(gaps):+.1f} to {max(gaps):+.1f}. The list has every figure."
+        )
+        return
+    measurable = any(chosen.any() for _, chosen in picked) and all(
+        tier != "finetuned" or finetuned_accuracy(store(), p, chosen, study()) is not None
+        for p, chosen in picked
+        if chosen.any()
+    )
+    if measurable and st.button(
+        f"Measure what is chosen on all {val['images']:,} validation images",
+        icon=":material/fact_check:",
+        disabled=is_busy(),
+        help=f"Scores and accuracies here come from {val['samples']:,} of them. Tier {tier}.",
+    ):
+        launch(
+            study().model_copy(update={"selection": spec}),
+            {
+                "kind": "full_val",
+                "pairs": [[p.source["name"], p.target["name"]] for p, _ in picked],
+                "tier": tier,
+            },
+        )
+        st.rerun()
 
 
 @says_errors

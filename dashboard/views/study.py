@@ -17,7 +17,7 @@ from dashboard.state import (
     study_arguments,
 )
 from klas.errors import KlasError
-from klas.results import Document
+from klas.results import Document, cost_unit
 from klas.studies import duplicate_study
 from klas.study import DIGITS, Study
 
@@ -29,11 +29,12 @@ def _is_complete(found: Document | None) -> bool:
 
 
 def _anchors_table(found: Document) -> None:
+    unit = cost_unit(found)
     rows = [
         {
             "anchor": a["name"],
             "blocks": a["blocks"],
-            "MMACs": a["macs"] / 1e6,
+            unit.name: a["macs"] / unit.scale,
             "parameters": a["params"],
             "top-1 (%)": None if a["accuracy"] is None else 100 * a["accuracy"],
         }
@@ -43,7 +44,7 @@ def _anchors_table(found: Document) -> None:
         pd.DataFrame(rows),
         hide_index=True,
         column_config={
-            "MMACs": st.column_config.NumberColumn(
+            unit.name: st.column_config.NumberColumn(
                 format="%.3g", help="Multiply–accumulates of one image; papers call them FLOPs."
             ),
             "parameters": st.column_config.NumberColumn(format="localized"),

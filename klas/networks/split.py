@@ -9,7 +9,7 @@ tables (rotary embeddings, shared position biases) are computed again where they
 
 import inspect
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -70,7 +70,7 @@ def split(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> Part
     model.eval()
     try:
         with no_trace(model):
-            flow = _Flow(_trace(model, owners), input_size)
+            flow = _Flow(*_trace(model, owners, input_size))
             if flow.classes is None:
                 raise _refusal(name, model, "it does not give one row of logits per image")
             boundaries, merged = _boundaries(flow, owners, model, input_size)
@@ -197,28 +197,128 @@ def _elements(module: nn.Module, prefix: str) -> list[str]:
 # -- the traced graph --------------------------------------------------------------------------
 
 
+class _Sized(fx.Proxy):
+    """A proxy of known length."""
+
+    def __len__(self) -> int:
+        tracer: Any = self.tracer
+        small, large = (len(value) for value in tracer.values[self.node])
+        if small != large:
+            raise fx.proxy.TraceError("the length depends on the batch size")
+        return small
+
+
 class _Tracer(fx.Tracer):
-    """Traces down to modules whose parameters all belong to one block, or to none."""
+    """Traces down to modules whose parameters all belong to one block, or to none.
+
+    Every node is evaluated as it is recorded, at two batch sizes, on tensors without content. So
+    sizes that don't depend on the batch are plain numbers to the network's own code, which may
+    branch on them.
+
+    Attributes:
+        values: node → its two values.
+    """
 
     proxy_buffer_attributes = True  # or buffers would be frozen into the graph
 
-    def __init__(self, owners: Mapping[str, int | None]) -> None:
+    def __init__(
+        self,
+        owners: Mapping[str, int | None],
+        size: tuple[int, int, int],
+        defaults: Mapping[str, Any],
+    ) -> None:
         super().__init__(autowrap_functions=tuple(get_notrace_functions()))
+        self.values: dict[fx.Node, tuple[Any, Any]] = {}
         self._owners = owners
+        self._size = size
+        self._defaults = defaults
         self._leaves = tuple(get_notrace_modules())
+        self._evaluating = False
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module is called as it is."""
         inside = {o for n, o in self._owners.items() if n.startswith(module_qualified_name + ".")}
         return len(inside) <= 1 or isinstance(m, self._leaves)
 
+    def create_proxy(self, kind: str, target: Any, *rest: Any, **options: Any) -> Any:
+        """Record an operation; give a number in its place where it is always the same."""
+        proxy = super().create_proxy(kind, target, *rest, **options)
+        small, large = self._value(proxy.node)
+        # What is asked of a tensor by name stays a node, which is looked up by its name.
+        computed = kind.startswith("call") and target is not getattr
+        if computed and isinstance(small, bool | int | float) and small == large:
+            return small
+        return proxy
 
-def _trace(model: nn.Module, owners: Mapping[str, int | None]) -> fx.GraphModule:
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """What the network's code handles in place of a value."""
+        return _Sized(node, self)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Whether a branch is taken, where that depends on nothing but shapes."""
+        small, large = self.values[obj.node]
+        if _holds_tensor(small) or bool(small) != bool(large):
+            return super().to_bool(obj)
+        return bool(small)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """The items of a tuple, whose number is known."""
+        small, large = self.values[obj.node]
+        if isinstance(small, tuple | list) and len(small) == len(large):
+            items: Any = obj
+            return iter([items[k] for k in range(len(small))])
+        return super().iter(obj)
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """A module's call, or its result while a node is evaluated."""
+        if self._evaluating:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """A parameter or buffer, as itself while a node is evaluated."""
+        if self._evaluating:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def _value(self, node: fx.Node) -> tuple[Any, Any]:
+        if node not in self.values:  # a table that the code has just made: it has no proxy
+            self.values[node] = (self._evaluated(node, 0), self._evaluated(node, 1))
+        return self.values[node]
+
+    def _evaluated(self, node: fx.Node, k: int) -> Any:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self._value(n)[k])
+        self._evaluating = True
+        try:
+            with self._mode, torch.no_grad():
+                match node.op:
+                    case "placeholder":
+                        if not self.values:  # the images come first
+                            return torch.empty(BATCHES[k], *self._size)
+                        return self._defaults[str(node.target).rpartition("_")[0]]
+                    case "get_attr":
+                        return operator.attrgetter(str(node.target))(self.root)
+                    case "call_module":
+                        return self.root.get_submodule(str(node.target))(*args, **kwargs)
+                    case "call_method":
+                        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+                    case _:
+                        function: Any = node.target
+                        return function(*args, **kwargs)
+        finally:
+            self._evaluating = False
+
+
+def _trace(
+    model: nn.Module, owners: Mapping[str, int | None], size: tuple[int, int, int]
+) -> tuple[fx.GraphModule, dict[fx.Node, tuple[Any, Any]]]:
     # Every argument but the images keeps its default.
     parameters = list(inspect.signature(model.forward).parameters.values())[1:]
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    graph = _Tracer(owners).trace(model, concrete_args=defaults)
-    return fx.GraphModule(model, graph)
+    tracer = _Tracer(owners, size, defaults)
+    graph = tracer.trace(model, concrete_args=defaults)
+    return fx.GraphModule(model, graph), tracer.values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,17 +336,18 @@ class _Boundary(_Place):
 
 
 class _Flow:
-    """What is alive where in a traced network, known from fake runs at two batch sizes."""
+    """What is alive where in a traced network."""
 
-    def __init__(self, traced: fx.GraphModule, size: tuple[int, int, int]) -> None:
+    def __init__(self, traced: fx.GraphModule, values: Mapping[fx.Node, tuple[Any, Any]]) -> None:
         self.traced = traced
+        self.values = values
         self.nodes = list(traced.graph.nodes)
         self.index = {node: k for k, node in enumerate(self.nodes)}
-        self.values = [_fake_values(traced, (batch, *size)) for batch in BATCHES]
         self.data: set[fx.Node] = set()
         for node in self.nodes:
             inputs = any(n in self.data for n in node.all_input_nodes)
-            if node.op == "placeholder" or (inputs and _holds_tensor(self.values[0].get(node))):
+            images = node.op == "placeholder" and not self.data
+            if images or (inputs and _holds_tensor(values.get(node, (None,))[0])):
                 self.data.add(node)
         images = next(n for n in self.nodes if n.op == "placeholder")
         self.images = _Place(node=images, position=self.index[images])
@@ -274,7 +375,7 @@ class _Flow:
 
     def shape(self, node: fx.Node) -> tuple[int, ...] | None:
         """A tensor's shape without the batch; None for what is not one tensor per image."""
-        first, second = (values[node] for values in self.values)
+        first, second = self.values[node]
         if not isinstance(first, Tensor) or first.dim() < 2:
             return None
         if (first.shape[0], second.shape[0]) != BATCHES or first.shape[1:] != second.shape[1:]:
@@ -289,8 +390,7 @@ class _Flow:
 
         def bring(node: fx.Node) -> Any:
             if node not in known:
-                small, large = (values[node] for values in self.values)
-                known[node] = _expressed(small, large, x, node.name)
+                known[node] = _expressed(*self.values[node], x, node.name)
             return known[node]
 
         needed = self._needed(start, end)
@@ -299,7 +399,7 @@ class _Flow:
                 known[node] = graph.node_copy(node, bring)
         graph.output(fx.node.map_arg(end.node, bring))
         part = fx.GraphModule(self.traced, graph)
-        if _mutates_input(part, self.values[0][start.node]):
+        if _mutates_input(part, self.values[start.node][0]):
             # The activation before the block belongs to others too; the block may not change it.
             with graph.inserting_after(x):
                 own = graph.call_method("clone", (x,))
@@ -323,7 +423,7 @@ class _Flow:
 
     def _is_table(self, node: fx.Node) -> bool:
         """Whether a node is a tensor that does not depend on the image."""
-        return node not in self.data and _holds_tensor(self.values[0][node])
+        return node not in self.data and _holds_tensor(self.values[node][0])
 
 
 def _expressed(small: Any, large: Any, x: fx.Node, name: str) -> Any:
@@ -349,14 +449,6 @@ def _expressed(small: Any, large: Any, x: fx.Node, name: str) -> Any:
 
 class _InseparableError(Exception):
     """Two parts share more than one tensor and numbers of known form."""
-
-
-def _fake_values(traced: fx.GraphModule, size: tuple[int, ...]) -> dict[fx.Node, Any]:
-    """Every node's value, tensors without content: shapes cost neither time nor memory."""
-    interpreter = fx.Interpreter(traced, garbage_collect_values=False)
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        interpreter.run(torch.empty(size))
-    return dict(interpreter.env)
 
 
 def _mutates_input(part: fx.GraphModule, like: Tensor) -> bool:

@@ -18,6 +18,8 @@ ARCHITECTURES = [
     ("visformer_tiny", 64, {"img_size": 64}, 15),
     ("xcit_nano_12_p16_224", 64, {"img_size": 64}, 12),
     ("cait_xxs24_224", 64, {"img_size": 64, "depth": 4}, 3),
+    ("vit_tiny_patch16_dinov3_qkvb", 64, {"img_size": 64, "depth": 3}, 3),
+    ("twins_svt_small", 64, {"img_size": 64}, 18),
     ("levit_128s", 224, {}, 9),
     ("swin_tiny_patch4_window7_224", 64, {"img_size": 64, "window_size": 2}, 12),
     ("swinv2_cr_tiny_ns_224", 64, {"img_size": 64, "window_size": 2}, 12),
