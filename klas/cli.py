@@ -209,6 +209,7 @@ def _dashboard(options: argparse.Namespace) -> None:
     environment = dict(os.environ)
     if options.cache_dir is not None:
         environment["KLAS_CACHE_DIR"] = str(Path(options.cache_dir).resolve())
+    environment["KLAS_DEVICE"] = options.device
     if options.study is not None:
         load_study(options.study)  # refuse a broken one here, not in the browser
         environment["KLAS_STUDY"] = str(Path(options.study).resolve())

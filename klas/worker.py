@@ -119,7 +119,8 @@ def _work(
     from klas.pipeline import Pipeline
 
     study = parse_study(raw_study, "job")
-    pipeline = Pipeline(study, store, progress=status)
+    device = os.environ.get("KLAS_DEVICE", "auto")  # `klas dashboard --device` says it
+    pipeline = Pipeline(study, store, device=device, progress=status)
     status.device = str(pipeline.bench.device)
     if task["kind"] == "run":
         pipeline.run(task["until"])

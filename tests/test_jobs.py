@@ -6,6 +6,7 @@ import pytest
 
 from klas import jobs
 from klas.errors import JobError
+from klas.results import choose, full_val_accuracy, pairs_of
 from klas.store import Store
 from tests.conftest import SMALL
 from tests.small_catalogue import put_catalogue
@@ -126,3 +127,17 @@ def test_there_is_nothing_to_say_of_a_job_that_never_was(store: Store):
     assert jobs.log(store, "0123456789abcdef") == ""
     with pytest.raises(JobError, match="is no job"):
         jobs.status(store, "../../etc")
+
+
+def test_a_worker_measures_the_chosen_stitches_on_every_validation_image(computed):
+    store, document = computed
+    (pair, *_) = pairs_of(document)
+    chosen = choose(pair, SMALL.selection).chosen
+    names = [pair.source["name"], pair.target["name"]]
+    assert full_val_accuracy(store, pair, chosen, SMALL, "tuned") is None
+    task = {"kind": "full_val", "pairs": [names], "tier": "tuned"}
+    status = wait_for(store, jobs.start(store, SMALL, task), finished)
+    assert status.state == "done", status
+    found = full_val_accuracy(store, pair, chosen, SMALL, "tuned")
+    assert found["samples"] == document["data"]["val"]["images"] == 10_000
+    assert set(found["accuracy"]) == {f"{i}-{j}" for i, j in pair.stitches[chosen]}

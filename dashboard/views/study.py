@@ -79,7 +79,23 @@ def _what(at_hand: Study) -> str:
     )
 
 
+def _left_out(found: Document) -> None:
+    """Say what damaged images there are; the command names them."""
+    counts = {
+        words: len(found["data"][split]["left_out"])
+        for split, words in (("train", "training"), ("val", "validation"))
+    }
+    if any(counts.values()):
+        told = " and ".join(f"{n:,} {words}" for words, n in counts.items() if n)
+        st.warning(
+            f"Left out {told} images that cannot be read; others of their classes took their "
+            "place. `klas run` names the first of them.",
+            icon=":material/broken_image:",
+        )
+
+
 def _results(found: Document) -> None:
+    _left_out(found)
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Anchors")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from klas.full_val import measure_full_val
 from klas.pipeline import Pipeline
 from klas.results import choose, pairs_of
 from klas.store import Store
@@ -123,3 +124,24 @@ def test_another_page_shows_one_pair_after_all_pairs(app, computed):
     tester.switch_page("views/scores.py").run()
     assert not tester.exception
     assert "All pairs" not in tester.selectbox(key="widget:pair").options
+
+
+def test_what_is_chosen_can_be_measured_on_every_validation_image(app, computed):
+    store, document = computed
+    pair = pairs_of(document)[1]
+    tester = app(store.root, "stitches")
+    tester.selectbox(key="widget:pair").set_value(pair.name).run()
+    label = "Measure what is chosen on all 10,000 validation images"
+    assert label in [b.label for b in tester.button]
+    assert "--full-val" not in tester.code[-1].value
+    chosen = choose(pair, SMALL.selection).chosen
+    found = measure_full_val(Pipeline(SMALL, store, device="cpu"), pair, chosen, "tuned")
+    tester.run()
+    assert label not in [b.label for b in tester.button]
+    assert "--full-val --tier tuned" in tester.code[-1].value
+    gaps = [
+        100 * (found["accuracy"][f"{i}-{j}"] - seen)
+        for (i, j), seen in zip(pair.stitches[chosen], pair.accuracy("tuned")[chosen])
+    ]
+    words = f"{sum(gaps) / len(gaps):+.1f} points on average against the 300"
+    assert any(words in caption.value for caption in tester.caption)
