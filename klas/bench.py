@@ -262,6 +262,7 @@ def _describe(anchor: Anchor) -> dict[str, Any]:
         "name": info.name,
         "model": info.model,
         "digest": info.digest,
+        "source": info.weights.get("source"),
         "splitter": SPLITTER,
         "transform": info.transform.to_json(),
         "columns": None if info.columns is None else list(info.columns),

@@ -134,6 +134,11 @@ def _width(pipeline: Pipeline, name: str) -> int:
 
 
 def _seconds_per_image(pipeline: Pipeline, name: str) -> float:
+    timed = pipeline.bench.batch.retrying(lambda tick: _timed(pipeline, name), lambda n: None)
+    return float(timed)
+
+
+def _timed(pipeline: Pipeline, name: str) -> float:
     bench, info = pipeline.bench, pipeline.bench.anchors[name].info
     batch = min(TIMED_IMAGES, bench.batch.size)
     images = torch.zeros(batch, *info.transform.input_size, device=bench.device)

@@ -12,6 +12,7 @@ from torch import Tensor
 from klas.choice import space
 from klas.errors import SelectionError
 from klas.measures.accuracy import network_hits, stitched_hits
+from klas.measures.sweep import Tick
 from klas.networks.anchor import Anchor
 from klas.networks.stitch import Stitch, StitchLayer
 from klas.pipeline import Pipeline
@@ -42,7 +43,10 @@ def measure_full_val(
 
     def make() -> dict[str, Any]:
         rows = bench.readable_val_rows()
-        accuracy = _accuracies(pipeline, pair, chosen, stored, rows)
+        accuracy = bench.batch.retrying(
+            lambda tick: _accuracies(pipeline, pair, chosen, stored, rows, tick),
+            pipeline.progress.advance,
+        )
         return {"samples": len(rows), "accuracy": accuracy}
 
     found: dict[str, Any] = pipeline.store.compute(key, make)
@@ -55,8 +59,9 @@ def _accuracies(
     chosen: NDArray[np.bool_],
     stored: Arrays,
     rows: NDArray[np.int64],
+    tick: Tick,
 ) -> dict[str, float]:
-    bench, tick = pipeline.bench, pipeline.progress.advance
+    bench = pipeline.bench
     names = (pair.source["name"], pair.target["name"])
     source, target = (
         _trained(bench.anchors[name], stored, role)
@@ -87,6 +92,7 @@ def _trained(anchor: Anchor, stored: Arrays, role: str) -> Anchor:
         return anchor
     trained = deepcopy(anchor)
     trained.load_state_dict(state)
+    trained.forget_tables()
     return trained
 
 

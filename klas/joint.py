@@ -24,6 +24,7 @@ from klas.stages import Stages, layer_arrays
 from klas.store import Arrays, Key
 
 CALIBRATION = 1_000  # training images that batch statistics are taken from
+CALIBRATION_BATCH = 50  # not what memory takes: a batch's statistics depend on its size
 
 
 def finetune_selection(stages: Stages, pair: Pair, chosen: NDArray[np.bool_]) -> dict[str, Any]:
@@ -51,7 +52,8 @@ def _train(stages: Stages, pair: Pair, chosen: NDArray[np.bool_], key: Key) -> d
     settings = stages.study.finetuning
     # Copies: the pretrained anchors stay what every other result was measured on.
     source, target = (deepcopy(bench.anchors[name]) for name in names)
-    layers = bench.layers(*names, stages.fit(*names, stitches))
+    fitted = bench.batch.retrying(lambda tick: stages.fit(*names, stitches), lambda n: None)
+    layers = bench.layers(*names, fitted)
     checkpoint = stages.store.root / "tmp" / f"{key.digest}.safetensors"
     # The whole split, or as much of it as the steps can see.
     rows = np.sort(bench.readable_training_rows(settings.steps * settings.batch))
@@ -69,7 +71,9 @@ def _train(stages: Stages, pair: Pair, chosen: NDArray[np.bool_], key: Key) -> d
             teach=_teacher(bench, names) if settings.distillation else None,
             precision=bench.precision,
         )
-    weights, accuracy = _measured(bench, names, source, target, layers)
+    weights, accuracy = bench.batch.retrying(
+        lambda tick: _measured(bench, names, source, target, layers), lambda n: None
+    )
     stages.store.put(keys.finetuned_weights_key(key), weights)
     with suppress(OSError):
         checkpoint.unlink()
@@ -88,10 +92,12 @@ def _measured(
     Stitches share their normalisation layers, so each is measured with statistics of its own.
     """
     calibration = bench.readable_training_rows(CALIBRATION)
+    batch = min(CALIBRATION_BATCH, len(calibration))
+    calibration = calibration[: len(calibration) // batch * batch]  # every batch counts the same
     weights, stitched, whole = layer_arrays(layers), dict[str, float](), dict[str, float]()
 
     def accuracy_of(network: nn.Module, viewer: str) -> tuple[float, dict[str, Tensor]]:
-        training = bench.batches(bench.train, calibration, viewer)
+        training = bench.batches(bench.train, calibration, viewer, batch=batch)
         statistics = recalibrate(network, training, precision=bench.precision)
         validation = bench.batches(bench.val, bench.val_rows, viewer)
         hits = network_hits(network, validation, precision=bench.precision)

@@ -11,12 +11,15 @@ from typing import Any
 from klas.store import Key
 
 Plain = Mapping[str, Any]
-"""JSON values: an anchor needs ``digest``, ``model``, ``splitter``, ``transform`` and
-``columns``; a data set ``fingerprint``, ``samples``, ``seed`` and ``left_out``."""
+"""JSON values: an anchor needs ``digest``, ``source`` (of code of the user's), ``model``,
+``splitter``, ``transform`` and ``columns``; a data set ``fingerprint``, ``samples``, ``seed`` and
+``left_out``."""
+
+_ANCHOR = ("digest", "source", "model", "splitter", "transform", "columns")
 
 
 def _anchor(anchor: Plain) -> dict[str, Any]:
-    return {name: anchor[name] for name in ("digest", "model", "splitter", "transform", "columns")}
+    return {name: anchor[name] for name in _ANCHOR}
 
 
 def _data(data: Plain) -> dict[str, Any]:

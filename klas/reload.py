@@ -100,6 +100,8 @@ def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]
             for name, role in zip(names, ("source", "target")):
                 # Copies: the other stitches are built from the pretrained anchors.
                 _load_finetuned(deepcopy(anchors[name]), tensors, names, role, path)
+            statistics = deepcopy(network)
+            _load_statistics(statistics, tensors, stitch, path)
         _same(path, f"stitch {k}", "macs", stitch["macs"], macs)
         _same(path, f"stitch {k}", "params", stitch["params"], params)
     return {"file": str(path), "stitches": document["stitches"]}
@@ -152,10 +154,17 @@ def _anchor(document: Mapping[str, Any], name: str, path: Path, allow_code: bool
             f"{path}: {name} has other weights now (digest {anchor.info.digest[:12]}…, the list "
             f"was made with {entry['digest'][:12]}…); use the same checkpoint or select again"
         )
+    _same(path, f"anchor {name}", "source", entry["source"], anchor.info.weights.get("source"))
     _same(path, f"anchor {name}", "blocks", entry["blocks"], anchor.info.depth)
     _same(path, f"anchor {name}", "cuts", entry["cuts"], list(anchor.info.cuts))
     _same(path, f"anchor {name}", "splitter", entry["splitter"], SPLITTER)
-    anchor.select(None if entry["columns"] is None else tuple(entry["columns"]))
+    columns = entry["columns"]
+    if columns is not None and max(columns) >= anchor.info.classes:
+        raise FormatError(
+            f"{path}: anchor {name}: column {max(columns)} is stated, but its head has "
+            f"{anchor.info.classes} outputs"
+        )
+    anchor.select(None if columns is None else tuple(columns))
     _same(path, f"anchor {name}", "transform", entry["transform"], anchor.info.transform.to_json())
     return anchor
 
@@ -210,6 +219,7 @@ def _load_finetuned(
         raise FormatError(
             f"{path}: its weights file does not fit {anchor.info.name}; select again"
         ) from None
+    anchor.forget_tables()
 
 
 def _fitted(
@@ -225,7 +235,8 @@ def _fitted(
     i, j = stitch["source_block"], stitch["target_block"]
     views = [source.info.transform, target.info.transform]
     loader = batches(images, rows, views, device=torch.device("cpu"))
-    return fit_stitch_layers(source, target, loader, [(i, j)])[i, j]
+    fitted = fit_stitch_layers(source, target, loader, [(i, j)], precision=document["precision"])
+    return fitted[i, j]
 
 
 def _assembled(

@@ -1,5 +1,6 @@
 """The studies that were saved from the app: TOML files in the store's folder, one a study."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def save_study(store: Store, study: Study, *, replace: bool = False) -> Path:
     path = _folder(store) / f"{study.name}.toml"
     text = study.to_toml().encode()
     with store.lock("studies"):
-        if path.exists() and not replace and path.read_bytes() != text:
+        if os.path.exists(path) and not replace and path.read_bytes() != text:
             raise StudyError(
                 f"there is a study {study.name!r} already; choose another name, or replace it"
             )

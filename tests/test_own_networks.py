@@ -19,6 +19,7 @@ from klas.reload import check_stitch_list, load_stitch, save_layers
 from klas.results import choose, finetuned_accuracy, pairs_of
 from klas.store import Store
 from klas.study import change, parse_study
+from tests.networks import nets
 
 CPU = torch.device("cpu")
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
@@ -299,3 +300,51 @@ def test_a_selection_of_another_metric_is_exported_alike(computed, tmp_path):
     pipeline, document = computed
     spec = change(pipeline.study, "selection", metric="snnet").selection
     assert {s["score"] for s in exports.stitch_list(document, spec)["stitches"]} <= {None}
+
+
+def test_results_depend_on_the_code_of_ones_own_network(root, tmp_path, store, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (
+        "import torch\n"
+        "from tests.test_own_networks import Convolutional\n"
+        "class Mine(Convolutional):\n"
+        "    def forward(self, x):\n"
+        "        return self.head(self.blocks(self.stem(x)).mean((2, 3)))\n"
+        "def net():\n"
+        "    torch.manual_seed(5)\n"
+        "    return Mine(8, 2)\n"
+    )
+    described = []
+    for name, code in (("mine_a", text), ("mine_b", text.replace("mean(", "amax("))):
+        (tmp_path / f"{name}.py").write_text(code)
+        anchors = [*own("large"), {"name": "mine", "model": f"{name}:net"}]
+        pipeline = Pipeline(study(root, anchors), store, device="cpu", allow_code=True)
+        described.append(pipeline.bench.described["mine"])
+    assert described[0]["digest"] == described[1]["digest"]
+    assert described[0]["source"] != described[1]["source"]
+
+
+def test_tables_made_from_old_weights_are_forgotten():
+    """LeViT keeps its attention biases in eval mode."""
+    transform = klas.Transform(
+        input_size=(3, 224, 224),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        crop=1.0,
+        interpolation="nearest",
+    )
+    anchors = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        model = timm.create_model("levit_128s", num_classes=3).eval()
+        for name, parameter in model.named_parameters():
+            if "attention_biases" in name:
+                torch.nn.init.normal_(parameter)
+        anchors.append(klas.Anchor.from_module(model, "levit", transform=transform))
+    used, other = anchors
+    images = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        used(images)
+        used.load_state_dict(other.state_dict())
+        used.forget_tables()
+        assert torch.equal(used(images), other(images))

@@ -109,11 +109,14 @@ class HubImages:
 
 def _package(ref: str) -> Any:
     try:
-        return importlib.import_module("datasets")
+        datasets = importlib.import_module("datasets")
     except ImportError:
         raise DataError(
             f"{ref}: needs the Hugging Face datasets package; `pip install datasets`"
         ) from None
+    # Older versions run a script that comes with a data set; a study's data never bring code.
+    datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False
+    return datasets
 
 
 def _fetched(datasets: Any, ref: str, name: str, split: str) -> Any:

@@ -1,5 +1,6 @@
 """A data set by its reference: what every source of images offers, and which one serves."""
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -104,10 +105,10 @@ def open_images(ref: str) -> Images:
     if ref.startswith(HUB):
         return HubImages(ref)
     path = Path(ref)
-    if path.is_dir():
+    if os.path.isdir(ref):  # says no, where Path would raise, to what is no name at all
         tars = find_tars(path)
         return FileImages(path, list_tars(path, tars) if tars else list_folder(path))
-    if path.is_file():
+    if os.path.isfile(ref):
         if path.suffix.lower() == ".tar":
             return FileImages(path, list_tars(path, [path]))
         raise DataError(

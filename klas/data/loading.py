@@ -49,7 +49,7 @@ def batches(
             _normalised(_stacked(column, device), transform)
             for column, transform in zip(zip(*loaded), distinct)
         ]
-        labels = torch.from_numpy(images.labels[chunk]).to(device, non_blocking=True)
+        labels = torch.from_numpy(images.labels[chunk]).to(device)
         yield (*(here[distinct.index(t)] for t in transforms), labels)
 
 
@@ -116,7 +116,7 @@ class _Views:
         picture = self._images.image(row)
         try:
             return [t(picture.convert(m)) for t, m in zip(self._transforms, self._modes)]
-        except (OSError, ValueError, MemoryError) as error:
+        except Exception as error:
             raise DataError(
                 f"{self._images.where(row)}: cannot be cropped and resized ({error})"
             ) from None
@@ -127,7 +127,7 @@ def _stacked(pictures: Sequence[Tensor], device: torch.device) -> Tensor:
     shape = (len(pictures), *pictures[0].shape)
     stacked = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
     torch.stack(tuple(pictures), out=stacked)
-    return stacked.to(device, non_blocking=True)
+    return stacked.to(device, non_blocking=stacked.is_pinned())
 
 
 def _normalised(pixels: Tensor, transform: Transform) -> Tensor:

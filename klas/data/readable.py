@@ -94,7 +94,7 @@ def _checked(images: Images, rows: NDArray[np.int64]) -> Iterator[Unreadable | N
             images.image(row).convert("RGB")
         except UnreadableError as error:
             return Unreadable(row, images.where(row), error.reason)
-        except (OSError, ValueError) as error:  # sound, but no conversion to colours
+        except Exception as error:  # sound, but no conversion to colours
             return Unreadable(row, images.where(row), str(error))
         return None
 

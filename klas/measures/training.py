@@ -109,6 +109,7 @@ def finetune(
     target.train()
     saved = time.monotonic()
     for step, (images, own, labels) in zip(range(done, steps), batches_from(done)):
+        torch.manual_seed(seed * 2**24 + step)  # what dropout draws is the step's too
         member = int(np.random.default_rng([seed, step]).integers(len(stitches) + len(whole)))
         with autocast(images.device, precision):
             if member < len(stitches):

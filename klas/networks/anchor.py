@@ -140,6 +140,11 @@ class Anchor(nn.Module):
             self.head = nn.Sequential(self.head, _Columns(columns))
             self.info = replace(self.info, columns=columns, classes=len(columns))
 
+    def forget_tables(self) -> None:
+        """Let go of what some networks keep from their weights in eval mode; new ones are in."""
+        self.train()
+        self.eval()
+
     def walk(self, images: Tensor, upto: int | None = None) -> Iterator[Tensor]:
         """A_0 … A_upto one after another, all n + 1 of them by default."""
         activation = self.stem(images)

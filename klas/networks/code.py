@@ -1,6 +1,9 @@
 """Networks that the user's own Python makes: ``"package.module:factory"``, only when allowed."""
 
+import hashlib
 import importlib
+import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -10,10 +13,12 @@ from klas.errors import AnchorError
 from klas.networks.weights import read_checkpoint
 from klas.study import AnchorSpec
 
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
 
 def is_code(spec: AnchorSpec) -> bool:
     """Whether an anchor's model names a Python function."""
-    return ":" in spec.model
+    return _FUNCTION.fullmatch(spec.model) is not None
 
 
 def check_allowed(spec: AnchorSpec, allow_code: bool) -> None:
@@ -53,7 +58,7 @@ def build(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
         raise AnchorError(
             f"{spec.name}: {spec.model} returned {type(module).__name__}, not an nn.Module"
         )
-    origin = {"code": spec.model}
+    origin = {"code": spec.model, "source": _source_digest(path, module)}
     if spec.weights is not None:
         state, entry = read_checkpoint(Path(spec.weights), spec.name)
         try:
@@ -65,3 +70,19 @@ def build(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
             ) from None
         origin |= {"file": spec.weights} | ({"entry": entry} if entry else {})
     return module.eval(), origin
+
+
+def _source_digest(path: str, module: nn.Module) -> str:
+    """SHA-256 of the files that the network's code is in: results depend on it as on its weights.
+
+    Installed packages count by their own classes only where they are not torch's or timm's.
+    """
+    names = {path} | {type(part).__module__ for part in module.modules()}
+    total = hashlib.sha256()
+    for name in sorted(n for n in names if n.partition(".")[0] not in ("torch", "timm")):
+        total.update(f"{name}\n".encode())
+        try:
+            total.update(inspect.getsource(sys.modules[name]).encode())
+        except (OSError, TypeError, KeyError):  # made at run time: there is no file to read
+            total.update(b"?")
+    return total.hexdigest()

@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from klas.errors import AnchorError
 from klas.networks.dry import no_trace
-from klas.networks.layout import Layout
+from klas.networks.layout import Layout, maps_and_prefix
 
 SPLITTER = "fx-blocks-1"
 """Recorded in every stitch list: what cut numbers mean depends on it."""
@@ -54,6 +54,10 @@ class Parts:
 def split(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> Parts:
     """Cut a network at its blocks. The parts are in the mode, on the device that it is in.
 
+    Modules within a block run their own code in either mode. Of the code between the blocks what
+    eval mode runs is kept: a head that training would part in two gives one row of logits, and
+    a ``dropout`` function there does nothing.
+
     Args:
         name: what errors call it.
         input_size: (channels, height, width) of its images.
@@ -78,6 +82,8 @@ def split(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> Part
                 raise _refusal(name, model, "more than one tensor passes between its blocks")
             places = [flow.images, *boundaries, flow.logits]
             parts = [flow.part(a, b) for a, b in pairwise(places)]
+            if not _in_order(model, parts[0], boundaries[0].layout, input_size):
+                raise _refusal(name, model, "its tokens are not in the order of the image's rows")
     except AnchorError:
         raise
     except Exception as error:
@@ -577,3 +583,28 @@ def _fits(height: int, width: int, input_size: tuple[int, int, int]) -> bool:
     return abs(height - width * input_size[1] / input_size[2]) < (
         1e-6 if input_size[1] == input_size[2] else 1
     )
+
+
+@torch.inference_mode()
+def _in_order(
+    model: nn.Module, stem: nn.Module, layout: Layout, input_size: tuple[int, int, int]
+) -> bool:
+    """Whether cut 0 answers to a change in the image where the change is.
+
+    A network may shuffle its tokens for its own convenience; as a map they would be scrambled.
+    """
+    device = next(model.parameters()).device
+    channels, height, width = input_size
+    images = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(0))
+    changed = images.clone()
+    top, left = 5 * height // 8, width // 8
+    changed[:, :, top : top + max(height // 8, 1), left : left + max(width // 8, 1)] += 2
+    before, after = (maps_and_prefix(stem(x.to(device)), layout)[0] for x in (images, changed))
+    answer = (after - before).float().abs().sum((0, 3))
+    total = answer.sum()
+    if not bool(torch.isfinite(total)) or total == 0:
+        return True  # nothing can be told: weights without values, or a dead stem
+    found = divmod(int(answer.argmax()), layout.grid[1])
+    wanted = (top / height + 1 / 16, left / width + 1 / 16)
+    where = [(k + 0.5) / size for k, size in zip(found, layout.grid)]
+    return all(abs(a - b) < max(0.2, 1 / size) for a, b, size in zip(where, wanted, layout.grid))

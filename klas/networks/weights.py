@@ -8,6 +8,7 @@ for, and one sentence for everything that can be wrong.
 import argparse
 import contextlib
 import io
+import os
 import pickle
 import re
 from collections.abc import Iterable, Sequence
@@ -66,7 +67,7 @@ def read_checkpoint(file: Path, name: str) -> tuple[dict[str, Tensor], str | Non
     Raises:
         AnchorError: no such file; it is damaged; or it holds something other than tensors.
     """
-    if not file.is_file():
+    if not os.path.isfile(file):  # Path's own method raises for what is no name at all
         raise AnchorError(f"{name}: the weights file {file} does not exist")
     checkpoint = _read_safetensors(file, name) if _is_safetensors(file) else _unpickle(file, name)
     entry = next((e for e in ENTRIES if isinstance(checkpoint.get(e), dict)), None)
@@ -127,7 +128,8 @@ def _from_state(spec: AnchorSpec, state: dict[str, Tensor]) -> nn.Module:
     """The model with as many classes as the file's own classifier has."""
     config = get_pretrained_cfg(spec.model)
     classifiers = _names(config.classifier if config else None)
-    rows = next((len(state[n]) for n in map(_weight, classifiers) if n in state), None)
+    heads = (state[n] for n in map(_weight, classifiers) if n in state)
+    rows = next((head.shape[0] for head in heads if head.dim()), None)
     try:
         try:
             model = _build(spec, state, rows)

@@ -10,6 +10,7 @@ from klas.data import (
     subset,
     unreadable_sentence,
 )
+from klas.data.pictures import UnreadableError, decoded
 from klas.errors import DataError
 from tests.data.conftest import picture_bytes
 
@@ -136,3 +137,11 @@ def test_progress_is_told_of_every_picture(many):
 
     find_unreadable("many", open_images(str(many)), 6, 0, progress=Told())
     assert told == [("data", "images", 6), "many", 1, 1, 1, 1, 1, 1]
+
+
+def test_what_would_start_an_interpreter_is_no_picture(tmp_path):
+    """Pillow hands PostScript to Ghostscript, whatever the file is called."""
+    file = tmp_path / "cat.jpg"
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n")
+    with file.open("rb") as opened, pytest.raises(UnreadableError, match="no known format"):
+        decoded(opened, str(file))

@@ -31,7 +31,6 @@ ARCHITECTURES = [
     ("maxvit_nano_rw_256", 64, {"img_size": 64}, 7),
     ("coatnet_nano_rw_224", 64, {"img_size": 64}, 16),
     ("tiny_vit_5m_224", 224, {}, 12),
-    ("hiera_tiny_224", 224, {}, 12),
     ("focalnet_tiny_srf", 64, {}, 12),
     ("poolformer_s12", 64, {}, 12),
     ("efficientformer_l1", 224, {}, 12),

@@ -136,10 +136,18 @@ def test_what_cannot_be_cut_is_refused_with_the_reason(model, why):
         split(model, "mine", RGB)
 
 
-@pytest.mark.parametrize("name", ["crossvit_9_240", "pit_ti_224", "hrnet_w18_small"])
-def test_networks_of_several_streams_are_refused_by_name(name):
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("crossvit_9_240", "more than one tensor passes"),
+        ("pit_ti_224", "more than one tensor passes"),
+        ("hrnet_w18_small", "more than one tensor passes"),
+        ("hiera_tiny_224", "not in the order of the image's rows"),
+    ],
+)
+def test_networks_of_several_streams_or_shuffled_tokens_are_refused_by_name(name, why):
     model = timm.create_model(name).eval()
-    with pytest.raises(AnchorError, match=f"{name}: {type(model).__name__} cannot be cut"):
+    with pytest.raises(AnchorError, match=f"{name}: {type(model).__name__} cannot be cut.*{why}"):
         split(model, name, tuple(model.pretrained_cfg["input_size"]))
 
 
