@@ -326,13 +326,7 @@ def test_results_depend_on_the_code_of_ones_own_network(root, tmp_path, store, m
 
 def test_tables_made_from_old_weights_are_forgotten():
     """LeViT keeps its attention biases in eval mode."""
-    transform = klas.Transform(
-        input_size=(3, 224, 224),
-        mean=(0.5,) * 3,
-        std=(0.25,) * 3,
-        crop=1.0,
-        interpolation="nearest",
-    )
+    transform = nets.transform((3, 224, 224))
     anchors = []
     for seed in range(2):
         torch.manual_seed(seed)
