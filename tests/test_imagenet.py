@@ -57,10 +57,10 @@ def study(root, *, names=tuple(MODELS), samples, pairs="cheaper-first"):
         "data": {
             "train": str(root / "train"),
             "val": str(root / "val"),
-            "train_samples": samples,
+            "train_samples": 2 * samples,
             "val_samples": samples,
         },
-        "fit": {"samples": 4},
+        "fit": {"samples": 2},
         "tuning": {"steps": 1, "batch": 1},
     }
     return parse_study(raw, "test")
@@ -88,7 +88,7 @@ def run(study, folder, until):
 
 
 def test_every_stage_runs_within_and_across_families(imagenet, tmp_path):
-    document, _ = run(study(imagenet, samples=2, pairs=PAIRS), tmp_path, "tuned")
+    document, _ = run(study(imagenet, samples=1, pairs=PAIRS), tmp_path, "tuned")
     blocks = {a["name"]: a["blocks"] for a in document["anchors"]}
     assert blocks == {"deit_tiny": 12, "deit_small": 12, "swin_tiny": 12, "resnet50": 16}
     assert all(a["columns"] is None for a in document["anchors"])  # all of ImageNet, in order
@@ -103,5 +103,5 @@ def test_every_stage_runs_within_and_across_families(imagenet, tmp_path):
 
 def test_memory_stays_flat_when_the_samples_double(imagenet, tmp_path):
     names = ("deit_tiny", "resnet50")
-    peaks = [run(study(imagenet, names=names, samples=n), tmp_path, "scores")[1] for n in (24, 48)]
+    peaks = [run(study(imagenet, names=names, samples=n), tmp_path, "scores")[1] for n in (16, 32)]
     assert peaks[1] < 1.05 * peaks[0]
