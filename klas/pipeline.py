@@ -56,8 +56,9 @@ class Pipeline:
                 for task in missing:
                     self.progress.label(task.key.label)
                     self.stages.have(task)
-        document = scores_document(self.stages)
-        self.store.set_ref(f"scores-{self.study.results_key()}", document)
+            # After every stage: what is finished is shown, however the next one ends.
+            document = scores_document(self.stages)
+            self.store.set_ref(f"scores-{self.study.results_key()}", document)
         return document
 
     def finetune(self, pair: Pair, chosen: NDArray[np.bool_]) -> dict[str, Any]:

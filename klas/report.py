@@ -156,7 +156,13 @@ def anchor_tables(document: Document) -> list[Any]:
     ):
         theta = "–" if p["theta_output"] is None else f"{p['theta_output']:.4f}"
         ranking.add_row(f"{p['source']} → {p['target']}", theta)
-    return [anchors, ranking]
+    slow = [
+        f"{a['name']}: {converged.count(False)} of {len(converged)} probes did not converge, so Γ "
+        "of its stitches is approximate; raise [probes] l2 or [data] train_samples"
+        for a in document["anchors"]
+        if not all(converged := a["probe_converged"] or [])
+    ]
+    return [anchors, *slow, ranking]
 
 
 def run_tables(document: Document, study: Study, store: Store) -> list[Any]:
@@ -221,7 +227,11 @@ def stitch_tables(stitches: Mapping[str, Any], out: Path | None) -> list[Any]:
     ):
         left = column in ("source", "target")
         table.add_column(column, justify="left" if left else "right")
+    whole = next((s["full_val"] for s in stitches["stitches"] if s["full_val"]), None)
+    if whole is not None:
+        table.add_column(f"{whole['tier']}, all {whole['samples']:,}", justify="right")
     for s in stitches["stitches"]:
+        extra = [] if whole is None else [percent(s["full_val"] and s["full_val"]["accuracy"])]
         table.add_row(
             s["source"],
             str(s["source_block"]),
@@ -232,6 +242,7 @@ def stitch_tables(stitches: Mapping[str, Any], out: Path | None) -> list[Any]:
             "–" if s["score"] is None else f"{s['score']:.3g}",
             percent(s["accuracy"]["tuned"]),
             percent(s["accuracy"]["finetuned"]),
+            *extra,
         )
     return [table] if out is None else [table, f"wrote {out}"]
 

@@ -24,7 +24,7 @@ TIERS: tuple[Tier, ...] = ("zero_shot", "tuned", "finetuned")
 Metric = Literal["kl", "theta", "snnet"]
 METRICS: tuple[Metric, ...] = ("kl", "theta", "snnet")  # snnet is a set, not a score
 
-DOCUMENT = 2  # raised when a scores document says more: an older one is not shown, but made again
+DOCUMENT = 3  # raised when a scores document says more: an older one is not shown, but made again
 
 Positive = Annotated[int, Field(gt=0, le=10**7)]  # beyond is a slip of the keyboard
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -114,7 +114,10 @@ def _results(found: Document) -> None:
             st.plotly_chart(figures.probe_chart(found["anchors"]), config=figures.CONFIG)
             slow = [a["name"] for a in found["anchors"] if not all(a["probe_converged"])]
             if slow:
-                st.warning(f"Probes of {', '.join(slow)} did not converge.")
+                st.warning(
+                    f"Probes of {', '.join(slow)} did not converge: Γ of their stitches is "
+                    "approximate. More training samples or a larger l2 helps."
+                )
 
 
 def _keep(at_hand: Study) -> None:

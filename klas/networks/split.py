@@ -69,7 +69,11 @@ def split(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> Part
     owners = _owners(model)
     count = len({o for o in owners.values() if o is not None})
     if count < 2:
-        raise _refusal(name, model, f"{count} blocks were found in it")
+        why = (
+            f"{count} blocks were found in it (blocks are the elements of its lists, "
+            "nn.Sequential or nn.ModuleList, that have submodules)"
+        )
+        raise _refusal(name, model, why)
     training = model.training
     model.eval()
     try:
@@ -124,7 +128,8 @@ def _owners(model: nn.Module) -> dict[str, int | None]:
     names = [name for name, _ in model.named_parameters()]
     groups = _timm_groups(model, names)
     if groups is None:
-        groups = [_under(names, path) for path in _elements(model, "")]
+        paths = _elements(model, "") or _elements(model, "", plain=True)
+        groups = [_under(names, path) for path in paths]
     found: list[tuple[str, ...]] = []
     for members in filter(None, groups):
         inner = _repeated(model, members)
@@ -182,22 +187,24 @@ def _repeated(model: nn.Module, members: Sequence[str]) -> list[str]:
     return elements if len(elements) > 1 and len(kinds) == 1 else []
 
 
-def _elements(module: nn.Module, prefix: str) -> list[str]:
-    """Paths of the composite elements of a module's outermost lists."""
-    if isinstance(module, nn.Sequential | nn.ModuleList):
-        found = []
-        for name, child in module.named_children():
-            path = f"{prefix}.{name}" if prefix else name
-            if isinstance(child, nn.Sequential | nn.ModuleList):
-                found += _elements(child, path)
-            elif any(True for _ in child.children()):
-                found.append(path)
-        return found
-    return [
-        path
-        for name, child in module.named_children()
-        for path in _elements(child, f"{prefix}.{name}" if prefix else name)
-    ]
+def _elements(module: nn.Module, prefix: str, *, plain: bool = False) -> list[str]:
+    """Paths of the composite elements of a module's outermost lists.
+
+    Args:
+        plain: whether a ``Sequential`` of single layers is an element too.
+    """
+    found = []
+    listed = isinstance(module, nn.Sequential | nn.ModuleList)
+    for name, child in module.named_children():
+        path = f"{prefix}.{name}" if prefix else name
+        inner = isinstance(child, nn.Sequential | nn.ModuleList)
+        if inner or not listed:
+            deeper = _elements(child, path, plain=plain)
+            whole = plain and listed and inner and len(list(child.children())) > 1
+            found += deeper or ([path] if whole else [])
+        elif any(True for _ in child.children()):
+            found.append(path)
+    return found
 
 
 # -- the traced graph --------------------------------------------------------------------------

@@ -69,6 +69,16 @@ def test_a_module_of_ones_own_is_cut_at_the_elements_of_its_list():
     assert (parts.classes, parts.merged) == (10, ())
 
 
+def test_blocks_may_be_plain_sequences_of_layers():
+    blocks = [nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()) for _ in range(3)]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    model = nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), nn.Sequential(*blocks), head).eval()
+    net = anchor(model, 32)
+    images = torch.randn(5, 3, 32, 32)
+    assert net.info.depth >= 3
+    assert torch.equal(net(images), model(images))
+
+
 def test_integers_that_cross_a_cut_scale_with_the_batch():
     model = Plain().eval()
     net = anchor(model, 32)
