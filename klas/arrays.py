@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from klas.errors import StoreError
 
 Arrays = dict[str, NDArray[Any]]
+Value = TypeVar("Value")
 
 Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 """Name → (shape, type) of each array of a file."""
@@ -139,6 +140,11 @@ def views(content: bytes | mmap.mmap) -> Arrays:
         array.flags.writeable = False
         arrays[name] = array
     return arrays
+
+
+def under(entries: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+    """The entries whose names begin with a prefix, by the rest of their names."""
+    return {n.removeprefix(prefix): value for n, value in entries.items() if n.startswith(prefix)}
 
 
 def chunks(array: NDArray[Any], rows: int) -> Iterator[NDArray[Any]]:

@@ -104,7 +104,7 @@ class Bench:
             data.val, self.val, data.val_samples, data.val_samples
         )
         self.val_rows = subset(self.val, data.val_samples, study.seed, without=unreadable)
-        self.costs = {n: self._cost(a) for n, a in self.anchors.items()}
+        self.costs = {name: self._cost(name) for name in self.anchors}
         self.pairs = self._pairs()
         layouts = (anchor.info.layouts for anchor in self.anchors.values())
         at_most_two = sorted(map(image_bytes, layouts))[-2:]  # source and target run together
@@ -170,9 +170,9 @@ class Bench:
         found = self._unreadable(self.study.data.val, self.val, samples)
         return subset(self.val, samples, self.study.seed, without=[bad.row for bad in found])
 
-    def _cost(self, anchor: Anchor) -> AnchorCost:
-        key = keys.cost_key(_describe(anchor))
-        raw = self.store.compute(key, lambda: asdict(anchor_cost(anchor)))
+    def _cost(self, name: str) -> AnchorCost:
+        key = keys.cost_key(self.described[name])
+        raw = self.store.compute(key, lambda: asdict(anchor_cost(self.anchors[name])))
         return AnchorCost(
             macs=tuple(raw["macs"]),
             front_params=tuple(raw["front_params"]),

@@ -316,7 +316,8 @@ def _parser() -> argparse.ArgumentParser:
         help="run the Python functions (package.module:factory) that a study names as models",
     )
     on_study = argparse.ArgumentParser(add_help=False, parents=[code])
-    on_study.add_argument("study", nargs="?", help="study file (TOML); the digits study without")
+    a_study = "study file (TOML); the digits study without"
+    on_study.add_argument("study", nargs="?", help=a_study)
     selecting = argparse.ArgumentParser(add_help=False)
     selecting.add_argument("--metric", choices=METRICS)
     selecting.add_argument("--tau", type=float, help="tolerance, 0 or more")
@@ -356,7 +357,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", type=Path)
     study = command("study", _study, "print or save a study with every default")
     study.add_argument("action", choices=("show", "save"))
-    study.add_argument("study", nargs="?", help="study file (TOML); the digits study without")
+    study.add_argument("study", nargs="?", help=a_study)
     study.add_argument("--out", type=Path)
     cache = command("cache", _cache, "list, verify or clear what is stored")
     cache.add_argument("action", choices=("ls", "verify", "clear"))
@@ -365,5 +366,6 @@ def _parser() -> argparse.ArgumentParser:
     catalogue.add_argument("--search", default="", help="words in the tag, family or class")
     catalogue.add_argument("--family", action="append", default=[], help="may be repeated")
     catalogue.add_argument("--gmacs", nargs=2, type=float, metavar=("LOW", "HIGH"))
-    command("dashboard", _dashboard, "start the app", on_study)
+    dashboard = command("dashboard", _dashboard, "start the app")
+    dashboard.add_argument("study", nargs="?", help=a_study)
     return parser

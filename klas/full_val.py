@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from klas.arrays import under
 from klas.choice import space
 from klas.errors import SelectionError
 from klas.measures.accuracy import network_hits, stitched_hits
@@ -87,7 +88,7 @@ def _accuracies(
 
 def _trained(anchor: Anchor, stored: Arrays, role: str) -> Anchor:
     """The anchor with its jointly trained weights, if the tier has any."""
-    state = _under(stored, f"{role}/")
+    state = _tensors(stored, f"{role}/")
     if not state:
         return anchor
     trained = deepcopy(anchor)
@@ -104,13 +105,9 @@ def _with_statistics(
 ) -> Iterable[tuple[space.Stitch, Stitch]]:
     for (i, j), layer in layers.items():
         network = Stitch(source, i, target, j, layer).eval()
-        network.load_state_dict(_under(stored, f"statistics/{i}-{j}/"), strict=False)
+        network.load_state_dict(_tensors(stored, f"statistics/{i}-{j}/"), strict=False)
         yield (i, j), network
 
 
-def _under(stored: Arrays, prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): torch.from_numpy(values.copy())
-        for name, values in stored.items()
-        if name.startswith(prefix)
-    }
+def _tensors(stored: Arrays, prefix: str) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(v.copy()) for name, v in under(stored, prefix).items()}

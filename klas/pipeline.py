@@ -50,15 +50,27 @@ class Pipeline:
         The document is also kept under the study's own name in the store, for the dashboard.
         """
         for stage in STAGES[: STAGES.index(until) + 1]:
-            for name, unit, tasks in self.stages.tasks(stage):
-                missing = [t for t in tasks if not self.store.has(t.key)]
-                self.progress.start(name, unit, sum(t.units for t in missing))
-                for task in missing:
-                    self.progress.label(task.key.label)
-                    self.stages.have(task)
-            # After every stage: what is finished is shown, however the next one ends.
-            document = scores_document(self.stages)
-            self.store.set_ref(f"scores-{self.study.results_key()}", document)
+            # What is finished is shown, however the next stage ends.
+            if self._compute(stage) and stage != until:
+                self._publish()
+        return self._publish()
+
+    def _compute(self, stage: Stage) -> bool:
+        """Have a stage's results; whether any was missing."""
+        anything = False
+        for name, unit, tasks in self.stages.tasks(stage):
+            missing = [t for t in tasks if not self.store.has(t.key)]
+            self.progress.start(name, unit, sum(t.units for t in missing))
+            for task in missing:
+                self.progress.label(task.key.label)
+                self.stages.have(task)
+            anything = anything or bool(missing)
+        return anything
+
+    def _publish(self) -> dict[str, Any]:
+        """The scores document of what there is, kept for the dashboard."""
+        document = scores_document(self.stages)
+        self.store.set_ref(f"scores-{self.study.results_key()}", document)
         return document
 
     def finetune(self, pair: Pair, chosen: NDArray[np.bool_]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from klas.arrays import under
 from klas.data import balanced_order, batches, find_unreadable, open_images
 from klas.errors import DataError, FormatError, SelectionError
 from klas.exports import file_sha256, read, stitch_layer_entry
@@ -55,17 +56,15 @@ def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> St
         )
     stitch = document["stitches"][index]
     names = (stitch["source"], stitch["target"])
-    source, target = (_anchor(document, name, path, allow_code) for name in names)
+    anchors = {name: _anchor(document, name, path, allow_code) for name in names}
     weights = document["weights_file"]
-    if weights is not None:
-        tensors = _read_weights(path, weights)
-        if weights["tier"] == "finetuned":
-            _load_finetuned(source, tensors, names, "source", path)
-            _load_finetuned(target, tensors, names, "target", path)
-        network = _assembled(stitch, source, target, _layer_state(tensors, stitch, path), path)
-        _load_statistics(network, tensors, stitch, path)
-        return network
-    return _assembled(stitch, source, target, _fitted(document, stitch, source, target), path)
+    tensors = _read_weights(path, weights) if weights is not None else None
+    source, target = _networks(anchors, names, weights, tensors, path)
+    if tensors is None:
+        return _assembled(stitch, source, target, _fitted(document, stitch, source, target), path)
+    network = _assembled(stitch, source, target, _layer_state(tensors, stitch, path), path)
+    _load_statistics(network, tensors, stitch, path)
+    return network
 
 
 def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]:
@@ -85,23 +84,21 @@ def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]
         _same(path, f"anchor {entry['name']}", "params", entry["params"], cost.total_params)
     weights = document["weights_file"]
     tensors = _read_weights(path, weights) if weights is not None else None
+    pairs: dict[tuple[str, str], tuple[Anchor, Anchor]] = {}
     for k, stitch in enumerate(document["stitches"]):
-        source, target = anchors[stitch["source"]], anchors[stitch["target"]]
+        names = (stitch["source"], stitch["target"])
+        if names not in pairs:
+            pairs[names] = _networks(anchors, names, weights, tensors, path)
+        source, target = pairs[names]
         i, j = stitch["source_block"], stitch["target_block"]
         blank = StitchLayer(source.info.layouts[i], target.info.layouts[j]).state_dict()
         state = blank if tensors is None else _layer_state(tensors, stitch, path)
         network = _assembled(stitch, source, target, state, path)
+        _load_statistics(network, tensors or {}, stitch, path)
         # Counted on the network itself, not by the sum of parts that made the list.
         image = torch.empty(1, *source.info.transform.input_size, device="meta")
         macs, _ = module_macs(network, image)
         params = sum(p.numel() for p in network.parameters())
-        if weights is not None and tensors is not None and weights["tier"] == "finetuned":
-            names = (stitch["source"], stitch["target"])
-            for name, role in zip(names, ("source", "target")):
-                # Copies: the other stitches are built from the pretrained anchors.
-                _load_finetuned(deepcopy(anchors[name]), tensors, names, role, path)
-            statistics = deepcopy(network)
-            _load_statistics(statistics, tensors, stitch, path)
         _same(path, f"stitch {k}", "macs", stitch["macs"], macs)
         _same(path, f"stitch {k}", "params", stitch["params"], params)
     return {"file": str(path), "stitches": document["stitches"]}
@@ -169,6 +166,23 @@ def _anchor(document: Mapping[str, Any], name: str, path: Path, allow_code: bool
     return anchor
 
 
+def _networks(
+    anchors: Mapping[str, Anchor],
+    names: tuple[str, str],
+    weights: Mapping[str, str] | None,
+    tensors: Mapping[str, Tensor] | None,
+    path: Path,
+) -> tuple[Anchor, Anchor]:
+    """A pair's anchors as its stitches have them: jointly trained, if the list is."""
+    source, target = (anchors[name] for name in names)
+    if weights is not None and tensors is not None and weights["tier"] == "finetuned":
+        # Copies: other pairs are built from the pretrained anchors.
+        source, target = deepcopy(source), deepcopy(target)
+        _load_finetuned(source, tensors, names, "source", path)
+        _load_finetuned(target, tensors, names, "target", path)
+    return source, target
+
+
 def _read_weights(path: Path, weights: Mapping[str, str]) -> dict[str, Tensor]:
     # By name only: a list can't reach outside its own folder.
     file = path.parent / Path(weights["name"]).name
@@ -184,8 +198,7 @@ def _layer_state(tensors: Mapping[str, Tensor], stitch: Mapping[str, Any], path:
     prefix = _layer_name(
         stitch["source"], stitch["target"], stitch["source_block"], stitch["target_block"]
     )
-    start = f"{prefix}."
-    state = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+    state = under(tensors, f"{prefix}.")
     if not state:
         raise FormatError(f"{path}: its weights file lacks the stitch {prefix}")
     for tensor in state.values():
@@ -200,9 +213,8 @@ def _load_statistics(
     """Give a finetuned stitch the statistics of its own normalisation layers, if it has any."""
     i, j = stitch["source_block"], stitch["target_block"]
     prefix = f"{stitch['source']}|{stitch['target']}/statistics/{i}-{j}/"
-    own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     try:
-        if network.load_state_dict(own, strict=False).unexpected_keys:
+        if network.load_state_dict(under(tensors, prefix), strict=False).unexpected_keys:
             raise FormatError(f"{path}: its weights file does not fit stitch {i} → {j}")
     except RuntimeError:
         raise FormatError(f"{path}: its weights file does not fit stitch {i} → {j}") from None
@@ -211,10 +223,8 @@ def _load_statistics(
 def _load_finetuned(
     anchor: Anchor, tensors: Mapping[str, Tensor], names: tuple[str, str], role: str, path: Path
 ) -> None:
-    prefix = f"{names[0]}|{names[1]}/{role}/"
-    own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     try:
-        anchor.load_state_dict(own)
+        anchor.load_state_dict(under(tensors, f"{names[0]}|{names[1]}/{role}/"))
     except RuntimeError:
         raise FormatError(
             f"{path}: its weights file does not fit {anchor.info.name}; select again"

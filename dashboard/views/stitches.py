@@ -446,11 +446,9 @@ def _full_val(
             f"choice saw, {min(gaps):+.1f} to {max(gaps):+.1f}. The list has every figure."
         )
         return
-    measurable = any(chosen.any() for _, chosen in picked) and all(
-        tier != "finetuned" or finetuned_accuracy(store(), p, chosen, study()) is not None
-        for p, chosen in picked
-        if chosen.any()
-    )
+    choices = [Choice(pair=p, chosen=c, accuracy=np.zeros(len(c))) for p, c in picked if c.any()]
+    measured = [c.accuracy[c.chosen] for c in _accuracies(choices, tier)]
+    measurable = bool(measured) and all(np.isfinite(values).all() for values in measured)
     if measurable and st.button(
         f"Measure what is chosen on all {val['images']:,} validation images",
         icon=":material/fact_check:",

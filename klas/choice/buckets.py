@@ -96,8 +96,7 @@ def select(
     if not (np.isfinite(tau) and tau >= 0):
         raise SelectionError(f"tau = {tau}: a tolerance is a finite number, 0 or more")
     score = np.asarray(scores, dtype=np.float64)
-    if np.isnan(score).any():
-        raise SelectionError(f"{np.isnan(score).sum()} of {score.size} scores are NaN")
+    _refuse_nan(score)
     edges = bucket_edges(macs, low, high, buckets, binning)
     bucket = assign_buckets(macs, edges, binning)
     lowest = np.full(buckets, np.nan)
@@ -107,3 +106,35 @@ def select(
     limit = (1 + tau) * best if tau_mode == "relative" else np.maximum(tau, best)
     chosen = (bucket >= 0) & np.isfinite(score) & (score <= limit)
     return Selection(edges=edges, bucket=bucket, chosen=chosen, lowest=lowest)
+
+
+def matched(scores: ArrayLike, bucket: ArrayLike, counts: ArrayLike) -> NDArray[np.bool_]:
+    """A rival's fair share: in every bucket as many candidates as the other method took there.
+
+    These are the lowest finite scores, of equals the earlier candidates; fewer where a bucket
+    has not as many finite ones.
+
+    Args:
+        scores: (N,) lower is better.
+        bucket: (N,) each candidate's bucket, or −1 outside.
+        counts: (B,) how many to take in each bucket.
+
+    Returns:
+        (N,) whether it was taken.
+
+    Raises:
+        SelectionError: a score in a bucket is NaN.
+    """
+    score, label = np.asarray(scores, dtype=np.float64), np.asarray(bucket)
+    _refuse_nan(score[label >= 0])
+    chosen = np.zeros(score.shape, dtype=bool)
+    for b, count in enumerate(np.asarray(counts)):
+        members = np.flatnonzero((label == b) & np.isfinite(score))
+        chosen[members[np.argsort(score[members], kind="stable")][:count]] = True
+    return chosen
+
+
+def _refuse_nan(scores: NDArray[np.float64]) -> None:
+    """A score that was not computed cannot be compared."""
+    if np.isnan(scores).any():
+        raise SelectionError(f"{np.isnan(scores).sum()} of {scores.size} scores are NaN")

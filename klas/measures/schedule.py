@@ -13,6 +13,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
+from klas.arrays import under
 from klas.store import write_whole
 
 WARMUP = 0.1  # share of the steps in which the rate rises
@@ -67,17 +68,15 @@ def load_training(
         return 0
     own: dict[str, dict[str, Tensor]] = {}
     for name, module in modules.items():
-        prefix = f"module/{name}/"
-        own[name] = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        own[name] = under(tensors, f"module/{name}/")
         shapes = {k: v.shape for k, v in module.state_dict().items()}
         if {k: v.shape for k, v in own[name].items()} != shapes:
             return 0  # of another network; nothing is loaded until all of it fits
     for name, module in modules.items():
         module.load_state_dict(own[name])
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, key = name.split("/")
-            state.setdefault(int(index), {})[key] = value
+    for name, value in under(tensors, "optimizer/").items():
+        index, key = name.split("/")
+        state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
     return step

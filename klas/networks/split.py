@@ -488,7 +488,6 @@ class _Span:
     """Where a block runs: node numbers."""
 
     opens: int  # its first node, or that of what lies between it and the block before
-    first: int
     last: int
 
 
@@ -537,7 +536,7 @@ def _spans(flow: _Flow, owners: Mapping[str, int | None]) -> tuple[list[_Span], 
     for run in sorted(runs.values()):
         # The stem's tail is the stem's; between blocks it belongs to the block that follows.
         between = [k for k in loose if previous is not None and previous < k < run[0]]
-        spans.append(_Span(opens=min([run[0], *between]), first=run[0], last=run[-1]))
+        spans.append(_Span(opens=min([run[0], *between]), last=run[-1]))
         previous = max(previous or 0, run[-1])
     after = [k for k in loose if previous is not None and k > previous]
     return spans, min(after, default=len(flow.nodes) - 1)
