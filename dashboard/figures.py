@@ -371,7 +371,8 @@ def _log_ticks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     if not positive.size:
         return np.array([1.0])
     powers = 10.0 ** np.arange(np.floor(np.log10(positive.min())), np.log10(positive.max()) + 1)
-    ticks = np.outer(powers, [1, 2, 5]).ravel()
+    # Over many decades the powers alone: more would overlap.
+    ticks = np.outer(powers, [1] if len(powers) > 4 else [1, 2, 5]).ravel()
     inside = ticks[(ticks >= positive.min()) & (ticks <= positive.max())]
     return inside if inside.size >= 2 else np.array([positive.min(), positive.max()])
 

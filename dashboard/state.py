@@ -156,7 +156,9 @@ def pick_pair(found: Document, *, or_all: bool = False) -> Pair | None:
     """A selector of the pair, shared by the pages; None stands for all of them, if offered."""
     pairs = pairs_of(found)
     names = [p.name for p in pairs] + [ALL_PAIRS] * (or_all and len(pairs) > 1)
-    chosen = remembered("pair", names[min(1, len(names) - 1)])
+    # At first the pair with the most to choose from.
+    richest = max(pairs, key=lambda p: int(p.in_space.sum()))
+    chosen = remembered("pair", richest.name)
     name = st.selectbox(
         "Pair (source → target)",
         names,

@@ -1,5 +1,6 @@
 """Shared fixtures: a small study on the digits, computed once per session."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import torch
 from klas.store import Store
 from klas.study import DIGITS, FinetuningSpec, FitSpec, Study, TuningSpec
 
+# Tests run side by side. Processes with as many threads as cores would stall each other, also
+# those that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 SMALL = DIGITS.model_copy(

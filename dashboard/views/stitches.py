@@ -196,7 +196,8 @@ def _table(
         "SN-Net's too": pair.snnet[rows],
     }
     for tier, values in accuracies.items():
-        table[f"{tier} (%)"] = [np.nan] * len(rows) if values is None else 100 * values[rows]
+        if values is not None:
+            table[f"{tier} (%)"] = 100 * values[rows]
     one = st.column_config.NumberColumn(format="%.1f")
     three = st.column_config.NumberColumn(format="%.3g")
     st.dataframe(

@@ -2,6 +2,9 @@
 
 An envelope is a step function: at cost c, the best accuracy among points of cost ≤ c. All
 integrals over it are exact sums over its steps, so no grid stands between two methods.
+
+Costs are fixed, accuracies may have leading axes, such as one of bootstrap replicates: what ends
+in ``_replicates`` takes them and answers with arrays, NaN where a figure is undefined.
 """
 
 from dataclasses import dataclass
@@ -10,6 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+
+Points = tuple[ArrayLike, ArrayLike]
+"""Costs (M,) and accuracies (…, M), in any order."""
+
+Steps = tuple[Floats, Floats]
+"""Distinct costs (U,), increasing, and the best accuracy so far at each, (…, U)."""
 
 
 @dataclass(frozen=True)
@@ -21,23 +30,14 @@ class Envelope:
 
     def at(self, cost: ArrayLike) -> Floats:
         """The best accuracy at each cost; NaN where no point is affordable."""
-        index = np.searchsorted(self.costs, np.asarray(cost, dtype=np.float64), side="right")
-        return np.concatenate([[np.nan], self.accuracies])[index]
-
-    def cost_of(self, accuracy: ArrayLike) -> Floats:
-        """The least cost that reaches each accuracy; inf where none does."""
-        index = np.searchsorted(self.accuracies, np.asarray(accuracy, np.float64), side="left")
-        return np.concatenate([self.costs, [np.inf]])[index]
+        return _at((self.costs, self.accuracies), np.asarray(cost, dtype=np.float64), np.nan)
 
 
 def envelope(costs: ArrayLike, accuracies: ArrayLike) -> Envelope:
     """The envelope of points: (N,) costs and (N,) accuracies, in any order."""
-    cost = np.asarray(costs, dtype=np.float64)
-    accuracy = np.asarray(accuracies, dtype=np.float64)
-    order = np.lexsort((-accuracy, cost))
-    cost, accuracy = cost[order], accuracy[order]
-    rising = accuracy > np.concatenate([[-np.inf], np.maximum.accumulate(accuracy)[:-1]])
-    return Envelope(cost[rising], accuracy[rising])
+    cost, best = _steps((costs, accuracies))
+    rising = best > np.concatenate([[-np.inf], best[:-1]])
+    return Envelope(cost[rising], best[rising])
 
 
 def area(curve: Envelope, low: float, high: float, *, nothing: float) -> float:
@@ -45,11 +45,7 @@ def area(curve: Envelope, low: float, high: float, *, nothing: float) -> float:
 
     ``nothing`` is the height where no point is affordable.
     """
-    inside = (curve.costs > low) & (curve.costs < high)
-    starts = np.concatenate([[low], curve.costs[inside]])
-    lengths = np.diff(np.concatenate([starts, [high]]))
-    heights = np.nan_to_num(curve.at(starts), nan=nothing)
-    return float((heights * lengths).sum() / (high - low))
+    return float(_height((curve.costs, curve.accuracies), low, high, nothing))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,32 +74,54 @@ def areas(
     costly: tuple[float, float],
 ) -> Areas:
     """Every area of a method's stitches; ``cheap`` and ``costly`` are (MACs, accuracy)."""
-    cost = np.asarray(costs, dtype=np.float64)
-    accuracy = np.asarray(accuracies, dtype=np.float64)
-    mean = float(accuracy.mean()) if accuracy.size else None
-    (low, floor), (high, top) = cheap, costly
-    if not low < high:
+    found = area_replicates(costs, accuracies, cheap, costly)
+    reason = None
+    if not cheap[0] < costly[0]:
         reason = "the anchors cost the same"
-        return Areas(auc=None, auc_stitches=None, area_top1=None, mean_top1=mean, reason=reason)
-    both = envelope(np.append(cost, [low, high]), np.append(accuracy, [floor, top]))
-    area_top1 = area(both, low, high, nothing=0.0)
-    if not top > floor:
+    elif not costly[1] > cheap[1]:
         reason = "the costly anchor is not better than the cheap one"
-        return Areas(
-            auc=None, auc_stitches=None, area_top1=area_top1, mean_top1=mean, reason=reason
-        )
+    elif not np.size(accuracies):
+        reason = "no stitch was chosen"
+    defined = {name: None if np.isnan(value) else float(value) for name, value in found.items()}
+    return Areas(**defined, reason=reason)
 
-    def scaled(value: float) -> float:
-        return (value - floor) / (top - floor)
 
-    alone = envelope(cost, accuracy)
-    return Areas(
-        auc=scaled(area_top1),
-        auc_stitches=scaled(area(alone, low, high, nothing=0.0)) if cost.size else None,
-        area_top1=area_top1,
-        mean_top1=mean,
-        reason=None if cost.size else "no stitch was chosen",
-    )
+def area_replicates(
+    costs: ArrayLike,
+    accuracies: ArrayLike,
+    cheap: tuple[float, ArrayLike],
+    costly: tuple[float, ArrayLike],
+) -> dict[str, Floats]:
+    """The figures of `Areas` by name, for many accuracies at once.
+
+    Args:
+        costs: (M,) of the stitches.
+        accuracies: (…, M) of the stitches.
+        cheap, costly: (MACs, accuracy (…)) of the anchors.
+
+    Returns:
+        (…) each, NaN where undefined.
+    """
+    cost, accuracy = np.asarray(costs, np.float64), np.asarray(accuracies, np.float64)
+    low, high = cheap[0], costly[0]
+    shape = np.broadcast_shapes(accuracy.shape[:-1], np.shape(cheap[1]), np.shape(costly[1]))
+    accuracy = np.broadcast_to(accuracy, (*shape, cost.size))
+    floor, top = (np.broadcast_to(np.asarray(a[1], np.float64), shape) for a in (cheap, costly))
+    undefined = np.full(shape, np.nan)
+    mean_top1: Floats = accuracy.mean(axis=-1) if cost.size else undefined
+    if not low < high:
+        nothing = dict.fromkeys(("auc", "auc_stitches", "area_top1"), undefined)
+        return {**nothing, "mean_top1": mean_top1}
+    both = np.concatenate([accuracy, floor[..., None], top[..., None]], axis=-1)
+    area_top1 = _height(_steps((np.append(cost, [low, high]), both)), low, high, 0.0)
+    alone = _height(_steps((cost, accuracy)), low, high, 0.0) if cost.size else undefined
+    gap = np.where(top > floor, top - floor, np.nan)
+    return {
+        "auc": (area_top1 - floor) / gap,
+        "auc_stitches": (alone - floor) / gap,
+        "area_top1": area_top1,
+        "mean_top1": mean_top1,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,17 +137,21 @@ def gain(ours: Envelope, theirs: Envelope, low: float, high: float) -> Differenc
 
     None where they share no cost. ``greatest`` is the largest signed difference.
     """
-    low = (
-        max(low, ours.costs[0], theirs.costs[0]) if ours.costs.size and theirs.costs.size else high
+    differences, lengths = _gains(
+        (ours.costs, ours.accuracies), (theirs.costs, theirs.accuracies), low, high
     )
-    if not low < high:
+    if not lengths.size:
         return None
-    steps = np.concatenate([ours.costs, theirs.costs])
-    starts = np.unique(np.concatenate([[low], steps[(steps > low) & (steps < high)]]))
-    lengths = np.diff(np.append(starts, high))
-    differences = ours.at(starts) - theirs.at(starts)
-    mean = float((differences * lengths).sum() / (high - low))
+    mean = float(differences @ lengths / lengths.sum())
     return Difference(mean=mean, greatest=float(differences.max()))
+
+
+def gain_replicates(ours: Points, theirs: Points, low: float, high: float) -> Floats:
+    """(…) the mean `gain` of points over points; NaN where they share no cost."""
+    differences, lengths = _gains(_steps(ours), _steps(theirs), low, high)
+    with np.errstate(invalid="ignore"):
+        mean: Floats = differences @ lengths / lengths.sum()
+    return mean
 
 
 def saving(ours: Envelope, theirs: Envelope) -> Difference | None:
@@ -140,14 +162,75 @@ def saving(ours: Envelope, theirs: Envelope) -> Difference | None:
     """
     if not (ours.costs.size and theirs.costs.size):
         return None
-    bottom = max(ours.accuracies[0], theirs.accuracies[0])
-    top = min(ours.accuracies[-1], theirs.accuracies[-1])
-    if not bottom < top:
+    ratios, lengths = _savings((ours.costs, ours.accuracies), (theirs.costs, theirs.accuracies))
+    if not lengths.any():
         return None
-    steps = np.concatenate([ours.accuracies, theirs.accuracies])
+    mean = float((ratios * lengths).sum() / lengths.sum())
+    return Difference(mean=mean, greatest=float(ratios[lengths > 0].max()))
+
+
+def saving_replicates(ours: Points, theirs: Points) -> Floats:
+    """(…) the mean `saving` of points over points, at least one each; NaN where it is None."""
+    ratios, lengths = _savings(_steps(ours), _steps(theirs))
+    with np.errstate(invalid="ignore"):
+        mean: Floats = (ratios * lengths).sum(axis=-1) / lengths.sum(axis=-1)
+    return mean
+
+
+def _steps(points: Points) -> Steps:
+    """Every distinct cost with the best accuracy at it or below."""
+    cost, accuracy = (np.asarray(p, dtype=np.float64) for p in points)
+    order = np.argsort(cost)
+    distinct, first = np.unique(cost[order], return_index=True)
+    best = np.maximum.reduceat(accuracy[..., order], first, axis=-1)
+    return distinct, np.maximum.accumulate(best, axis=-1)
+
+
+def _at(steps: Steps, at: Floats, nothing: float) -> Floats:
+    """(…, K) the best accuracy at each cost (K,), ``nothing`` where no point is affordable."""
+    cost, best = steps
+    padded = np.concatenate([np.full((*best.shape[:-1], 1), nothing), best], axis=-1)
+    heights: Floats = padded[..., np.searchsorted(cost, at, side="right")]
+    return heights
+
+
+def _cost_of(steps: Steps, accuracy: Floats) -> Floats:
+    """(…, K) the least cost that reaches each accuracy (…, K); all are within reach."""
+    cost, best = steps
+    below = (best[..., None] < accuracy[..., None, :]).sum(axis=-2)
+    reached: Floats = cost[below]
+    return reached
+
+
+def _cut(low: float, high: float, costs: Floats) -> tuple[Floats, Floats]:
+    """[low, high] cut at the costs inside it: where each part starts, and how long it is."""
+    starts = np.unique(np.append(low, costs[(costs > low) & (costs < high)]))
+    return starts, np.diff(np.append(starts, high))
+
+
+def _height(steps: Steps, low: float, high: float, nothing: float) -> Floats:
+    """(…) mean height over [low, high]."""
+    starts, lengths = _cut(low, high, steps[0])
+    height: Floats = _at(steps, starts, nothing) @ lengths / (high - low)
+    return height
+
+
+def _gains(ours: Steps, theirs: Steps, low: float, high: float) -> tuple[Floats, Floats]:
+    """Differences of height (…, K) over parts of cost of lengths (K,); no parts, no shared cost."""
+    costs = [ours[0], theirs[0]]
+    first = max(low, *(c[0] if c.size else high for c in costs))
+    starts, lengths = _cut(first, high, np.concatenate(costs))
+    starts, lengths = starts[lengths > 0], lengths[lengths > 0]
+    return _at(ours, starts, np.nan) - _at(theirs, starts, np.nan), lengths
+
+
+def _savings(ours: Steps, theirs: Steps) -> tuple[Floats, Floats]:
+    """Ratios of cost (…, K) over parts of accuracy of lengths (…, K), 0 for what is not shared."""
+    shape = np.broadcast_shapes(ours[1].shape[:-1], theirs[1].shape[:-1])
+    best = [np.broadcast_to(b, (*shape, b.shape[-1])) for b in (ours[1], theirs[1])]
+    bottom = np.maximum(best[0][..., :1], best[1][..., :1])
+    top = np.minimum(best[0][..., -1:], best[1][..., -1:])
     # Steps are closed above: on (a, b] the cost is that of b.
-    ends = np.unique(np.append(steps[(steps > bottom) & (steps < top)], top))
-    lengths = np.diff(np.concatenate([[bottom], ends]))
-    ratios = theirs.cost_of(ends) / ours.cost_of(ends)
-    mean = float((ratios * lengths).sum() / (top - bottom))
-    return Difference(mean=mean, greatest=float(ratios.max()))
+    ends = np.sort(np.minimum(np.concatenate(best, axis=-1), top), axis=-1)
+    lengths = np.diff(np.maximum(ends, bottom), axis=-1, prepend=bottom)
+    return _cost_of(theirs, ends) / _cost_of(ours, ends), lengths

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from klas.choice.buckets import assign_buckets, bucket_edges, select
+from klas.choice.buckets import assign_buckets, bucket_edges, matched, select
 from klas.errors import SelectionError
 
 LOW, HIGH = 100, 1000
@@ -96,3 +96,30 @@ def test_nonsense_is_refused_by_name(change, word):
 def test_nan_scores_are_refused():
     with pytest.raises(SelectionError, match="NaN"):
         select([math.nan], [200], low=LOW, high=HIGH)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 1.0, 2.0, math.inf]), st.integers(-1, 3)), min_size=1),
+    st.lists(st.integers(0, 4), min_size=4, max_size=4),
+)
+def test_a_rival_takes_as_many_of_its_lowest_in_every_bucket(table, counts):
+    scores, bucket = zip(*table)
+    wanted = set()
+    for b, count in enumerate(counts):
+        inside = [(s, k) for k, s in enumerate(scores) if bucket[k] == b and s < math.inf]
+        wanted |= {k for _, k in sorted(inside)[:count]}
+    assert set(np.flatnonzero(matched(scores, bucket, counts))) == wanted
+
+
+def test_the_bucketwise_best_matched_by_itself_is_itself():
+    rng = np.random.default_rng(0)
+    scores, macs = rng.random(40), rng.integers(LOW, HIGH, 40)
+    found = select(scores, macs, low=LOW, high=HIGH, tau=0.5, buckets=6)
+    counts = np.bincount(found.bucket[found.chosen], minlength=6)
+    assert (matched(scores, found.bucket, counts) == found.chosen).all()
+
+
+def test_a_rival_without_its_scores_is_refused():
+    assert matched([math.nan, 1.0], [-1, 0], [1]).tolist() == [False, True]
+    with pytest.raises(SelectionError, match="1 of 2 scores are NaN"):
+        matched([math.nan, 1.0], [0, 0], [1])

@@ -1,9 +1,18 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from klas.choice.curves import area, areas, envelope, gain, saving
+from klas.choice.curves import (
+    area,
+    area_replicates,
+    areas,
+    envelope,
+    gain,
+    gain_replicates,
+    saving,
+    saving_replicates,
+)
 
 CHEAP, COSTLY = (100.0, 0.6), (200.0, 0.8)
 points = st.lists(
@@ -20,7 +29,6 @@ def test_an_envelope_keeps_only_what_is_better_than_everything_cheaper():
     assert curve.accuracies.tolist() == [0.3, 0.4, 0.5]
     assert np.isnan(curve.at(0.9))
     assert curve.at([1, 1.9, 2, 9]).tolist() == [0.3, 0.3, 0.4, 0.5]
-    assert curve.cost_of([0.3, 0.31, 0.5, 0.51]).tolist() == [1, 2, 3, np.inf]
 
 
 def test_areas_of_a_hand_worked_case():
@@ -97,3 +105,98 @@ def test_a_curve_against_itself_gains_and_saves_nothing():
 def test_nothing_in_common_gives_none():
     assert gain(envelope([300], [0.9]), envelope([100], [0.5]), 100, 200) is None
     assert saving(envelope([1], [0.9]), envelope([1], [0.5])) is None
+    assert gain(envelope([], []), envelope([100], [0.5]), 100, 200) is None
+    assert saving(envelope([], []), envelope([1], [0.5])) is None
+
+
+def slow_saving(ours, theirs):
+    """The mean over many accuracies that both reach."""
+    bottom = max(a.accuracies[0] for a in (ours, theirs))
+    top = min(a.accuracies[-1] for a in (ours, theirs))
+    if bottom >= top:
+        return None
+
+    def price(curve, accuracy):
+        return next(c for c, a in zip(curve.costs, curve.accuracies) if a >= accuracy)
+
+    grid = bottom + (top - bottom) * (np.arange(4000) + 0.5) / 4000
+    return np.mean([price(theirs, a) / price(ours, a) for a in grid])
+
+
+coarse = st.lists(
+    st.tuples(st.floats(50, 250), st.integers(0, 20).map(lambda k: k / 20)), min_size=1, max_size=9
+)
+
+
+@settings(max_examples=25)
+@given(coarse, coarse)
+def test_saving_is_the_mean_ratio_of_what_accuracies_cost(first, second):
+    ours, theirs = envelope(*zip(*first)), envelope(*zip(*second))
+    found, rough = saving(ours, theirs), slow_saving(ours, theirs)
+    assert (found is None) == (rough is None)
+    if found is not None:
+        assert found.mean == pytest.approx(rough, rel=1e-6)
+
+
+# Few costs and accuracies: equal costs, equal accuracies and crossing curves are the rule.
+some_costs = st.lists(st.sampled_from([60.0, 100.0, 120.0, 150.0, 180.0, 200.0, 240.0]), max_size=8)
+
+
+def replicates(data, number):
+    """(4, number) accuracies."""
+    levels = st.sampled_from([0.2, 0.3, 0.5, 0.55, 0.7, 0.9])
+    row = st.lists(levels, min_size=number, max_size=number)
+    return np.array(data.draw(st.lists(row, min_size=4, max_size=4))).reshape(4, number)
+
+
+@given(st.data(), some_costs, st.sampled_from([100.0, 150.0, 200.0]))
+def test_every_replicate_has_the_areas_of_its_own_accuracies(data, costs, high):
+    accuracies, floors, tops = (replicates(data, n) for n in (len(costs), 1, 1))
+    floor, top = floors[:, 0], tops[:, 0]
+    found = area_replicates(costs, accuracies, (100.0, floor), (high, top))
+    for r in range(4):
+        wanted = areas(costs, accuracies[r], (100.0, floor[r]), (high, top[r]))
+        for name in ("auc", "auc_stitches", "area_top1", "mean_top1"):
+            value = getattr(wanted, name)
+            assert found[name].shape == (4,)
+            expected = np.nan if value is None else value
+            assert found[name][r] == pytest.approx(expected, nan_ok=True)
+
+
+@given(st.data(), some_costs)
+def test_areas_of_replicates_equal_the_definition_by_envelopes(data, costs):
+    accuracies = replicates(data, len(costs))
+    found = area_replicates(costs, accuracies, (100.0, 0.4), (200.0, 0.8))
+    for r in range(4):
+        both = envelope([*costs, 100, 200], [*accuracies[r], 0.4, 0.8])
+        heights = [both.at(c + 0.5) for c in range(100, 200)]  # all costs are whole
+        assert found["area_top1"][r] == pytest.approx(np.mean(heights))
+        assert found["auc"][r] == pytest.approx((np.mean(heights) - 0.4) / 0.4)
+        if costs:
+            alone = np.nan_to_num(
+                [envelope(costs, accuracies[r]).at(c + 0.5) for c in range(100, 200)]
+            )
+            assert found["auc_stitches"][r] == pytest.approx((alone.mean() - 0.4) / 0.4)
+
+
+@given(st.data(), some_costs, some_costs)
+def test_every_replicate_gains_and_saves_as_its_own_envelopes_do(data, mine, other):
+    first, second = replicates(data, len(mine)), replicates(data, len(other))
+    won = gain_replicates((mine, first), (other, second), 100, 200)
+    spared = saving_replicates((mine, first), (other, second)) if mine and other else None
+    assert won.shape == (4,)
+    for r in range(4):
+        ours, theirs = envelope(mine, first[r]), envelope(other, second[r])
+        wanted = gain(ours, theirs, 100, 200)
+        assert won[r] == pytest.approx(wanted.mean if wanted else np.nan, nan_ok=True)
+        if spared is not None:
+            one = saving(ours, theirs)
+            assert spared[r] == pytest.approx(one.mean if one else np.nan, nan_ok=True)
+
+
+def test_a_fixed_curve_meets_replicates():
+    accuracies = np.array([[0.6, 0.8], [0.5, 0.9]])
+    won = gain_replicates(([100, 150], accuracies), ([100], [0.6]), 100, 200)
+    assert won == pytest.approx([0.1, 0.1])
+    spared = saving_replicates(([100, 150], accuracies), ([100, 200], [0.6, 0.8]))
+    assert spared == pytest.approx([200 / 150, 200 / 150])
