@@ -1,0 +1,201 @@
+"""How well scores foretell accuracies: rank correlation, and hits on the best of every bucket.
+
+Lower scores and higher accuracies are better. The last axis is the candidates; axes before it
+broadcast, so that methods (K, 1, N) meet replicates (R, N) in one call, which ranks the
+accuracies once. Candidates outside every bucket (−1) take no part where buckets are given.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from klas.errors import SelectionError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Bits = NDArray[np.bool_]
+
+LEAST_TO_RANK = 3
+LEAST_TO_CHOOSE = 2
+
+
+def spearman(scores: ArrayLike, accuracy: ArrayLike) -> Floats:
+    """Spearman's ρ of score and −accuracy: 1 where low scores go with high accuracies.
+
+    Ties share their mean rank; infinite scores are ties, and come last.
+
+    Args:
+        scores, accuracy: (…, N); leading axes broadcast.
+
+    Returns:
+        (…), NaN where scores or accuracies are constant or N < 2.
+
+    Raises:
+        SelectionError: a score or an accuracy is NaN.
+    """
+    everyone = np.zeros(np.shape(accuracy)[-1], dtype=np.int64)
+    rho = _rho(scores, accuracy, _groups(everyone, 2))
+    return rho[..., 0] if rho.shape[-1] else np.full(rho.shape[:-1], np.nan)
+
+
+def spearman_within(
+    scores: ArrayLike, accuracy: ArrayLike, bucket: ArrayLike
+) -> tuple[Floats, Integers]:
+    """The mean of `spearman` within buckets, and how many buckets counted; both (…).
+
+    A choice is made among candidates of like cost, so an agreement that only says that costly
+    stitches are better is worth nothing: this one cannot see cost. Buckets of fewer than three
+    candidates say only yes or no and are left out. The others are weighted by their number of
+    candidates, because the variance of ρ falls like 1/(n − 1): a bucket of three must not weigh
+    as much as one of twenty. A bucket where ρ is undefined does not count.
+
+    Args:
+        scores, accuracy: (…, N); leading axes broadcast.
+        bucket: (N,) the bucket of each candidate, −1 outside.
+
+    Raises:
+        SelectionError: a score or an accuracy in these buckets is NaN.
+    """
+    groups = _groups(bucket, LEAST_TO_RANK)
+    rho = _rho(scores, accuracy, groups)  # (…, G)
+    counts = ~np.isnan(rho)
+    weight = counts * groups.sizes
+    with np.errstate(invalid="ignore"):
+        mean = np.where(counts, rho * groups.sizes, 0.0).sum(axis=-1) / weight.sum(axis=-1)
+    return mean, counts.sum(axis=-1)
+
+
+def overlap(scores: ArrayLike, accuracy: ArrayLike, bucket: ArrayLike) -> Floats:
+    """(…) in how many buckets of at least two the lowest score has the highest accuracy.
+
+    All of the best accuracy are hits. Candidates that tie for the lowest score count by the share
+    of them that are best: the expectation of a random tie-break. A bucket with only infinite
+    scores chooses nothing: a miss.
+
+    Args:
+        scores, accuracy: (…, N); leading axes broadcast.
+        bucket: (N,) the bucket of each candidate, −1 outside.
+
+    Raises:
+        SelectionError: a score or an accuracy in these buckets is NaN.
+    """
+    groups = _groups(bucket, LEAST_TO_CHOOSE)
+    score = groups.numbers(scores, "scores")
+    lowest = np.minimum.reduceat(score, groups.starts, axis=-1)  # (…, G)
+    chosen = (score == groups.spread(lowest)) & (score < np.inf)
+    hits = groups.total(chosen & _best(accuracy, groups))
+    found: Floats = (hits / np.maximum(groups.total(chosen), 1)).sum(axis=-1)
+    return found
+
+
+def overlap_buckets(bucket: ArrayLike) -> int:
+    """How many buckets `overlap`, `chance` and `containment` count: those of at least two."""
+    return len(_groups(bucket, LEAST_TO_CHOOSE).sizes)
+
+
+def chance(accuracy: ArrayLike, bucket: ArrayLike) -> Floats:
+    """(…) the `overlap` that a random choice in every bucket has in expectation.
+
+    Raises:
+        SelectionError: an accuracy in these buckets is NaN.
+    """
+    groups = _groups(bucket, LEAST_TO_CHOOSE)
+    found: Floats = (groups.total(_best(accuracy, groups)) / groups.sizes).sum(axis=-1)
+    return found
+
+
+def containment(chosen: ArrayLike, accuracy: ArrayLike, bucket: ArrayLike) -> Integers:
+    """(…) in how many buckets of at least two a set holds one of the highest accuracy.
+
+    Args:
+        chosen: (…, N) the set's members.
+        accuracy: (…, N); leading axes broadcast.
+        bucket: (N,) the bucket of each candidate, −1 outside.
+
+    Raises:
+        SelectionError: an accuracy in these buckets is NaN.
+    """
+    groups = _groups(bucket, LEAST_TO_CHOOSE)
+    held = np.asarray(chosen, dtype=bool)[..., groups.columns] & _best(accuracy, groups)
+    found: Integers = (groups.total(held) > 0).sum(axis=-1)
+    return found
+
+
+class _Groups(NamedTuple):
+    """The M candidates of G buckets that are large enough, bucket after bucket."""
+
+    columns: Integers  # (M,) which candidates
+    starts: Integers  # (G,) where each bucket begins among them
+    sizes: Integers  # (G,)
+
+    def numbers(self, values: ArrayLike, what: str) -> Floats:
+        """(…, M) of (…, N); NaN is refused."""
+        found = np.asarray(values, dtype=np.float64)[..., self.columns]
+        missing = np.isnan(found)
+        if missing.any():
+            raise SelectionError(
+                f"{missing.sum()} of {missing.size} {what} are NaN: agreement needs them measured "
+                "for every candidate"
+            )
+        return found
+
+    def total(self, values: NDArray[Any]) -> Floats:
+        """(…, G) sums over buckets of (…, M) numbers or bits."""
+        sums: Floats = np.add.reduceat(values, self.starts, axis=-1, dtype=np.float64)
+        return sums
+
+    def spread(self, values: Floats) -> Floats:
+        """(…, M): every bucket's value of (…, G), at each of its candidates."""
+        return np.repeat(values, self.sizes, axis=-1)
+
+
+def _groups(bucket: ArrayLike, least: int) -> _Groups:
+    """The candidates of the buckets that hold at least ``least``."""
+    label = np.asarray(bucket)
+    inside = np.flatnonzero(label >= 0)
+    _, place, sizes = np.unique(label[inside], return_inverse=True, return_counts=True)
+    large = sizes >= least
+    columns = inside[np.argsort(place, kind="stable")]
+    columns = columns[np.repeat(large, sizes)]
+    sizes = sizes[large]
+    return _Groups(columns, np.cumsum(sizes) - sizes, sizes)
+
+
+def _best(accuracy: ArrayLike, groups: _Groups) -> Bits:
+    """(…, M) who has its bucket's highest accuracy."""
+    value = groups.numbers(accuracy, "accuracies")
+    best: Bits = value == groups.spread(np.maximum.reduceat(value, groups.starts, axis=-1))
+    return best
+
+
+def _rho(scores: ArrayLike, accuracy: ArrayLike, groups: _Groups) -> Floats:
+    """(…, G) ρ of score and −accuracy in every bucket; NaN where either is constant."""
+    score = _centred_ranks(groups.numbers(scores, "scores"), groups)
+    merit = _centred_ranks(-groups.numbers(accuracy, "accuracies"), groups)
+    spread = groups.total(score**2) * groups.total(merit**2)
+    with np.errstate(invalid="ignore"):
+        rho: Floats = groups.total(score * merit) / np.sqrt(spread)
+    return rho
+
+
+def _centred_ranks(values: Floats, groups: _Groups) -> Floats:
+    """(…, M) each value's rank in its bucket, ties sharing their mean, minus the mean rank.
+
+    Halves of whole numbers all, so sums of their products are exact.
+    """
+    member = np.repeat(np.arange(len(groups.sizes)), groups.sizes)  # (M,)
+    order = np.lexsort((values, np.broadcast_to(member, values.shape)), axis=-1)
+    ordered = np.take_along_axis(values, order, axis=-1)
+    place = np.arange(len(member))
+    begins = np.ones(values.shape, dtype=bool)  # a run of equals
+    begins[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    begins[..., groups.starts] = True
+    ends = np.roll(begins, -1, axis=-1)  # the last place ends, because the first one begins
+    first = np.maximum.accumulate(np.where(begins, place, 0), axis=-1)
+    last = np.minimum.accumulate(np.where(ends, place, len(place))[..., ::-1], axis=-1)[..., ::-1]
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2, axis=-1)
+    middle = groups.starts + (groups.sizes - 1) / 2
+    centred: Floats = ranks - groups.spread(middle)
+    return centred
