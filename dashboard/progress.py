@@ -20,8 +20,9 @@ WORDS = {
     "anchors": "Running the anchors on the validation images",
     "features": "Collecting features for the probes",
     "probes": "Training a linear probe after every block",
-    "scores": "Comparing the probes: Θ and Γ",
-    "zero_shot": "Fitting and measuring every stitch",
+    "scores": "Comparing the cuts: Θ, Γ and their rivals",
+    "fit": "Fitting every stitch layer",
+    "zero_shot": "Measuring every stitch",
     "tuned": "Tuning every stitch layer",
     "finetuned": "Training stitches and anchors jointly",
 }

@@ -11,7 +11,7 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -148,12 +148,20 @@ def under(entries: Mapping[str, Value], prefix: str) -> dict[str, Value]:
 
 
 def chunks(array: NDArray[Any], rows: int) -> Iterator[NDArray[Any]]:
-    """Copies of at most ``rows`` consecutive rows each, that together cover the array.
+    """:func:`parts` of at most ``rows`` consecutive rows each, that together cover the array."""
+    return parts(array, ((start, start + rows) for start in range(0, len(array), rows)))
 
-    Of an array in a mapped file one chunk at a time is in this process's memory.
+
+def parts(array: NDArray[Any], bounds: Iterable[tuple[int, ...]]) -> Iterator[NDArray[Any]]:
+    """Copies of some rows after others.
+
+    Of an array in a mapped file one part at a time is in this process's memory.
+
+    Args:
+        bounds: (start, stop, …) of each part.
     """
-    for start in range(0, len(array), rows):
-        yield np.array(array[start : start + rows])
+    for start, stop, *_ in bounds:
+        yield np.array(array[start:stop])
         _let_go(array)
 
 

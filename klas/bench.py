@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ from klas.networks.split import SPLITTER
 from klas.networks.stitch import State, StitchLayer, stitch_layer
 from klas.progress import Progress
 from klas.store import Store
-from klas.study import Study
+from klas.study import FinetuningSpec, Study, TuningSpec
 
 
 class Bench:
@@ -49,9 +49,10 @@ class Bench:
         precision: what forward passes compute in.
         anchors: name → the network, frozen, on the device.
         described: name → what identifies the anchor, as JSON values.
-        train, val: the images; ``train_rows`` and ``val_rows`` those that are looked at,
-            ``fit_rows`` those that stitch layers are fitted to.
-        train_data, val_data: what identifies them, as JSON values.
+        train, val, test: the images, of a test split if there is one; ``train_rows``,
+            ``val_rows`` and ``test_rows`` those that are looked at, ``fit_rows`` those that
+            stitch layers are fitted to.
+        train_data, val_data, test_data: what identifies them, as JSON values.
         classes: how many the images have.
         notes: what people should know about the data, in sentences.
         batch: how many images go through the networks at once.
@@ -78,6 +79,7 @@ class Bench:
             check_model_name(spec, allow_code=allow_code)
         class_map = read_class_map(data.class_map)
         self.train, self.val = open_images(data.train), open_images(data.val)
+        self.test = open_images(data.test) if data.test is not None else None
         self._check_class_names()
         self.classes = len(self.train.class_names)
         self.anchors: dict[str, Anchor] = {}
@@ -104,6 +106,12 @@ class Bench:
             data.val, self.val, data.val_samples, data.val_samples
         )
         self.val_rows = subset(self.val, data.val_samples, study.seed, without=unreadable)
+        self.test_data: dict[str, Any] | None = None
+        if self.test is not None and data.test is not None:
+            self.test_data, unreadable = self._described_data(
+                data.test, self.test, data.test_samples, data.test_samples
+            )
+            self.test_rows = subset(self.test, data.test_samples, study.seed, without=unreadable)
         self.costs = {name: self._cost(name) for name in self.anchors}
         self.pairs = self._pairs()
         layouts = (anchor.info.layouts for anchor in self.anchors.values())
@@ -148,12 +156,17 @@ class Bench:
         return image_batches(images, rows, transforms, device=self.device, batch=size)
 
     def training_batches(
-        self, source: str, target: str, rows: NDArray[np.int64], steps: int, batch: int
+        self,
+        source: str,
+        target: str,
+        rows: NDArray[np.int64],
+        settings: TuningSpec | FinetuningSpec,
     ) -> Callable[[int], Iterator[tuple[Tensor, ...]]]:
         """From a first step to its batch of training rows and all that follow, in seeded order."""
+        steps, batch, seed = settings.steps, settings.batch, self.study.order_seed(settings)
 
         def batches_from(first: int) -> Iterator[tuple[Tensor, ...]]:
-            order = batch_rows(first, steps, rows=len(rows), batch=batch, seed=self.study.seed)
+            order = batch_rows(first, steps, rows=len(rows), batch=batch, seed=seed)
             return self.batches(self.train, rows[order], source, target, batch=batch)
 
         return batches_from
@@ -169,6 +182,13 @@ class Bench:
         samples = len(self.val.labels)
         found = self._unreadable(self.study.data.val, self.val, samples)
         return subset(self.val, samples, self.study.seed, without=[bad.row for bad in found])
+
+    def split(self, name: Literal["val", "test"]) -> tuple[Images, NDArray[np.int64], Any]:
+        """A split's images, the rows that are looked at, and what identifies them."""
+        if name == "val":
+            return self.val, self.val_rows, self.val_data
+        assert self.test is not None
+        return self.test, self.test_rows, self.test_data
 
     def _cost(self, name: str) -> AnchorCost:
         key = keys.cost_key(self.described[name])
@@ -248,12 +268,13 @@ class Bench:
         return [Unreadable(*entry) for entry in found]
 
     def _check_class_names(self) -> None:
-        if self.train.class_names != self.val.class_names:
-            odd = sorted(set(self.train.class_names) ^ set(self.val.class_names))
-            raise DataError(
-                f"{self.study.data.val}: its classes are not those of the training images; "
-                f"in only one of them: {', '.join(odd[:5])}"
-            )
+        for ref, images in ((self.study.data.val, self.val), (self.study.data.test, self.test)):
+            if images is not None and self.train.class_names != images.class_names:
+                odd = sorted(set(self.train.class_names) ^ set(images.class_names))
+                raise DataError(
+                    f"{ref}: its classes are not those of the training images; "
+                    f"in only one of them: {', '.join(odd[:5])}"
+                )
 
 
 def _describe(anchor: Anchor) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from klas import exports, report
 from klas.catalogue import check_families, find_networks, read_catalogue
+from klas.comparison import compare
 from klas.errors import KlasError, SelectionError, StudyError
 from klas.jobs import peak_memory_bytes
 from klas.results import Pair, choose, finetuned_accuracy, pairs_of
@@ -121,6 +122,9 @@ def _finetune(options: argparse.Namespace) -> None:
     with _opened(options, study) as pipeline:
         document = pipeline.run("scores")
         pairs = _wanted_pairs(pairs_of(document), options.pair)
+        if options.compare:
+            _finetune_methods(options, pipeline, pairs)
+            return
         results = []
         for pair in pairs:
             chosen = choose(pair, study.selection).chosen
@@ -132,6 +136,40 @@ def _finetune(options: argparse.Namespace) -> None:
             {"source": p.source["name"], "target": p.target["name"], **r} for p, _, r in results
         ]
         _emit(options, {"finetuned": plain}, lambda: report.finetuned_tables(results))
+
+
+def _finetune_methods(options: argparse.Namespace, pipeline: "Pipeline", pairs: list[Pair]) -> None:
+    from klas.estimate import finetuning_seconds
+
+    for pair in pairs:
+        count, seconds = finetuning_seconds(pipeline, pair)
+        if count:
+            print(
+                f"{pair.name}: {count} trainings, about {report.duration(seconds)} "
+                f"(seed {pipeline.study.finetuning.seed})",
+                file=sys.stderr,
+            )
+    diverged = pipeline.finetune_methods(pairs)
+    document = compare(pipeline.run("scores"), pipeline.study, pipeline.store)
+    _emit(options, document, lambda: report.comparison_tables(document))
+    if diverged:
+        raise KlasError("; ".join(diverged))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    study = _with_selection(load_study(options.study), options)
+    store = Store(options.cache_dir)
+    try:
+        computed = store.get_ref(f"scores-{study.results_key()}")
+        if computed is None:
+            raise SelectionError(f"study {study.name}: nothing is computed yet; run `klas run`")
+        document = compare(computed, study, store)
+    finally:
+        store.close()
+    if options.out is not None:
+        exports.write(document, options.out)
+    wrote = [] if options.out is None else [f"wrote {options.out}"]
+    _emit(options, document, lambda: report.comparison_tables(document) + wrote)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -352,7 +390,17 @@ def _parser() -> argparse.ArgumentParser:
     select.add_argument(
         "--tier", choices=TIERS, default="tuned", help="of --weights and --full-val"
     )
-    command("finetune", _finetune, "train a selection and its anchors jointly", on_study, selecting)
+    finetune = command(
+        "finetune", _finetune, "train a selection and its anchors jointly", on_study, selecting
+    )
+    finetune.add_argument(
+        "--compare",
+        action="store_true",
+        help="train what every method chooses, with equal steps, for several budgets of steps",
+    )
+    comparison = command("compare", _compare, "compare KLAS with its rivals", selecting)
+    comparison.add_argument("study", nargs="?", help=a_study)
+    comparison.add_argument("--out", type=Path, help="write the comparison (JSON) here")
     check = command("check", _check, "rebuild every stitch of a list and compare", code)
     check.add_argument("file", type=Path)
     study = command("study", _study, "print or save a study with every default")

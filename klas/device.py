@@ -13,7 +13,7 @@ from klas.study import PrecisionRule
 
 Precision = Literal["float32", "bfloat16"]
 
-LARGEST_BATCH = 250  # beyond it no network here gains
+LARGEST_BATCH = 256  # beyond it no network here gains
 CPU_BUDGET_BYTES = 2**30  # for activations; also on MPS, whose memory is the CPU's
 CUDA_SHARE = 0.5  # of what is free: the rest is the libraries' and other processes'
 INSIDE_BLOCK = 8  # what a block holds while it runs, in activations (attention and MLP)
@@ -116,12 +116,12 @@ class BatchSize:
     """How many images go through the networks at once: what fits, and less after a failure.
 
     Attributes:
-        size: the largest that is allowed now, a power of two or ``LARGEST_BATCH``.
+        size: the largest that is allowed now, a power of two.
     """
 
     def __init__(self, image_bytes: int, budget_bytes: int) -> None:
         fitting = max(1, budget_bytes // max(image_bytes, 1))
-        self.size = LARGEST_BATCH if fitting >= LARGEST_BATCH else 2 ** (fitting.bit_length() - 1)
+        self.size: int = min(LARGEST_BATCH, 2 ** (fitting.bit_length() - 1))
 
     def retrying(
         self, make: Callable[[Callable[[int], None]], Result], tick: Callable[[int], None]
@@ -158,7 +158,7 @@ class BatchSize:
                         "anchors or another --device, or end what else holds memory"
                     ) from None
             # Outside the handler: the error would hold on to the failed attempt's tensors.
-            self.size = 128 if self.size == LARGEST_BATCH else self.size // 2
+            self.size //= 2
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klas.arrays import chunks
-from klas.choice.scores import pair_scores
+from klas.choice.scores import SCORES, candidate_scores
 from klas.exports import optional
 from klas.measures.divergence import chunk_rows
 from klas.networks.split import SPLITTER
 from klas.stages import Stages
 from klas.store import Arrays
+from klas.sums import read_score_sums
 
 
 def scores_document(stages: Stages) -> dict[str, Any]:
@@ -30,7 +31,11 @@ def scores_document(stages: Stages) -> dict[str, Any]:
         "task": "classification",
         "accuracy_metric": "top1",
         "anchors": [_anchor_entry(stages, name) for name in stages.bench.anchors],
-        "data": {"train": stages.bench.train_data, "val": stages.bench.val_data},
+        "data": {
+            "train": stages.bench.train_data,
+            "val": stages.bench.val_data,
+            "test": stages.bench.test_data,
+        },
         "fit": stages.study.fit.model_dump(mode="json"),
         "precision": stages.bench.precision,
         "pairs": [_pair_entry(stages, a, b) for a, b in stages.bench.pairs],
@@ -60,18 +65,27 @@ def _anchor_entry(stages: Stages, name: str) -> dict[str, Any]:
 
 
 def _pair_entry(stages: Stages, source: str, target: str) -> dict[str, Any]:
-    across = stages.store.get(stages.theta_task(source, target).key)
-    within = stages.store.get(stages.theta_task(target, target).key)
+    bench = stages.bench
     outputs = all(stages.store.has(stages.val_task(n).key) for n in (source, target))
-    scores = pair_scores(across, within) if across and within else {}
+    candidates = bench.candidates(source, target)
+    stitches = np.array([stitch for stitch, _, _ in candidates], dtype=np.int64).reshape(-1, 2)
+    sums = read_score_sums(
+        stages.store,
+        stages.study,
+        {"train": bench.train_data, "val": bench.val_data},
+        bench.precision,
+        (bench.described[source], bench.described[target]),
+        [stitch for stitch, _, _ in candidates],
+    )
+    scores = None if sums is None else candidate_scores(sums, stitches)
     tiers = {
         "zero_shot": stages.store.get(stages.zero_shot_task(source, target).key),
         "tuned": stages.store.get(stages.tuned_task(source, target).key),
     }
-    samples = len(stages.bench.val_rows)
+    samples = len(bench.val_rows)
     entries = []
-    for (i, j), in_space, snnet in stages.bench.candidates(source, target):
-        macs, params = stages.bench.stitch_cost(source, i, target, j)
+    for row, ((i, j), in_space, snnet) in enumerate(candidates):
+        macs, params = bench.stitch_cost(source, i, target, j)
         entries.append(
             {
                 "source_block": i,
@@ -81,8 +95,8 @@ def _pair_entry(stages: Stages, source: str, target: str) -> dict[str, Any]:
                 "macs": macs,
                 "params": params,
                 "scores": {
-                    metric: optional(scores[metric][i, j]) if metric in scores else None
-                    for metric in ("kl", "theta", "cka", "mse", "ce", "dm")
+                    metric: None if scores is None else optional(scores[metric][row])
+                    for metric in SCORES
                 },
                 "accuracy": {
                     tier: None if arrays is None else _accuracy(arrays, i, j, samples)
@@ -94,8 +108,8 @@ def _pair_entry(stages: Stages, source: str, target: str) -> dict[str, Any]:
         "source": source,
         "target": target,
         "theta_output": stages.theta_output(source, target) if outputs else None,
-        "theta": across,
-        "theta_target": within,
+        "theta": None if sums is None else (sums.kl.sum(0) / samples).tolist(),
+        "theta_target": None if sums is None else (sums.target_kl.sum(0) / samples).tolist(),
         "candidates": entries,
     }
 

@@ -21,6 +21,10 @@ class SelectionError(KlasError):
     """A selection was asked for that the scores at hand cannot answer."""
 
 
+class DivergedError(KlasError):
+    """A training's loss is no longer a number."""
+
+
 class FormatError(KlasError):
     """A file of ours is cut off, of another version, or contradicts itself."""
 

@@ -9,16 +9,21 @@ import torch
 from klas.device import autocast, image_bytes, memory_budget_bytes
 from klas.errors import StoreError
 from klas.jobs import peak_memory_bytes
+from klas.joint import method_trainings, training_key
+from klas.measures.cka import CHUNK, TRIANGLE
 from klas.measures.divergence import CHUNK_BYTES as DIVERGENCE_BYTES
 from klas.measures.probes import CHUNK_BYTES as PROBE_BYTES
 from klas.pipeline import Pipeline
+from klas.results import Pair
 from klas.stages import Task
 from klas.study import STAGES, Stage
 
 PROBE_PASSES = 150  # evaluations that L-BFGS needs to converge, about
 BACKWARD = 1.6  # cost of a backward pass to the stitch layer, in forward passes
+FULL_BACKWARD = 2.0  # cost of a backward pass to every weight, likewise
 TIMED_IMAGES = 50  # in the batch that is timed, where so many fit
 CHUNKS_HELD = 6  # arrays of a chunk's size that a probe's training, or Θ, has at one time
+FITTING = 2  # products of activations, in forward passes beside the anchors' own
 HISTORY = 40  # earlier steps and gradients that L-BFGS remembers
 
 
@@ -76,6 +81,24 @@ def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
     return Estimate(seconds=seconds, disk_bytes=sum(disk), memory_bytes=memory)
 
 
+def finetuning_seconds(pipeline: Pipeline, pair: Pair) -> tuple[int, float]:
+    """How many trainings of a pair's comparison are missing, and about how long they take."""
+    forward = {name: _seconds_per_image(pipeline, name) for name in pair.names}
+    costs = [pipeline.bench.costs[name].total_macs for name in pair.names]
+    rate = sum(costs) / sum(forward.values())  # MACs a second
+    missing: dict[str, float] = {}
+    for _, chosen, settings in method_trainings(pair, pipeline.study):
+        key = training_key(pair, chosen, pipeline.study, settings)
+        if not pipeline.store.has(key):
+            macs = [*pair.macs[chosen], *costs]
+            member = sum(macs) / len(macs) / rate
+            images = settings.steps * settings.batch
+            measured = len(pipeline.bench.val_rows) * (1 + (pipeline.bench.test is not None))
+            training = images * member * (1 + FULL_BACKWARD)
+            missing[key.digest] = training + measured * sum(macs) / rate
+    return len(missing), sum(missing.values())
+
+
 def _seconds(pipeline: Pipeline, name: str, task: Task, speed: _Speed) -> float:
     if name in ("anchors", "features"):
         return task.units * (speed.forward[task.anchors[0]] + speed.loading)
@@ -83,9 +106,12 @@ def _seconds(pipeline: Pipeline, name: str, task: Task, speed: _Speed) -> float:
         macs = 3 * len(pipeline.bench.train_rows) * _width(pipeline, task.anchors[0])
         fastest = max(pipeline.bench.costs[n].total_macs / s for n, s in speed.forward.items())
         return PROBE_PASSES * macs * pipeline.bench.classes / fastest
-    if name not in ("zero_shot", "tuned"):
+    if name == "scores":
         return 0.0
     source, target = task.anchors
+    if name == "fit":
+        both = 2 * speed.loading + speed.forward[source] + speed.forward[target]
+        return float((task.units + len(pipeline.bench.fit_rows)) * both * FITTING)
     cost, stitches = pipeline.bench.costs[target], pipeline.bench.candidates(source, target)
     tails = [cost.back(j)[0] / cost.total_macs for (_, j), _, _ in stitches]
     front, back = speed.loading + speed.forward[source], sum(tails) * speed.forward[target]
@@ -102,14 +128,18 @@ def _values(pipeline: Pipeline, name: str, task: Task) -> int:
     if name == "features":
         return task.units * _width(pipeline, task.anchors[0])
     if name == "anchors":
-        return task.units * (_width(pipeline, task.anchors[0]) + anchor.classes)
+        grams = TRIANGLE / CHUNK * (anchor.depth + 1)
+        return int(task.units * (_width(pipeline, task.anchors[0]) + anchor.classes + grams))
     if name == "probes":
         return pipeline.bench.classes * _width(pipeline, task.anchors[0])
-    if name not in ("zero_shot", "tuned"):
-        return 0
+    return _layer_values(pipeline, task) if name in ("fit", "tuned") else 0
+
+
+def _layer_values(pipeline: Pipeline, task: Task) -> int:
+    """How many numbers a pair's stitch layers have."""
     have, want = (pipeline.bench.anchors[a].info.layouts for a in task.anchors)
     stitches = pipeline.bench.candidates(*task.anchors)
-    return sum(have[i].channels * want[j].channels for (i, j), _, _ in stitches)
+    return int(sum(have[i].channels * want[j].channels for (i, j), _, _ in stitches))
 
 
 def _held_bytes(pipeline: Pipeline, name: str, task: Task) -> int:
@@ -125,7 +155,7 @@ def _held_bytes(pipeline: Pipeline, name: str, task: Task) -> int:
         return CHUNKS_HELD * DIVERGENCE_BYTES
     image = image_bytes(*(anchor.layouts for anchor in anchors))
     # A layer being tuned has a gradient and two moments beside it.
-    layers = 0 if name in ("anchors", "features") else 4 * 4 * _values(pipeline, name, task)
+    layers = 0 if name in ("anchors", "features") else 4 * 4 * _layer_values(pipeline, task)
     return bench.batch.size * image + layers
 
 

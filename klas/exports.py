@@ -1,4 +1,4 @@
-"""The JSON forms: scores files and stitch lists; written whole, read with suspicion."""
+"""The JSON forms: scores, stitch lists, comparisons; written whole, read with suspicion."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from klas.results import Document, Pair, choose, pairs_of
 from klas.store import write_whole
 from klas.study import SelectionSpec
 
-Form = Literal["klas-scores", "klas-stitches"]
+Form = Literal["klas-scores", "klas-stitches", "klas-comparison"]
 VERSION = 1
 
 

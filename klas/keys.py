@@ -46,18 +46,34 @@ def cost_key(anchor: Plain) -> Key:
     )
 
 
-def features_key(anchor: Plain, data: Plain, pool: str, precision: str) -> Key:
-    """Pooled features at every cut; on validation data the anchor's logits too."""
+def features_key(anchor: Plain, train: Plain, pool: str, precision: str) -> Key:
+    """Pooled features of the training images at every cut."""
     return Key(
         stage="features",
         version=1,
         inputs={
             "anchor": _anchor(anchor),
-            "data": _data(data),
+            "data": _data(train),
             "pool": pool,
             "precision": precision,
         },
-        label=f"{anchor['name']}: pooled features on {data['ref']}",
+        label=f"{anchor['name']}: pooled features on {train['ref']}",
+    )
+
+
+def validation_key(anchor: Plain, val: Plain, pool: str, precision: str) -> Key:
+    """Of the validation images: pooled features and Gram matrices at every cut, and logits."""
+    return Key(
+        stage="anchors",
+        version=2,
+        inputs={
+            "what": "validation",
+            "anchor": _anchor(anchor),
+            "data": _data(val),
+            "pool": pool,
+            "precision": precision,
+        },
+        label=f"{anchor['name']}: pass over {val['ref']}",
     )
 
 
@@ -68,7 +84,7 @@ def theta_output_key(source: Plain, target: Plain, val: Plain, pool: str, precis
         version=1,
         inputs={
             "what": "theta_output",
-            "of": [features_key(a, val, pool, precision).digest for a in (source, target)],
+            "of": [validation_key(a, val, pool, precision).digest for a in (source, target)],
         },
         label=f"{source['name']} → {target['name']}: Θ of the outputs",
     )
@@ -97,7 +113,7 @@ def probe_accuracy_key(
         inputs={
             "what": "accuracy",
             "probes": probes_key(anchor, train, probes, precision).digest,
-            "val": features_key(anchor, val, probes["pool"], precision).digest,
+            "val": validation_key(anchor, val, probes["pool"], precision).digest,
         },
         label=f"{anchor['name']}: accuracy of the probes",
     )
@@ -106,21 +122,35 @@ def probe_accuracy_key(
 def theta_key(
     first: Plain, second: Plain, train: Plain, val: Plain, probes: Plain, precision: str
 ) -> Key:
-    """Θ of every cut of one anchor against every cut of another (or the same)."""
+    """What sets every cut's probe of one anchor apart from those of another (or the same)."""
     return Key(
         stage="scores",
-        version=1,
+        version=2,
         inputs={
             "probes": [probes_key(a, train, probes, precision).digest for a in (first, second)],
             "val": [
-                features_key(a, val, probes["pool"], precision).digest for a in (first, second)
+                validation_key(a, val, probes["pool"], precision).digest for a in (first, second)
             ],
         },
         label=f"{first['name']} → {second['name']}: Θ",
     )
 
 
-def zero_shot_key(
+def cka_key(source: Plain, target: Plain, val: Plain, pool: str, precision: str) -> Key:
+    """HSIC of every cut of one anchor with every cut of another."""
+    anchors = (source, target)
+    return Key(
+        stage="scores",
+        version=1,
+        inputs={
+            "what": "cka",
+            "of": [validation_key(a, val, pool, precision).digest for a in anchors],
+        },
+        label=f"{source['name']} → {target['name']}: CKA",
+    )
+
+
+def fit_key(
     source: Plain,
     target: Plain,
     stitches: Iterable[tuple[int, int]],
@@ -129,10 +159,10 @@ def zero_shot_key(
     fit: Plain,
     precision: str,
 ) -> Key:
-    """Stitch layers by least squares, and which validation samples each stitch gets right."""
+    """Stitch layers by least squares, and how well they match on validation images."""
     return Key(
-        stage="zero_shot",
-        version=2,
+        stage="scores",
+        version=1,
         inputs={
             "anchors": [_anchor(source), _anchor(target)],
             "stitches": [list(s) for s in stitches],
@@ -141,17 +171,27 @@ def zero_shot_key(
             "fit": dict(fit),
             "precision": precision,
         },
-        label=f"{source['name']} → {target['name']}: zero_shot",
+        label=f"{source['name']} → {target['name']}: fit",
     )
 
 
-def tuned_key(zero_shot: Key, tuning: Plain, seed: int) -> Key:
-    """Stitch layers tuned from those of ``zero_shot``, and their hits."""
+def zero_shot_key(fit: Key) -> Key:
+    """Which validation samples each stitch with a fitted layer gets right."""
+    return Key(
+        stage="zero_shot",
+        version=3,
+        inputs={"fit": fit.digest},
+        label=fit.label.replace(": fit", ": zero_shot"),
+    )
+
+
+def tuned_key(fit: Key, tuning: Plain, seed: int) -> Key:
+    """Stitch layers tuned from the fitted ones, and their hits."""
     return Key(
         stage="tuned",
-        version=1,
-        inputs={"zero_shot": zero_shot.digest, "tuning": dict(tuning), "seed": seed},
-        label=zero_shot.label.replace("zero_shot", "tuned"),
+        version=2,
+        inputs={"fit": fit.digest, "tuning": dict(tuning), "seed": seed},
+        label=fit.label.replace(": fit", ": tuned"),
     )
 
 
@@ -169,7 +209,7 @@ def finetuned_key(
     """The accuracies of one pair's jointly trained selection and anchors."""
     return Key(
         stage="finetuned",
-        version=2,
+        version=3,
         inputs={
             "anchors": [_anchor(source), _anchor(target)],
             "stitches": sorted(list(s) for s in chosen),
@@ -191,6 +231,31 @@ def finetuned_weights_key(finetuned: Key) -> Key:
         version=finetuned.version,
         inputs={"weights_of": finetuned.digest},
         label=finetuned.label + " weights",
+    )
+
+
+def finetuned_hits_key(finetuned: Key, data: Plain) -> Key:
+    """Which images of a split :func:`finetuned_key`'s stitches and anchors get right."""
+    return Key(
+        stage="finetuned",
+        version=1,
+        inputs={"hits_of": finetuned.digest, "data": _data(data)},
+        label=f"{finetuned.label} on {data['ref']}",
+    )
+
+
+def outputs_key(anchor: Plain, data: Plain, precision: str) -> Key:
+    """Which images of a split a pretrained anchor gets right."""
+    return Key(
+        stage="anchors",
+        version=1,
+        inputs={
+            "what": "hits",
+            "anchor": _anchor(anchor),
+            "data": _data(data),
+            "precision": precision,
+        },
+        label=f"{anchor['name']}: hits on {data['ref']}",
     )
 
 

@@ -1,5 +1,6 @@
 """Run a study's stages into the store. What a worker process executes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,9 @@ from numpy.typing import NDArray
 from klas.bench import Bench
 from klas.document import scores_document
 from klas.errors import SelectionError
-from klas.joint import finetune_selection
+from klas.joint import finetune_methods, finetune_selection
 from klas.progress import Progress, Silent
-from klas.results import Pair, tier_key
+from klas.results import Pair, finetuned_pair_key, layers_key
 from klas.stages import Stages
 from klas.store import Arrays, Store
 from klas.study import STAGES, Stage, Study, Tier
@@ -80,9 +81,18 @@ class Pipeline:
 
         Raises:
             SelectionError: nothing is chosen.
-            KlasError: the training diverged.
+            DivergedError: the loss is no longer a number.
         """
-        return finetune_selection(self.stages, pair, chosen)
+        settings = self.study.finetuning
+        cached = self.store.has(finetuned_pair_key(pair, chosen, self.study))
+        self.progress.start("finetuned", "steps", 0 if cached else settings.steps)
+        self.progress.label(pair.name)
+        return finetune_selection(self.stages, pair, chosen, settings)
+
+    def finetune_methods(self, pairs: Sequence[Pair]) -> list[str]:
+        """Train what every method of the comparison chooses, at every budget; returns a sentence
+        for each training that diverged."""
+        return finetune_methods(self.stages, pairs)
 
     def stored_layers(self, pair: Pair, chosen: NDArray[np.bool_], tier: Tier) -> Arrays:
         """What the store holds of a pair at a tier: ``i-j.weight``, ``i-j.bias`` and, finetuned,
@@ -91,7 +101,7 @@ class Pipeline:
         Raises:
             SelectionError: that tier was not computed.
         """
-        arrays: Arrays | None = self.store.get(tier_key(pair, chosen, self.study, tier))
+        arrays: Arrays | None = self.store.get(layers_key(pair, chosen, self.study, tier))
         if arrays is None:
             command = {
                 "zero_shot": "`klas run --until zero_shot`",

@@ -34,6 +34,7 @@ from klas.results import (
     cost_unit,
     finetuned_accuracy,
     method_areas,
+    number,
     pairs_of,
 )
 from klas.store import Entry, Store
@@ -286,6 +287,83 @@ def finetuned_tables(
         if figures.auc is not None:
             parts.append(f"auc {figures.auc:.3f}, mean top-1 {percent(figures.mean_top1)}")
     return parts
+
+
+METHODS = {
+    "kl": "KLAS (Γ)",
+    "theta": "Ω alone",
+    "cka": "CKA",
+    "mse": "MSE",
+    "ce": "CE",
+    "dm": "DM",
+    "random": "random",
+    "snnet": "SN-Net's set",
+}
+"""What people call the methods."""
+
+
+def figure(found: Mapping[str, Any] | None, *, scale: float = 1.0, digits: int = 2) -> str:
+    """A figure with its interval: 0.61 [0.42, 0.74]; a dash where there is none."""
+    if found is None:
+        return "–"
+    value, low, high = (
+        f"{scale * number(found[name]):.{digits}f}" for name in ("value", "low", "high")
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def comparison_tables(comparison: Mapping[str, Any]) -> list[Any]:
+    """Agreement with the oracle and the curves, pair by pair and over all pairs."""
+    parts: list[Any] = []
+    everything = {
+        **comparison["all_pairs"],
+        "buckets": sum(p["buckets"] for p in comparison["pairs"]),
+    }
+    for pair in comparison["pairs"]:
+        sizes = {metric: len(chosen) for metric, chosen in pair["chosen"].items()}
+        parts += _comparison_pair(f"{pair['source']} → {pair['target']}", pair, sizes)
+    parts += _comparison_pair("All pairs", everything, None)
+    if not any(m["finetuned"] for p in comparison["pairs"] for m in p["methods"].values()):
+        parts.append("Nothing is trained jointly yet: `klas finetune --compare` does it.")
+    parts.append(
+        f"[95 % intervals] by {comparison['bootstrap']['replicates']:,} bootstrap replicates of "
+        "the samples; oracle: tier tuned."
+    )
+    return parts
+
+
+def _comparison_pair(
+    title: str, found: Mapping[str, Any], sizes: Mapping[str, int] | None
+) -> list[Any]:
+    chance = found["chance"]["value"]
+    table = Table(
+        title=f"{title}: best of {found['buckets']} buckets hit; chance {chance:.1f}",
+        title_justify="left",
+    )
+    columns = ["method", "chosen", "hits", "holds the best", "ρ", "ρ within buckets"]
+    columns += [
+        "tuned: auc_stitches",
+        "mean top-1 (%)",
+        "finetuned: auc_stitches",
+        "mean top-1 (%)",
+    ]
+    for column in columns:
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for metric, method in found["methods"].items():
+        tuned, finetuned = method["tuned"] or {}, method["finetuned"] or {}
+        table.add_row(
+            METHODS[metric],
+            "" if sizes is None else str(sizes[metric]),
+            figure(method["overlap"], digits=1),
+            figure(method["containment"], digits=0),
+            figure(method["spearman"]),
+            figure(method["spearman_within"]),
+            figure(tuned.get("auc_stitches")),
+            figure(tuned.get("mean_top1"), scale=100, digits=1),
+            figure(finetuned.get("auc_stitches")),
+            figure(finetuned.get("mean_top1"), scale=100, digits=1),
+        )
+    return [table]
 
 
 def check_lines(findings: Mapping[str, Any]) -> list[Any]:

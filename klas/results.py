@@ -3,23 +3,26 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from klas.choice.buckets import OUTSIDE, Selection, select
+from klas.choice.buckets import OUTSIDE, Selection, matched, select
 from klas.choice.curves import Areas, Envelope, areas, envelope
 from klas.errors import SelectionError
 from klas.keys import (
+    finetuned_hits_key,
     finetuned_key,
     finetuned_weights_key,
+    fit_key,
     full_val_key,
     tuned_key,
     zero_shot_key,
 )
 from klas.store import Key, Store
-from klas.study import METRICS, SelectionSpec, Study, Tier
+from klas.study import METRICS, Metric, SelectionSpec, Study, Tier
 
 Document = Mapping[str, Any]
 
@@ -66,6 +69,15 @@ class Pair:
         """For people: source → target."""
         return f"{self.raw['source']} → {self.raw['target']}"
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """Source and target."""
+        return self.raw["source"], self.raw["target"]
+
+    def places(self, chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
+        """(i, j) of the chosen candidates."""
+        return [(int(i), int(j)) for i, j in self.stitches[chosen]]
+
     @cached_property
     def unit(self) -> CostUnit:
         """What its costs are shown in."""
@@ -103,7 +115,11 @@ class Pair:
         return np.array([c["snnet"] for c in self.raw["candidates"]], dtype=bool)
 
     def scores(self, metric: str) -> NDArray[np.float64]:
-        """(N,) lower is better; NaN where not computed."""
+        """(N,) lower is better; NaN where not computed. ``random`` is drawn, seeded by the study
+        and the pair."""
+        if metric == "random":
+            seed = [self.document["study"]["seed"], crc32(self.name.encode())]
+            return np.random.default_rng(seed).random(len(self.macs))
         return np.array([number(c["scores"][metric]) for c in self.raw["candidates"]])
 
     def accuracy(self, tier: str) -> NDArray[np.float64]:
@@ -171,13 +187,30 @@ def choose(pair: Pair, spec: SelectionSpec) -> Selection:
     return Selection(edges=found.edges, bucket=bucket, chosen=chosen, lowest=found.lowest)
 
 
+def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np.bool_]:
+    """(N,) what a method chooses when it is compared: as much as KLAS in every bucket.
+
+    KLAS (``kl``) chooses by τ, ``snnet`` takes its set as it is, and every other score takes in
+    each bucket as many candidates as KLAS took there.
+
+    Raises:
+        SelectionError: the scores are not computed yet.
+    """
+    if metric in ("kl", "snnet"):
+        return choose(pair, spec.model_copy(update={"metric": metric})).chosen
+    ours = choose(pair, spec.model_copy(update={"metric": "kl"}))
+    buckets = len(ours.edges) - 1
+    counts = np.bincount(ours.bucket[ours.chosen], minlength=buckets)
+    return matched(pair.scores(metric), ours.bucket, counts)
+
+
 def finetuned_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study) -> Key:
     """Where the joint training of a pair's chosen stitches is stored."""
     data = pair.document["data"]
     return finetuned_key(
         pair.source,
         pair.target,
-        [(int(i), int(j)) for i, j in pair.stitches[chosen]],
+        pair.places(chosen),
         data["train"],
         data["val"],
         study.fit.model_dump(mode="json"),
@@ -187,31 +220,52 @@ def finetuned_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study) -> K
     )
 
 
-def tier_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Key:
+def layers_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Key:
     """Where a tier's stitch layers are stored: every candidate's, but of ``finetuned`` the chosen
     ones' alone."""
     if tier == "finetuned":
         return finetuned_weights_key(finetuned_pair_key(pair, chosen, study))
+    fit = pair_fit_key(pair, study)
+    if tier == "zero_shot":
+        return fit
+    return tuned_key(fit, study.tuning.model_dump(mode="json"), study.seed)
+
+
+def hits_key(pair: Pair, study: Study, tier: Tier) -> Key:
+    """Where it is stored which validation samples each candidate gets right: ``zero_shot`` or
+    ``tuned``."""
+    fit = pair_fit_key(pair, study)
+    if tier == "zero_shot":
+        return zero_shot_key(fit)
+    return tuned_key(fit, study.tuning.model_dump(mode="json"), study.seed)
+
+
+def trained_hits_key(
+    pair: Pair, chosen: NDArray[np.bool_], study: Study, split: Literal["val", "test"]
+) -> Key:
+    """Where it is stored which images of a split the jointly trained networks get right."""
+    return finetuned_hits_key(finetuned_pair_key(pair, chosen, study), pair.document["data"][split])
+
+
+def pair_fit_key(pair: Pair, study: Study) -> Key:
+    """Where a pair's fitted stitch layers are stored."""
     data = pair.document["data"]
-    zero_shot = zero_shot_key(
+    return fit_key(
         pair.source,
         pair.target,
-        [(int(i), int(j)) for i, j in pair.stitches],
+        pair.places(np.ones(len(pair.macs), dtype=bool)),
         data["train"],
         data["val"],
         study.fit.model_dump(mode="json"),
         pair.document["precision"],
     )
-    if tier == "zero_shot":
-        return zero_shot
-    return tuned_key(zero_shot, study.tuning.model_dump(mode="json"), study.seed)
 
 
 def full_val_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Key:
     """Where the accuracies of a pair's chosen stitches on every validation image are stored."""
-    stitches = [(int(i), int(j)) for i, j in pair.stitches[chosen]]
+    stitches = pair.places(chosen)
     val = pair.document["data"]["val"]
-    return full_val_key(tier_key(pair, chosen, study, tier), stitches, val)
+    return full_val_key(layers_key(pair, chosen, study, tier), stitches, val)
 
 
 def full_val_accuracy(

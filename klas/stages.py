@@ -7,16 +7,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from klas import keys
-from klas.arrays import chunks
+from klas.arrays import chunks, parts
 from klas.bench import Bench
+from klas.choice.bootstrap import BLOCKS, block_of
 from klas.choice.space import Stitch
 from klas.device import enough_memory_for
-from klas.measures.accuracy import stitched_hits
-from klas.measures.divergence import chunk_rows, theta
+from klas.measures.accuracy import network_hits, stitched_hits
+from klas.measures.cka import CHUNK, GramMatrices, cka_terms
+from klas.measures.divergence import Bounds, chunk_bounds, chunk_rows, prediction_sums, theta
 from klas.measures.least_squares import fit_stitch_layers
+from klas.measures.matching import matching_sums
 from klas.measures.probes import Probe, fit_temperature, train_probe
 from klas.measures.sweep import Collector, Outputs, PooledFeatures, Tick, sweep
 from klas.measures.training import tune
@@ -26,6 +30,7 @@ from klas.store import Arrays, Key
 from klas.study import Stage
 
 HELD_OUT = 10_000  # units are plenty for one temperature
+MATCHING_SAMPLES = 1_000  # images that direct matching is judged by, each a hundred positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,10 @@ class Stages:
                 ]
             case "scores":
                 sides = dict.fromkeys([*pairs, *((t, t) for _, t in pairs)])
-                return [("scores", "matrices", [self.theta_task(a, b) for a, b in sides])]
+                matrices = [self.theta_task(a, b) for a, b in sides]
+                matrices += [self.cka_task(a, b) for a, b in pairs]
+                fits = [self.fit_task(a, b) for a, b in pairs]
+                return [("scores", "matrices", matrices), ("fit", "images", fits)]
             case "zero_shot":
                 zero_shot = [self.zero_shot_task(a, b) for a, b in pairs]
                 return [("zero_shot", "stitch·images", zero_shot)]
@@ -74,30 +82,50 @@ class Stages:
         return self.store.compute(task.key, make)
 
     def val_task(self, name: str) -> Task:
-        """One pass over the validation images: pooled features, labels and the logits."""
+        """One pass over the validation images for all that is asked of one anchor: pooled
+        features, Gram matrices, labels and the logits."""
 
         anchor, samples = self.bench.anchors[name], len(self.bench.val_rows)
 
         def make(tick: Tick) -> None:
-            shapes = dict(PooledFeatures.shapes(anchor.info, samples))
+            shapes = {
+                **PooledFeatures.shapes(anchor.info, samples),
+                **GramMatrices.shapes(anchor.info, samples),
+            }
             if anchor.info.classes:
                 shapes |= Outputs.shapes(anchor.info, samples)
             with self.store.writing(key, shapes) as out:
                 collectors: list[Collector] = [
-                    PooledFeatures(anchor, self.study.probes.pool, out.append)
+                    PooledFeatures(anchor, self.study.probes.pool, out.append),
+                    GramMatrices(anchor, samples, out.append),
                 ]
                 if anchor.info.classes:
                     collectors.append(Outputs(anchor, out.append))
                 loader = self.bench.batches(self.bench.val, self.bench.val_rows, name)
                 sweep(anchor, loader, collectors, tick, precision=self.bench.precision)
 
-        key = keys.features_key(
+        key = keys.validation_key(
             self.bench.described[name],
             self.bench.val_data,
             self.study.probes.pool,
             self.bench.precision,
         )
         return Task(key=key, anchors=(name,), units=samples, make=make)
+
+    def outputs_task(self, name: str) -> Task:
+        """Which test images a pretrained anchor gets right; nothing of a headless one."""
+        images, rows, data = self.bench.split("test")
+        anchor = self.bench.anchors[name]
+
+        def make(tick: Tick) -> Arrays:
+            if not anchor.info.classes:
+                return {}
+            loader = self.bench.batches(images, rows, name)
+            hits = network_hits(anchor, loader, precision=self.bench.precision)
+            return {HITS: np.packbits(hits)}
+
+        key = keys.outputs_key(self.bench.described[name], data, self.bench.precision)
+        return Task(key=key, anchors=(name,), units=len(rows), make=make)
 
     def theta_output(self, source: str, target: str) -> float | None:
         """Θ between two anchors' own outputs, in nats (paper, step 1); None without a head."""
@@ -170,23 +198,23 @@ class Stages:
         )
         return Task(key=key, anchors=(name,), units=anchor.depth + 1, make=make)
 
-    def probe_logits(self, name: str, rows: int) -> Iterator[Tensor]:
-        """What every probe of an anchor says of the validation samples, ``rows`` at a time:
+    def probe_logits(self, name: str, bounds: Bounds) -> Iterator[Tensor]:
+        """What every probe of an anchor says of the validation samples, chunk by chunk:
         (n + 1, rows, K)."""
         features, arrays = self.have(self.val_task(name)), self.have(self.probes_task(name))
         probes = []
         for k, converged in enumerate(arrays["converged"]):
-            parts = {
+            values = {
                 part: torch.from_numpy(arrays[f"cut{k}.{part}"].copy()).to(self.bench.device)
                 for part in ("mean", "std", "weight", "bias")
             }
             temperature = float(arrays["temperature"][k])
-            probes.append(Probe(converged=bool(converged), temperature=temperature, **parts))
-        cuts = [chunks(features[f"cut{k}"], rows) for k in range(len(probes))]
-        for parts_of_cuts in zip(*cuts):
-            pairs = zip(probes, parts_of_cuts)
+            probes.append(Probe(converged=bool(converged), temperature=temperature, **values))
+        cuts = [parts(features[f"cut{k}"], bounds) for k in range(len(probes))]
+        for rows_of_cuts in zip(*cuts):
+            pairs = zip(probes, rows_of_cuts)
             yield torch.stack(
-                [p.logits(torch.from_numpy(part).to(self.bench.device)) for p, part in pairs]
+                [p.logits(torch.from_numpy(rows).to(self.bench.device)) for p, rows in pairs]
             )
 
     def probe_accuracy(self, name: str) -> list[float]:
@@ -195,11 +223,10 @@ class Stages:
 
         def make() -> list[float]:
             labels = torch.from_numpy(self.have(self.val_task(name))["labels"].copy())
-            rows = chunk_rows(anchor.depth + 1, self.bench.classes)
-            hits = sum(
-                (logits.argmax(-1).cpu() == part).sum(1)
-                for logits, part in zip(self.probe_logits(name, rows), labels.split(rows))
-            )
+            bounds = self._bounds(anchor.depth + 1)
+            hits = torch.zeros(anchor.depth + 1, dtype=torch.int64)
+            for (start, stop, _), logits in zip(bounds, self.probe_logits(name, bounds)):
+                hits += (logits.argmax(-1).cpu() == labels[start:stop]).sum(1)
             return [int(h) / len(labels) for h in hits]
 
         probes = self.study.probes.model_dump(mode="json")
@@ -214,18 +241,18 @@ class Stages:
         return found
 
     def theta_task(self, first: str, second: str) -> Task:
-        """Θ of every cut of one anchor against every cut of another, in nats."""
+        """Of every cut's probe of one anchor against every cut's of another: Θ and its rivals."""
 
-        def make(tick: Tick) -> list[list[float]]:
+        def make(tick: Tick) -> Arrays:
             anchors = [self.bench.anchors[name].info for name in (first, second)]
-            rows = chunk_rows(sum(a.depth + 1 for a in anchors), self.bench.classes)
+            bounds = self._bounds(sum(a.depth + 1 for a in anchors))
+            logits = self.probe_logits(first, bounds)
             if first == second:
-                matrix = theta((p, p) for p in self.probe_logits(first, rows))
+                found = prediction_sums(((p, p) for p in logits), bounds)
             else:
-                matrix = theta(zip(self.probe_logits(first, rows), self.probe_logits(second, rows)))
+                found = prediction_sums(zip(logits, self.probe_logits(second, bounds)), bounds)
             tick(1)
-            values: list[list[float]] = matrix.tolist()
-            return values
+            return dict(found)
 
         probes = self.study.probes.model_dump(mode="json")
         a, b = self.bench.described[first], self.bench.described[second]
@@ -234,18 +261,70 @@ class Stages:
         )
         return Task(key=key, anchors=(first, second), units=1, make=make)
 
-    def zero_shot_task(self, source: str, target: str) -> Task:
-        """Stitch layers by least squares, and what each stitch gets right."""
+    def _bounds(self, predictions: int) -> Bounds:
+        """Chunks of the validation samples in which so many kinds of predictions fit."""
+        rows = chunk_rows(predictions, self.bench.classes)
+        return chunk_bounds(block_of(len(self.bench.val_rows)), rows)
+
+    def cka_task(self, source: str, target: str) -> Task:
+        """HSIC of every cut of the source with every cut of the target, per block."""
+
+        def make(tick: Tick) -> Arrays:
+            first, second = (self._grams(name) for name in (source, target))
+            terms = cka_terms(first, second, len(self.bench.val_rows))
+            # A chunk that lies in two blocks counts with the first.
+            blocks = block_of(len(self.bench.val_rows))
+            of_chunks = blocks[::CHUNK][: len(terms.cross)]
+            found = {}
+            for part, values in terms._asdict().items():
+                found[part] = np.zeros((blocks.max() + 1, *values.shape[1:]))
+                np.add.at(found[part], of_chunks, values)
+            tick(1)
+            return found
+
+        key = keys.cka_key(
+            self.bench.described[source],
+            self.bench.described[target],
+            self.bench.val_data,
+            self.study.probes.pool,
+            self.bench.precision,
+        )
+        return Task(key=key, anchors=(source, target), units=1, make=make)
+
+    def _grams(self, name: str) -> list[NDArray[np.float32]]:
+        """What :class:`GramMatrices` kept of an anchor, cut by cut."""
+        arrays = self.have(self.val_task(name))
+        return [arrays[f"gram{k}"] for k in range(self.bench.anchors[name].info.depth + 1)]
+
+    def fit_task(self, source: str, target: str) -> Task:
+        """Stitch layers by least squares, and what they miss of the target's activations on
+        validation images: sums for direct matching, per block."""
         stitches = [stitch for stitch, _, _ in self.bench.candidates(source, target)]
+        blocks = block_of(len(self.bench.val_rows))
+        # The first images of every block.
+        starts = np.searchsorted(blocks, blocks)
+        looked_at = np.flatnonzero(np.arange(len(blocks)) - starts < MATCHING_SAMPLES // BLOCKS)
 
         def make(tick: Tick) -> Arrays:
             fitted = self.fit(source, target, stitches)
             layers = self.bench.layers(source, target, fitted)
-            return self.measured(source, target, layers, lambda n: tick(n * len(stitches)))
+            rows = self.bench.val_rows[looked_at]
+            loader = self.bench.batches(self.bench.val, rows, source, target)
+            anchors = self.bench.anchors
+            sums = matching_sums(
+                anchors[source],
+                anchors[target],
+                layers,
+                loader,
+                blocks[looked_at],
+                tick,
+                precision=self.bench.precision,
+            )
+            return layer_arrays(layers) | sums._asdict()
 
         fit = self.study.fit.model_dump(mode="json")
         a, b = self.bench.described[source], self.bench.described[target]
-        key = keys.zero_shot_key(
+        key = keys.fit_key(
             a,
             b,
             stitches,
@@ -254,6 +333,21 @@ class Stages:
             fit,
             self.bench.precision,
         )
+        return Task(key=key, anchors=(source, target), units=len(looked_at), make=make)
+
+    def fitted(self, source: str, target: str) -> dict[Stitch, State]:
+        """The stitch layers of :meth:`fit_task`."""
+        return stitch_states(self.have(self.fit_task(source, target)))
+
+    def zero_shot_task(self, source: str, target: str) -> Task:
+        """What each stitch with its fitted layer gets right."""
+        stitches = [stitch for stitch, _, _ in self.bench.candidates(source, target)]
+
+        def make(tick: Tick) -> Arrays:
+            layers = self.bench.layers(source, target, self.fitted(source, target))
+            return self._hits(source, target, layers, lambda n: tick(n * len(stitches)))
+
+        key = keys.zero_shot_key(self.fit_task(source, target).key)
         units = len(stitches) * len(self.bench.val_rows)
         return Task(key=key, anchors=(source, target), units=units, make=make)
 
@@ -271,34 +365,31 @@ class Stages:
         settings = self.study.tuning
 
         def make(tick: Tick) -> Arrays:
-            layers = self.bench.layers(
-                source, target, stitch_states(self.have(self.zero_shot_task(source, target)))
-            )
+            layers = self.bench.layers(source, target, self.fitted(source, target))
             batch = f"a batch of {settings.batch} images; lower [tuning] batch"
             with enough_memory_for(batch):
                 tune(
                     self.bench.anchors[source],
                     self.bench.anchors[target],
                     layers,
-                    self.bench.training_batches(
-                        source, target, self.bench.train_rows, settings.steps, settings.batch
-                    ),
+                    self.bench.training_batches(source, target, self.bench.train_rows, settings),
                     steps=settings.steps,
                     lr=settings.lr,
                     tick=lambda n: tick(n * len(stitches)),
                     precision=self.bench.precision,
                 )
-            return self.measured(source, target, layers, lambda n: None)
+            hits = self._hits(source, target, layers, lambda n: None)
+            return layer_arrays(layers) | hits
 
-        zero_shot = self.zero_shot_task(source, target).key
-        key = keys.tuned_key(zero_shot, settings.model_dump(mode="json"), self.study.seed)
+        fit = self.fit_task(source, target).key
+        key = keys.tuned_key(fit, settings.model_dump(mode="json"), self.study.seed)
         units = len(stitches) * settings.steps
         return Task(key=key, anchors=(source, target), units=units, make=make)
 
-    def measured(
+    def _hits(
         self, source: str, target: str, layers: dict[Stitch, StitchLayer], tick: Tick
     ) -> Arrays:
-        """The stitch layers and, packed to bits, which validation samples each gets right."""
+        """Which validation samples each stitch gets right, packed to bits."""
         loader = self.bench.batches(self.bench.val, self.bench.val_rows, source)
         hits = stitched_hits(
             self.bench.anchors[source],
@@ -309,8 +400,7 @@ class Stages:
             tick,
             precision=self.bench.precision,
         )
-        packed = {f"{i}-{j}.{HITS}": np.packbits(bits) for (i, j), bits in hits.items()}
-        return layer_arrays(layers) | packed
+        return {f"{i}-{j}.{HITS}": np.packbits(bits) for (i, j), bits in hits.items()}
 
 
 HITS = "hits"  # beside a stitch layer's own values
@@ -330,7 +420,7 @@ def stitch_states(arrays: Arrays) -> dict[Stitch, State]:
     found: dict[Stitch, State] = {}
     for name, values in arrays.items():
         stitch, _, part = name.partition(".")
-        if "/" not in name and part != HITS:
+        if part and "/" not in name and part != HITS:
             i, j = stitch.split("-")
             found.setdefault((int(i), int(j)), {})[part] = torch.from_numpy(values.copy())
     return found

@@ -8,7 +8,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -21,12 +21,13 @@ STAGES: tuple[Stage, ...] = ("anchors", "probes", "scores", "zero_shot", "tuned"
 Tier = Literal["zero_shot", "tuned", "finetuned"]
 TIERS: tuple[Tier, ...] = ("zero_shot", "tuned", "finetuned")
 
-Metric = Literal["kl", "theta", "snnet"]
-METRICS: tuple[Metric, ...] = ("kl", "theta", "snnet")  # snnet is a set, not a score
+Metric = Literal["kl", "theta", "cka", "mse", "ce", "dm", "random", "snnet"]
+METRICS: tuple[Metric, ...] = get_args(Metric)  # snnet is a set, not a score
 
-DOCUMENT = 3  # raised when a scores document says more: an older one is not shown, but made again
+DOCUMENT = 4  # raised when a scores document says more: an older one is not shown, but made again
 
 Positive = Annotated[int, Field(gt=0, le=10**7)]  # beyond is a slip of the keyboard
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -45,14 +46,17 @@ class AnchorSpec(_Section):
 class DataSpec(_Section):
     """Where the images are and which of them are looked at.
 
-    ``class_map``: which output of the anchors each class is, a file of timm's form or a table;
-    needed where the classes' names don't tell (:mod:`klas.classes`).
+    ``test``: images that no choice saw, if there are any; jointly trained networks are measured
+    on them too. ``class_map``: which output of the anchors each class is, a file of timm's form
+    or a table; needed where the classes' names don't tell (:mod:`klas.classes`).
     """
 
     train: str
     val: str
+    test: str | None = None
     train_samples: Positive = 100_000
     val_samples: Positive = 5_000
+    test_samples: Positive = 50_000
     crop: Annotated[float, Field(gt=0, le=1)] = 0.9
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     class_map: str | dict[str, Annotated[int, Field(ge=0)]] | None = None
@@ -74,24 +78,28 @@ class FitSpec(_Section):
 
 
 class TuningSpec(_Section):
-    """Tier ``tuned``: AdamW on the stitch layer alone."""
+    """Tier ``tuned``: AdamW on the stitch layer alone. ``seed``: of the order of images, alone."""
 
     steps: Positive = 100
     batch: Positive = 128
     lr: Rate = 1e-3
+    seed: Seed = 0
 
 
 class FinetuningSpec(_Section):
     """Tier ``finetuned``: steps of one random member each, for one pair's whole selection.
 
-    ``lr`` is the anchors' peak rate; the stitch layers, which start raw, take three times that.
-    ``distillation`` adds the costly anchor's predictions as hard targets, as SN-Net does.
+    With 0 ``steps`` the fitted layers are measured as they are. ``lr`` is the anchors' peak
+    rate; the stitch layers, which start raw, take three times that. ``distillation`` adds the
+    costly anchor's predictions as hard targets, as SN-Net does. ``seed``: of the order of images
+    and members, alone.
     """
 
-    steps: Positive = 2_000
+    steps: Annotated[int, Field(ge=0, le=10**7)] = 2_000
     batch: Positive = 128
     lr: Rate = 1e-4
     distillation: bool = False
+    seed: Seed = 0
 
 
 class SelectionSpec(_Section):
@@ -118,7 +126,7 @@ class Study(_Section):
     """
 
     name: str = Field(min_length=1, max_length=80, pattern=r"^[\w .+-]+$")
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Seed = 0
     anchors: tuple[AnchorSpec, ...]
     pairs: PairRule | tuple[tuple[str, str], ...] = "cheaper-first"
     precision: PrecisionRule = "auto"
@@ -164,6 +172,10 @@ class Study(_Section):
                 raise ValueError("pairs: the same pair is named twice")
         return self
 
+    def order_seed(self, section: TuningSpec | FinetuningSpec) -> int:
+        """What seeds the order of images in a training: the study's seed and the section's."""
+        return (self.seed + 1_000_003 * section.seed) % 2**32
+
     def results_key(self) -> str:
         """SHA-256 of all that the scores document depends on: not how stitches are chosen."""
         raw = self.model_dump(mode="json", exclude={"name", "finetuning"})
@@ -186,8 +198,10 @@ DIGITS = Study(
     data=DataSpec(
         train="klas/digits:train",
         val="klas/digits:val",
+        test="klas/digits:test",
         train_samples=10_000,
         val_samples=5_000,
+        test_samples=5_000,
         crop=1.0,
         interpolation="bilinear",
     ),
@@ -276,6 +290,7 @@ def _with_absolute_paths(study: Study, folder: Path) -> Study:
                 update={
                     "train": absolute(data.train),
                     "val": absolute(data.val),
+                    "test": None if data.test is None else absolute(data.test),
                     "class_map": absolute(data.class_map)
                     if isinstance(data.class_map, str)
                     else data.class_map,

@@ -49,3 +49,11 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, 
     opened = Store(tmp_path_factory.mktemp("computed"))
     yield opened, Pipeline(SMALL, opened, device="cpu").run()
     opened.close()
+
+
+@pytest.fixture(autouse=True)
+def _published(request: pytest.FixtureRequest) -> None:
+    """A test that clears the shared store takes its document away from the next one."""
+    if "computed" in request.fixturenames:
+        store, document = request.getfixturevalue("computed")
+        store.set_ref(f"scores-{SMALL.results_key()}", document)

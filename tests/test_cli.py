@@ -88,7 +88,7 @@ def test_study_show_reads_back_and_save_writes_it(klas, tmp_path):
 def test_cache_lists_verifies_and_clears(klas, study, tmp_path):
     cache = tmp_path / "own"
     assert klas("run", study, "--until", "anchors", cache=cache).returncode == 0
-    assert "digits_vit_tiny: pooled features" in klas("cache", "ls", cache=cache).stdout
+    assert "digits_vit_tiny: pass over" in klas("cache", "ls", cache=cache).stdout
     assert "0 damaged" in klas("cache", "verify", cache=cache).stdout
     next((cache / "objects").rglob("*.safetensors")).write_bytes(b"x")
     bad = klas("cache", "verify", cache=cache)

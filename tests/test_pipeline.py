@@ -112,7 +112,8 @@ def test_temperature_changes_the_divergences_and_not_the_accuracies(computed):
 def test_progress_reaches_its_total_in_every_stage(store):
     record = Record()
     Pipeline(SMALL, store, device="cpu", progress=record).run()
-    assert list(record.stages) == ["anchors", "features", "probes", "scores", "zero_shot", "tuned"]
+    parts = ["anchors", "features", "probes", "scores", "fit", "zero_shot", "tuned"]
+    assert list(record.stages) == parts
     assert all(done == total > 0 for total, done in record.stages.values())
 
 
@@ -252,7 +253,7 @@ def folders(tmp_path):
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(folder / f"{k}.png")
     return SMALL.data.model_copy(
-        update={"train": str(tmp_path / "train"), "val": str(tmp_path / "val")}
+        update={"train": str(tmp_path / "train"), "val": str(tmp_path / "val"), "test": None}
     )
 
 

@@ -7,7 +7,7 @@ that has to be kept of it: what compares two anchors needs no forward pass.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -173,17 +173,3 @@ def cka_terms(
         own_first[here] = np.square(a).sum(2) * scale[here, None]
         own_second[here] = np.square(b).sum(2) * scale[here, None]
     return CkaTerms(cross, own_first, own_second)
-
-
-def cka(
-    cross: NDArray[np.float64], own_first: NDArray[np.float64], own_second: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Linear CKA (I, J) from chunks of :class:`CkaTerms`: all of them, or those drawn.
-
-    1 is the same up to rotation and scale; unbiased, it may fall a little below 0. It is 0
-    where a cut's activations do not vary, or without a chunk: no similarity is known.
-    """
-    norms: NDArray[Any] = np.sqrt(np.outer(own_first.sum(0), own_second.sum(0)))
-    found = np.zeros(norms.shape)
-    np.divide(cross.sum(0), norms, out=found, where=norms > 0)
-    return found

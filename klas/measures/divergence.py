@@ -1,12 +1,20 @@
-"""Θ: the mean KL divergence between predictions, for all pairs of cuts at once."""
+"""What sets two cuts' predictions apart, for all pairs of cuts at once: Θ and its rivals.
+
+Sums are kept per block of samples, so that their uncertainty can be had afterwards.
+"""
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 CHUNK_SAMPLES = 500
 CHUNK_BYTES = 2**25  # of all predictions for one chunk; a handful of such arrays are held
+
+Bounds = list[tuple[int, int, int]]
+"""(start, stop, block) of consecutive samples that are looked at together."""
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:
@@ -24,6 +32,20 @@ def chunk_rows(predictions: int, classes: int) -> int:
     return max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // (8 * predictions * classes)))
 
 
+def chunk_bounds(blocks: NDArray[np.int64], rows: int) -> Bounds:
+    """Chunks of at most ``rows`` consecutive samples, none of which crosses into another block.
+
+    Args:
+        blocks: (N,) the block of every sample, in runs.
+    """
+    starts = np.flatnonzero(np.diff(blocks, prepend=-1)).tolist()
+    return [
+        (first, min(first + rows, stop), int(blocks[start]))
+        for start, stop in zip(starts, [*starts[1:], len(blocks)])
+        for first in range(start, stop, rows)
+    ]
+
+
 def kl_sums(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Σ_x D_KL(P_i(x) ‖ Q_j(x)) in nats, for every i and j (poster, the definition of Θ).
 
@@ -32,7 +54,7 @@ def kl_sums(log_p: Tensor, log_q: Tensor) -> Tensor:
         log_q: (J, N, C) of the second kind.
 
     Returns:
-        (I, J). Two reductions and one matrix product, since
+        (I, J), never below 0. Two reductions and one matrix product, since
         Σ p_i (log p_i − log q_j) = Σ p_i log p_i − Σ p_i log q_j. Both logs are first taken
         relative to their mean over all cuts: it drops out, and with it most of what would
         cancel where the predictions are alike.
@@ -41,11 +63,57 @@ def kl_sums(log_p: Tensor, log_q: Tensor) -> Tensor:
     p = log_p.exp().flatten(1)  # (I, N·C)
     own = (p * (log_p - reference).flatten(1)).sum(1)  # (I,)
     cross = p @ (log_q - reference).flatten(1).T  # (I, J)
-    return own[:, None] - cross
+    # Exact zero for equal predictions comes out as ±1e-17.
+    return (own[:, None] - cross).clamp_min(0)
+
+
+def square_sums(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Σ_x mean_c (P_i(x) − Q_j(x))², for every i and j: (I, J), never below 0.
+
+    Args:
+        log_p, log_q: as for :func:`kl_sums`.
+    """
+    p, q = log_p.exp().flatten(1), log_q.exp().flatten(1)
+    squares = p.square().sum(1)[:, None] + q.square().sum(1) - 2 * p @ q.T
+    return squares.clamp_min(0) / log_p.shape[-1]
+
+
+def entropy_sums(log_p: Tensor) -> Tensor:
+    """Σ_x H(P_i(x)) in nats, for every i: (I,), from log-probabilities (I, N, C)."""
+    return -(log_p.exp() * log_p).sum((1, 2))
+
+
+def prediction_sums(
+    batches: Iterable[tuple[Tensor, Tensor]], bounds: Bounds
+) -> dict[str, NDArray[np.float64]]:
+    """Sums over the samples of each of B blocks, from which the scores follow.
+
+    Args:
+        batches: pairs of logits ((I, n, C), (J, n, C)), one for each of ``bounds``.
+
+    Returns:
+        ``kl`` (B, I, J) of :func:`kl_sums`, ``squares`` (B, I, J) of :func:`square_sums`, and
+        ``entropy`` (B, I) of :func:`entropy_sums`.
+    """
+    totals: dict[str, Tensor] = {}
+    last = max(block for _, _, block in bounds)
+    for (_, _, block), (first, second) in zip(bounds, batches):
+        wide = sum_dtype(first.device)
+        log_p, log_q = first.to(wide).log_softmax(-1), second.to(wide).log_softmax(-1)
+        sums = {
+            "kl": kl_sums(log_p, log_q),
+            "squares": square_sums(log_p, log_q),
+            "entropy": entropy_sums(log_p),
+        }
+        for name, values in sums.items():
+            if name not in totals:
+                totals[name] = values.new_zeros(last + 1, *values.shape)
+            totals[name][block] += values
+    return {name: total.cpu().double().numpy() for name, total in totals.items()}
 
 
 def theta(batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Θ over all samples: (I, J) in nats, never below 0, float64 on the CPU.
+    """Θ over all samples: (I, J) in nats, float64 on the CPU.
 
     Args:
         batches: pairs of logits ((I, n, C), (J, n, C)) that together cover the samples once.
@@ -57,5 +125,4 @@ def theta(batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
         sums = kl_sums(first.to(wide).log_softmax(-1), second.to(wide).log_softmax(-1))
         total = total + sums.cpu().double()
         count += first.shape[1]
-    # Exact zero on the diagonal of equal predictions comes out as ±1e-17.
-    return (total / count).clamp_min(0)
+    return total / count

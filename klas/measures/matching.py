@@ -139,18 +139,6 @@ def matching_sums(
     return found
 
 
-def dm(residuals: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
-    """DM (S,) from blocks of :class:`MatchingSums`: all of them, or those drawn.
-
-    0 is an exact match, 1 no better than the target's mean; worse than that is possible. Where
-    the target's activations do not vary, it is infinite, or 0 where T gives just these.
-    """
-    missed, varied = residuals.sum(0), spread.sum(0)
-    found = np.where(missed > 0, np.inf, 0.0)
-    np.divide(missed, varied, out=found, where=varied > 0)
-    return found
-
-
 def _squared(rows: Tensor) -> Tensor:
     """(n,) Σ of squares over all else of (n, …), float32, in one pass over memory."""
     norms: Tensor = torch.linalg.vector_norm(rows, dim=tuple(range(1, rows.ndim)))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from klas.device import Precision, autocast
-from klas.errors import KlasError
+from klas.errors import DivergedError
 from klas.measures.schedule import load_training, one_cycle, save_training
 from klas.measures.sweep import Tick
 from klas.networks.anchor import Anchor
@@ -85,7 +85,7 @@ def finetune(
             then half of the goal (hard distillation, as SN-Net).
 
     Raises:
-        KlasError: the loss is no longer a number; names the step.
+        DivergedError: the loss is no longer a number; names the step.
     """
     stitches = list(layers)
     whole = [anchor for anchor in (source, target) if anchor.info.classes]
@@ -125,7 +125,7 @@ def finetune(
                     guess = teach(images, own).argmax(1)
                 loss = (loss + cross_entropy(logits, guess)) / 2
         if not bool(torch.isfinite(loss)):
-            raise KlasError(f"fine-tuning diverged at step {step + 1}; lower [finetuning] lr")
+            raise DivergedError(f"fine-tuning diverged at step {step + 1}; lower [finetuning] lr")
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * one_cycle(step, steps)
         optimizer.zero_grad()

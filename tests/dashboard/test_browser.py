@@ -77,6 +77,9 @@ def test_the_whole_walk(server, page, tmp_path):
     ).first.click()
     page.get_by_role("button", name="Train jointly").click()
     expect(page.get_by_text(re.compile("At equal cost"))).to_be_visible(timeout=LONG)
+    # What lies below is new too, also the file that is offered.
+    expect(page.locator('[data-stale="true"]')).to_have_count(0)
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
 
     # The list that the page offers is the one that the command writes.
     with page.expect_download() as download:

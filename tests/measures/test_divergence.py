@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from klas.measures.divergence import kl_sums, theta
+from klas.choice.bootstrap import block_of
+from klas.measures.divergence import chunk_bounds, kl_sums, prediction_sums, theta
 
 
 def reference(first, second):
@@ -60,3 +61,36 @@ def test_a_closed_form():
     q = torch.log(torch.tensor([[[0.9, 0.1]]]))
     wanted = 0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1)
     assert float(theta([(p, q)])) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_chunks_cover_the_samples_in_order_and_stay_within_their_blocks():
+    blocks = block_of(1_037)
+    bounds = chunk_bounds(blocks, 4)
+    rows = [row for start, stop, _ in bounds for row in range(start, stop)]
+    assert rows == list(range(1_037))
+    for start, stop, block in bounds:
+        assert 0 < stop - start <= 4
+        assert (blocks[start:stop] == block).all()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 40))
+def test_sums_of_predictions_are_those_of_each_block(seed, samples, rows):
+    torch.manual_seed(seed)
+    first, second = torch.randn(3, samples, 5) * 3, torch.randn(2, samples, 5)
+    blocks = np.sort(np.random.default_rng(seed).integers(0, 4, samples))
+    blocks = np.unique(blocks, return_inverse=True)[1]
+    bounds = chunk_bounds(blocks, rows)
+    batches = [(first[:, a:b], second[:, a:b]) for a, b, _ in bounds]
+    found = prediction_sums(batches, bounds)
+    p, q = first.double().softmax(-1).numpy(), second.double().softmax(-1).numpy()
+    for block in range(blocks.max() + 1):
+        here = blocks == block
+        for i in range(3):
+            entropy = -(p[i, here] * np.log(p[i, here])).sum()
+            assert found["entropy"][block, i] == pytest.approx(entropy)
+            for j in range(2):
+                kl = (p[i, here] * np.log(p[i, here] / q[j, here])).sum()
+                squares = ((p[i, here] - q[j, here]) ** 2).mean(1).sum()
+                assert found["kl"][block, i, j] == pytest.approx(kl)
+                assert found["squares"][block, i, j] == pytest.approx(squares)

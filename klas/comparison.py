@@ -1,0 +1,258 @@
+"""The comparison: every method on the same candidates, with intervals. No torch here.
+
+A choice made from scores is fixed when its curves are resampled; ranks and hits resample the
+scores too.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from klas.choice.agreement import (
+    chance,
+    containment,
+    overlap,
+    overlap_buckets,
+    spearman,
+    spearman_within,
+)
+from klas.choice.bootstrap import interval
+from klas.choice.curves import area_replicates, gain_replicates, saving_replicates
+from klas.errors import SelectionError
+from klas.evidence import REPLICATES, SEED, Bits, Evidence, Floats
+from klas.exports import optional
+from klas.results import Document, Pair, choose, method_choice, pairs_of
+from klas.store import Store
+from klas.study import METRICS, TIERS, Metric, Study, Tier
+
+LEVEL = 0.95
+BUDGETS = (0.0, 1 / 16, 1 / 4, 1.0)
+"""Shares of the study's fine-tuning steps at which methods are compared."""
+
+Tree = dict[str, Any]
+"""Figures as nested tables. A leaf is (R + 1,): the figure itself, then its replicates; or None."""
+
+
+def budget_steps(study: Study) -> list[int]:
+    """The fine-tuning steps of every budget, ascending."""
+    return sorted({round(share * study.finetuning.steps) for share in BUDGETS})
+
+
+def compare(document: Document, study: Study, store: Store) -> dict[str, Any]:
+    """Every method's agreement with the oracle, its curves and its budgets, pair by pair and over
+    all pairs: the ``klas-comparison`` form.
+
+    The oracle is the accuracy of every candidate at tier ``tuned``. KLAS chooses as the study's
+    selection says; a scored rival takes as many candidates in every bucket.
+
+    Raises:
+        SelectionError: scores or accuracies are not computed yet; says which stage to run.
+    """
+    evidence = Evidence(document, study, store)
+    pairs = [pair for pair in pairs_of(document) if pair.in_space.any()]
+    if not pairs:
+        raise SelectionError("no pair of this study has a candidate, so nothing can be compared")
+    contests = [_Contest(pair, evidence) for pair in pairs]
+    trees = [contest.figures() for contest in contests]
+    anchors = [
+        {
+            **{name: a[name] for name in ("name", "digest", "macs", "params")},
+            "val": _figure(evidence.anchor_accuracy(a["name"], "val")),
+            "test": _figure(evidence.anchor_accuracy(a["name"], "test"))
+            if evidence.trained_on == "test"
+            else None,
+        }
+        for a in document["anchors"]
+    ]
+    return {
+        "format": "klas-comparison",
+        "version": 1,
+        "study": study.model_dump(mode="json"),
+        "made_with": document["made_with"],
+        "task": document["task"],
+        "accuracy_metric": document["accuracy_metric"],
+        "anchors": anchors,
+        "data": document["data"],
+        "precision": document["precision"],
+        "oracle": "tuned",
+        "finetuned_on": evidence.trained_on,
+        "bootstrap": {"replicates": REPLICATES, "level": LEVEL, "seed": SEED},
+        "pairs": [{**c.facts(), **_figures(tree)} for c, tree in zip(contests, trees)],
+        "all_pairs": _figures(_together(trees)),
+    }
+
+
+class _Contest:
+    """All methods on one pair."""
+
+    def __init__(self, pair: Pair, evidence: Evidence) -> None:
+        self.pair = pair
+        self.evidence = evidence
+        spec = evidence.study.selection.model_copy(update={"metric": "kl"})
+        self.sets: dict[Metric, Bits] = {m: method_choice(pair, spec, m) for m in METRICS}
+        self.bucket = choose(pair, spec).bucket
+        self.accuracy = {
+            tier: evidence.accuracy(pair, tier) for tier in TIERS if tier != "finetuned"
+        }
+        self.steps = evidence.study.finetuning.steps
+        self.trained = {
+            steps: {m: evidence.trained_accuracy(pair, c, steps) for m, c in self.sets.items()}
+            for steps in budget_steps(evidence.study)
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """What is not a figure: who takes part, and what each method chose."""
+        return {
+            "source": self.pair.names[0],
+            "target": self.pair.names[1],
+            "buckets": overlap_buckets(self.bucket),
+            "chosen": {metric: self._stitches(metric) for metric in METRICS},
+        }
+
+    def _stitches(self, metric: Metric) -> list[dict[str, Any]]:
+        pair = self.pair
+        trained = self.trained[self.steps][metric]
+        scores = np.full(len(pair.macs), np.nan) if metric == "snnet" else pair.scores(metric)
+        return [
+            {
+                "source_block": int(pair.stitches[row, 0]),
+                "target_block": int(pair.stitches[row, 1]),
+                "macs": int(pair.macs[row]),
+                "bucket": None if self.bucket[row] < 0 else int(self.bucket[row]),
+                "score": optional(scores[row]),
+                "accuracy": {
+                    **{tier: float(values[0, row]) for tier, values in self.accuracy.items()},
+                    "finetuned": None if trained is None else float(trained[0, place]),
+                },
+            }
+            for place, row in enumerate(np.flatnonzero(self.sets[metric]))
+        ]
+
+    def figures(self) -> Tree:
+        """Agreement with the oracle, curves at every tier, budgets."""
+        oracle = self.accuracy["tuned"]  # (R + 1, N)
+        scored = [metric for metric in METRICS if metric != "snnet"]
+        scores = self.evidence.scores(self.pair, scored)  # (K, R + 1, N)
+        inside = self.pair.in_space
+        hits = dict(zip(scored, overlap(scores, oracle, self.bucket)))
+        rho = dict(zip(scored, spearman(scores[..., inside], oracle[:, inside])))
+        within = dict(zip(scored, spearman_within(scores, oracle, self.bucket)[0]))
+        methods = {
+            metric: {
+                "overlap": hits.get(metric),
+                "containment": containment(chosen & inside, oracle, self.bucket).astype(float),
+                "spearman": rho.get(metric),
+                "spearman_within": within.get(metric),
+                **{tier: self._curve(metric, tier) for tier in TIERS},
+                "budgets": {
+                    str(steps): None
+                    if (accuracy := found[metric]) is None
+                    else self._areas(metric, accuracy, "finetuned")
+                    for steps, found in self.trained.items()
+                },
+            }
+            for metric, chosen in self.sets.items()
+        }
+        return {"chance": chance(oracle, self.bucket), "methods": methods}
+
+    def _curve(self, metric: Metric, tier: Tier) -> Tree | None:
+        """A method's areas at a tier, and what KLAS gains on it and saves against it."""
+        mine, ours = self._at(metric, tier), self._at("kl", tier)
+        if mine is None:
+            return None
+        found = self._areas(metric, mine, tier)
+        if metric == "kl" or ours is None:
+            return {**found, "gain": None, "saving": None}
+        klas, rival = self._points("kl", ours, tier), self._points(metric, mine, tier)
+        cheap, costly = (float(a["macs"]) for a in self.pair.cheap_and_costly)
+        gain = gain_replicates(klas, rival, cheap, costly) if cheap < costly else None
+        return {**found, "gain": gain, "saving": saving_replicates(klas, rival)}
+
+    def _points(self, metric: Metric, accuracy: Floats, tier: Tier) -> tuple[Floats, Floats]:
+        """(M,) costs and (R + 1, M) accuracies of a method's stitches and the pair's anchors."""
+        anchors = self.pair.measured_anchors
+        costs = np.append(self.pair.macs[self.sets[metric]], [a["macs"] for a in anchors])
+        return costs, np.column_stack([accuracy, *(self._anchor(a["name"], tier) for a in anchors)])
+
+    def _areas(self, metric: Metric, accuracy: Floats, tier: Tier) -> Tree:
+        cheap, costly = (
+            (float(a["macs"]), self._anchor(a["name"], tier)) for a in self.pair.cheap_and_costly
+        )
+        return dict(area_replicates(self.pair.macs[self.sets[metric]], accuracy, cheap, costly))
+
+    def _anchor(self, name: str, tier: Tier) -> Floats:
+        split = self.evidence.trained_on if tier == "finetuned" else "val"
+        return self.evidence.anchor_accuracy(name, split)
+
+    def _at(self, metric: Metric, tier: Tier) -> Floats | None:
+        """(R + 1, M) accuracies of what a method chose; None where nothing is measured."""
+        if tier == "finetuned":
+            return self.trained[self.steps][metric]
+        return self.accuracy[tier][:, self.sets[metric]] if self.sets[metric].any() else None
+
+
+def _together(trees: Sequence[Tree]) -> Tree:
+    """Over all pairs: hits are summed; everything else is the mean over the pairs where every
+    method has the figure, so that all methods are judged by the same pairs."""
+    methods = list(trees[0]["methods"])
+    found: Tree = {
+        "chance": sum(tree["chance"] for tree in trees),
+        "methods": {metric: {} for metric in methods},
+    }
+    for path in dict.fromkeys(p for tree in trees for m in methods for p in _paths(tree, m)):
+        leaves: list[dict[str, Any]] = [
+            {m: _leaf(tree["methods"][m], path) for m in methods} for tree in trees
+        ]
+        # What a method has nowhere (an order of its set, a gain on itself) it is not asked for.
+        asked = [m for m in methods if any(_known(leaf[m]) for leaf in leaves)]
+        common = [leaf for leaf in leaves if asked and all(_known(leaf[m]) for m in asked)]
+        join: Any = np.sum if path[-1] in ("overlap", "containment") else np.mean
+        for metric in methods:
+            place = found["methods"][metric]
+            for name in path[:-1]:
+                place = place.setdefault(name, {})
+            shown = metric in asked and common
+            values = join([leaf[metric] for leaf in common], axis=0) if shown else None
+            place[path[-1]] = values
+            if path[-1] == "mean_top1":
+                place["pairs"] = len(common)  # an int among arrays: how many pairs the mean is of
+    return found
+
+
+def _paths(tree: Tree, metric: str) -> Iterator[tuple[str, ...]]:
+    def walk(node: Tree, at: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        for name, value in node.items():
+            if isinstance(value, dict):
+                yield from walk(value, (*at, name))
+            elif value is not None:
+                yield (*at, name)
+
+    return walk(tree["methods"][metric], ())
+
+
+def _leaf(tree: Any, path: tuple[str, ...]) -> Floats | None:
+    for name in path:
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    found: Floats | None = tree
+    return found
+
+
+def _known(values: Floats | None) -> bool:
+    return values is not None and not np.isnan(values[0])
+
+
+def _figures(tree: Any) -> Any:
+    """A tree of replicates as a tree of figures."""
+    if isinstance(tree, dict):
+        return {name: _figures(value) for name, value in tree.items()}
+    return tree if isinstance(tree, int) else _figure(tree)
+
+
+def _figure(values: Floats | None) -> dict[str, Any] | None:
+    """A figure and its interval; None where it is undefined."""
+    if values is None or np.isnan(values[0]):
+        return None
+    low, high = interval(values[1:], LEVEL)
+    ends = {"value": values[0], "low": low, "high": high}
+    return {name: optional(float(end)) for name, end in ends.items()}
