@@ -19,7 +19,9 @@ torch.set_num_threads(1)
 SMALL = DIGITS.model_copy(
     update={
         "name": "small",
-        "data": DIGITS.data.model_copy(update={"train_samples": 600, "val_samples": 300}),
+        "data": DIGITS.data.model_copy(
+            update={"train_samples": 600, "val_samples": 300, "test_samples": 200}
+        ),
         "fit": FitSpec(samples=40),
         "tuning": TuningSpec(steps=4, batch=32),
         "finetuning": FinetuningSpec(steps=12, batch=32),
