@@ -4,7 +4,7 @@ A choice made from scores is fixed when its curves are resampled; ranks and hits
 scores too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -195,47 +195,45 @@ class _Contest:
 def _together(trees: Sequence[Tree]) -> Tree:
     """Over all pairs: hits are summed; everything else is the mean over the pairs where every
     method has the figure, so that all methods are judged by the same pairs."""
-    methods = list(trees[0]["methods"])
-    found: Tree = {
-        "chance": sum(tree["chance"] for tree in trees),
-        "methods": {metric: {} for metric in methods},
-    }
-    for path in dict.fromkeys(p for tree in trees for m in methods for p in _paths(tree, m)):
-        leaves: list[dict[str, Any]] = [
-            {m: _leaf(tree["methods"][m], path) for m in methods} for tree in trees
-        ]
-        # What a method has nowhere (an order of its set, a gain on itself) it is not asked for.
-        asked = [m for m in methods if any(_known(leaf[m]) for leaf in leaves)]
-        common = [leaf for leaf in leaves if asked and all(_known(leaf[m]) for m in asked)]
-        join: Any = np.sum if path[-1] in ("overlap", "containment") else np.mean
-        for metric in methods:
-            place = found["methods"][metric]
-            for name in path[:-1]:
-                place = place.setdefault(name, {})
-            shown = metric in asked and common
-            values = join([leaf[metric] for leaf in common], axis=0) if shown else None
-            place[path[-1]] = values
-            if path[-1] == "mean_top1":
-                place["pairs"] = len(common)  # an int among arrays: how many pairs the mean is of
+    methods = _joined("methods", [tree["methods"] for tree in trees])
+    return {"chance": sum(tree["chance"] for tree in trees), "methods": methods}
+
+
+def _joined(name: str, places: Sequence[Tree]) -> Tree:
+    """By method, over all pairs.
+
+    Args:
+        name: of the place in the trees that is joined.
+        places: pair by pair what each method has there: a table, a figure or None.
+    """
+    methods = list(places[0])
+    tables = [node for place in places for node in place.values() if isinstance(node, dict)]
+    if not tables:
+        common = _comparable(places)
+        join: Any = np.sum if name in ("overlap", "containment") else np.mean
+        return {
+            m: join([leaf[m] for leaf in common], axis=0) if common and m in common[0] else None
+            for m in methods
+        }
+    found: Tree = {metric: {} for metric in methods}
+    for inner in dict.fromkeys(inner for table in tables for inner in table):
+        below = [{m: (node or {}).get(inner) for m, node in place.items()} for place in places]
+        for metric, values in _joined(inner, below).items():
+            found[metric][inner] = values
+            if inner == "mean_top1":  # an int among arrays: how many pairs the mean is of
+                found[metric]["pairs"] = len(_comparable(below))
     return found
 
 
-def _paths(tree: Tree, metric: str) -> Iterator[tuple[str, ...]]:
-    def walk(node: Tree, at: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        for name, value in node.items():
-            if isinstance(value, dict):
-                yield from walk(value, (*at, name))
-            elif value is not None:
-                yield (*at, name)
-
-    return walk(tree["methods"][metric], ())
-
-
-def _leaf(tree: Any, path: tuple[str, ...]) -> Floats | None:
-    for name in path:
-        tree = tree.get(name) if isinstance(tree, dict) else None
-    found: Floats | None = tree
-    return found
+def _comparable(places: Sequence[Tree]) -> list[Tree]:
+    """The pairs where all methods have a figure, but for methods that have it nowhere: an order
+    of its set, a gain on itself."""
+    asked = [m for m in places[0] if any(_known(place[m]) for place in places)]
+    return [
+        {m: place[m] for m in asked}
+        for place in places
+        if asked and all(_known(place[m]) for m in asked)
+    ]
 
 
 def _known(values: Floats | None) -> bool:
