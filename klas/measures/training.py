@@ -72,6 +72,7 @@ def finetune(
     checkpoint: Path,
     tick: Tick,
     teach: Callable[[Tensor, Tensor], Tensor] | None = None,
+    anchors_too: bool = True,
     precision: Precision = "float32",
 ) -> None:
     """Train stitches and anchors jointly, SN-Net's way: one random member a step; in place.
@@ -83,12 +84,13 @@ def finetune(
     Args:
         teach: from the source's and the target's view to a teacher's logits; its guesses are
             then half of the goal (hard distillation, as SN-Net).
+        anchors_too: whether the anchors are members; without them they are only material.
 
     Raises:
         DivergedError: the loss is no longer a number; names the step.
     """
     stitches = list(layers)
-    whole = [anchor for anchor in (source, target) if anchor.info.classes]
+    whole = [anchor for anchor in (source, target) if anchors_too and anchor.info.classes]
     stitch_parameters = [p for layer in layers.values() for p in layer.parameters()]
     anchor_parameters = [*source.parameters(), *target.parameters()]
     for parameter in anchor_parameters:

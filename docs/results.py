@@ -1,0 +1,802 @@
+"""Make docs/results.md: the comparison on the digits zoo, every table of it.
+
+``python docs/results.py`` computes what is missing, two parts at a time with a thread each, and
+writes the page. Everything is kept in the store, so it can be stopped and started at any time;
+once all is there the page takes a minute.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from rich.progress import Progress
+
+from klas.choice.agreement import overlap, overlap_buckets, spearman, spearman_within
+from klas.choice.scores import candidate_scores
+from klas.comparison import budget_steps, compare
+from klas.evidence import Evidence
+from klas.report import METHODS, duration
+from klas.results import Document, Pair, choose, pairs_of
+from klas.store import Key, Store
+from klas.study import DIGITS, METRICS, AnchorSpec, Study
+from klas.sums import read_score_sums
+
+OUT = Path(__file__).with_suffix(".md")
+WORDS = Path(__file__).with_name("results-words.md")
+SECOND_ZOO = Path(__file__).parent / "second-zoo"
+
+TUNING_SEEDS = (0, 1, 2)
+FINETUNING_SEEDS = (0, 1)
+FINETUNED_PAIRS = (
+    ("digits_vit_tiny", "digits_vit_base"),
+    ("digits_vit_small", "digits_vit_base"),
+    ("digits_convnet", "digits_vit_base"),
+)
+ALONE_PAIR = FINETUNED_PAIRS[0]
+ALONE_STEPS = 500
+TAUS = (0.01, 0.03, 0.05, 0.10)
+BUCKETS = (10, 15, 20)
+SHARES = (5, 10, 20, 50)  # blocks of a hundred
+REDRAWS = 50
+
+# The poster's figures: ImageNet, DeiT, fine-tuned for 50 epochs.
+POSTER_OVERLAP = {"cka": 5.5, "mse": 27.8, "ce": 22.2, "dm": 33.3, "snnet": 61.1, "kl": 88.9}
+POSTER_TAU = {0.01: (83.72, 0.8934), 0.03: (83.74, 0.8942), 0.05: (83.76, 0.8950)}
+POSTER_TAU |= {0.10: (83.69, 0.8931)}
+POSTER_BUCKETS = {10: (83.65, 0.8902), 15: (83.75, 0.8947), 20: (83.76, 0.8950)}
+
+Cells = Sequence[object]
+
+
+# -- the studies -------------------------------------------------------------------------------
+
+
+def varied(section: str, study: Study = DIGITS, **values: Any) -> Study:
+    """The study with some settings of a section changed."""
+    return study.model_copy(update={section: getattr(study, section).model_copy(update=values)})
+
+
+def tuned_with(seed: int) -> Study:
+    """Another order of images in the tuning."""
+    return varied("tuning", seed=seed)
+
+
+def finetuned_with(seed: int) -> Study:
+    """Another order of images and members in the joint training."""
+    return varied("finetuning", seed=seed)
+
+
+HALF = varied("tuning", steps=DIGITS.tuning.steps // 2)
+FITTED = varied("probes", temperature="fitted")
+SECOND = DIGITS.model_copy(
+    update={
+        "name": "digits, second training",
+        "anchors": tuple(
+            AnchorSpec(
+                name=a.name, model=a.model, weights=str(SECOND_ZOO / f"{a.name}.safetensors")
+            )
+            for a in DIGITS.anchors
+        ),
+    }
+)
+
+
+# -- computing: each part is a process ---------------------------------------------------------
+
+
+def _run(study: Study, until: Any) -> Callable[[Store], None]:
+    def part(store: Store) -> None:
+        from klas.pipeline import Pipeline
+
+        Pipeline(study, store, device="cpu").run(until)
+
+    return part
+
+
+def _finetune(seed: int, names: tuple[str, str]) -> Callable[[Store], None]:
+    """Every method of a pair; at every budget with the first seed, at the whole with others."""
+
+    def part(store: Store) -> None:
+        from klas.joint import finetune_selection, method_trainings
+        from klas.pipeline import Pipeline
+
+        study = finetuned_with(seed)
+        pipeline = Pipeline(study, store, device="cpu")
+        pair = pair_named(pipeline.run("scores"), names)
+        for _, chosen, settings in method_trainings(pair, study):
+            if seed == FINETUNING_SEEDS[0] or settings.steps == study.finetuning.steps:
+                finetune_selection(pipeline.stages, pair, chosen, settings)
+
+    return part
+
+
+def alone_key(digest: str, stitch: tuple[int, int]) -> Key:
+    """A stitch fine-tuned on its own; ``digest`` is of the fitted layers that it starts from."""
+    i, j = stitch
+    return Key(
+        stage="finetuned",
+        version=1,
+        inputs={
+            "alone": digest,
+            "stitch": [i, j],
+            "steps": ALONE_STEPS,
+            "lr": DIGITS.finetuning.lr,
+        },
+        label=f"{' → '.join(ALONE_PAIR)}: {i} → {j} alone",
+    )
+
+
+def _alone(half: int) -> Callable[[Store], None]:
+    """Every second candidate of a pair, each fine-tuned from the pretrained anchors alone."""
+
+    def part(store: Store) -> None:
+        from klas.measures.accuracy import stitched_hits
+        from klas.measures.training import finetune
+        from klas.pipeline import Pipeline
+
+        pipeline = Pipeline(DIGITS, store, device="cpu")
+        document, bench, stages = pipeline.run("tuned"), pipeline.bench, pipeline.stages
+        pair = pair_named(document, ALONE_PAIR)
+        fit = stages.fit_task(*ALONE_PAIR).key.digest
+        settings = DIGITS.finetuning.model_copy(update={"steps": ALONE_STEPS})
+        rows = np.sort(bench.readable_training_rows(settings.steps * settings.batch))
+
+        def train(stitch: tuple[int, int], key: Key) -> float:
+            source, target = (deepcopy(bench.anchors[name]) for name in ALONE_PAIR)
+            layers = bench.layers(*ALONE_PAIR, {stitch: stages.fitted(*ALONE_PAIR)[stitch]})
+            checkpoint = store.root / "tmp" / f"{key.digest}.safetensors"
+            finetune(
+                source,
+                target,
+                layers,
+                bench.training_batches(*ALONE_PAIR, rows, settings),
+                steps=settings.steps,
+                lr=settings.lr,
+                seed=DIGITS.seed,
+                checkpoint=checkpoint,
+                tick=lambda n: None,
+                anchors_too=False,
+            )
+            loader = bench.batches(bench.val, bench.val_rows, ALONE_PAIR[0])
+            count = len(bench.val_rows)
+            hits = stitched_hits(source, target, layers, loader, count, lambda n: None)
+            checkpoint.unlink(missing_ok=True)
+            return float(hits[stitch].mean())
+
+        for stitch in pair.places(pair.in_space)[half::2]:
+            key = alone_key(fit, stitch)
+            store.compute(key, lambda s=stitch, k=key: train(s, k))
+
+    return part
+
+
+def cost_key() -> Key:
+    """How long each stage of selecting takes here, from nothing."""
+    return Key(stage="timings", version=1, inputs={"machine": machine()}, label="cost of selecting")
+
+
+def _cost(store: Store) -> None:
+    """Select for one pair in an empty store, on an otherwise idle machine."""
+
+    def measure() -> dict[str, float]:
+        from klas.pipeline import Pipeline
+
+        study = DIGITS.model_copy(update={"pairs": (FINETUNED_PAIRS[1],)})
+        found = {}
+        with TemporaryDirectory() as folder:
+            empty = Store(folder)
+            pipeline = Pipeline(study, empty, device="cpu")
+            for stage in ("anchors", "probes", "scores", "zero_shot", "tuned"):
+                start = time.perf_counter()
+                pipeline.run(stage)
+                found[stage] = time.perf_counter() - start
+            pair = pair_named(pipeline.run("tuned"), FINETUNED_PAIRS[1])
+            start = time.perf_counter()
+            pipeline.finetune(pair, choose(pair, study.selection).chosen)
+            found["finetuned"] = time.perf_counter() - start
+            empty.close()
+        return found
+
+    store.compute(cost_key(), measure)
+
+
+STUDY_PARTS: dict[str, Callable[[Store], None]] = {
+    "the study": _run(DIGITS, "tuned"),
+    "the second zoo": _run(SECOND, "tuned"),
+}
+PARTS: dict[str, Callable[[Store], None]] = {
+    "half the tuning": _run(HALF, "tuned"),
+    "fitted temperatures": _run(FITTED, "scores"),
+    **{f"tuning, seed {s}": _run(tuned_with(s), "tuned") for s in TUNING_SEEDS[1:]},
+    **{f"each alone, {h + 1} of 2": _alone(h) for h in range(2)},
+    **{
+        f"joint training, {' → '.join(names)}, seed {s}": _finetune(s, names)
+        for s in FINETUNING_SEEDS
+        for names in FINETUNED_PAIRS
+    },
+}
+LAST_PARTS = {"cost": _cost}
+
+
+def compute() -> None:
+    """Every part that is not in the store, two at a time; the cost alone, at the end."""
+
+    def work(name: str) -> None:
+        command = [sys.executable, __file__, "--part", name]
+        start = time.monotonic()
+        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+        if done.returncode:
+            raise SystemExit(f"{name}: failed with status {done.returncode}")
+        bar.console.print(f"{name}: {duration(time.monotonic() - start)}")
+        bar.advance(total)
+
+    with Progress() as bar:
+        total = bar.add_task("parts", total=len(STUDY_PARTS) + len(PARTS) + len(LAST_PARTS))
+        for parts, workers in ((STUDY_PARTS, 2), (PARTS, 2), (LAST_PARTS, 1)):
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(work, parts))
+
+
+# -- the page ----------------------------------------------------------------------------------
+
+
+def page(store: Store) -> str:
+    """The page, from what is in the store."""
+    documents = {
+        study.results_key(): store.get_ref(f"scores-{study.results_key()}")
+        for study in (DIGITS, SECOND, HALF, FITTED, *map(tuned_with, TUNING_SEEDS))
+    }
+
+    def document(study: Study) -> Document:
+        return documents[study.results_key()]
+
+    tuned = [compare(document(s), s, store) for s in map(tuned_with, TUNING_SEEDS)]
+    second = compare(document(SECOND), SECOND, store)
+    finetuned = [compare(document(DIGITS), finetuned_with(s), store) for s in FINETUNING_SEEDS]
+    made = document(DIGITS)["made_with"]
+    sections = [
+        "# Results on the digits zoo",
+        f"Made by `python docs/results.py` with klas {made['klas']}, torch {made['torch']}, timm "
+        f"{made['timm']} on {machine()}. Intervals are 95 % percentile intervals of 1,000 "
+        "bootstrap replicates over 100 blocks of samples; what each seed varies is said with it. "
+        "The poster's figures stand beside ours for orientation: they are ImageNet's, for other "
+        "networks, and its AUC has an unpublished normalisation.",
+        WORDS.read_text(encoding="utf-8").strip(),
+        anchors_section(finetuned[0]),
+        overlap_section(tuned),
+        second_section(second),
+        oracle_section(store, document),
+        joint_section(finetuned),
+        budget_section(finetuned[0]),
+        ablation_section(document(DIGITS), store),
+        temperature_section(document(DIGITS), document(FITTED), store),
+        samples_section(document(DIGITS), store),
+        far_section(document(DIGITS)),
+        cost_section(store, document(DIGITS)),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def anchors_section(found: Mapping[str, Any]) -> str:
+    """The anchors on both splits."""
+    rows = [
+        (
+            f"`{a['name']}`",
+            f"{a['macs'] / 1e6:.3g}",
+            f"{a['params']:,}",
+            percent(a["val"]),
+            percent(a["test"]),
+        )
+        for a in found["anchors"]
+    ]
+    return section(
+        "Anchors",
+        "",
+        table(("anchor", "MMACs", "parameters", "validation top-1 (%)", "test top-1 (%)"), rows),
+    )
+
+
+def overlap_section(found: Sequence[Mapping[str, Any]]) -> str:
+    """Agreement with the oracle over all pairs, for every tuning seed."""
+    buckets = sum(p["buckets"] for p in found[0]["pairs"])
+    chance = ", ".join(f"{100 * f['all_pairs']['chance']['value'] / buckets:.1f}" for f in found)
+    rows = []
+    for metric in METRICS:
+        each = [f["all_pairs"]["methods"][metric] for f in found]
+        rows.append(
+            (
+                METHODS[metric],
+                with_interval(each[0]["overlap"], 100 / buckets, 1),
+                others([e["overlap"] for e in each[1:]], 100 / buckets, 1),
+                with_interval(each[0]["containment"], 100 / buckets, 1),
+                with_interval(each[0]["spearman"], 1, 2),
+                with_interval(each[0]["spearman_within"], 1, 2),
+                others([e["spearman_within"] for e in each[1:]], 1, 2),
+                POSTER_OVERLAP.get(metric, ""),
+            )
+        )
+    by_pair = [
+        (
+            f"{p['source']} → {p['target']}",
+            p["buckets"],
+            f"{p['chance']['value']:.1f}",
+            *(plain(p["methods"][m]["overlap"], 1, 1) for m in METRICS if m != "snnet"),
+            plain(p["methods"]["snnet"]["containment"], 1, 0),
+        )
+        for p in found[0]["pairs"]
+    ]
+    return section(
+        "Does the best score find the best stitch?",
+        f"All {len(found[0]['pairs'])} pairs, {buckets} buckets that hold at least two candidates. "
+        "*Hits*: in how many of them the lowest score is the candidate with the highest `tuned` "
+        f"accuracy; by chance {chance} % (seeds 0, 1, 2). *Holds the best*: in how many the "
+        "method's set contains it, every scored set being as large as KLAS's in every bucket. "
+        "Other seeds vary the order of images in the tuning alone. ρ is Spearman's of score and "
+        "−accuracy, the mean over pairs.",
+        table(
+            (
+                "method",
+                "hits (%)",
+                "seeds 1, 2",
+                "holds the best (%)",
+                "ρ",
+                "ρ within buckets",
+                "seeds 1, 2",
+                "poster: hits (%), ImageNet",
+            ),
+            rows,
+        ),
+        "Hits pair by pair (seed 0; of SN-Net's set, how often it holds the best):",
+        table(
+            ("pair", "buckets", "chance", *(METHODS[m] for m in METRICS)),
+            by_pair,
+        ),
+    )
+
+
+def second_section(found: Mapping[str, Any]) -> str:
+    """The cheap tables on a second training of the zoo."""
+    buckets = sum(p["buckets"] for p in found["pairs"])
+    rows = [
+        (
+            METHODS[metric],
+            with_interval(m["overlap"], 100 / buckets, 1),
+            with_interval(m["containment"], 100 / buckets, 1),
+            with_interval(m["spearman"], 1, 2),
+            with_interval(m["spearman_within"], 1, 2),
+        )
+        for metric, m in found["all_pairs"]["methods"].items()
+    ]
+    accuracies = ", ".join(f"{a['name']} {percent(a['val'])}" for a in found["anchors"])
+    return section(
+        "The same on a second training of the zoo",
+        "All anchors trained again from another initialisation and in another order of images "
+        f"(`python -m klas.digits.train --seed 1`): {accuracies} % on validation. {buckets} "
+        f"buckets, chance {100 * found['all_pairs']['chance']['value'] / buckets:.1f} %.",
+        table(("method", "hits (%)", "holds the best (%)", "ρ", "ρ within buckets"), rows),
+    )
+
+
+def oracle_section(store: Store, document: Callable[[Study], Document]) -> str:
+    """How stable the oracle is, and a stronger one for one pair."""
+    rows = []
+    for k, pair in enumerate(pairs_of(document(DIGITS))):
+        full = pair.accuracy("tuned")[pair.in_space]
+        versions = {
+            "half": HALF,
+            **{f"seed {s}": tuned_with(s) for s in TUNING_SEEDS[1:]},
+        }
+        cells = []
+        for study in versions.values():
+            other = pairs_of(document(study))[k].accuracy("tuned")[pair.in_space]
+            # Of score and −accuracy: the sign turns two accuracies into agreement.
+            cells.append(f"{float(spearman(-full, other)):.3f}")
+        rows.append((pair.name, int(pair.in_space.sum()), *cells))
+    pair = pair_named(document(DIGITS), ALONE_PAIR)
+    alone = alone_accuracies(store, document(DIGITS), pair)
+    inside = pair.in_space
+    bucket = choose(pair, DIGITS.selection).bucket
+    against = np.full(len(pair.macs), np.nan)
+    against[inside] = alone
+    stronger = []
+    tuned = pair.accuracy("tuned")
+    for name, scores in (
+        *((METHODS[m], pair.scores(m)) for m in METRICS if m != "snnet"),
+        ("tuned accuracy", -tuned),
+    ):
+        stronger.append(
+            (
+                name,
+                f"{float(overlap(scores, against, bucket)):.1f}",
+                f"{float(spearman(scores[inside], alone)):.2f}",
+                f"{float(spearman_within(scores, against, bucket)[0]):.2f}",
+            )
+        )
+    return section(
+        "How far the oracle can be trusted",
+        f"Rank correlation of the `tuned` accuracies ({DIGITS.tuning.steps} steps) with those "
+        "after half the steps, and with other orders of images:",
+        table(("pair", "candidates", "half the steps", "seed 1", "seed 2"), rows),
+        f"A stronger oracle for {pair.name}: every candidate fine-tuned on its own, all weights, "
+        f"from the pretrained anchors for {ALONE_STEPS:,} steps. Hits are of "
+        f"{overlap_buckets(bucket)} buckets:",
+        table(("score", "hits", "ρ", "ρ within buckets"), stronger),
+    )
+
+
+def joint_section(found: Sequence[Mapping[str, Any]]) -> str:
+    """Every method's selection trained jointly."""
+    steps = DIGITS.finetuning.steps
+    parts = []
+    for names in FINETUNED_PAIRS:
+        each = [next(p for p in f["pairs"] if (p["source"], p["target"]) == names) for f in found]
+        rows = []
+        for metric in METRICS:
+            tiers = [e["methods"][metric]["finetuned"] for e in each]
+            if not all(tiers):
+                rows.append((METHODS[metric], len(each[0]["chosen"][metric]), *[""] * 6))
+                continue
+            rows.append(
+                (
+                    METHODS[metric],
+                    len(each[0]["chosen"][metric]),
+                    with_interval(tiers[0]["mean_top1"], 100, 1),
+                    plain(tiers[1]["mean_top1"], 100, 1),
+                    with_interval(tiers[0]["auc_stitches"], 1, 2),
+                    plain(tiers[1]["auc_stitches"], 1, 2),
+                    with_interval(tiers[0]["auc"], 1, 3),
+                    with_interval(tiers[0]["gain"], 100, 2),
+                )
+            )
+        parts += [
+            f"**{names[0]} → {names[1]}**",
+            table(
+                (
+                    "method",
+                    "stitches",
+                    "mean top-1 (%)",
+                    "seed 1",
+                    "auc_stitches",
+                    "seed 1",
+                    "auc",
+                    "KLAS's gain (points)",
+                ),
+                rows,
+            ),
+        ]
+    return section(
+        "After joint training",
+        f"Each method's stitches and both anchors trained jointly for {steps:,} steps in total, a "
+        "sixth of the anchors' own training, the same for every method however many stitches it "
+        "chose. Top-1 on the test split, which nothing was chosen by. Seed 1 varies the order of "
+        "images and members. *Gain*: how far KLAS's envelope lies above this method's at equal "
+        "cost, on average, the pretrained anchors being part of both.",
+        *parts,
+    )
+
+
+def budget_section(found: Mapping[str, Any]) -> str:
+    """What a choice is worth when there is little fine-tuning."""
+    budgets = [str(steps) for steps in budget_steps(DIGITS)]
+    parts = []
+    for names in FINETUNED_PAIRS:
+        pair = next(p for p in found["pairs"] if (p["source"], p["target"]) == names)
+        for figure, title, scale, digits in (
+            ("mean_top1", "mean top-1 (%)", 100, 1),
+            ("auc_stitches", "auc_stitches", 1, 2),
+        ):
+            rows = [
+                (
+                    METHODS[metric],
+                    *(
+                        plain(
+                            (pair["methods"][metric]["budgets"][b] or {}).get(figure), scale, digits
+                        )
+                        for b in budgets
+                    ),
+                )
+                for metric in METRICS
+            ]
+            parts += [
+                f"**{names[0]} → {names[1]}, {title}**",
+                table(("method", *(f"{int(b):,} steps" for b in budgets)), rows),
+            ]
+    return section(
+        "What a good choice saves",
+        "The same with less fine-tuning: no steps at all (T by least squares), a sixteenth, a "
+        "quarter, and the whole.",
+        *parts,
+    )
+
+
+def ablation_section(found: Document, store: Store) -> str:
+    """τ and the number of buckets."""
+    rows = []
+    for tau, buckets in [(t, 20) for t in TAUS] + [(0.05, b) for b in BUCKETS[:-1]]:
+        study = varied("selection", tau=tau, buckets=buckets)
+        result = compare(found, study, store)
+        klas = result["all_pairs"]["methods"]["kl"]
+        count = sum(p["buckets"] for p in result["pairs"])
+        poster = POSTER_TAU[tau] if buckets == 20 else POSTER_BUCKETS[buckets]
+        rows.append(
+            (
+                f"{100 * tau:.0f} %",
+                buckets,
+                sum(len(p["chosen"]["kl"]) for p in result["pairs"]),
+                with_interval(klas["overlap"], 100 / count, 1),
+                with_interval(klas["containment"], 100 / count, 1),
+                with_interval(klas["tuned"]["mean_top1"], 100, 1),
+                with_interval(klas["tuned"]["auc_stitches"], 1, 2),
+                f"{poster[0]:.2f} / {poster[1]:.4f}",
+            )
+        )
+    return section(
+        "τ and the number of buckets",
+        "KLAS over all pairs, at tier `tuned`. Hits and what the set holds are shares of the "
+        "buckets with at least two candidates. With so few candidates 20 buckets hold one or two "
+        "each, so the choice takes nearly everything.",
+        table(
+            (
+                "τ",
+                "buckets",
+                "chosen",
+                "hits (%)",
+                "holds the best (%)",
+                "mean top-1 (%)",
+                "auc_stitches",
+                "poster: Avg Top-1 / AUC, ImageNet",
+            ),
+            rows,
+        ),
+    )
+
+
+def temperature_section(plain_document: Document, fitted: Document, store: Store) -> str:
+    """Calibrated probes."""
+    rows = []
+    for metric in ("kl", "theta", "mse", "ce"):
+        cells: list[object] = []
+        for document in (plain_document, fitted):
+            hits = count = 0.0
+            rhos = []
+            for scored, measured in zip(pairs_of(document), pairs_of(plain_document)):
+                bucket = choose(scored, DIGITS.selection).bucket
+                oracle = measured.accuracy("tuned")
+                hits += float(overlap(scored.scores(metric), oracle, bucket))
+                count += overlap_buckets(bucket)
+                rhos.append(float(spearman_within(scored.scores(metric), oracle, bucket)[0]))
+            cells += [f"{100 * hits / count:.1f}", f"{np.nanmean(rhos):.2f}"]
+        rows.append((METHODS[metric], *cells))
+    same = [
+        jaccard(choose(a, DIGITS.selection).chosen, choose(b, DIGITS.selection).chosen)
+        for a, b in zip(pairs_of(plain_document), pairs_of(fitted))
+    ]
+    return section(
+        "Calibration of the probes",
+        "A temperature for every probe, fitted on held-out training images (Guo et al., 2017), "
+        f"instead of 1. KLAS's choice of the two agrees by {np.mean(same):.2f} (Jaccard, mean "
+        f"over pairs; {min(same):.2f} at least).",
+        table(
+            (
+                "score",
+                "hits (%)",
+                "ρ within buckets",
+                "fitted: hits (%)",
+                "fitted: ρ within buckets",
+            ),
+            rows,
+        ),
+    )
+
+
+def samples_section(found: Document, store: Store) -> str:
+    """How many validation samples a stable choice takes."""
+    evidence = Evidence(found, DIGITS, store)
+    rng = np.random.default_rng(0)
+    rows = []
+    for share in SHARES:
+        overlaps, rhos = [], []
+        for pair in pairs_of(found):
+            sums = read_score_sums(
+                store,
+                DIGITS,
+                found["data"],
+                found["precision"],
+                (pair.source, pair.target),
+                pair.places(np.ones(len(pair.macs), dtype=bool)),
+            )
+            blocks = len(evidence.val.sizes)
+            taken = np.zeros((REDRAWS, blocks))
+            for row in taken:
+                row[rng.permutation(blocks)[: blocks * share // 100]] = 1
+            scores = candidate_scores(sums, pair.stitches, taken)["kl"]
+            whole = choose(pair, DIGITS.selection).chosen
+            overlaps += [
+                jaccard(choose(rescored(pair, few), DIGITS.selection).chosen, whole)
+                for few in scores
+            ]
+            inside = pair.in_space
+            rhos.append(spearman(scores[:, inside], -pair.scores("kl")[inside]).mean())
+        samples = found["data"]["val"]["samples"] * share // 100
+        rows.append((f"{samples:,}", f"{np.mean(overlaps):.3f}", f"{np.mean(rhos):.4f}"))
+    return section(
+        "How many validation samples it takes",
+        f"KLAS's choice from some of the {found['data']['val']['samples']:,} validation samples "
+        f"({REDRAWS} draws of blocks for every pair) against that from all: the Jaccard index of "
+        "the two sets, and the rank correlation of Γ.",
+        table(("samples", "Jaccard index", "ρ of Γ"), rows),
+    )
+
+
+def far_section(found: Document) -> str:
+    """Do stitches between distant depths pay?"""
+    rows = []
+    for pair in pairs_of(found):
+        depth = np.array([pair.source["blocks"], pair.target["blocks"]])
+        relative = pair.stitches / depth
+        far = np.abs(relative[:, 0] - relative[:, 1]) > 1 / depth.min()
+        selection = choose(pair, DIGITS.selection)
+        tuned, bucket = pair.accuracy("tuned"), selection.bucket
+        best = [
+            rows_of[np.argmax(tuned[rows_of])]
+            for b in np.unique(bucket[bucket >= 0])
+            if len(rows_of := np.flatnonzero(bucket == b)) > 1
+        ]
+        inside = pair.in_space
+        rows.append(
+            (
+                pair.name,
+                f"{far[inside].sum()} of {inside.sum()}",
+                f"{100 * tuned[inside & far].mean():.1f}" if (inside & far).any() else "",
+                f"{100 * tuned[inside & ~far].mean():.1f}" if (inside & ~far).any() else "",
+                f"{far[best].sum()} of {len(best)}",
+                f"{far[selection.chosen].sum()} of {selection.chosen.sum()}",
+            )
+        )
+    return section(
+        "Far against near stitches",
+        "A stitch is *far* where i / n_f and j / n_g differ by more than a block of the shallower "
+        "network.",
+        table(
+            (
+                "pair",
+                "far candidates",
+                "mean `tuned` of far (%)",
+                "of near (%)",
+                "far among the buckets' best",
+                "far among KLAS's choice",
+            ),
+            rows,
+        ),
+    )
+
+
+def cost_section(store: Store, found: Document) -> str:
+    """What selecting costs, against what it saves."""
+    seconds = store.get(cost_key())
+    pair = pair_named(found, FINETUNED_PAIRS[1])
+    selecting = seconds["anchors"] + seconds["probes"] + seconds["scores"]
+    every = int(pair.in_space.sum()) * seconds["finetuned"]
+    rows = [
+        ("one pass over the validation images, each anchor", f"{seconds['anchors']:.1f}"),
+        ("features of the training images, probes", f"{seconds['probes']:.1f}"),
+        ("all scores", f"{seconds['scores']:.1f}"),
+        ("**selecting, together**", f"**{selecting:.1f}**"),
+        ("zero_shot accuracy of every candidate", f"{seconds['zero_shot']:.1f}"),
+        ("tuning every candidate", f"{seconds['tuned']:.1f}"),
+        ("joint training of one selection", f"{seconds['finetuned']:.1f}"),
+        (
+            f"fine-tuning all {pair.in_space.sum()} candidates one by one, extrapolated",
+            f"{every:.0f}",
+        ),
+    ]
+    return section(
+        "What selecting costs",
+        f"{pair.name} from an empty store, seconds on {machine()}, one thread.",
+        table(("stage", "seconds"), rows),
+    )
+
+
+# -- small things ------------------------------------------------------------------------------
+
+
+def machine() -> str:
+    """The processor, for the records."""
+    name = platform.processor() or platform.machine()
+    with open("/proc/cpuinfo") as facts:
+        name = next((x.split(":")[1].strip() for x in facts if x.startswith("model name")), name)
+    return f"{os.cpu_count()} cores of {name}"
+
+
+def pair_named(document: Document, names: tuple[str, str]) -> Pair:
+    """One pair of a document."""
+    return next(p for p in pairs_of(document) if p.names == names)
+
+
+def rescored(pair: Pair, gamma: np.ndarray) -> Pair:
+    """The pair with other Γ."""
+    raw = deepcopy(pair.raw)
+    for candidate, score in zip(raw["candidates"], gamma):
+        candidate["scores"]["kl"] = "inf" if np.isinf(score) else float(score)
+    document = {**pair.document, "pairs": [raw]}
+    return Pair(document=document, index=0)
+
+
+def alone_accuracies(store: Store, found: Document, pair: Pair) -> np.ndarray:
+    """(candidates in the space,) of the stronger oracle."""
+    from klas.results import pair_fit_key
+
+    fit = pair_fit_key(pair, DIGITS).digest
+    return np.array([store.get(alone_key(fit, stitch)) for stitch in pair.places(pair.in_space)])
+
+
+def jaccard(first: np.ndarray, second: np.ndarray) -> float:
+    """Of two sets, given as bits."""
+    return float((first & second).sum() / max((first | second).sum(), 1))
+
+
+def section(title: str, text: str, *parts: str) -> str:
+    """A section of the page."""
+    return "\n\n".join(p for p in (f"## {title}", text, *parts) if p)
+
+
+def table(head: Cells, rows: Iterable[Cells]) -> str:
+    """A Markdown table; the first column is text."""
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def percent(figure: Mapping[str, Any] | None) -> str:
+    """An accuracy in percent."""
+    return plain(figure, 100, 2)
+
+
+def plain(figure: Mapping[str, Any] | None, scale: float, digits: int) -> str:
+    """A figure without its interval."""
+    return "" if figure is None else f"{scale * figure['value']:.{digits}f}"
+
+
+def with_interval(figure: Mapping[str, Any] | None, scale: float, digits: int) -> str:
+    """A figure with its interval."""
+    if figure is None:
+        return ""
+    value, low, high = (
+        f"{scale * float(figure[name]):.{digits}f}" for name in ("value", "low", "high")
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def others(figures: Sequence[Mapping[str, Any] | None], scale: float, digits: int) -> str:
+    """The same figure of other seeds."""
+    return ", ".join(plain(f, scale, digits) for f in figures if f is not None)
+
+
+def main() -> None:
+    """Compute what is missing and write the page, or compute one part."""
+    parser = argparse.ArgumentParser(prog="python docs/results.py", description=__doc__)
+    parser.add_argument("--part", choices=[*STUDY_PARTS, *PARTS, *LAST_PARTS], help="only this")
+    part = parser.parse_args().part
+    if part is not None:
+        store = Store()
+        ({**STUDY_PARTS, **PARTS, **LAST_PARTS})[part](store)
+        store.close()
+        return
+    compute()
+    store = Store()
+    OUT.write_text(page(store), encoding="utf-8")
+    store.close()
+    print(f"wrote {OUT}")
+
+
+if __name__ == "__main__":
+    main()
