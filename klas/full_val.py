@@ -42,4 +42,5 @@ def measure_full_val(
         return {"samples": len(rows), "accuracy": accuracy}
 
     found: dict[str, Any] = pipeline.store.compute(key, make)
+    pipeline.record()
     return found

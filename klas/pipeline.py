@@ -72,7 +72,15 @@ class Pipeline:
         """The scores document of what there is, kept for the dashboard."""
         document = scores_document(self.stages)
         self.store.set_ref(f"scores-{self.study.results_key()}", document)
+        self.record()
         return document
+
+    def record(self) -> None:
+        """Note which results are this study's: what it takes of the store, and what goes with it."""
+        name = f"used-{self.study.results_key()}"
+        with self.store.lock(name):
+            known = set(self.store.get_ref(name) or ())
+            self.store.set_ref(name, sorted(known | self.store.used))
 
     def finetune(self, pair: Pair, chosen: NDArray[np.bool_]) -> dict[str, Any]:
         """Train a pair's chosen stitches and its anchors jointly; return their accuracies.
@@ -87,12 +95,16 @@ class Pipeline:
         cached = self.store.has(finetuned_pair_key(pair, chosen, self.study))
         self.progress.start("finetuned", "steps", 0 if cached else settings.steps)
         self.progress.label(pair.name)
-        return finetune_selection(self.stages, pair, chosen, settings)
+        found = finetune_selection(self.stages, pair, chosen, settings)
+        self.record()
+        return found
 
     def finetune_methods(self, pairs: Sequence[Pair]) -> list[str]:
         """Train what every method of the comparison chooses, at every budget; returns a sentence
         for each training that diverged."""
-        return finetune_methods(self.stages, pairs)
+        diverged = finetune_methods(self.stages, pairs)
+        self.record()
+        return diverged
 
     def stored_layers(self, pair: Pair, chosen: NDArray[np.bool_], tier: Tier) -> Arrays:
         """What the store holds of a pair at a tier: ``i-j.weight``, ``i-j.bias`` and, finetuned,

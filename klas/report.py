@@ -336,34 +336,33 @@ def _comparison_pair(
     title: str, found: Mapping[str, Any], sizes: Mapping[str, int] | None
 ) -> list[Any]:
     chance = found["chance"]["value"]
-    table = Table(
+    agreement = Table(
         title=f"{title}: best of {found['buckets']} buckets hit; chance {chance:.1f}",
         title_justify="left",
     )
-    columns = ["method", "chosen", "hits", "holds the best", "ρ", "ρ within buckets"]
-    columns += [
-        "tuned: auc_stitches",
-        "mean top-1 (%)",
-        "finetuned: auc_stitches",
-        "mean top-1 (%)",
-    ]
-    for column in columns:
-        table.add_column(column, justify="left" if column == "method" else "right")
+    for column in ("method", "chosen", "hits", "holds the best", "ρ", "ρ within buckets"):
+        agreement.add_column(column, justify="left" if column == "method" else "right")
+    curves = Table(title=f"{title}: curves", title_justify="left")
+    curves.add_column("method")
+    for tier in ("tuned", "finetuned"):
+        for column in ("auc_stitches", "mean top-1 (%)"):
+            curves.add_column(f"{tier} {column}", justify="right")
     for metric, method in found["methods"].items():
-        tuned, finetuned = method["tuned"] or {}, method["finetuned"] or {}
-        table.add_row(
+        agreement.add_row(
             METHODS[metric],
             "" if sizes is None else str(sizes[metric]),
             figure(method["overlap"], digits=1),
             figure(method["containment"], digits=0),
             figure(method["spearman"]),
             figure(method["spearman_within"]),
-            figure(tuned.get("auc_stitches")),
-            figure(tuned.get("mean_top1"), scale=100, digits=1),
-            figure(finetuned.get("auc_stitches")),
-            figure(finetuned.get("mean_top1"), scale=100, digits=1),
         )
-    return [table]
+        tiers = [method[tier] or {} for tier in ("tuned", "finetuned")]
+        cells = [
+            (figure(t.get("auc_stitches")), figure(t.get("mean_top1"), scale=100, digits=1))
+            for t in tiers
+        ]
+        curves.add_row(METHODS[metric], *cells[0], *cells[1])
+    return [agreement, curves]
 
 
 def check_lines(findings: Mapping[str, Any]) -> list[Any]:

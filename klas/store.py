@@ -95,6 +95,7 @@ class Store:
 
     def __init__(self, root: str | Path | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
+        self.used: set[str] = set()  # digests of the results that were read or written
         self._known_whole: set[tuple[Any, ...]] = set()
         try:
             for folder in ("objects", "locks", "refs", "jobs", "tmp"):
@@ -128,6 +129,7 @@ class Store:
         entry = self._entry(key.digest)
         if entry is None:
             return None
+        self.used.add(key.digest)
         try:
             content = self._content(entry)
             return views(content) if entry.kind == "safetensors" else json.loads(bytes(content))
@@ -140,6 +142,7 @@ class Store:
         entry = self._entry(key.digest)
         if entry is None:
             return False
+        self.used.add(key.digest)
         try:
             self._content(entry)
         except (OSError, ValueError):
@@ -290,6 +293,7 @@ class Store:
             sha256=sha256,
             bytes=size,
         )
+        self.used.add(key.digest)
         record = {k: v for k, v in vars(entry).items() if k != "digest"}
         try:
             self._index.set(entry.digest, canonical_json(record))

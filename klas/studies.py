@@ -85,8 +85,9 @@ def make_study(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Study:
         section = isinstance(value, Mapping)
         raw[name] = {**raw.get(name, {}), **value} if section else value
     plain = parse_study(raw, "study").model_dump(mode="json")
-    for split in ("train", "val"):
-        plain["data"][split] = _absolute(plain["data"][split], f"data.{split}")
+    for split in ("train", "val", "test"):
+        if plain["data"][split] is not None:
+            plain["data"][split] = _absolute(plain["data"][split], f"data.{split}")
     if isinstance(class_map := plain["data"]["class_map"], str):
         plain["data"]["class_map"] = _absolute_file(class_map, "data.class_map: the file")
     for anchor in plain["anchors"]:
