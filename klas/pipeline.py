@@ -76,7 +76,7 @@ class Pipeline:
         return document
 
     def record(self) -> None:
-        """Note which results are this study's: what it takes of the store, and what goes with it."""
+        """Note which results of the store are this study's."""
         name = f"used-{self.study.results_key()}"
         with self.store.lock(name):
             known = set(self.store.get_ref(name) or ())
