@@ -10,6 +10,7 @@ import pytest
 
 from klas.exports import read
 from klas.store import Store
+from klas.study import change
 from tests.conftest import SMALL
 from tests.small_catalogue import put_catalogue
 
@@ -69,6 +70,53 @@ def test_select_check_and_load_agree(klas, study, tmp_path):
     checked = klas("check", "a.json")
     assert checked.returncode == 0, checked.stderr
     assert f"{len(stitches)} stitches rebuilt as stated" in checked.stdout
+
+
+def test_compare_writes_its_form_the_same_twice_without_torch(klas, study, tmp_path, monkeypatch):
+    done = klas("compare", study, "--out", "a.json")
+    assert done.returncode == 0, done.stderr
+    assert "All pairs" in done.stdout
+    assert "klas finetune --compare" in done.stdout  # of what is not there yet
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # every import, on standard error
+    printed = klas("compare", study, "--out", "b.json", "--json")
+    assert printed.returncode == 0
+    loaded = {line.split("|")[-1].strip() for line in printed.stderr.splitlines()}
+    assert "klas.comparison" in loaded
+    assert not loaded & {"torch", "timm", "torchvision"}
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    document = read(tmp_path / "a.json", "klas-comparison")
+    assert json.loads(printed.stdout) == document
+    assert [p["source"] for p in document["pairs"]] == [
+        "digits_vit_tiny", "digits_vit_tiny", "digits_vit_tiny",
+        "digits_vit_small", "digits_vit_small", "digits_convnet",
+    ]  # fmt: skip
+
+
+def test_compare_chooses_as_it_is_told(klas, study):
+    done = klas("compare", study, "--tau", 0.6, "--buckets", 2, "--json")
+    selection = json.loads(done.stdout)["study"]["selection"]
+    assert (selection["tau"], selection["buckets"]) == (0.6, 2)
+
+
+def test_finetune_compare_trains_every_method_once(klas, tmp_path):
+    path = tmp_path / "short.toml"
+    path.write_text(change(SMALL, "finetuning", steps=1).to_toml())
+    pair = ("--pair", "digits_vit_tiny", "digits_vit_small")
+    done = klas("finetune", path, "--compare", *pair, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "trainings, about" in done.stderr  # said beforehand
+    found = json.loads(done.stdout)
+    (tmp_path / "c.json").write_text(done.stdout)
+    assert read(tmp_path / "c.json", "klas-comparison") == found
+    for metric, method in found["pairs"][0]["methods"].items():
+        assert method["finetuned"]["mean_top1"] is not None, metric
+        assert set(method["budgets"]) == {"0", "1"}
+        assert method["budgets"]["0"] is not None
+    assert found["pairs"][1]["methods"]["kl"]["finetuned"] is None
+    assert json.loads(klas("compare", path, "--json").stdout) == found
+    tables = klas("compare", path).stdout
+    assert "All pairs" in tables
+    assert "klas finetune --compare" not in tables
 
 
 def test_scores_and_anchors(klas, study, tmp_path):
@@ -134,6 +182,8 @@ def test_the_catalogue_is_searched_by_text_family_and_cost(klas, catalogued):
         (["select", "--tau", "much"], 2, "invalid float"),
         (["select", "--pair", "x", "y", "--out", "o.json"], 1, "no such pair"),
         (["run", "--device", "abacus"], 1, "'abacus' is not available"),
+        (["compare", "--tau", "-1"], 1, "tau = -1"),
+        (["compare", "absent.toml"], 1, "absent.toml: cannot be read"),
         (["check", "absent.json"], 1, "absent.json: cannot be read"),
         (["study", "save"], 1, "--out"),
         (["select", "--weights", "w.safetensors"], 1, "name it with --out"),
@@ -162,6 +212,23 @@ def test_select_of_a_tier_that_was_not_computed_says_what_to_run(klas, study, tm
     assert done.returncode == 1
     assert "klas finetune" in done.stderr
     assert list(tmp_path.glob("*.safetensors")) == []
+
+
+def test_compare_before_anything_is_computed_says_what_to_run(klas, study, tmp_path):
+    done = klas("compare", study, "--out", "c.json", cache=tmp_path / "empty")
+    assert done.returncode == 1
+    assert done.stderr == "klas: study small: nothing is computed yet; run `klas run`\n"
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_compare_before_the_oracle_says_what_to_run(klas, tmp_path, computed):
+    path = tmp_path / "five.toml"
+    path.write_text(change(SMALL, "tuning", steps=5).to_toml())
+    assert klas("run", path, "--until", "zero_shot").returncode == 0
+    done = klas("compare", path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("run `klas run --until tuned`")
 
 
 def test_ctrl_c_exits_130_and_the_next_run_goes_on(study, tmp_path):

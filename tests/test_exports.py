@@ -4,6 +4,7 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
+from klas.comparison import compare
 from klas.errors import FormatError
 from klas.exports import dumps, read, schema, stitch_list, write
 from klas.study import SelectionSpec
@@ -104,3 +105,60 @@ def test_other_json_and_other_bytes(tmp_path, content):
 def test_an_absent_file(tmp_path):
     with pytest.raises(FormatError, match="cannot be read"):
         read(tmp_path / "none.json", "klas-stitches")
+
+
+@pytest.fixture(scope="module")
+def compared(computed):
+    store, document = computed
+    return json.loads(dumps(compare(document, SMALL, store)))
+
+
+def test_a_comparison_is_read_back_as_written(compared, tmp_path):
+    Draft202012Validator.check_schema(schema("klas-comparison"))
+    write(compared, tmp_path / "c.json")
+    assert read(tmp_path / "c.json", "klas-comparison") == compared
+
+
+def test_infinities_and_what_is_undefined_have_their_words(compared, tmp_path):
+    made = copy.deepcopy(compared)
+    tuned = made["pairs"][0]["methods"]["mse"]["tuned"]
+    tuned["saving"] = {"value": "inf", "low": "-inf", "high": None}
+    tuned["gain"] = None
+    write(made, tmp_path / "c.json")
+    assert read(tmp_path / "c.json", "klas-comparison") == made
+
+
+def first_method(document):
+    return document["pairs"][0]["methods"]["kl"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.update(version=2), "version 2"),
+        (lambda d: d.update(format="klas-scores"), "no klas-comparison file"),
+        (lambda d: d.pop("all_pairs"), "'all_pairs' is a required property"),
+        (lambda d: d.update(made_at="noon"), "'made_at' was unexpected"),
+        (lambda d: d.update(pairs=[]), "pairs"),
+        (lambda d: d.update(finetuned_on="train"), "finetuned_on"),
+        (lambda d: d["anchors"][0].update(val=0.9), "anchors[0].val"),
+        (lambda d: d["pairs"][0]["methods"].pop("dm"), "'dm' is a required property"),
+        (lambda d: d["pairs"][0]["methods"].update(gut=None), "pairs[0].methods"),
+        (lambda d: d["pairs"][0]["chosen"]["kl"][0].update(macs=1.5), "chosen.kl[0].macs"),
+        (lambda d: d["pairs"][0]["chosen"]["kl"][0].update(score="inf"), "chosen.kl[0].score"),
+        (lambda d: first_method(d).update(overlap=[1, 2, 3]), "methods.kl.overlap"),
+        (lambda d: first_method(d)["tuned"].pop("auc"), "methods.kl.tuned"),
+        (lambda d: first_method(d)["tuned"]["auc"].update(value=None), "methods.kl.tuned.auc"),
+        (lambda d: first_method(d)["tuned"]["auc"].update(value="nan"), "methods.kl.tuned.auc"),
+        (lambda d: first_method(d)["tuned"].update(pairs=3), "methods.kl.tuned"),
+        (lambda d: first_method(d)["budgets"].update({"-1": None}), "budgets"),
+        (lambda d: d["all_pairs"]["methods"]["kl"]["tuned"].pop("pairs"), "kl.tuned"),
+    ],
+)
+def test_each_fault_of_a_comparison_gets_one_sentence(compared, tmp_path, change, words):
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(broken(compared, change)))
+    with pytest.raises(FormatError) as caught:
+        read(path, "klas-comparison")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

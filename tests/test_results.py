@@ -9,10 +9,11 @@ from klas.results import (
     choose,
     front,
     method_areas,
+    method_choice,
     method_envelope,
     pairs_of,
 )
-from klas.study import SelectionSpec
+from klas.study import METRICS, SelectionSpec
 from tests.conftest import SMALL
 
 
@@ -158,3 +159,51 @@ def test_a_headless_source_leaves_the_pair_its_stitches_and_the_target(computed)
         str(cell) for t in anchor_tables(document) for c in t.columns for cell in c.cells
     )
     assert "–" in text
+
+
+def test_random_scores_depend_on_the_seed_and_the_pair_alone(computed):
+    import copy
+
+    pairs = pairs_of(computed[1])
+    changed = copy.deepcopy(computed[1])
+    for candidate in changed["pairs"][0]["candidates"]:
+        candidate["scores"] = dict.fromkeys(candidate["scores"])
+        candidate["accuracy"] = dict.fromkeys(candidate["accuracy"])
+    changed["pairs"].reverse()
+    assert (pairs_of(changed)[-1].scores("random") == pairs[0].scores("random")).all()
+    changed["study"]["seed"] = 1
+    assert not np.isin(pairs_of(changed)[-1].scores("random"), pairs[0].scores("random")).any()
+    # Pairs with equally many candidates have draws of their own too.
+    drawn = [pair.scores("random") for pair in pairs]
+    assert all(not np.isin(a, b).any() for k, a in enumerate(drawn) for b in drawn[:k])
+    assert all(((d >= 0) & (d < 1)).all() for d in drawn)
+
+
+def test_a_method_is_compared_by_as_many_per_bucket_as_klas(computed):
+    spec = SMALL.selection.model_copy(update={"tau": 0.4, "metric": "mse"})
+    for pair in pairs_of(computed[1]):
+        ours = choose(pair, spec.model_copy(update={"metric": "kl"}))
+        taken = [(ours.chosen & (ours.bucket == b)).sum() for b in range(spec.buckets)]
+        for metric in METRICS:
+            chosen = method_choice(pair, spec, metric)
+            if metric == "snnet":
+                assert (chosen == pair.snnet).all()
+                continue
+            assert [(chosen & (ours.bucket == b)).sum() for b in range(spec.buckets)] == taken
+            assert not chosen[ours.bucket < 0].any()
+            score = pair.scores(metric)
+            for b in range(spec.buckets):  # no better one is left
+                here = ours.bucket == b
+                if chosen[here].any() and not chosen[here].all():
+                    assert score[here & chosen].max() <= score[here & ~chosen].min()
+        assert (method_choice(pair, spec, "kl") == ours.chosen).all()
+
+
+def test_a_method_without_scores_is_not_compared(computed):
+    import copy
+
+    document = copy.deepcopy(computed[1])
+    for candidate in document["pairs"][0]["candidates"]:
+        candidate["scores"]["cka"] = None
+    with pytest.raises(SelectionError, match="NaN"):
+        method_choice(pairs_of(document)[0], SMALL.selection, "cka")
