@@ -15,6 +15,7 @@ st.navigation(
         st.Page(VIEWS / "anchors.py", title="Anchors", icon=":material/hub:"),
         st.Page(VIEWS / "scores.py", title="Scores", icon=":material/grid_on:"),
         st.Page(VIEWS / "stitches.py", title="Stitches", icon=":material/show_chart:"),
+        st.Page(VIEWS / "compare.py", title="Compare", icon=":material/balance:"),
     ],
     position="top",
 ).run()

@@ -28,7 +28,7 @@ def gamma_heatmap(pair: Pair, selection: Selection) -> go.Figure:
     gamma = pair.scores("kl")
     grid, order = _grid(i, j, gamma[rows])
     finite = grid[np.isfinite(grid)]
-    ticks = _log_ticks(finite)
+    ticks = log_ticks(finite)
     figure = go.Figure(
         go.Heatmap(
             x=order[1],
@@ -229,7 +229,7 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.F
     right = max([a["macs"] / unit.scale for a in anchors.values()] + costs)
     stitched = [c.pair.macs[c.chosen] for c in choices]
     every = np.concatenate([*stitched, [a["macs"] for a in anchors.values()]])
-    ticks = _log_ticks(every / unit.scale)
+    ticks = log_ticks(every / unit.scale)
     figure.add_scatter(
         x=[*costs, right] if points else [],
         y=[100 * p.accuracy for p in [*points, *points[-1:]]],
@@ -365,7 +365,7 @@ def _grid(
     return grid, (rows, columns)
 
 
-def _log_ticks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_ticks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """1, 2, 5 × powers of ten inside the values' range; at least two."""
     positive = values[values > 0]
     if not positive.size:

@@ -67,7 +67,9 @@ def start(store: Store, study: Study | None, task: Mapping[str, Any]) -> str:
     Args:
         study: what the task is about; None for ``catalogue``, which is about no study.
         task: ``{"kind": "run", "until": stage}``, ``{"kind": "finetune", "pair": [f, g],
-            "metrics": [...]}`` (the selection is the study's) or ``{"kind": "catalogue"}``.
+            "metrics": [...]}`` (the selection is the study's), ``{"kind": "compare", "pairs":
+            [[f, g], …]}`` (what every method chooses, at every budget), ``{"kind": "full_val",
+            "pairs": [[f, g], …], "tier": tier}`` or ``{"kind": "catalogue"}``.
 
     Raises:
         JobError: the worker can't be started.

@@ -135,6 +135,11 @@ def _work(
             if chosen.any():
                 measure_full_val(pipeline, pair, chosen, task["tier"])
         return
+    if task["kind"] == "compare":
+        diverged = pipeline.finetune_methods([by_name[tuple(names)] for names in task["pairs"]])
+        if diverged:
+            raise KlasError("; ".join(diverged))
+        return
     pair = by_name[tuple(task["pair"])]
     for metric in task["metrics"]:
         chosen = choose(pair, change(study, "selection", metric=metric).selection).chosen

@@ -5,9 +5,11 @@ import time
 import pytest
 
 from klas import jobs
+from klas.comparison import compare
 from klas.errors import JobError
 from klas.results import choose, full_val_accuracy, pairs_of
 from klas.store import Store
+from klas.study import METRICS, change
 from tests.conftest import SMALL
 from tests.small_catalogue import put_catalogue
 
@@ -96,6 +98,20 @@ def test_joint_training_as_a_job(computed):
     status = wait_for(store, job, finished)
     assert status.state == "done", status
     assert [s.stage for s in status.stages if s.stage == "finetuned"] == ["finetuned"] * 2
+
+
+def test_a_worker_trains_every_method_and_a_training_that_diverges_stops_no_other(computed):
+    store, document = computed
+    study = change(SMALL, "finetuning", steps=2, lr=1e30)  # budgets of 0 and 2 steps
+    (pair,) = [p for p in pairs_of(document) if p.names == ("digits_vit_tiny", "digits_vit_small")]
+    task = {"kind": "compare", "pairs": [list(pair.names)]}
+    status = wait_for(store, jobs.start(store, study, task), finished)
+    assert status.state == "failed", status
+    assert all(f"{pair.name}, {metric}: " in status.error for metric in METRICS)
+    found = compare(document, study, store)["pairs"]
+    (methods,) = [p["methods"] for p in found if (p["source"], p["target"]) == pair.names]
+    assert all(method["budgets"]["0"]["mean_top1"] for method in methods.values())
+    assert all(method["budgets"]["2"] is None for method in methods.values())
 
 
 def test_the_catalogue_is_a_job_without_a_study(store):

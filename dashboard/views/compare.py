@@ -1,0 +1,335 @@
+"""KLAS against its rivals: curves, what each score foretells, and what fine-tuning makes of it."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import comparison_figures as charts
+from dashboard.figures import CONFIG
+from dashboard.progress import is_busy, job_panel, launch
+from dashboard.state import (
+    heading,
+    pick_pair,
+    remember,
+    remembered,
+    says_errors,
+    scored_document,
+    selection,
+    store,
+    study,
+    study_arguments,
+)
+from klas.comparison import compare
+from klas.errors import SelectionError
+from klas.exports import dumps
+from klas.report import METHODS, figure
+from klas.results import Document, Pair, number
+from klas.study import METRICS, TIERS, Metric, Study, Tier
+
+Figures = Mapping[str, Any]
+NO_TIPS = {**CONFIG, "showTips": False}  # the caption says what a click does
+BUDGET_FIGURES = {"mean_top1": "mean top-1", "auc_stitches": "auc_stitches"}
+
+
+@st.cache_resource(max_entries=4, show_spinner="Comparing, with a thousand bootstrap replicates …")
+def _compared(study_json: str, stamps: tuple[Any, ...], _found: Document) -> tuple[Figures, bytes]:
+    """The comparison and its file; made again when the study, its document or the store moves."""
+    comparison = compare(_found, Study.model_validate_json(study_json), store())
+    return comparison, dumps(comparison)
+
+
+def _stamps(at_hand: Study) -> tuple[Any, ...]:
+    """Something that changes whenever a result lands: times and sizes of document and index."""
+    root = store().root
+    files = [root / "refs" / f"scores-{at_hand.results_key()}.json"]
+    files += [root / "index" / name for name in ("cache.db", "cache.db-wal")]
+    found = [file.stat() if file.exists() else None for file in files]
+    return tuple((s.st_mtime_ns, s.st_size) if s else None for s in found)
+
+
+def _comparison_or_end(
+    found: Document, at_hand: Study, stamps: tuple[Any, ...]
+) -> tuple[Figures, bytes]:
+    """The comparison; or what it lacks and where that is computed, and the end of the page."""
+    try:
+        return _compared(at_hand.model_dump_json(), stamps, found)
+    except SelectionError as error:
+        st.info(f"{str(error)[:1].upper()}{str(error)[1:]}.", icon=":material/info:")
+        if st.button("Go to Study", icon=":material/science:"):
+            st.switch_page("views/study.py")
+        st.stop()
+
+
+def _pick_tier() -> Tier:
+    tier: Tier = st.segmented_control(
+        "Accuracy",
+        TIERS,
+        default=remembered("tier", "tuned"),
+        required=True,
+        key="widget:tier",
+        on_change=remember("tier"),
+        help="zero_shot: the stitch layer by least squares. tuned: only the stitch layer "
+        "trained. finetuned: stitches and anchors trained jointly. A curve never mixes them.",
+    )
+    return tier
+
+
+def _rules(comparison: Figures, tier: Tier) -> None:
+    """What is compared, and how sure the figures are."""
+    spec = selection()
+    near = f"τ = {spec.tau:g} ({spec.tau_mode})"
+    samples = comparison["data"]["val"]["samples"]
+    judged = f"{samples:,} validation samples"
+    if tier == "finetuned" and comparison["finetuned_on"] == "test":
+        samples = comparison["data"]["test"]["samples"]
+        judged = f"{samples:,} samples of the test split, which no choice saw"
+    st.caption(
+        f"KLAS chooses with {near} in {spec.buckets} buckets of equal {spec.binning}; change it "
+        "on **Stitches**. Every other score takes as many candidates in each bucket as KLAS took "
+        "there; SN-Net's set is compared as it is. Which stitches are best is what tier tuned "
+        f"says. Curves and their areas: tier {tier}, {judged}. Intervals are "
+        f"{comparison['bootstrap']['level']:.0%}: a bootstrap over 100 blocks of samples."
+    )
+
+
+def _table(
+    figures: Figures, buckets: int, tier: Tier, sizes: Mapping[Metric, int] | None = None
+) -> None:
+    """Every figure of every method, with its interval."""
+    rows = []
+    for metric in METRICS:
+        method = figures["methods"][metric]
+        curve = method.get(tier) or {}
+        rows.append(
+            {
+                "method": METHODS[metric],
+                **({} if sizes is None else {"chosen": sizes[metric]}),
+                f"hits of {buckets}": figure(method["overlap"], digits=1),
+                f"holds of {buckets}": figure(method["containment"], digits=0),
+                "ρ": figure(method["spearman"]),
+                "ρ within buckets": figure(method["spearman_within"]),
+                "mean top-1 (%)": figure(curve.get("mean_top1"), scale=100, digits=1),
+                "auc": figure(curve.get("auc")),
+                "auc_stitches": figure(curve.get("auc_stitches")),
+                "gain of KLAS": figure(curve.get("gain"), scale=100, digits=1),
+                "saving of KLAS": figure(curve.get("saving")),
+            }
+        )
+    helps = {
+        f"hits of {buckets}": "In how many buckets the method's best is the best by tuned "
+        "accuracy. Only buckets of at least two candidates count.",
+        f"holds of {buckets}": "In how many of these buckets the best is among what was chosen.",
+        "ρ": "Spearman's rank correlation of score and tuned accuracy over all candidates: 1 is "
+        "their very order. Costly stitches are often better, so it is easily high.",
+        "ρ within buckets": "The same among candidates of like cost, where the choice is made.",
+        "mean top-1 (%)": "Over the chosen stitches.",
+        "auc": "Area under the envelope of stitches and anchors: 0 is the cheap anchor "
+        "throughout, 1 the costly one. Not the poster's normalisation.",
+        "auc_stitches": "The same over the stitches alone; below 0 where they stay under the "
+        "cheap anchor.",
+        "gain of KLAS": "Points of top-1 by which KLAS's envelope lies above this method's at "
+        "equal cost, on average.",
+        "saving of KLAS": "How many times cheaper KLAS reaches the same accuracy, on average.",
+    }
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={
+            "method": st.column_config.TextColumn(pinned=True),
+            **{
+                name: st.column_config.TextColumn(help=text, alignment="right")
+                for name, text in helps.items()
+            },
+        },
+    )
+    st.caption(
+        f"Chance hits {number(figures['chance']['value']):.1f} of {buckets}. SN-Net's set has no "
+        "score, so it ranks nothing."
+    )
+
+
+@st.fragment
+@says_errors
+def _scores(pair: Pair, entry: Figures) -> None:
+    left, right = st.columns([3, 2], vertical_alignment="center")
+    left.subheader("What a score foretells")
+    scored = [metric for metric in METRICS if metric != "snnet"]
+    metric: Metric = right.selectbox(
+        "Score",
+        scored,
+        index=scored.index(remembered("score", "kl")),
+        format_func=METHODS.__getitem__,
+        key="widget:score",
+        on_change=remember("score"),
+        label_visibility="collapsed",
+    )
+    chosen = {(s["source_block"], s["target_block"]) for s in entry["chosen"][metric]}
+    st.plotly_chart(charts.score_chart(pair, metric, chosen), config=NO_TIPS, key="score_chart")
+    method = entry["methods"][metric]
+    infinite = int((~(pair.scores(metric)[pair.in_space] < float("inf"))).sum())
+    beyond = f" {infinite} with an infinite score are not drawn." if infinite else ""
+    st.caption(
+        f"Spearman's ρ {figure(method['spearman'])}, within buckets "
+        f"{figure(method['spearman_within'])}; 1 would be the order of the accuracies.{beyond}"
+    )
+
+
+def _curves(comparison: Figures, entry: Figures, tier: Tier) -> None:
+    st.subheader("Accuracy against cost")
+    measured = [m for m in METRICS if charts.chosen_at(entry, m, tier)[0].size]
+    if not measured:
+        st.info(
+            "Nothing of this pair is trained jointly yet; the button is below.",
+            icon=":material/info:",
+        )
+        return
+    st.plotly_chart(
+        charts.curves_chart(comparison, entry, tier), config=NO_TIPS, key="curves_chart"
+    )
+    st.caption("A click on the legend switches a method; a double click shows it alone.")
+
+
+@st.fragment
+@says_errors
+def _budgets(methods: Figures) -> None:
+    name = st.segmented_control(
+        "Figure",
+        list(BUDGET_FIGURES),
+        default=remembered("budget_figure", "mean_top1"),
+        required=True,
+        format_func=BUDGET_FIGURES.__getitem__,
+        key="widget:budget_figure",
+        on_change=remember("budget_figure"),
+        label_visibility="collapsed",
+    )
+    st.plotly_chart(charts.budget_chart(methods, str(name)), config=NO_TIPS, key="budget_chart")
+
+
+def _regime(
+    comparison: Figures, methods: Figures, entries: Sequence[Figures], at_hand: Study
+) -> None:
+    """What every method's choice is worth after how much training, and the button that trains."""
+    st.subheader("What a fine-tuning budget buys")
+    if charts.budgets_of(methods):
+        _budgets(methods)
+        trained = [e for e in entries if charts.budgets_of(e["methods"])]
+        over = "" if len(entries) == 1 else f" Mean over {len(trained)} of {len(entries)} pairs."
+        st.caption(
+            "Stitches and anchors trained jointly, one random member a step, every method for "
+            f"equally many steps; judged on the {comparison['finetuned_on']} split. What a "
+            f"good choice is worth is the budget that it saves.{over}"
+        )
+    missing = [(e, charts.untrained(e)) for e in entries]
+    missing = [(entry, steps) for entry, steps in missing if steps]
+    if not missing:
+        return
+    steps = [s for _, some in missing for s in some]
+    where = "" if len(entries) == 1 else f" in {len(missing)} of {len(entries)} pairs"
+    batch = at_hand.finetuning.batch
+    st.info(
+        f"Not trained yet{where}: {len(steps)} selections at some budget, {sum(steps):,} steps of "
+        f"{batch} images together. Every method's stitches are trained jointly with both anchors, "
+        f"for no steps, 1/16, 1/4 and all of {at_hand.finetuning.steps:,}; methods that chose the "
+        "same share a training. What is finished is kept; the command tells the time beforehand.",
+        icon=":material/info:",
+    )
+    if st.button(
+        "Train every method jointly",
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=is_busy(),
+    ):
+        pairs = [[entry["source"], entry["target"]] for entry, _ in missing]
+        launch(at_hand, {"kind": "compare", "pairs": pairs})
+        st.rerun()
+    one = ["--pair", entries[0]["source"], entries[0]["target"]] if len(entries) == 1 else []
+    st.code(_command("finetune", at_hand, ["--compare", *one]), language="bash", wrap_lines=True)
+
+
+def _command(name: str, at_hand: Study, more: Sequence[str]) -> str:
+    spec = at_hand.selection
+    return shlex.join(
+        [
+            *("klas", name, *study_arguments(), *more),
+            *("--tau", f"{spec.tau:g}", "--tau-mode", spec.tau_mode),
+            *("--buckets", str(spec.buckets), "--binning", spec.binning),
+        ]
+    )
+
+
+def _take_away(data: bytes, at_hand: Study) -> None:
+    """The comparison as a file, and the command that writes the same one."""
+    name = f"comparison-{at_hand.name.replace(' ', '-')}.json"
+    st.download_button(
+        "Download as JSON",
+        data,
+        file_name=name,
+        mime="application/json",
+        icon=":material/download:",
+        help="Every figure of every pair with its interval, and what each method chose.",
+        on_click="ignore",
+    )
+    st.code(_command("compare", at_hand, ["--out", name]), language="bash", wrap_lines=True)
+
+
+def _one_pair(comparison: Figures, pair: Pair, at_hand: Study, tier: Tier) -> None:
+    names = {"source": pair.names[0], "target": pair.names[1]}
+    entry = next((p for p in comparison["pairs"] if names.items() <= p.items()), None)
+    if entry is None:
+        st.info(
+            "This pair has no candidate in the space, so nothing can be compared.",
+            icon=":material/info:",
+        )
+        return
+    left, right = st.columns(2, gap="large")
+    with left:
+        _curves(comparison, entry, tier)
+    with right:
+        _scores(pair, entry)
+    st.subheader("Every method")
+    sizes = {metric: len(chosen) for metric, chosen in entry["chosen"].items()}
+    _table(entry, entry["buckets"], tier, sizes)
+    _regime(comparison, entry["methods"], [entry], at_hand)
+
+
+def _all_pairs(comparison: Figures, at_hand: Study, tier: Tier) -> None:
+    pairs, every = comparison["pairs"], comparison["all_pairs"]
+    buckets = sum(p["buckets"] for p in pairs)
+    st.subheader(f"Who finds the best: {len(pairs)} pairs, {buckets} buckets")
+    st.plotly_chart(charts.agreement_chart(comparison), config=NO_TIPS, key="agreement_chart")
+    st.subheader("Every method")
+    _table(every, buckets, tier)
+    counts = {(m.get(tier) or {}).get("pairs", 0) for m in every["methods"].values()}
+    st.caption(
+        "Hits are summed over the pairs; everything else is a mean over the pairs where every "
+        f"method has it. Curves and areas here: {max(counts)} of {len(pairs)} pairs."
+    )
+    _regime(comparison, every["methods"], pairs, at_hand)
+
+
+@says_errors
+def page() -> None:
+    """The page."""
+    heading("Compare methods")
+    at_hand = study().model_copy(update={"selection": selection()})
+    stamps = _stamps(at_hand)  # before what they stand for is read
+    found = scored_document()
+    left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
+    with left:
+        pair = pick_pair(found, or_all=True)
+    with right:
+        tier = _pick_tier()
+    job_panel(at_hand.name)
+    comparison, data = _comparison_or_end(found, at_hand, stamps)
+    _rules(comparison, tier)
+    if pair is None:
+        _all_pairs(comparison, at_hand, tier)
+    else:
+        _one_pair(comparison, pair, at_hand, tier)
+    _take_away(data, at_hand)
+
+
+page()

@@ -1,0 +1,190 @@
+"""The Compare page in Streamlit's own test runner: empty, partial, one pair, all, trained."""
+
+import copy
+import json
+import shutil
+
+import pytest
+
+from klas.comparison import compare
+from klas.exports import dumps
+from klas.pipeline import Pipeline
+from klas.report import METHODS, figure
+from klas.results import pairs_of
+from klas.store import Store
+from klas.study import METRICS, change
+from tests.conftest import SMALL
+
+TRAIN = "Train every method jointly"
+QUICK = change(SMALL, "finetuning", steps=1)  # budgets of no step and one
+
+
+@pytest.fixture
+def copied(computed, tmp_path):
+    """A store of its own with the computed study, for tests that change it."""
+    root = tmp_path / "copied"
+    shutil.copytree(computed[0].root, root)
+    store = Store(root)
+    yield store, computed[1]
+    store.close()
+
+
+def charts(tester):
+    """Every chart by its key."""
+    found = {}
+    for chart in tester.get("plotly_chart"):
+        spec = json.loads(chart.proto.spec)
+        found[chart.proto.id.split("-")[-1]] = {t.get("name"): t for t in spec["data"]}
+    return found
+
+
+def buttons(tester):
+    return [b.label for b in tester.button]
+
+
+def table(tester):
+    return next(d.value for d in tester.dataframe if "method" in d.value.columns)
+
+
+def captions(tester):
+    return " ".join(c.value for c in tester.caption)
+
+
+def entry_of(comparison, pair):
+    return next(p for p in comparison["pairs"] if (p["source"], p["target"]) == pair.names)
+
+
+def test_before_a_first_run_it_says_what_to_do(app, tmp_path):
+    tester = app(tmp_path / "empty", "compare")
+    assert "There are no scores yet" in tester.info[0].value
+
+
+def test_without_tuned_accuracies_it_names_the_stage_to_run(app, copied):
+    store, document = copied
+    store.clear("tuned")
+    partial = copy.deepcopy(document)
+    for pair in partial["pairs"]:
+        for candidate in pair["candidates"]:
+            candidate["accuracy"]["tuned"] = None
+    store.set_ref(f"scores-{SMALL.results_key()}", partial)
+    tester = app(store.root, "compare")
+    assert "run `klas run --until tuned`" in tester.info[0].value
+    assert buttons(tester) == ["Go to Study"]
+    assert not tester.get("plotly_chart")
+
+
+def test_one_pair_shows_curves_scores_and_the_table(app, computed):
+    store, document = computed
+    comparison = compare(document, SMALL, store)
+    richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
+    entry = entry_of(comparison, richest)
+    tester = app(store.root, "compare")
+    drawn = charts(tester)
+    assert {"curves_chart", "score_chart"} <= set(drawn)
+    shown = table(tester)
+    assert shown["method"].tolist() == [METHODS[m] for m in METRICS]
+    assert shown["chosen"].tolist() == [len(entry["chosen"][m]) for m in METRICS]
+    assert shown[f"hits of {entry['buckets']}"].tolist() == [
+        figure(entry["methods"][m]["overlap"], digits=1) for m in METRICS
+    ]
+    assert shown["mean top-1 (%)"].tolist() == [
+        figure(entry["methods"][m]["tuned"]["mean_top1"], scale=100, digits=1) for m in METRICS
+    ]
+    said = captions(tester)
+    assert "as many candidates in each bucket" in said
+    assert "300 validation samples" in said
+    assert f"Chance hits {entry['chance']['value']:.1f} of {entry['buckets']}" in said
+    assert f"Spearman's ρ {figure(entry['methods']['kl']['spearman'])}" in said
+    tester.selectbox(key="widget:score").set_value("cka").run()
+    assert not tester.exception
+    assert f"Spearman's ρ {figure(entry['methods']['cka']['spearman'])}" in captions(tester)
+    tester.segmented_control(key="widget:tier").set_value("zero_shot").run()
+    assert table(tester)["mean top-1 (%)"].tolist() == [
+        figure(entry["methods"][m]["zero_shot"]["mean_top1"], scale=100, digits=1) for m in METRICS
+    ]
+
+
+def test_it_compares_with_the_selection_made_on_another_page(app, computed):
+    store, document = computed
+    richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
+    tester = app(store.root, "stitches")
+    tester.slider(key="widget:tau").set_value(0.8).run()
+    tester.switch_page("views/compare.py").run()
+    assert not tester.exception
+    study = change(SMALL, "selection", tau=0.8)
+    entry = entry_of(compare(document, study, store), richest)
+    assert table(tester)["chosen"].tolist() == [len(entry["chosen"][m]) for m in METRICS]
+    assert len(entry["chosen"]["kl"]) > len(
+        entry_of(compare(document, SMALL, store), richest)["chosen"]["kl"]
+    )
+    assert "τ = 0.8 (relative)" in captions(tester)
+    assert all("--tau 0.8 --tau-mode relative" in c.value for c in tester.code)
+
+
+def test_all_pairs_show_agreement_instead_of_curves(app, computed):
+    store, document = computed
+    comparison = compare(document, SMALL, store)
+    tester = app(store.root, "compare")
+    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    assert not tester.exception
+    drawn = charts(tester)
+    assert "agreement_chart" in drawn
+    assert "curves_chart" not in drawn
+    buckets = sum(p["buckets"] for p in comparison["pairs"])
+    methods = comparison["all_pairs"]["methods"]
+    assert table(tester)[f"hits of {buckets}"].tolist() == [
+        figure(methods[m]["overlap"], digits=1) for m in METRICS
+    ]
+    assert "Curves and areas here: 5 of 6 pairs" in captions(tester)  # one has no SN-Net set
+    tester.segmented_control(key="widget:tier").set_value("finetuned").run()
+    assert not tester.exception
+    assert "--pair" not in "".join(c.value for c in tester.code)
+
+
+def test_what_is_trained_meanwhile_fills_the_page(app, copied, tmp_path, monkeypatch):
+    store, document = copied
+    (tmp_path / "small.toml").write_text(QUICK.to_toml())  # what is shown, from its next run on
+    (pair,) = [p for p in pairs_of(document) if p.names == ("digits_vit_tiny", "digits_vit_small")]
+    tester = app(store.root, "compare")
+    tester.selectbox(key="widget:pair").set_value(pair.name).run()
+    tester.segmented_control(key="widget:tier").set_value("finetuned").run()
+    assert "budget_chart" not in charts(tester)
+    assert "curves_chart" not in charts(tester)
+    assert any("Not trained yet" in i.value for i in tester.info)
+    assert f"--compare --pair {' '.join(pair.names)}" in tester.code[0].value
+
+    started = []
+    monkeypatch.setattr("klas.jobs.start", lambda *job: started.append(job) or "0123456789abcdef")
+    next(b for b in tester.button if b.label == TRAIN).click().run()
+    ((_, study, task),) = started
+    assert task == {"kind": "compare", "pairs": [list(pair.names)]}
+    assert study == QUICK
+
+    assert Pipeline(QUICK, store, device="cpu").finetune_methods([pair]) == []
+    tester.run()
+    assert not tester.exception
+    assert TRAIN not in buttons(tester)
+    drawn = charts(tester)
+    entry = entry_of(compare(document, QUICK, store), pair)
+    assert len(drawn["budget_chart"]["CKA"]["x"]) == 2
+    assert f"KLAS (Γ) ({len(entry['chosen']['kl'])})" in drawn["curves_chart"]
+    assert table(tester)["mean top-1 (%)"].tolist() == [
+        figure(entry["methods"][m]["finetuned"]["mean_top1"], scale=100, digits=1) for m in METRICS
+    ]
+    assert "200 samples of the test split" in captions(tester)
+    tester.segmented_control(key="widget:budget_figure").set_value("auc_stitches").run()
+    assert not tester.exception
+    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    assert not tester.exception
+    assert "Mean over 1 of 6 pairs" in captions(tester)
+    assert TRAIN in buttons(tester)
+
+
+def test_the_file_is_what_the_command_writes(app, computed, monkeypatch):
+    store, document = computed
+    given = []
+    monkeypatch.setattr("streamlit.download_button", lambda label, data, **_: given.append(data))
+    tester = app(store.root, "compare")
+    assert given[-1] == dumps(compare(document, SMALL, store))
+    assert tester.code[-1].value.startswith("klas compare ")
+    assert "--out comparison-small.json" in tester.code[-1].value

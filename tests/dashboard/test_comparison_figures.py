@@ -1,0 +1,222 @@
+import copy
+
+import numpy as np
+import pytest
+
+from dashboard import comparison_figures as charts
+from klas.choice.curves import envelope
+from klas.comparison import compare
+from klas.report import METHODS
+from klas.results import choose, method_choice, method_envelope, pairs_of
+from klas.study import METRICS
+from tests.conftest import SMALL
+
+
+@pytest.fixture(scope="module")
+def comparison(computed):
+    store, document = computed
+    return compare(document, SMALL, store)
+
+
+@pytest.fixture(scope="module")
+def richest(computed):
+    return max(pairs_of(computed[1]), key=lambda pair: pair.in_space.sum())
+
+
+@pytest.fixture(scope="module")
+def entry(comparison, richest):
+    return next(p for p in comparison["pairs"] if (p["source"], p["target"]) == richest.names)
+
+
+@pytest.fixture
+def trained(comparison, entry):
+    """The same comparison with made-up joint trainings of one pair."""
+    found = copy.deepcopy(comparison)
+    place = comparison["pairs"].index(entry)
+    rng = np.random.default_rng(0)
+    for k, metric in enumerate(METRICS):
+        for stitch in found["pairs"][place]["chosen"][metric]:
+            stitch["accuracy"]["finetuned"] = float(rng.uniform(0.5, 0.99))
+        budgets = found["pairs"][place]["methods"][metric]["budgets"]
+        for b, steps in enumerate(budgets):
+            value = 0.5 + 0.01 * k + 0.1 * b
+            ends = {"value": value, "low": value - 0.02, "high": value + 0.03}
+            budgets[steps] = {"mean_top1": ends, "auc_stitches": ends}
+    return found, found["pairs"][place]
+
+
+def trace(figure, name):
+    (found,) = [t for t in figure.data if t.name == name]
+    return found
+
+
+def test_every_method_has_a_colour_and_a_shape_of_its_own():
+    assert set(charts.STYLES) == set(METRICS)
+    for k in (0, 1):
+        assert len({style[k] for style in charts.STYLES.values()}) == len(METRICS)
+    assert set(charts.SCORES) == set(METRICS) - {"snnet"}
+
+
+@pytest.mark.parametrize("tier", ["zero_shot", "tuned"])
+def test_curves_are_those_of_the_choices_themselves(comparison, richest, entry, tier):
+    figure = charts.curves_chart(comparison, entry, tier)
+    for metric in METRICS:
+        chosen = method_choice(richest, SMALL.selection, metric)
+        accuracy = richest.accuracy(tier)
+        curve = method_envelope(richest, chosen, accuracy)
+        line = trace(figure, f"{METHODS[metric]}: envelope")
+        assert list(line.x[:-1]) == pytest.approx(list(curve.costs / richest.unit.scale))
+        assert list(line.y[:-1]) == pytest.approx(list(100 * curve.accuracies))
+        assert line.y[-1] == line.y[-2]
+        points = trace(figure, f"{METHODS[metric]} ({chosen.sum()})")
+        assert list(points.y) == pytest.approx(list(100 * accuracy[chosen]))
+        assert [facts[0] for facts in points.customdata] == [
+            f"{i} → {j}" for i, j in richest.places(chosen)
+        ]
+        # One entry of the legend switches both.
+        assert points.legendgroup == line.legendgroup
+        assert points.visible == line.visible
+        assert (points.visible is True) == (metric in charts.AT_FIRST)
+    anchors = trace(figure, "anchors")
+    assert list(anchors.text) == [a["name"] for a in richest.cheap_and_costly]
+    assert list(anchors.y) == pytest.approx([100 * a["accuracy"] for a in richest.cheap_and_costly])
+
+
+def test_trained_curves_stand_on_anchors_judged_by_the_same_split(trained):
+    comparison, entry = trained
+    assert comparison["finetuned_on"] == "test"
+    both = (entry["source"], entry["target"])
+    for k, anchor in enumerate(a for a in comparison["anchors"] if a["name"] in both):
+        anchor["test"] = {"value": 0.7 + 0.1 * k, "low": 0.6, "high": 0.9}
+        assert anchor["val"]["value"] != anchor["test"]["value"]
+    figure = charts.curves_chart(comparison, entry, "finetuned")
+    assert sorted(trace(figure, "anchors").y) == pytest.approx([70, 80])
+    macs, top1 = charts.chosen_at(entry, "kl", "finetuned")
+    costs = [a["macs"] for a in comparison["anchors"] if a["name"] in both]
+    expected = envelope([*macs, *costs], [*top1, 0.7, 0.8])
+    assert list(trace(figure, "KLAS (Γ): envelope").y[:-1]) == pytest.approx(
+        list(100 * expected.accuracies)
+    )
+    comparison["finetuned_on"] = "val"
+    figure = charts.curves_chart(comparison, entry, "finetuned")
+    val = [a["val"]["value"] for a in comparison["anchors"] if a["name"] in both]
+    assert list(trace(figure, "anchors").y) == pytest.approx([100 * value for value in val])
+
+
+def test_what_is_not_measured_has_no_curve(trained):
+    comparison, entry = trained
+    for stitch in entry["chosen"]["dm"]:
+        stitch["accuracy"]["finetuned"] = None
+    for anchor in comparison["anchors"]:
+        anchor["test"] = None  # as one without a head
+    figure = charts.curves_chart(comparison, entry, "finetuned")
+    assert not any(t.name.startswith("DM") for t in figure.data)
+    assert len(trace(figure, "anchors").x) == 0
+    macs, top1 = charts.chosen_at(entry, "kl", "finetuned")
+    assert list(trace(figure, "KLAS (Γ): envelope").y[:-1]) == pytest.approx(
+        list(100 * envelope(macs, top1).accuracies)
+    )
+
+
+@pytest.mark.parametrize("metric", [m for m in METRICS if m != "snnet"])
+def test_the_scatter_shows_every_candidate_once_and_marks_the_chosen(richest, metric):
+    chosen = method_choice(richest, SMALL.selection, metric)
+    figure = charts.score_chart(richest, metric, set(richest.places(chosen)))
+    others, taken = figure.data
+    scores, top1 = richest.scores(metric), richest.accuracy("tuned")
+    assert sorted(zip(taken.x, taken.y)) == sorted(zip(scores[chosen], 100 * top1[chosen]))
+    rest = richest.in_space & ~chosen
+    assert sorted(zip(others.x, others.y)) == sorted(zip(scores[rest], 100 * top1[rest]))
+    assert taken.marker.symbol != others.marker.symbol
+
+
+def test_scores_of_many_decades_stand_on_a_logarithmic_axis_and_infinite_ones_are_left_out(
+    computed, richest
+):
+    document = copy.deepcopy(computed[1])
+    pair = pairs_of(document)[richest.index]
+    candidates = [c for c in pair.raw["candidates"] if c["in_space"]]
+    for k, candidate in enumerate(candidates):
+        candidate["scores"]["kl"] = 0.1 * 1.5**k
+    candidates[3]["scores"]["kl"] = "inf"
+    figure = charts.score_chart(pair, "kl", set())
+    assert figure.layout.xaxis.type == "log"
+    assert len(figure.data[0].x) == len(candidates) - 1
+    for k, candidate in enumerate(candidates):
+        candidate["scores"]["kl"] = 1 + 0.01 * k
+    assert charts.score_chart(pair, "kl", set()).layout.xaxis.type == "linear"
+
+
+def test_all_pairs_are_dots_with_intervals_and_a_chance_level(comparison):
+    figure = charts.agreement_chart(comparison)
+    buckets = sum(p["buckets"] for p in comparison["pairs"])
+    panels = {"x": ("overlap", 100 / buckets), "x2": ("containment", 100 / buckets)}
+    panels["x3"] = ("spearman_within", 1.0)
+    for axis, (name, scale) in panels.items():
+        lines = [t for t in figure.data if t.xaxis == axis and t.mode == "lines"]
+        dots = [t for t in figure.data if t.xaxis == axis and t.mode == "markers"]
+        having = [m for m in METRICS if comparison["all_pairs"]["methods"][m][name] is not None]
+        assert [t.y[0] for t in dots] == [METHODS[m] for m in having]
+        for metric, line, dot in zip(having, lines, dots):
+            found = comparison["all_pairs"]["methods"][metric][name]
+            assert dot.x[0] == pytest.approx(scale * found["value"])
+            assert list(line.x) == pytest.approx([scale * found["low"], scale * found["high"]])
+    chance = 100 * comparison["all_pairs"]["chance"]["value"] / buckets
+    assert chance in [pytest.approx(shape.x0) for shape in figure.layout.shapes]
+    assert f"chance {chance:.0f} %" in figure.layout.annotations[-1].text
+
+
+@pytest.mark.parametrize("name", ["mean_top1", "auc_stitches"])
+def test_budgets_show_every_method_with_whiskers(trained, name):
+    methods = trained[1]["methods"]
+    methods["dm"]["budgets"]["12"] = None  # it diverged
+    assert charts.budgets_of(methods) == [0, 1, 3, 12]
+    figure = charts.budget_chart(methods, name)
+    scale = 100 if name == "mean_top1" else 1
+    for metric in METRICS:
+        dots = trace(figure, METHODS[metric])
+        found = [methods[metric]["budgets"][s] for s in ("0", "1", "3", "12")]
+        found = [f[name] for f in found if f]
+        assert list(dots.y) == pytest.approx([scale * f["value"] for f in found])
+        whiskers = trace(figure, f"{METHODS[metric]}: intervals")
+        assert list(whiskers.y[0::3]) == pytest.approx([scale * f["low"] for f in found])
+        assert list(whiskers.y[1::3]) == pytest.approx([scale * f["high"] for f in found])
+        assert set(whiskers.y[2::3]) == {None}
+        # Each stands by its own budget, none exactly on another.
+        assert [round(x) for x in dots.x] == list(range(len(found)))
+    starts = [trace(figure, METHODS[metric]).x[0] for metric in METRICS]
+    assert len(set(starts)) == len(METRICS)
+
+
+def test_no_budget_is_measured_where_nothing_is_trained(comparison):
+    assert charts.budgets_of({"kl": {"budgets": {"0": None}}, "cka": {}}) == []
+
+
+def test_missing_trainings_are_counted_once_for_equal_choices():
+    one, two = ({"source_block": i, "target_block": 1} for i in (1, 2))
+    pair = {
+        "chosen": {"kl": [one, two], "cka": [one, two], "mse": [two], "snnet": []},
+        "methods": {
+            "kl": {"budgets": {"0": None, "12": None}},
+            "cka": {"budgets": {"0": None, "12": None}},
+            "mse": {"budgets": {"0": {"mean_top1": {}}, "12": None}},
+            "snnet": {"budgets": {"0": None, "12": None}},
+        },
+    }
+    assert charts.untrained(pair) == [0, 12, 12]
+
+
+def test_the_hover_of_a_set_says_that_it_has_no_score_and_maybe_no_bucket(comparison, entry):
+    figure = charts.curves_chart(comparison, entry, "tuned")
+    points = trace(figure, f"{METHODS['snnet']} ({len(entry['chosen']['snnet'])})")
+    assert {facts[2] for facts in points.customdata} == {"–"}
+    ours = trace(figure, f"{METHODS['kl']} ({len(entry['chosen']['kl'])})")
+    scores = [float(facts[2]) for facts in ours.customdata]
+    assert scores == pytest.approx([s["score"] for s in entry["chosen"]["kl"]], rel=1e-2)
+
+
+def test_the_buckets_of_the_hover_are_those_of_the_choice(comparison, richest, entry):
+    figure = charts.curves_chart(comparison, entry, "tuned")
+    ours = trace(figure, f"{METHODS['kl']} ({len(entry['chosen']['kl'])})")
+    picked = choose(richest, SMALL.selection)
+    assert [facts[1] for facts in ours.customdata] == [str(b) for b in picked.bucket[picked.chosen]]
