@@ -192,10 +192,10 @@ def stitch_layer_entry(source: Mapping[str, Any], target: Mapping[str, Any]) -> 
 
 
 def optional(value: float) -> float | str | None:
-    """A number for JSON: NaN (not computed) is null, infinity is "inf"."""
+    """A number for JSON: NaN (not computed) is null, infinities are "inf" and "-inf"."""
     if np.isnan(value):
         return None
-    return "inf" if np.isinf(value) else float(value)
+    return str(float(value)) if np.isinf(value) else float(value)
 
 
 def file_sha256(path: Path) -> str:

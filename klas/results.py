@@ -201,7 +201,10 @@ def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np
     ours = choose(pair, spec.model_copy(update={"metric": "kl"}))
     buckets = len(ours.edges) - 1
     counts = np.bincount(ours.bucket[ours.chosen], minlength=buckets)
-    return matched(pair.scores(metric), ours.bucket, counts)
+    scores = pair.scores(metric)
+    if np.isnan(scores[ours.bucket >= 0]).any():
+        raise SelectionError(f"{pair.name}: the {metric} scores are not computed; run `klas run`")
+    return matched(scores, ours.bucket, counts)
 
 
 def finetuned_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study) -> Key:

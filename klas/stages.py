@@ -307,7 +307,8 @@ class Stages:
 
         def make(tick: Tick) -> Arrays:
             fitted = self.fit(source, target, stitches)
-            layers = self.bench.layers(source, target, fitted)
+            # Their sums are kept in the order of the candidates.
+            layers = self.bench.layers(source, target, {s: fitted[s] for s in stitches})
             rows = self.bench.val_rows[looked_at]
             loader = self.bench.batches(self.bench.val, rows, source, target)
             anchors = self.bench.anchors

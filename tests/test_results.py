@@ -205,5 +205,5 @@ def test_a_method_without_scores_is_not_compared(computed):
     document = copy.deepcopy(computed[1])
     for candidate in document["pairs"][0]["candidates"]:
         candidate["scores"]["cka"] = None
-    with pytest.raises(SelectionError, match="NaN"):
+    with pytest.raises(SelectionError, match="cka scores are not computed"):
         method_choice(pairs_of(document)[0], SMALL.selection, "cka")
