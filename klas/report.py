@@ -39,6 +39,7 @@ from klas.results import (
 )
 from klas.store import Entry, Store
 from klas.study import SelectionSpec, Study
+from klas.usage import Usage
 
 
 class _Rate(ProgressColumn):
@@ -307,7 +308,7 @@ def figure(found: Mapping[str, Any] | None, *, scale: float = 1.0, digits: int =
     if found is None:
         return "–"
     value, low, high = (
-        f"{scale * number(found[name]):.{digits}f}" for name in ("value", "low", "high")
+        f"{scale * number(found[name]):z.{digits}f}" for name in ("value", "low", "high")
     )
     return f"{value} [{low}, {high}]"
 
@@ -396,14 +397,28 @@ def catalogue_tables(networks: Sequence[Network], total: int) -> list[Any]:
     return [table]
 
 
-def cache_tables(store: Store, entries: Sequence[Entry]) -> list[Any]:
-    """What is stored, stage by stage."""
-    table = Table(
-        title=f"{store.root}: {size(sum(e.bytes for e in entries))}", title_justify="left"
-    )
+def cache_tables(store: Store, entries: Sequence[Entry], found: Usage) -> list[Any]:
+    """What is stored, result by result and study by study."""
+    table = Table(title=f"{store.root}: {size(found.bytes)}", title_justify="left")
     table.add_column("stage")
     table.add_column("result")
     table.add_column("size", justify="right")
     for entry in entries:
-        table.add_row(entry.stage, entry.label or entry.digest[:12], size(entry.bytes))
-    return [table]
+        table.add_row(entry.stage, Text(entry.label or entry.digest[:12]), size(entry.bytes))
+    studies = Table(title="By study", title_justify="left")
+    for column in ("study", "results", "size", "only its own", "largest stages"):
+        left = column in ("study", "largest stages")
+        studies.add_column(column, justify="left" if left else "right")
+    for held in found.studies:
+        largest = sorted(held.stages.items(), key=lambda item: -item[1])[:3]
+        studies.add_row(
+            Text(held.known.name),
+            str(held.results),
+            size(held.bytes),
+            size(held.freeable),
+            ", ".join(f"{stage} {size(count)}" for stage, count in largest),
+        )
+    parts: list[Any] = [table, studies]
+    if found.unclaimed:
+        parts.append(f"{size(found.unclaimed)} are of no known study")
+    return parts

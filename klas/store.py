@@ -237,6 +237,12 @@ class Store:
         except (OSError, ValueError):
             return None
 
+    def stamp(self) -> tuple[tuple[int, int] | None, ...]:
+        """Something cheap to look at that changes whenever a result lands or goes."""
+        files = [self.root / "index" / name for name in ("cache.db", "cache.db-wal")]
+        found = [file.stat() if file.exists() else None for file in files]
+        return tuple((s.st_mtime_ns, s.st_size) if s else None for s in found)
+
     # -- upkeep ----------------------------------------------------------------------------
 
     def entries(self) -> Iterator[Entry]:

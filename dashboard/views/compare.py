@@ -42,12 +42,9 @@ def _compared(study_json: str, stamps: tuple[Any, ...], _found: Document) -> tup
 
 
 def _stamps(at_hand: Study) -> tuple[Any, ...]:
-    """Something that changes whenever a result lands: times and sizes of document and index."""
-    root = store().root
-    files = [root / "refs" / f"scores-{at_hand.results_key()}.json"]
-    files += [root / "index" / name for name in ("cache.db", "cache.db-wal")]
-    found = [file.stat() if file.exists() else None for file in files]
-    return tuple((s.st_mtime_ns, s.st_size) if s else None for s in found)
+    """Something that changes whenever the document is written or a result lands."""
+    file = store().root / "refs" / f"scores-{at_hand.results_key()}.json"
+    return (file.stat().st_mtime_ns if file.exists() else None, store().stamp())
 
 
 def _comparison_or_end(
