@@ -18,9 +18,12 @@ from klas.catalogue import check_families, find_networks, read_catalogue
 from klas.comparison import compare
 from klas.errors import KlasError, SelectionError, StudyError
 from klas.jobs import peak_memory_bytes
+from klas.packing import pack, unpack
 from klas.results import Pair, choose, finetuned_accuracy, pairs_of
 from klas.store import Store, write_whole
+from klas.studies import find_study
 from klas.study import METRICS, STAGES, TIERS, Study, change, load_study
+from klas.usage import Holding, free_everything, free_stage, free_study, usage
 
 if TYPE_CHECKING:
     from klas.pipeline import Pipeline
@@ -190,32 +193,112 @@ def _study(options: argparse.Namespace) -> None:
     _emit(options, plain, lambda: saved)
 
 
-def _cache(options: argparse.Namespace) -> None:
+@contextlib.contextmanager
+def _store(options: argparse.Namespace) -> Iterator[Store]:
     store = Store(options.cache_dir)
     try:
-        match options.action:
-            case "ls":
-                entries = sorted(store.entries(), key=lambda e: (e.stage, e.label, e.digest))
-                plain: Any = {"root": str(store.root), "entries": [vars(e) for e in entries]}
-                _emit(options, plain, lambda: report.cache_tables(store, entries))
-            case "verify":
-                bad = [vars(e) for e in store.verify()]
-                count = sum(1 for _ in store.entries())
-                _emit(
-                    options,
-                    {"checked": count, "damaged": bad},
-                    lambda: [
-                        f"{count} results checked, {len(bad)} damaged",
-                        *(f"damaged: {e['label']} ({e['digest'][:12]})" for e in bad),
-                    ],
-                )
-                if bad:
-                    raise KlasError("damaged results are dropped and made again when next needed")
-            case "clear":
-                freed = store.clear(options.stage)
-                _emit(options, {"freed_bytes": freed}, lambda: [f"freed {report.size(freed)}"])
+        yield store
     finally:
         store.close()
+
+
+def _cache_ls(options: argparse.Namespace) -> None:
+    with _store(options) as store:
+        entries = sorted(store.entries(), key=lambda e: (e.stage, e.label, e.digest))
+        found = usage(store)
+        plain = {
+            "root": str(store.root),
+            "bytes": found.bytes,
+            "studies": [_held(holding) for holding in found.studies],
+            "unclaimed_bytes": found.unclaimed,
+            "entries": [vars(e) for e in entries],
+        }
+        _emit(options, plain, lambda: report.cache_tables(store, entries, found))
+
+
+def _held(holding: Holding) -> dict[str, Any]:
+    return {
+        "name": holding.known.name,
+        "origin": holding.known.origin,
+        "results": holding.results,
+        "bytes": holding.bytes,
+        "freeable_bytes": holding.freeable,
+        "shared_with": list(holding.shared_with),
+        "stages": dict(holding.stages),
+        "trainings": holding.trainings,
+    }
+
+
+def _cache_verify(options: argparse.Namespace) -> None:
+    with _store(options) as store:
+        bad = [vars(e) for e in store.verify()]
+        count = sum(1 for _ in store.entries())
+        _emit(
+            options,
+            {"checked": count, "damaged": bad},
+            lambda: [
+                f"{count} results checked, {len(bad)} damaged",
+                *(f"damaged: {e['label']} ({e['digest'][:12]})" for e in bad),
+            ],
+        )
+        if bad:
+            raise KlasError("damaged results are dropped and made again when next needed")
+
+
+def _cache_clear(options: argparse.Namespace) -> None:
+    with _store(options) as store:
+        shared: list[str] = []
+        if options.study is not None:
+            study = find_study(store, options.study)
+            shared = [
+                f"what it shares with {', '.join(held.shared_with)} stays"
+                for held in usage(store).studies
+                if held.known.study == study and held.shared_with
+            ]
+            freed = free_study(store, study, stage=options.stage)
+        elif options.stage is not None:
+            freed = free_stage(store, options.stage)
+        else:
+            freed = free_everything(store)
+        lines = [f"freed {report.size(freed)}", *shared[:1]]
+        _emit(options, {"freed_bytes": freed}, lambda: lines)
+
+
+def _cache_pack(options: argparse.Namespace) -> None:
+    with _store(options) as store:
+        study = find_study(store, options.study)
+        with report.TerminalProgress() as progress:
+            count = pack(store, study, options.out, progress)
+        size = options.out.stat().st_size
+        plain = {"study": study.name, "results": count, "bytes": size}
+        wrote = f"wrote {options.out}: study {study.name}, {count} results, {report.size(size)}"
+        _emit(options, plain, lambda: [wrote])
+
+
+def _cache_unpack(options: argparse.Namespace) -> None:
+    with _store(options) as store:
+        with report.TerminalProgress() as progress:
+            found = unpack(store, options.file, progress)
+        plain = {
+            "study": found.study.name,
+            "study_file": None if found.path is None else str(found.path),
+            "results": found.results,
+            "bytes": found.bytes,
+            "present": found.present,
+            "kept": found.kept,
+        }
+        lines = [
+            f"study {found.study.name}: {found.results} results, {report.size(found.bytes)}; "
+            f"{found.present} were here already"
+        ]
+        if found.kept:
+            lines.append(
+                f"{found.kept} of them differ from the pack's, as results of another machine may "
+                "within rounding; those that were here stay"
+            )
+        if found.path is not None:
+            lines.append(f"its study file: {found.path}")
+        _emit(options, plain, lambda: lines)
 
 
 def _catalogue(options: argparse.Namespace) -> None:
@@ -407,9 +490,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("action", choices=("show", "save"))
     study.add_argument("study", nargs="?", help=a_study)
     study.add_argument("--out", type=Path)
-    cache = command("cache", _cache, "list, verify or clear what is stored")
-    cache.add_argument("action", choices=("ls", "verify", "clear"))
-    cache.add_argument("--stage", help="clear only this stage")
+    _add_cache(commands, shared)
     catalogue = command("catalogue", _catalogue, "search timm's pretrained networks by cost")
     catalogue.add_argument("--search", default="", help="words in the tag, family or class")
     catalogue.add_argument("--family", action="append", default=[], help="may be repeated")
@@ -417,3 +498,31 @@ def _parser() -> argparse.ArgumentParser:
     dashboard = command("dashboard", _dashboard, "start the app")
     dashboard.add_argument("study", nargs="?", help=a_study)
     return parser
+
+
+def _add_cache(commands: Any, shared: argparse.ArgumentParser) -> None:
+    text = "what is stored: list, verify, clear; carry a study elsewhere"
+    actions = commands.add_parser("cache", help=text, description=text).add_subparsers(
+        metavar="ACTION", required=True
+    )
+
+    def action(name: str, handler: Any, text: str) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = actions.add_parser(
+            name, help=text, description=text, parents=[shared]
+        )
+        sub.set_defaults(handler=handler)
+        return sub
+
+    action("ls", _cache_ls, "list what is stored, by study and by stage")
+    action("verify", _cache_verify, "read every result and compare its checksum")
+    clear = action("clear", _cache_clear, "delete results; saved studies stay")
+    clear.add_argument("--stage", help="only this stage's")
+    clear.add_argument(
+        "--study",
+        help="only those of this study (a name or a file) that no other study uses",
+    )
+    packing = action("pack", _cache_pack, "write a study and its results to one file")
+    packing.add_argument("study", help="a saved study's name, digits, or a study file")
+    packing.add_argument("--out", type=Path, required=True)
+    unpacking = action("unpack", _cache_unpack, "take in a file that `klas cache pack` wrote")
+    unpacking.add_argument("file", type=Path)

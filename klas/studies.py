@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from klas.errors import StudyError
+from klas.errors import StoreError, StudyError
 from klas.store import Store
 from klas.study import DIGITS, Study, load_study, parse_study
 
@@ -71,6 +71,63 @@ def duplicate_study(store: Store, study: Study, name: str) -> Study:
     return copy
 
 
+def rename_study(store: Store, name: str, new: str) -> Study:
+    """Give a saved study another name; returns it. Its results stay: no key holds the name.
+
+    Raises:
+        StudyError: there is none of the old name, or the new one is taken or is no name.
+        StoreError: the folder cannot be written.
+    """
+    with store.lock("studies"):
+        plain = open_study(store, name).model_dump(mode="json")
+        renamed = parse_study(plain | {"name": new}, "study")
+        if new == name:
+            return renamed
+        if new in saved_studies(store):
+            raise StudyError(f"there is a study {new!r} already; choose another name")
+        # In this order a kill in between leaves a copy too many, not a study too few.
+        save_study(store, renamed)
+        _unlink(study_path(store, name))
+    return renamed
+
+
+def remove_study(store: Store, name: str, seen: Study | None) -> None:
+    """Delete a saved study's file; its results stay (:func:`klas.usage.delete_study`).
+
+    Args:
+        seen: the study as the user saw it; None if its file made no sense.
+
+    Raises:
+        StudyError: there is none of that name, or it is another one by now.
+        StoreError: the folder cannot be written.
+    """
+    with store.lock("studies"):
+        path = study_path(store, name)
+        try:
+            found = open_study(store, name)
+        except StudyError:
+            found = None
+        if found != seen:
+            raise StudyError(f"study {name!r} was changed meanwhile; look at it again")
+        _unlink(path)
+
+
+def find_study(store: Store, wanted: str) -> Study:
+    """A study by the name of a saved one or of the built-in one, else by its file.
+
+    Raises:
+        StudyError: there is neither, or its file makes no sense.
+    """
+    if wanted == DIGITS.name:
+        return DIGITS
+    if wanted in saved_studies(store):
+        return open_study(store, wanted)
+    if _existing(wanted) is None:
+        known = ", ".join([DIGITS.name, *saved_studies(store)])
+        raise StudyError(f"{wanted[:80]!r} is no study file and no saved study; there are: {known}")
+    return load_study(wanted)
+
+
 def make_study(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Study:
     """A study from plain values: ``base`` with some values of it, or of its sections, changed.
 
@@ -122,6 +179,13 @@ def _existing(text: str) -> Path | None:
         return path.resolve() if text.strip() and path.exists() else None
     except (OSError, RuntimeError, ValueError):  # no name for a file at all
         return None
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be deleted ({error.strerror})") from None
 
 
 def _folder(store: Store) -> Path:

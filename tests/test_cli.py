@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from klas.exports import read
-from klas.store import Store
+from klas.store import Key, Store
 from klas.study import change
 from tests.conftest import SMALL
 from tests.small_catalogue import put_catalogue
@@ -146,6 +146,54 @@ def test_cache_lists_verifies_and_clears(klas, study, tmp_path):
     assert json.loads(klas("cache", "ls", "--json", cache=cache).stdout)["entries"] == []
 
 
+def test_a_study_is_packed_here_and_looked_at_there(klas, study, tmp_path):
+    packed = klas("cache", "pack", study, "--out", "small.klas")
+    assert packed.returncode == 0, packed.stderr
+    assert "wrote small.klas: study small" in packed.stdout
+    other = tmp_path / "elsewhere"
+    unpacked = json.loads(klas("cache", "unpack", "small.klas", "--json", cache=other).stdout)
+    assert (unpacked["study"], unpacked["present"], unpacked["kept"]) == ("small", 0, 0)
+    again = klas("cache", "unpack", "small.klas", cache=other)
+    assert f"{unpacked['results']} were here already" in again.stdout
+    assert f"its study file: {unpacked['study_file']}" in again.stdout
+    here = klas("compare", study, "--json")
+    there = klas("compare", unpacked["study_file"], "--json", cache=other)
+    assert there.returncode == 0, there.stderr
+    assert there.stdout == here.stdout
+
+    listed = json.loads(klas("cache", "ls", "--json", cache=other).stdout)
+    (small,) = (s for s in listed["studies"] if s["name"] == "small")
+    assert small["bytes"] == small["freeable_bytes"] == unpacked["bytes"] == listed["bytes"]
+    assert listed["unclaimed_bytes"] == 0
+    assert "By study" in klas("cache", "ls", cache=other).stdout
+    freed = klas("cache", "clear", "--study", "small", "--stage", "features", "--json", cache=other)
+    assert json.loads(freed.stdout) == {"freed_bytes": small["stages"]["features"]}
+    freed = klas("cache", "clear", "--study", study, cache=other)
+    assert "freed" in freed.stdout
+    assert json.loads(klas("cache", "ls", "--json", cache=other).stdout)["entries"] == []
+
+
+def test_a_stage_is_cleared_alone_and_sharers_are_named(klas, study, tmp_path):
+    cache = tmp_path / "own"
+    store = Store(cache)
+    for k, stage in enumerate(("features", "tuned")):
+        key = Key(stage=stage, version=1, inputs={"k": k})
+        store.put(key, [k])
+    store.set_ref(f"used-{SMALL.results_key()}", [key.digest])
+    store.close()
+    cleared = klas("cache", "clear", "--stage", "features", cache=cache)
+    assert cleared.stdout == "freed 3 B\n"
+    (left,) = json.loads(klas("cache", "ls", "--json", cache=cache).stdout)["entries"]
+    assert left["stage"] == "tuned"
+    studies = cache / "studies"
+    studies.mkdir()
+    for name in ("one", "two"):
+        text = SMALL.model_copy(update={"name": name}).to_toml()
+        (studies / f"{name}.toml").write_text(text)
+    cleared = klas("cache", "clear", "--study", "one", cache=cache)
+    assert cleared.stdout == "freed 0 B\nwhat it shares with two stays\n"
+
+
 @pytest.fixture
 def catalogued(tmp_path):
     store = Store(tmp_path / "catalogued")
@@ -186,6 +234,11 @@ def test_the_catalogue_is_searched_by_text_family_and_cost(klas, catalogued):
         (["compare", "absent.toml"], 1, "absent.toml: cannot be read"),
         (["check", "absent.json"], 1, "absent.json: cannot be read"),
         (["study", "save"], 1, "--out"),
+        (["cache"], 2, "ACTION"),
+        (["cache", "pack", "absent", "--out", "x"], 1, "no study file and no saved study"),
+        (["cache", "pack", "digits", "--out", "x"], 1, "holds no results of it; run `klas run`"),
+        (["cache", "unpack", "absent.klas"], 1, "absent.klas: cannot be read"),
+        (["cache", "clear", "--study", "absent"], 1, "no study file and no saved study"),
         (["select", "--weights", "w.safetensors"], 1, "name it with --out"),
         (["select", "--out", "o.json", "--weights", "/tmp/w.safetensors"], 1, "same folder"),
         (["dashboard", "absent.toml"], 1, "absent.toml: cannot be read"),

@@ -1,10 +1,15 @@
+from pathlib import Path
+
 import pytest
 
-from klas.errors import StudyError
+from klas.errors import StoreError, StudyError
 from klas.studies import (
     duplicate_study,
+    find_study,
     make_study,
     open_study,
+    remove_study,
+    rename_study,
     save_study,
     saved_studies,
     study_path,
@@ -65,6 +70,91 @@ def test_a_duplicate_differs_in_name_alone_and_takes_no_others(store):
         duplicate_study(store, MINE, MINE.name)
     with pytest.raises(StudyError, match="name"):
         duplicate_study(store, MINE, "a/b")
+
+
+def test_a_renamed_study_keeps_everything_else_and_its_results(store):
+    save_study(store, MINE)
+    renamed = rename_study(store, MINE.name, "yours")
+    assert renamed == MINE.model_copy(update={"name": "yours"})
+    assert saved_studies(store) == ["yours"]
+    assert open_study(store, "yours") == renamed
+    assert renamed.results_key() == MINE.results_key()
+    assert rename_study(store, "yours", "yours") == renamed
+    assert saved_studies(store) == ["yours"]
+
+
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [
+        ("small", "there is a study 'small' already"),
+        ("digits", "built-in"),
+        ("../x", "name"),
+        ("", "name"),
+        ("x" * 81, "name"),
+    ],
+)
+def test_a_name_that_is_taken_or_none_is_refused_and_nothing_changes(store, new, words):
+    save_study(store, MINE)
+    save_study(store, SMALL)
+    with pytest.raises(StudyError, match=words):
+        rename_study(store, MINE.name, new)
+    assert saved_studies(store) == ["mine 1.0", "small"]
+    assert open_study(store, "small") == SMALL
+
+
+def test_a_rename_that_fails_leaves_the_study(store, monkeypatch):
+    save_study(store, MINE)
+
+    def full(*_):
+        raise StoreError("No space left on device")
+
+    monkeypatch.setattr(store, "write_file", full)
+    with pytest.raises(StoreError, match="No space left"):
+        rename_study(store, MINE.name, "yours")
+    assert saved_studies(store) == [MINE.name]
+    monkeypatch.undo()
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StoreError, match=r"mine 1\.0\.toml: cannot be deleted \(Permission denied"):
+        remove_study(store, MINE.name, MINE)
+    assert open_study(store, MINE.name) == MINE
+
+
+def test_a_study_that_was_deleted_elsewhere_is_no_longer_renamed_or_removed(store):
+    save_study(store, MINE)
+    remove_study(store, MINE.name, MINE)
+    for act in (
+        lambda: rename_study(store, MINE.name, "x"),
+        lambda: remove_study(store, "x", SMALL),
+    ):
+        with pytest.raises(StudyError, match="there is no saved study"):
+            act()
+
+
+def test_what_changed_meanwhile_is_not_removed(store):
+    save_study(store, MINE.model_copy(update={"seed": 5}))
+    with pytest.raises(StudyError, match="changed meanwhile"):
+        remove_study(store, MINE.name, MINE)
+    with pytest.raises(StudyError, match="changed meanwhile"):
+        remove_study(store, MINE.name, None)
+    assert saved_studies(store) == [MINE.name]
+
+
+def test_a_study_is_found_by_name_or_by_file(store, tmp_path):
+    save_study(store, MINE)
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL.to_toml())
+    assert find_study(store, "digits") == DIGITS
+    assert find_study(store, MINE.name) == MINE
+    assert find_study(store, str(path)) == SMALL
+    with pytest.raises(StudyError, match=r"no study file and no .* there are: digits, mine 1\.0"):
+        find_study(store, "absent")
+    path.write_text("x")
+    with pytest.raises(StudyError, match="not valid TOML"):
+        find_study(store, str(path))
 
 
 ANCHORS = [{"name": t, "model": t, "weights": None} for t in ("resnet18.a1_in1k", "levit_128s")]
