@@ -237,6 +237,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     with file:
         try:
             with zipfile.ZipFile(file) as archive:
+                if any(info.header_offset < 0 for info in archive.infolist()):
+                    raise zipfile.BadZipFile("a file in it begins before it")
                 yield archive
         except broken as error:
             raise FormatError(

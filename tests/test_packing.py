@@ -353,6 +353,18 @@ def test_a_cut_off_pack_is_refused_wherever_it_ends(one, store):
     assert contents(store) == {}
 
 
+def test_a_directory_that_points_before_the_file_is_refused(one, store):
+    path, _ = one
+    data = bytearray(path.read_bytes())
+    place = data.rindex(b"PK\x05\x06") + 16  # where the zip says that its directory begins
+    stated = int.from_bytes(data[place : place + 4], "little")
+    data[place : place + 4] = (stated + 1).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="is no pack, or is damaged"):
+        unpack(store, path)
+    assert contents(store) == {}
+
+
 @settings(
     max_examples=150,
     deadline=None,
