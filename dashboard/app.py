@@ -16,6 +16,8 @@ st.navigation(
         st.Page(VIEWS / "scores.py", title="Scores", icon=":material/grid_on:"),
         st.Page(VIEWS / "stitches.py", title="Stitches", icon=":material/show_chart:"),
         st.Page(VIEWS / "compare.py", title="Compare", icon=":material/balance:"),
+        st.Page(VIEWS / "studies.py", title="Studies", icon=":material/folder_open:"),
+        st.Page(VIEWS / "cache.py", title="Cache", icon=":material/database:"),
     ],
     position="top",
 ).run()

@@ -208,7 +208,7 @@ def _copy_result(store: Store, entry: Entry, out: IO[bytes]) -> None:
         "`klas run` to make it again"
     )
     try:
-        source = store._path(entry).open("rb")
+        source = store.path_of(entry).open("rb")
     except OSError:
         raise damaged from None
     with source:
@@ -314,11 +314,11 @@ def _read_document(archive: zipfile.ZipFile, scratch: Path, study: Study, path: 
 
 def _here(store: Store, result: _Result) -> str | None:
     """The checksum of what the store has in a result's place; None if nothing whole."""
-    entry = store._entry(result.digest)
+    entry = store.entry(result.digest)
     if entry is None:
         return None
     try:
-        with store._path(entry).open("rb") as file:
+        with store.path_of(entry).open("rb") as file:
             whole = hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
     except OSError:
         return None
@@ -346,12 +346,7 @@ def _enter(store: Store, result: _Result, scratch: Path) -> None:
     """Bring a verified file to its place, unless another process was quicker."""
     with store.lock(result.digest):
         if _here(store, result) is None:
-            entry = Entry(**result.model_dump())
-            place = store._path(entry)
-            place.parent.mkdir(exist_ok=True)
-            (scratch / result.digest).replace(place)
-            record = result.model_dump(exclude={"digest"})
-            store._index.set(entry.digest, canonical_json(record))
+            store.adopt(Entry(**result.model_dump()), scratch / result.digest)
 
 
 def _note(store: Store, study: Study, manifest: _Manifest, document: Any) -> None:

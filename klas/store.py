@@ -126,7 +126,7 @@ class Store:
         Arrays are read-only; large ones are views of the mapped file, so that only what is
         looked at is read.
         """
-        entry = self._entry(key.digest)
+        entry = self.entry(key.digest)
         if entry is None:
             return None
         self.used.add(key.digest)
@@ -134,19 +134,19 @@ class Store:
             content = self._content(entry)
             return views(content) if entry.kind == "safetensors" else json.loads(bytes(content))
         except (OSError, ValueError, OverflowError, RecursionError):
-            self._drop(entry)
+            self.delete(entry)
             return None
 
     def has(self, key: Key) -> bool:
         """Whether the result is stored and whole. A damaged one is dropped, as by :meth:`get`."""
-        entry = self._entry(key.digest)
+        entry = self.entry(key.digest)
         if entry is None:
             return False
         self.used.add(key.digest)
         try:
             self._content(entry)
         except (OSError, ValueError):
-            self._drop(entry)
+            self.delete(entry)
             return False
         return True
 
@@ -248,20 +248,20 @@ class Store:
     def entries(self) -> Iterator[Entry]:
         """Every indexed result."""
         for digest in self._index.iterkeys():
-            entry = self._entry(digest)
+            entry = self.entry(digest)
             if entry is not None:
                 yield entry
 
     def verify(self) -> list[Entry]:
         """Read every result; return those whose file is missing or damaged."""
-        return [e for e in self.entries() if _sha256(self._path(e)) != e.sha256]
+        return [e for e in self.entries() if _sha256(self.path_of(e)) != e.sha256]
 
     def clear(self, stage: str | None = None) -> int:
         """Delete results (of one stage, or all, with the refs); returns the bytes freed."""
         freed = 0
         for entry in list(self.entries()):
             if stage is None or entry.stage == stage:
-                self._drop(entry)
+                self.delete(entry)
                 freed += entry.bytes
         # A document may speak of what is gone now; the next run puts it together again.
         for folder in ("refs",) if stage else ("objects", "refs", "tmp"):
@@ -275,7 +275,12 @@ class Store:
         """Write any file of the store whole or not at all."""
         write_whole(path, data, scratch=self.root / "tmp")
 
-    def _entry(self, digest: str) -> Entry | None:
+    def entry(self, digest: str) -> Entry | None:
+        """What the index knows of a result; None if it knows nothing.
+
+        Raises:
+            StoreError: the index cannot be read.
+        """
         try:
             record = self._index.get(digest)
         except (sqlite3.Error, diskcache.Timeout) as error:
@@ -300,12 +305,22 @@ class Store:
             bytes=size,
         )
         self.used.add(key.digest)
+        self._tell_index(entry)
+        return entry
+
+    def adopt(self, entry: Entry, file: Path) -> None:
+        """Take over a verified file of another store: it is moved to its place."""
+        place = self.path_of(entry)
+        place.parent.mkdir(exist_ok=True)
+        file.replace(place)
+        self._tell_index(entry)
+
+    def _tell_index(self, entry: Entry) -> None:
         record = {k: v for k, v in vars(entry).items() if k != "digest"}
         try:
             self._index.set(entry.digest, canonical_json(record))
         except (sqlite3.Error, diskcache.Timeout) as error:
             raise StoreError(f"{self.root}: the cache index cannot be written ({error})") from None
-        return entry
 
     def _content(self, entry: Entry) -> bytes | mmap.mmap:
         """A result's file, verified: read, or mapped if it is large.
@@ -315,7 +330,7 @@ class Store:
             ValueError: it is not what was stored.
         """
         content: bytes | mmap.mmap
-        with self._path(entry).open("rb") as file:
+        with self.path_of(entry).open("rb") as file:
             identity = _identity(entry, os.fstat(file.fileno()))
             if entry.kind == "safetensors" and entry.bytes >= MAPPED_BYTES:
                 # Read once a process: hashing gigabytes at every look would take minutes.
@@ -339,7 +354,8 @@ class Store:
                 with suppress(Timeout, OSError), lock.acquire(timeout=0):
                     path.unlink()
 
-    def _path(self, entry: Entry) -> Path:
+    def path_of(self, entry: Entry) -> Path:
+        """A result's file."""
         return self._place(entry.digest, entry.kind)
 
     def _place(self, digest: str, kind: str) -> Path:
@@ -347,8 +363,9 @@ class Store:
         ending = "safetensors" if kind == "safetensors" else "json"
         return self.root / "objects" / digest[:2] / f"{digest}.{ending}"
 
-    def _drop(self, entry: Entry) -> None:
-        self._path(entry).unlink(missing_ok=True)
+    def delete(self, entry: Entry) -> None:
+        """Take a result and its record away."""
+        self.path_of(entry).unlink(missing_ok=True)
         self._index.delete(entry.digest)
 
 

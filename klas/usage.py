@@ -348,7 +348,7 @@ class _Books:
         """Delete results, and the documents that speak of them; returns the bytes freed."""
         freed, spoken_of = 0, set()
         for entry in entries:
-            self.store._drop(entry)
+            self.store.delete(entry)
             freed += entry.bytes
             if entry.stage in STAGES:
                 spoken_of.add(entry.digest)

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LIGHT = ["study", "studies", "catalogue", "store", "exports", "jobs", "results", "report", "keys"]
-LIGHT += ["errors", "choice", "comparison", "evidence", "sums"]
+LIGHT += ["errors", "choice", "comparison", "evidence", "sums", "usage"]
 HEAVY = {"torch", "timm", "torchvision"}
 
 
@@ -67,7 +67,8 @@ def test_the_light_floor_and_the_dashboard_load_without_torch():
     modules = ["klas.cli", "klas.jobs", "klas.exports", "klas.results", "klas.choice.buckets"]
     modules += ["klas.catalogue", "klas.studies"]
     modules += ["dashboard.state", "dashboard.figures", "dashboard.progress", "dashboard.draft"]
-    modules += ["klas.comparison", "dashboard.comparison_figures"]
+    modules += ["klas.comparison", "klas.usage", "klas.packing"]
+    modules += ["dashboard.comparison_figures", "dashboard.held"]
     script = (
         f"import sys, {', '.join(modules)}; print('torch' in sys.modules or 'timm' in sys.modules)"
     )

@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import draft
+from dashboard.markdown import plain
 from dashboard.progress import is_busy, job_panel, launch
 from dashboard.state import catalogue, heading, open_named, says_errors, store
 from klas.catalogue import Network, families_of, find_networks
@@ -138,7 +139,7 @@ def _picked(networks: list[Network]) -> None:
                     facts.append(f"{network.params / 1e6:.3g} M parameters")
                 facts.append(f"{_pixels(network)} pixels")
                 facts.append(f"{network.classes:,} classes" if network.classes else "no head")
-            name, detail = _plain(pick["name"]), _plain(" · ".join(facts))
+            name, detail = plain(pick["name"]), plain(" · ".join(facts))
             st.markdown(f"**{name}**  \n:small[{detail}]", width="stretch")
             st.button(
                 "Remove",
@@ -151,11 +152,6 @@ def _picked(networks: list[Network]) -> None:
     if len(wanted) > 1:
         pairs = len(list(combinations(wanted, 2)))
         st.caption(f"{pairs} pairs of anchors to stitch." if pairs > 1 else "One pair to stitch.")
-
-
-def _plain(text: str) -> str:
-    """A name as it is: its underscores are no markdown."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!|<>~$:" else c for c in text)
 
 
 def _checkpoint(networks: list[Network]) -> None:
@@ -186,7 +182,7 @@ def _form() -> None:
     st.subheader("The study")
     if base:
         left, right = st.columns([3, 2], vertical_alignment="center")
-        left.caption(f"Every setting starts as in {_plain(base['name'])}.")
+        left.caption(f"Every setting starts as in {plain(base['name'])}.")
         right.button("Start from defaults", on_click=draft.start_from, args=({},), type="tertiary")
     with st.form(draft.key("form"), border=False):
         name = st.text_input(
