@@ -18,53 +18,90 @@ PAIR_SYMBOLS = ("circle", "square", "triangle-up", "cross")
 ANCHOR_COLOURS = ("#2a9d8f", "#8e6bbf", "#c44e52", "#b8860b", "#4c72b0")
 CONFIG = {"displaylogo": False, "displayModeBar": False}
 MARGIN = {"l": 10, "r": 10, "t": 36, "b": 10}
-CELL_COLOURS = "Viridis_r"  # the best, the lowest Γ, is the brightest
+CELL_COLOURS = "Viridis_r"  # the best, the lowest score, is the brightest
+HOVER_PAPER = "#f4f1e8"
+DECADE = 10.0  # scores that span more than this get logarithmic colours
+SCORE_NAMES = {
+    "kl": "Γ",
+    "theta": "Ω (nats)",
+    "cka": "1 − CKA",
+    "mse": "MSE",
+    "ce": "CE (nats)",
+    "dm": "DM",
+    "random": "random",
+}
+"""What a score is called on an axis, in a table and on a scale."""
 
 
-def gamma_heatmap(pair: Pair, selection: Selection) -> go.Figure:
-    """Γ over source block × target block, with every cell's bucket and the chosen marked."""
+def score_heatmap(
+    pair: Pair, selection: Selection, metric: str = "kl", cell: tuple[int, int] | None = None
+) -> go.Figure:
+    """A score over source block × target block, with every cell's bucket and the chosen marked.
+
+    Args:
+        metric: which score; its colours are logarithmic where its values ask for it.
+        cell: the stitch that is ringed at first; a click rings another.
+    """
     rows = np.flatnonzero(pair.in_space)
     i, j = pair.stitches[rows].T
-    gamma = pair.scores("kl")
-    grid, order = _grid(i, j, gamma[rows])
-    finite = grid[np.isfinite(grid)]
+    scores = pair.scores(metric)[rows]
+    finite = scores[np.isfinite(scores)]
+    log = metric != "cka" and bool(finite.size) and 0 < DECADE * finite.min() < finite.max()
+    shown = np.where(np.isfinite(scores), scores, np.nan)
+    shown = np.log10(shown) if log else shown
+    grid, order = _grid(i, j, shown)
     ticks = log_ticks(finite)
+    scale = {"tickvals": np.log10(ticks), "ticktext": [f"{t:g}" for t in ticks]} if log else {}
     figure = go.Figure(
         go.Heatmap(
             x=order[1],
             y=order[0],
-            z=np.log10(np.where(np.isfinite(grid), grid, np.nan)),
+            z=grid,
             colorscale=CELL_COLOURS,
             colorbar={
-                "title": {"text": "Γ", "side": "top"},
-                "tickvals": np.log10(ticks),
-                "ticktext": [f"{t:g}" for t in ticks],
+                "title": {"text": SCORE_NAMES[metric], "side": "top"},
                 "thickness": 14,
+                **scale,
             },
             xgap=2,
             ygap=2,
             hoverinfo="skip",
         )
     )
-    # Invisible squares carry the hover: a heatmap's own cells take no clicks in Streamlit.
+    middle = (np.nanmin(shown) + np.nanmax(shown)) / 2 if finite.size else 0.0
+    ink = ["#222" if v < middle else "white" for v in shown]
+    # Invisible squares carry the hover and the click: a heatmap's own cells take no clicks in
+    # Streamlit. Plotly itself shows the one that is selected, so a click draws nothing anew.
+    facts = _facts(pair, selection, rows)
+    other = [] if metric == "kl" else [f"{SCORE_NAMES[metric]} = {score:.4g}" for score in scores]
     figure.add_scatter(
         x=j,
         y=i,
         mode="markers",
-        marker={"symbol": "square", "size": 34, "color": "rgba(0,0,0,0)"},
-        customdata=_facts(pair, selection, rows),
-        hovertemplate=_HOVER,
+        marker={
+            "symbol": "square-open",
+            "size": 42,
+            "color": ink,
+            "line": {"width": 4},
+            "opacity": 0,
+        },
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 0}},
+        selectedpoints=None if cell is None else np.flatnonzero((i == cell[0]) & (j == cell[1])),
+        customdata=[[*fact, *line] for fact, line in zip(facts, zip(other))] if other else facts,
+        hovertemplate=("%{customdata[11]}<br>" if other else "") + _HOVER,
+        hoverlabel={"bgcolor": HOVER_PAPER, "font": {"color": "#222"}},
         showlegend=False,
     )
-    log = np.log10(np.where(np.isfinite(gamma), gamma, np.nan))[rows]
-    middle = (np.nanmin(log) + np.nanmax(log)) / 2 if finite.size else 0.0
     labels = ["–" if b < 0 else str(b) for b in selection.bucket[rows]]
     figure.add_scatter(
         x=j,
         y=i,
         mode="text",
         text=[f"<b>{t}</b>" if c else t for t, c in zip(labels, selection.chosen[rows])],
-        textfont={"color": ["#222" if v < middle else "white" for v in log], "size": 11},
+        textfont={"color": ink, "size": 11},
+        # Told how a selected text looks, Plotly leaves the others as they are.
+        selected={"textfont": {"color": FRAME}},
         hoverinfo="skip",
         showlegend=False,
     )
@@ -80,11 +117,13 @@ def gamma_heatmap(pair: Pair, selection: Selection) -> go.Figure:
             "color": FRAME,
             "line": {"width": 3, "color": FRAME},
         },
+        unselected={"marker": {"opacity": 1}},
         hoverinfo="skip",
     )
     figure.update_layout(
         margin=MARGIN,
         height=150 + 46 * len(order[0]),
+        dragmode=False,
         xaxis={"title": "target block j (the target goes on with j + 1)", "dtick": 1},
         yaxis={"title": "source block i", "dtick": 1, "autorange": "reversed"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
@@ -143,7 +182,7 @@ def choice_chart(
         margin=MARGIN,
         height=430,
         xaxis={"title": _cost_title(pair.unit), "range": _padded(edges[[0, -1]])},
-        yaxis={"title": "Γ, lower is better" if metric == "kl" else metric},
+        yaxis={"title": f"{SCORE_NAMES[metric]}, lower is better"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     return figure
@@ -186,8 +225,8 @@ def pareto_chart(
             marker={
                 "color": colour,
                 "size": 10,
-                "symbol": "circle" if name == "KLAS" else "x-thin",
-                "line": {"width": 0 if name == "KLAS" else 2.5, "color": colour},
+                "symbol": "x-thin" if name == "SN-Net" else "circle",
+                "line": {"width": 2.5 if name == "SN-Net" else 0, "color": colour},
             },
             customdata=np.column_stack([pair.stitches[rows], 100 * accuracy[rows]]),
             hovertemplate="stitch %{customdata[0]} → %{customdata[1]}<br>%{x:.3g} "

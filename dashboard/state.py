@@ -1,48 +1,77 @@
-"""What the pages share: the store, the study at hand, and the choices made so far."""
+"""What the pages share: the heading with the chooser of the study, pair and score, the selection.
 
-import os
+Pages import from here; what lies below is in ``opened`` (store and study), ``choices`` (session
+and address) and ``links`` (the address as text).
+"""
+
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 import streamlit as st
 
-from klas.catalogue import Network, catalogue_key, read_catalogue
+from dashboard import links
+from dashboard.choices import (
+    bound,
+    follow,
+    forget,
+    forget_all,
+    keep,
+    news,
+    remember,
+    remembered,
+    write_address,
+)
+from dashboard.opened import catalogue, document, named_study, store, study, study_arguments
 from klas.errors import KlasError
+from klas.report import METHODS
 from klas.results import Document, Pair, pairs_of
-from klas.store import Store
-from klas.studies import saved_studies, study_path
-from klas.study import DIGITS, SelectionSpec, Study, change, load_study
+from klas.studies import saved_studies
+from klas.study import DIGITS, METRICS, Metric, SelectionSpec, change
+
+__all__ = [
+    "ALL_PAIRS",
+    "bound",
+    "catalogue",
+    "document",
+    "forget",
+    "heading",
+    "keep",
+    "open_named",
+    "pick_metric",
+    "pick_pair",
+    "remember",
+    "remembered",
+    "says_errors",
+    "scored_document",
+    "selection",
+    "store",
+    "study",
+    "study_arguments",
+]
 
 P = ParamSpec("P")
 ALL_PAIRS = "All pairs"
 SELECTION_KEYS = ("tau", "tau_mode", "buckets", "binning")
 
 
-@st.cache_resource(max_entries=2)
-def store() -> Store:
-    """The cache folder, opened once for all sessions."""
-    return Store()
-
-
 def heading(title: str) -> None:
     """A page's title, and beside it the chooser of the study that every page is about.
 
-    The choice is part of the address, so a link opens the same study.
+    The page then shows what the address asks for, and says what in it makes no sense.
     """
-    names = list(dict.fromkeys([*_named_study(), DIGITS.name, *saved_studies(store())]))
-    asked = st.query_params.get("study")
+    names = list(dict.fromkeys([*named_study(), DIGITS.name, *saved_studies(store())]))
+    asked = news(title)
     opened = st.session_state.get("opened")
-    if asked in names and asked != opened:
-        open_named(asked)
-    elif opened not in names:
-        open_named(names[0])
-    opened = st.session_state["opened"]
+    wanted = opened if asked is None else asked.get("study", names[0])
+    if wanted not in names:
+        asked = None  # the rest of the address belongs to that study
+        _open(names[0])
+    elif wanted != opened:
+        _open(wanted)
     left, right = st.columns([3, 1], vertical_alignment="bottom", gap="large")
     left.title(title)
-    # Not bound to the address by Streamlit: with a bound parameter `st.switch_page` fails.
-    st.session_state["study"] = opened
+    st.session_state["study"] = st.session_state["opened"]
     right.selectbox(
         "Study",
         names,
@@ -50,74 +79,22 @@ def heading(title: str) -> None:
         on_change=lambda: open_named(st.session_state["study"]),
         help="The built-in study, and those made on the **Anchors** page.",
     )
-    if asked is not None and asked not in names:
-        st.warning(f"There is no study {asked[:80]!r} here.", icon=":material/warning:")
-    if opened != names[0]:
-        st.query_params["study"] = opened
-    elif "study" in st.query_params:
-        del st.query_params["study"]
+    if wanted is not None and wanted not in names:
+        st.warning(f"There is no study {links.code(wanted)} here.", icon=":material/link_off:")
+    if asked is not None:
+        follow(asked)
+    write_address()
 
 
 def open_named(name: str) -> None:
     """Show this study from the next run on. What was chosen with another one is forgotten."""
+    _open(name)
+    write_address()
+
+
+def _open(name: str) -> None:
     st.session_state["opened"] = name
-    st.query_params["study"] = name
-    for key in [k for k in st.session_state if str(k).startswith(("kept:", "widget:"))]:
-        del st.session_state[key]
-
-
-def _named_study() -> dict[str, str]:
-    """The file that KLAS_STUDY names, by its own name; nothing if the variable is not set."""
-    named = os.environ.get("KLAS_STUDY")
-    return {Path(named).name: named} if named else {}
-
-
-def study() -> Study:
-    """The study at hand: the chosen one, at first the file that KLAS_STUDY names or the built-in.
-
-    Raises:
-        StudyError: its file is absent or makes no sense.
-    """
-    arguments = study_arguments()
-    return load_study(arguments[0] if arguments else None)
-
-
-def study_arguments() -> list[str]:
-    """How the study at hand is named on a command line: not at all if it is the built-in one."""
-    name, named = st.session_state["opened"], _named_study()
-    if name in named:
-        return [named[name]]
-    return [] if name == DIGITS.name else [str(study_path(store(), name))]
-
-
-def catalogue() -> list[Network] | None:
-    """Every pretrained network, or None before the catalogue is built."""
-    digest = catalogue_key().digest
-    found = _catalogue(digest)
-    if found is None:
-        _catalogue.clear()  # it may be there the next time
-    return found
-
-
-@st.cache_resource(max_entries=1)
-def _catalogue(digest: str) -> list[Network] | None:
-    return read_catalogue(store())
-
-
-def document() -> Document | None:
-    """The latest scores document of the study at hand, or None before a first run."""
-    path = store().root / "refs" / f"scores-{study().results_key()}.json"
-    try:
-        stamp = path.stat().st_mtime_ns
-    except OSError:
-        return None
-    return _document(study().results_key(), stamp)
-
-
-@st.cache_resource(max_entries=4)
-def _document(key: str, stamp: int) -> Document | None:
-    found: Document | None = store().get_ref(f"scores-{key}")
-    return found
+    forget_all()
 
 
 def scored_document() -> Document:
@@ -133,44 +110,44 @@ def scored_document() -> Document:
     return found
 
 
-def remembered(name: str, default: Any) -> Any:
-    """A choice made earlier in this session, on any page."""
-    return st.session_state.get(f"kept:{name}", default)
-
-
-def forget(name: str) -> None:
-    """Go back to the study's own value."""
-    st.session_state.pop(f"kept:{name}", None)
-
-
-def remember(name: str) -> Callable[[], None]:
-    """A callback that keeps a widget's value beyond the page that shows it."""
-
-    def keep() -> None:
-        st.session_state[f"kept:{name}"] = st.session_state[f"widget:{name}"]
-
-    return keep
-
-
 def pick_pair(found: Document, *, or_all: bool = False) -> Pair | None:
     """A selector of the pair, shared by the pages; None stands for all of them, if offered."""
     pairs = pairs_of(found)
-    names = [p.name for p in pairs] + [ALL_PAIRS] * (or_all and len(pairs) > 1)
     # At first the pair with the most to choose from.
-    richest = max(pairs, key=lambda p: int(p.in_space.sum()))
-    chosen = remembered("pair", richest.name)
-    name = st.selectbox(
-        "Pair (source → target)",
-        names,
-        index=names.index(chosen) if chosen in names else 0,
-        key="widget:pair",
-        on_change=remember("pair"),
-    )
+    own = links.pair_word(max(pairs, key=lambda p: int(p.in_space.sum())))
+    words = {links.pair_word(p): p.name for p in pairs}
+    if or_all and len(pairs) > 1:
+        words[links.EVERY_PAIR] = ALL_PAIRS
+    chosen = remembered("pair", own)
+    if chosen not in [*words, links.EVERY_PAIR]:
+        said = links.unknown("pair", chosen, "this study has no such pair")
+        st.warning(said, icon=":material/link_off:")
+        forget("cell")
+        keep("pair", None)
+    names = list(words.values())
+
+    def change_pair() -> None:
+        word = next(w for w, name in words.items() if name == st.session_state["widget:pair"])
+        forget("cell")  # it belongs to the other pair
+        keep("pair", None if word == own else word)
+
+    shown = bound("pair", words.get(chosen, words[own]), *names)
+    name = st.selectbox("Pair (source → target)", names, **shown | {"on_change": change_pair})
     return None if name == ALL_PAIRS else pairs[names.index(name)]
 
 
+def pick_metric() -> Metric:
+    """A selector of the score, shared by the pages. SN-Net's set is none: there KLAS's is."""
+    scored = [metric for metric in METRICS if metric != "snnet"]
+    own = study().selection.metric
+    start = remembered("metric", "kl" if own == "snnet" else own)
+    shown = bound("metric", start)
+    metric: Metric = st.selectbox("Score", scored, format_func=METHODS.__getitem__, **shown)
+    return metric
+
+
 def selection() -> SelectionSpec:
-    """The study's selection with what was changed in this session."""
+    """The study's selection with what was changed in this session, but for the score."""
     values = {k: remembered(k, None) for k in SELECTION_KEYS}
     return change(study(), "selection", **values).selection
 

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import figures
+from dashboard.comparison_figures import STYLES
 from dashboard.progress import is_busy, job_panel, launch
 from dashboard.state import (
+    bound,
     forget,
     heading,
+    pick_metric,
     pick_pair,
     remember,
     remembered,
@@ -29,6 +32,7 @@ from dashboard.state import (
 from klas.choice.buckets import Selection
 from klas.choice.curves import gain, saving
 from klas.exports import dumps, stitch_list
+from klas.report import METHODS
 from klas.results import (
     Choice,
     Document,
@@ -43,16 +47,16 @@ from klas.results import (
     method_envelope,
     pairs_of,
 )
-from klas.study import TIERS, SelectionSpec, Tier
+from klas.study import TIERS, Metric, SelectionSpec, Tier
 
 
 def _change_mode() -> None:
     """A τ of one kind means nothing as the other: start again from the study's."""
-    remember("tau_mode")()
     forget("tau")
+    remember("tau_mode")()
 
 
-def _controls() -> tuple[SelectionSpec, DeltaGenerator]:
+def _controls(metric: Metric) -> tuple[SelectionSpec, DeltaGenerator]:
     start = selection()
     one, two, three, four, five = st.columns([3, 2, 2, 2, 3], gap="medium")
     with one:
@@ -60,70 +64,56 @@ def _controls() -> tuple[SelectionSpec, DeltaGenerator]:
             top, step, name = 1.0, 0.01, "τ: how far above a bucket's best score may be"
         else:
             top, step, name = 10.0, 0.05, "τ: the largest score that is always taken"
-        st.slider(
-            name,
-            0.0,
-            max(top, start.tau),
-            value=start.tau,
-            step=step,
-            key="widget:tau",
-            on_change=remember("tau"),
-        )
+        top = max(top, start.tau)
+        st.slider(name, 0.0, top, step=step, **bound("tau", start.tau, top, step))
     with two:
         st.segmented_control(
             "τ is",
             ["relative", "absolute"],
-            default=start.tau_mode,
             required=True,
-            key="widget:tau_mode",
-            on_change=_change_mode,
-            help="Relative to the bucket's best (the paper's practice), or an absolute Γ "
+            help="Relative to the bucket's best (the paper's practice), or an absolute score "
             "(the poster's formula).",
+            **bound("tau_mode", start.tau_mode) | {"on_change": _change_mode},
         )
     with three:
-        st.number_input(
-            "Buckets",
-            1,
-            1000,
-            value=start.buckets,
-            key="widget:buckets",
-            on_change=remember("buckets"),
-        )
+        st.number_input("Buckets", 1, 1000, **bound("buckets", start.buckets))
     with four:
         st.segmented_control(
             "Buckets of equal",
             ["width", "count"],
-            default=start.binning,
             required=True,
-            key="widget:binning",
-            on_change=remember("binning"),
+            **bound("binning", start.binning),
         )
-    return selection(), five
+    return start.model_copy(update={"metric": metric}), five
 
 
-def _metric(spec: SelectionSpec) -> str:
-    """The score to draw and to train by: SN-Net's set has none, and stands beside it anyway."""
-    return "kl" if spec.metric == "snnet" else spec.metric
-
-
-def _tier(measured: Mapping[str, bool]) -> str:
+def _tier(measured: Mapping[str, bool]) -> Tier:
     best = [tier for tier in TIERS if measured[tier]][-1:] or TIERS[:1]
     kept = remembered("tier", best[0])
-    tier = st.segmented_control(
+    tier: Tier = st.segmented_control(
         "Accuracy",
         TIERS,
-        default=kept,
         required=True,
-        key="widget:tier",
-        on_change=remember("tier"),
         help="zero_shot: the stitch layer by least squares. tuned: only the stitch layer "
         "trained. finetuned: stitches and anchors trained jointly. A curve never mixes them.",
+        **bound("tier", kept),
     )
-    return str(tier)
+    return tier
+
+
+def _method(metric: Metric) -> str:
+    """What the page calls the choice by a score."""
+    return "KLAS" if metric == "kl" else METHODS[metric]
+
+
+def _score_columns(pair: Pair, metric: Metric, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """The score that chose, and Γ."""
+    return {figures.SCORE_NAMES[m]: pair.scores(m)[rows] for m in dict.fromkeys((metric, "kl"))}
 
 
 def _in_words(
     pair: Pair,
+    name: str,
     ours: tuple[NDArray[np.bool_], NDArray[np.float64]],
     theirs: tuple[NDArray[np.bool_], NDArray[np.float64]],
 ) -> None:
@@ -137,17 +127,17 @@ def _in_words(
     won = gain(mine, other, cheap["macs"], costly["macs"])
     if won is not None:
         if won.mean == 0 and won.greatest == 0:
-            st.markdown("At equal cost KLAS and SN-Net's set reach the **same** accuracy.")
+            st.markdown(f"At equal cost {name} and SN-Net's set reach the **same** accuracy.")
         else:
             st.markdown(
-                f"At equal cost KLAS is on average **{100 * won.mean:+.2f} points** against "
+                f"At equal cost {name} is on average **{100 * won.mean:+.2f} points** against "
                 f"SN-Net's set, at best {100 * won.greatest:+.2f}."
             )
     spared = saving(mine, other)
     if spared is not None:
         st.markdown(
-            f"At equal accuracy SN-Net's set costs on average **{spared.mean:.2f} ×** what KLAS "
-            f"costs, at most {spared.greatest:.2f} ×."
+            f"At equal accuracy SN-Net's set costs on average **{spared.mean:.2f} ×** what "
+            f"{name} costs, at most {spared.greatest:.2f} ×."
         )
 
 
@@ -183,7 +173,10 @@ def _areas_table(pair: Pair, methods: dict[str, tuple]) -> None:
 
 
 def _table(
-    pair: Pair, picked: Selection, accuracies: dict[str, NDArray[np.float64] | None]
+    pair: Pair,
+    metric: Metric,
+    picked: Selection,
+    accuracies: dict[str, NDArray[np.float64] | None],
 ) -> None:
     rows = np.flatnonzero(picked.chosen)
     rows = rows[np.lexsort((pair.macs[rows], picked.bucket[rows]))]
@@ -192,7 +185,7 @@ def _table(
         "bucket": picked.bucket[rows],
         pair.unit.name: pair.macs[rows] / pair.unit.scale,
         "parameters": [pair.raw["candidates"][r]["params"] for r in rows],
-        "Γ": pair.scores("kl")[rows],
+        **_score_columns(pair, metric, rows),
         "SN-Net's too": pair.snnet[rows],
     }
     for tier, values in accuracies.items():
@@ -205,14 +198,14 @@ def _table(
         hide_index=True,
         column_config={
             pair.unit.name: three,
-            "Γ": three,
+            **dict.fromkeys(figures.SCORE_NAMES.values(), three),
             "parameters": st.column_config.NumberColumn(format="localized"),
             **{f"{tier} (%)": one for tier in TIERS},
         },
     )
 
 
-def _finetuning(pair: Pair, missing: list[str]) -> None:
+def _finetuning(pair: Pair, spec: SelectionSpec, missing: list[str]) -> None:
     if not missing:
         return
     steps = study().finetuning.steps
@@ -223,11 +216,11 @@ def _finetuning(pair: Pair, missing: list[str]) -> None:
     )
     if st.button("Train jointly", type="primary", icon=":material/play_arrow:", disabled=is_busy()):
         launch(
-            study().model_copy(update={"selection": selection()}),
+            study().model_copy(update={"selection": spec}),
             {
                 "kind": "finetune",
                 "pair": [pair.source["name"], pair.target["name"]],
-                "metrics": [_metric(study().selection), "snnet"],
+                "metrics": [spec.metric, "snnet"],
             },
         )
         st.rerun()
@@ -235,9 +228,8 @@ def _finetuning(pair: Pair, missing: list[str]) -> None:
 
 @st.fragment
 @says_errors
-def _choice(pair: Pair) -> None:
-    spec, place = _controls()
-    spec = spec.model_copy(update={"metric": _metric(spec)})
+def _choice(pair: Pair, metric: Metric) -> None:
+    spec, place = _controls(metric)
     picked = choose(pair, spec)
     snnet = pair.snnet
     accuracies: dict[str, NDArray[np.float64] | None] = {
@@ -257,7 +249,7 @@ def _choice(pair: Pair) -> None:
         st.subheader(f"{int(picked.chosen.sum())} of {int(pair.in_space.sum())} stitches chosen")
         st.plotly_chart(
             figures.choice_chart(
-                pair, picked, pair.scores(_metric(spec)), spec.tau, spec.tau_mode, _metric(spec)
+                pair, picked, pair.scores(metric), spec.tau, spec.tau_mode, metric
             ),
             config=figures.CONFIG,
         )
@@ -274,11 +266,11 @@ def _choice(pair: Pair) -> None:
         )
         methods = {}
         if ours is not None and np.isfinite(ours[picked.chosen]).all():
-            methods["KLAS"] = (picked.chosen, ours)
+            methods[_method(metric)] = (picked.chosen, ours)
         if theirs is not None and snnet.any() and np.isfinite(theirs[snnet]).all():
             methods["SN-Net"] = (snnet, theirs)
         if methods:
-            colours = {"KLAS": figures.KLAS, "SN-Net": figures.SNNET}
+            colours = {_method(metric): STYLES[metric].colour, "SN-Net": figures.SNNET}
             st.plotly_chart(
                 figures.pareto_chart(
                     pair,
@@ -292,20 +284,23 @@ def _choice(pair: Pair) -> None:
         elif tier != "finetuned":
             st.info(f"Tier {tier} is not measured yet; compute it on the **Study** page.")
         if tier == "finetuned":
-            wanted = {"KLAS": picked.chosen.any(), "SN-Net": snnet.any()}
-            names = {"KLAS": "this selection", "SN-Net": "SN-Net's set"}
-            _finetuning(pair, [names[n] for n, any_ in wanted.items() if any_ and n not in methods])
+            wanted = {_method(metric): picked.chosen.any(), "SN-Net": snnet.any()}
+            names = {_method(metric): "this selection", "SN-Net": "SN-Net's set"}
+            _finetuning(
+                pair, spec, [names[n] for n, any_ in wanted.items() if any_ and n not in methods]
+            )
     words, download = st.columns(2, gap="large")
     with words:
         if len(methods) == 2:
-            _in_words(pair, methods["KLAS"], methods["SN-Net"])
+            (name, mine), (_, theirs_too) = methods.items()
+            _in_words(pair, name, mine, theirs_too)
         elif not snnet.any():
             st.caption("SN-Net's set is empty for this pair.")
     with download:
         if methods:
             _areas_table(pair, methods)
     st.subheader("Chosen stitches")
-    _table(pair, picked, accuracies)
+    _table(pair, metric, picked, accuracies)
     names = [pair.source["name"], pair.target["name"]]
     _take_away([pair], spec, tier, f"stitches-{'-'.join(names)}.json", ["--pair", *names])
 
@@ -324,9 +319,8 @@ def _accuracies(choices: list[Choice], tier: str) -> list[Choice]:
 
 @st.fragment
 @says_errors
-def _all_pairs(found: Document) -> None:
-    spec, place = _controls()
-    spec = spec.model_copy(update={"metric": _metric(spec)})
+def _all_pairs(found: Document, metric: Metric) -> None:
+    spec, place = _controls(metric)
     pairs = pairs_of(found)
     choices = [
         Choice(pair=p, chosen=choose(p, spec).chosen, accuracy=np.full(len(p.macs), np.nan))
@@ -344,8 +338,8 @@ def _all_pairs(found: Document) -> None:
     stitches = sum(p.stitch is not None for p in points)
     st.subheader(f"{count} stitches of {len(pairs)} pairs chosen, {stitches} on the front")
     st.caption(
-        "Every pair has its own buckets, because Γ compares stitches of one pair. The front is "
-        "over all of them and the anchors: the best accuracy for every cost."
+        "Every pair has its own buckets, because a score compares stitches of one pair. "
+        "The front is over all of them and the anchors: the best accuracy for every cost."
     )
     st.plotly_chart(figures.front_chart(shown, points), config=figures.CONFIG)
     untrained = [c.pair.name for c in shown if not np.isfinite(c.accuracy[c.chosen]).all()]
@@ -359,32 +353,37 @@ def _all_pairs(found: Document) -> None:
             f"Tier {tier} is not measured for every pair yet; compute it on the **Study** page.",
             icon=":material/info:",
         )
-    _front_table(shown, points, tier)
+    _front_table(shown, metric, points, tier)
     _take_away(pairs, spec, tier, f"stitches-{study().name.replace(' ', '-')}.json", [])
 
 
-def _front_table(choices: list[Choice], points: list[FrontPoint], tier: str) -> None:
+def _front_table(
+    choices: list[Choice], metric: Metric, points: list[FrontPoint], tier: str
+) -> None:
     on_front = {(p.name, p.stitch) for p in points}
     unit = choices[0].pair.unit
-    rows = [
-        {
-            "pair": c.pair.name,
-            "stitch": "{} → {}".format(*c.pair.stitches[row]),
-            unit.name: c.pair.macs[row] / unit.scale,
-            "Γ": c.pair.scores("kl")[row],
-            f"{tier} (%)": 100 * c.accuracy[row],
-            "on the front": (c.pair.name, tuple(map(int, c.pair.stitches[row]))) in on_front,
-        }
-        for c in choices
-        for row in np.flatnonzero(c.chosen)
-    ]
+    rows = []
+    for c in choices:
+        chosen = np.flatnonzero(c.chosen)
+        scores = _score_columns(c.pair, metric, chosen)
+        rows += [
+            {
+                "pair": c.pair.name,
+                "stitch": "{} → {}".format(*c.pair.stitches[row]),
+                unit.name: c.pair.macs[row] / unit.scale,
+                **{name: values[k] for name, values in scores.items()},
+                f"{tier} (%)": 100 * c.accuracy[row],
+                "on the front": (c.pair.name, tuple(map(int, c.pair.stitches[row]))) in on_front,
+            }
+            for k, row in enumerate(chosen)
+        ]
     three = st.column_config.NumberColumn(format="%.3g")
     st.dataframe(
         pd.DataFrame(sorted(rows, key=lambda row: row[unit.name])),
         hide_index=True,
         column_config={
             unit.name: three,
-            "Γ": three,
+            **dict.fromkeys(figures.SCORE_NAMES.values(), three),
             f"{tier} (%)": st.column_config.NumberColumn(format="%.1f"),
         },
     )
@@ -410,7 +409,7 @@ def _take_away(
     )
     command = [
         *("klas", "select", *study_arguments(), *which),
-        *("--tau", f"{spec.tau:g}", "--tau-mode", spec.tau_mode),
+        *("--metric", spec.metric, "--tau", f"{spec.tau:.12g}", "--tau-mode", spec.tau_mode),
         *("--buckets", str(spec.buckets), "--binning", spec.binning),
         *(("--full-val", "--tier", tier) if complete else ()),
         *("--out", name),
@@ -472,12 +471,16 @@ def page() -> None:
     """The page."""
     heading("Choose stitches")
     found = scored_document()
-    pair = pick_pair(found, or_all=True)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        pair = pick_pair(found, or_all=True)
+    with right:
+        metric = pick_metric()
     job_panel(study().name)
     if pair is None:
-        _all_pairs(found)
+        _all_pairs(found, metric)
     else:
-        _choice(pair)
+        _choice(pair, metric)
 
 
 page()

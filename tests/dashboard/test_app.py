@@ -83,6 +83,35 @@ def test_a_choice_made_on_one_page_is_kept_on_the_next(app, computed):
     assert tester.slider(key="widget:tau").value == 0.5
 
 
+@pytest.mark.parametrize("metric", ["theta", "cka", "mse", "ce", "dm", "random"])
+def test_any_score_can_choose_and_the_command_says_which(app, computed, metric):
+    store, document = computed
+    richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
+    tester = app(store.root, "stitches")
+    tester.selectbox(key="widget:metric").set_value(metric).run()
+    assert not tester.exception
+    assert shown_stitches(tester) == expected(richest, metric=metric)
+    assert f"--metric {metric} " in tester.code[-1].value
+    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    table = next(d.value for d in tester.dataframe if "pair" in d.value.columns)
+    assert len(table) == sum(len(expected(p, metric=metric)) for p in pairs_of(document))
+    tester.switch_page("views/scores.py").run()
+    assert tester.selectbox(key="widget:metric").value == metric
+
+
+def test_snnets_set_is_no_score_and_stands_beside_klas(app, computed, tmp_path):
+    store, document = computed
+    tester = app(store.root, "stitches")
+    own = change(SMALL, "selection", metric="snnet")
+    (tmp_path / "small.toml").write_text(own.to_toml())
+    tester.run()
+    assert tester.selectbox(key="widget:metric").value == "kl"
+    assert "snnet" not in tester.selectbox(key="widget:metric").options
+    richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
+    assert shown_stitches(tester) == expected(richest)
+    assert "--metric kl" in tester.code[-1].value
+
+
 def test_the_heatmap_is_on_the_scores_page(app, computed):
     tester = app(computed[0].root, "scores")
     specs = [json.loads(c.proto.spec) for c in tester.get("plotly_chart")]

@@ -1,0 +1,107 @@
+"""The choices of a session, kept beyond the page whose widget makes them, and in the address.
+
+Streamlit's own binding of widgets to the address makes `st.switch_page` fail; so the address is
+read and written here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from dashboard import links
+from dashboard.opened import named_study, study
+from klas.errors import KlasError
+from klas.study import DIGITS
+
+
+def remembered(name: str, default: Any) -> Any:
+    """A choice made earlier in this session, on any page."""
+    return st.session_state.get(f"kept:{name}", default)
+
+
+def forget(name: str) -> None:
+    """Go back to the study's own value; the next :func:`remember` tells the address."""
+    st.session_state.pop(f"kept:{name}", None)
+
+
+def remember(name: str) -> Callable[[], None]:
+    """A callback that keeps a widget's value beyond the page that shows it."""
+    return lambda: keep(name, st.session_state[f"widget:{name}"])
+
+
+def keep(name: str, value: Any) -> None:
+    """Keep a choice, None for none, in the session and in the address."""
+    if value is None:
+        forget(name)
+    else:
+        st.session_state[f"kept:{name}"] = value
+    write_address()
+
+
+def bound(name: str, value: Any, *limits: Any) -> dict[str, Any]:
+    """Arguments for a widget that shows this value and keeps what it is changed to.
+
+    The browser is told the value only where its widget shows another one, for an echo of every
+    change would undo the next one of a quick hand.
+
+    Args:
+        limits: what makes the widget another one to Streamlit, beside the page that it is on:
+            its range, its options.
+    """
+    key, known_as = f"widget:{name}", f"identity:{name}"
+    identity = (st.session_state.get("page"), *limits)
+    if (st.session_state.get(key), st.session_state.get(known_as)) != (value, identity):
+        st.session_state[key] = value
+        st.session_state[known_as] = identity
+    return {"key": key, "on_change": remember(name)}
+
+
+def forget_all() -> None:
+    """Forget every choice, and what the widgets show of it."""
+    for key in [k for k in st.session_state if str(k).startswith(("kept:", "widget:"))]:
+        del st.session_state[key]
+
+
+def news(title: str) -> dict[str, str] | None:
+    """What the address asks for that was not written by this session; None if that is nothing.
+
+    The way to another page empties the address: then the view is kept. The browser's Back to
+    that empty address brings the same view again.
+    """
+    asked = st.query_params.to_dict()
+    before, st.session_state["page"] = st.session_state.get("page"), title
+    mine = st.session_state.setdefault("address", {})
+    emptied = st.session_state.setdefault("emptied", {})
+    if not asked and before != title:
+        emptied[title] = mine
+        return None
+    return None if asked == mine else asked or emptied.get(title, {})
+
+
+def follow(asked: dict[str, str]) -> None:
+    """Take over the choices of an address; of a study that can't be read there are none."""
+    try:
+        found, wrong = links.parse(asked, study())
+    except KlasError:
+        return  # the page says it where it needs the study
+    forget_all()
+    for name, value in found.items():
+        st.session_state[f"kept:{name}"] = value
+    if wrong:
+        st.warning("  \n".join(wrong), icon=":material/link_off:")
+
+
+def write_address() -> None:
+    """Make the address say what is shown."""
+    opened = st.session_state["opened"]
+    kept = {str(k)[5:]: v for k, v in st.session_state.items() if str(k).startswith("kept:")}
+    try:
+        said = links.compose(kept, study())
+    except KlasError:
+        said = {}
+    if opened != next(iter(named_study()), DIGITS.name):
+        said = {"study": opened, **said}
+    st.session_state["address"] = said
+    if st.query_params.to_dict() != said:
+        st.query_params.from_dict(said)

@@ -1,0 +1,97 @@
+"""What an address says: the view as short query parameters, and back again. Pure functions.
+
+An address holds what differs from the study's own settings, so an empty one is the study as it
+is. Its values are a stranger's input: the study's own rules judge them.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from klas.errors import StudyError
+from klas.results import Pair
+from klas.study import TIERS, Study, change
+
+SETTINGS = ("metric", "tau", "tau_mode", "buckets", "binning")
+EVERY_PAIR = "all"
+Cell = tuple[int, int]
+
+
+def pair_word(pair: Pair) -> str:
+    """How an address names a pair: of its characters none needs an escape."""
+    return "~".join(pair.names)
+
+
+def parse(asked: Mapping[str, str], own: Study) -> tuple[dict[str, Any], list[str]]:
+    """The choices in an address, and a sentence for each that makes no sense.
+
+    Pair and cell are taken as they are: only the study's document knows which there are.
+
+    Args:
+        asked: the query parameters; others than ours are ignored.
+        own: the study that they are about.
+    """
+    found: dict[str, Any] = {}
+    wrong = []
+    for name in SETTINGS:
+        if name not in asked:
+            continue
+        try:
+            spec = change(own, "selection", **{name: _value(asked[name])}).selection
+        except StudyError as error:
+            reason = str(error).rsplit(": ", 1)[-1]  # what comes before quotes the value
+            wrong.append(unknown(name, asked[name], f"{reason}; the study's own is shown"))
+        else:
+            found[name] = getattr(spec, name)
+    if found.get("metric") == "snnet":
+        del found["metric"]
+        wrong.append(
+            unknown("metric", "snnet", "a set, not a score; it stands beside every choice")
+        )
+    if "tier" in asked:
+        if asked["tier"] in TIERS:
+            found["tier"] = asked["tier"]
+        else:
+            wrong.append(unknown("tier", asked["tier"], f"there are {', '.join(TIERS)}"))
+    if "pair" in asked:
+        found["pair"] = asked["pair"]
+    if "cell" in asked:
+        if re.fullmatch(r"[0-9]{1,4}-[0-9]{1,4}", asked["cell"]):
+            i, j = asked["cell"].split("-")
+            found["cell"] = (int(i), int(j))
+        else:
+            wrong.append(unknown("cell", asked["cell"], "a stitch is given as `3-5`"))
+    return found, wrong
+
+
+def compose(kept: Mapping[str, Any], own: Study) -> dict[str, str]:
+    """The address of a view: what was chosen, as far as the study doesn't say the same."""
+    said = {"pair": kept["pair"]} if "pair" in kept else {}
+    for name in SETTINGS:
+        if name in kept and kept[name] != getattr(own.selection, name):
+            value = kept[name]
+            said[name] = f"{value:.12g}" if isinstance(value, float) else str(value)
+    if "tier" in kept:
+        said["tier"] = kept["tier"]
+    if "cell" in kept:
+        said["cell"] = "{}-{}".format(*kept["cell"])
+    return said
+
+
+def unknown(name: str, value: str, reason: str) -> str:
+    """The sentence, in Markdown, about a part of the address that makes no sense here."""
+    return f"In the address, {code(f'{name}={value}')}: {reason}."
+
+
+def code(text: str) -> str:
+    """A stranger's words as code in Markdown, where they make no link, image or formula."""
+    return "`" + " ".join(text[:80].split()).replace("`", "'") + "`"
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

@@ -1,0 +1,72 @@
+"""The store, and the study that a session has open: its file, its document."""
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from klas.catalogue import Network, catalogue_key, read_catalogue
+from klas.results import Document
+from klas.store import Store
+from klas.studies import study_path
+from klas.study import DIGITS, Study, load_study
+
+
+@st.cache_resource(max_entries=2)
+def store() -> Store:
+    """The cache folder, opened once for all sessions."""
+    return Store()
+
+
+def named_study() -> dict[str, str]:
+    """The file that KLAS_STUDY names, by its own name; nothing if the variable is not set."""
+    named = os.environ.get("KLAS_STUDY")
+    return {Path(named).name: named} if named else {}
+
+
+def study() -> Study:
+    """The study at hand: the chosen one, at first the file that KLAS_STUDY names or the built-in.
+
+    Raises:
+        StudyError: its file is absent or makes no sense.
+    """
+    arguments = study_arguments()
+    return load_study(arguments[0] if arguments else None)
+
+
+def study_arguments() -> list[str]:
+    """How the study at hand is named on a command line: not at all if it is the built-in one."""
+    name, named = st.session_state["opened"], named_study()
+    if name in named:
+        return [named[name]]
+    return [] if name == DIGITS.name else [str(study_path(store(), name))]
+
+
+def catalogue() -> list[Network] | None:
+    """Every pretrained network, or None before the catalogue is built."""
+    digest = catalogue_key().digest
+    found = _catalogue(digest)
+    if found is None:
+        _catalogue.clear()  # it may be there the next time
+    return found
+
+
+@st.cache_resource(max_entries=1)
+def _catalogue(digest: str) -> list[Network] | None:
+    return read_catalogue(store())
+
+
+def document() -> Document | None:
+    """The latest scores document of the study at hand, or None before a first run."""
+    path = store().root / "refs" / f"scores-{study().results_key()}.json"
+    try:
+        stamp = path.stat().st_mtime_ns
+    except OSError:
+        return None
+    return _document(study().results_key(), stamp)
+
+
+@st.cache_resource(max_entries=4)
+def _document(key: str, stamp: int) -> Document | None:
+    found: Document | None = store().get_ref(f"scores-{key}")
+    return found
