@@ -7,17 +7,23 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from klas.errors import KlasError
-from klas.jobs import StageStatus, State, Status, peak_memory_bytes
-from klas.results import choose, pairs_of
+from klas.errors import KlasError, SelectionError, StoreError
+from klas.jobs import QUEUED_KINDS, StageStatus, State, Status, peak_memory_bytes
+from klas.results import Pair, choose, pairs_of
 from klas.store import Store
-from klas.study import change, parse_study
+from klas.study import Study, change, parse_study
+from klas.turns import is_free, places, turn, visible_gpus
+
+if TYPE_CHECKING:
+    from klas.pipeline import Pipeline
 
 WRITE_EVERY = 0.25  # seconds between two status files
-NICENESS = 5  # the app beside it stays quick
+NICENESS = 5  # the app beside it stays quick; on Linux the disk's queue follows it
 
 
 class StatusFile:
@@ -27,11 +33,19 @@ class StatusFile:
         self._path = folder / "status.json"
         self._store = store
         self._started = started
+        self._began: float | None = None
         self._stages: list[StageStatus] = []
         self._stage_began = time.monotonic()
         self._label = ""
         self._written = 0.0
         self.device = ""
+        self.device_bytes: Callable[[], int] = int  # 0, until there is a device
+        self.answer: dict[str, Any] | None = None
+
+    def begin(self) -> None:
+        """The job's turn has come."""
+        self._began = time.time()
+        self.write("running")
 
     def start(self, stage: str, unit: str, total: int) -> None:
         """A stage begins."""
@@ -59,7 +73,8 @@ class StatusFile:
             self.write("running")
 
     def write(self, state: State, error: str = "") -> None:
-        """Replace the status file."""
+        """Replace the status file. If that fails the job goes on: what it computes matters more,
+        and the log has the last word."""
         last = self._stages[-1] if self._stages else None
         rate = last.done / last.seconds if last and last.seconds and last.done else None
         left = (last.total - last.done) / rate if last and rate and last.total else None
@@ -68,29 +83,45 @@ class StatusFile:
             pid=os.getpid(),
             started=self._started,
             updated=time.time(),
+            began=self._began,
             stages=tuple(self._stages),
             label=self._label,
             rate=rate,
             seconds_left=left,
             device=self.device,
             memory_bytes=peak_memory_bytes(),
+            device_bytes=self.device_bytes(),
             error=error,
+            answer=self.answer,
         )
-        self._store.write_file(self._path, status.to_bytes())
         self._written = time.monotonic()
+        try:
+            self._store.write_file(self._path, status.to_bytes())
+        except StoreError as problem:
+            print(error or problem, file=sys.stderr)
 
 
 def main(folder: Path, root: Path) -> int:
-    """Do the job; the exit status is that of the command."""
+    """Wait for the job's turn and do it; the exit status is that of the command."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
+    # The page beside it needs a core. To be said before torch starts its threads.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() - 1)))
     store = Store(root)
-    status = StatusFile(folder, store, time.time())
-    status.write("running")
+    raw = json.loads((folder / "job.json").read_bytes())
+    status = StatusFile(folder, store, raw["submitted"])
     try:
-        raw = json.loads((folder / "job.json").read_bytes())
-        _work(raw["study"], raw["task"], store, status)
+        if (folder / "cancel").exists():  # asked for before the signal could be heard
+            raise KeyboardInterrupt
+        if raw["task"]["kind"] in QUEUED_KINDS:
+            status.write("queued")
+            with turn(store, folder.name) as place:
+                status.begin()
+                _work(raw, place.device, store, status)
+        else:
+            status.begin()
+            _beside(raw, store, status)
     except KlasError as error:
         status.write("failed", str(error))
         return 1
@@ -107,44 +138,90 @@ def main(folder: Path, root: Path) -> int:
     return 0
 
 
-def _work(
-    raw_study: dict[str, Any] | None, task: dict[str, Any], store: Store, status: StatusFile
-) -> None:
-    # torch takes seconds to import: the status file is there before it.
-    if raw_study is None:
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _beside(raw: dict[str, Any], store: Store, status: StatusFile) -> None:
+    """What does not wait: the catalogue, and an estimate on a free device, else beside a worker."""
+    if raw["study"] is None:
         from klas.networks.catalogue import build_catalogue
 
         build_catalogue(store, status)
         return
-    from klas.pipeline import Pipeline
+    found = places(raw["device"], visible_gpus())
+    free = [place for place in found if is_free(store, place)]
+    status.answer = {"beside_other_work": not free}
+    _work(raw, (free or found)[0].device, store, status)
 
-    study = parse_study(raw_study, "job")
-    device = os.environ.get("KLAS_DEVICE", "auto")  # `klas dashboard --device` says it
-    pipeline = Pipeline(study, store, device=device, progress=status)
-    status.device = str(pipeline.bench.device)
+
+def _work(raw: dict[str, Any], device: str, store: Store, status: StatusFile) -> None:
+    study, task = parse_study(raw["study"], "job"), raw["task"]
+    # torch takes seconds to import: the status file is there before it.
+    pipeline = _pipeline(study, device, raw["device"], store, status)
     if task["kind"] == "run":
         pipeline.run(task["until"])
-        return
-    document = pipeline.run("scores")
-    by_name = {(p.source["name"], p.target["name"]): p for p in pairs_of(document)}
-    if task["kind"] == "full_val":
-        from klas.full_val import measure_full_val
-
-        for pair in (by_name[tuple(names)] for names in task["pairs"]):
-            chosen = choose(pair, study.selection).chosen
-            if chosen.any():
-                measure_full_val(pipeline, pair, chosen, task["tier"])
-        return
-    if task["kind"] == "compare":
-        diverged = pipeline.finetune_methods([by_name[tuple(names)] for names in task["pairs"]])
+    elif task["kind"] == "estimate":
+        status.answer = {**(status.answer or {}), **_estimate(pipeline, task)}
+    elif task["kind"] == "full_val":
+        _full_val(pipeline, task)
+    elif task["kind"] == "compare":
+        pairs = _by_names(pipeline.run("scores"))
+        diverged = pipeline.finetune_methods([pairs[tuple(names)] for names in task["pairs"]])
         if diverged:
             raise KlasError("; ".join(diverged))
-        return
-    pair = by_name[tuple(task["pair"])]
-    for metric in task["metrics"]:
-        chosen = choose(pair, change(study, "selection", metric=metric).selection).chosen
+    else:
+        pair = _by_names(pipeline.run("scores"))[tuple(task["pair"])]
+        for metric in task["metrics"]:
+            chosen = choose(pair, change(study, "selection", metric=metric).selection).chosen
+            if chosen.any():
+                pipeline.finetune(pair, chosen)
+
+
+def _pipeline(study: Study, device: str, wish: str, store: Store, status: StatusFile) -> "Pipeline":
+    import torch
+
+    from klas.device import peak_device_bytes
+    from klas.pipeline import Pipeline
+
+    # A GPU may be there that this installation of torch can't use.
+    usable = torch.cuda.is_available() or not device.startswith("cuda")
+    pipeline = Pipeline(study, store, device=device if usable else wish, progress=status)
+    on = pipeline.bench.device
+    status.device = str(on)
+    status.device_bytes = lambda: peak_device_bytes(on)
+    return pipeline
+
+
+def _by_names(document: dict[str, Any]) -> dict[tuple[str, ...], Pair]:
+    return {pair.names: pair for pair in pairs_of(document)}
+
+
+def _full_val(pipeline: "Pipeline", task: dict[str, Any]) -> None:
+    from klas.full_val import measure_full_val
+
+    pairs = _by_names(pipeline.run("scores"))
+    for pair in (pairs[tuple(names)] for names in task["pairs"]):
+        chosen = choose(pair, pipeline.study.selection).chosen
         if chosen.any():
-            pipeline.finetune(pair, chosen)
+            measure_full_val(pipeline, pair, chosen, task["tier"])
+
+
+def _estimate(pipeline: "Pipeline", task: dict[str, Any]) -> dict[str, Any]:
+    """What a run, or every method's joint training in some pairs, will take."""
+    from klas.estimate import estimate, finetuning_seconds
+
+    if "until" in task:
+        return asdict(estimate(pipeline, task["until"]))
+    study = pipeline.study
+    document = pipeline.store.get_ref(f"scores-{study.results_key()}")
+    if document is None:
+        raise SelectionError(f"study {study.name}: there are no scores yet; compute them first")
+    pairs = _by_names(document)
+    found = [finetuning_seconds(pipeline, pairs[tuple(names)]) for names in task["compare"]]
+    return {"trainings": sum(n for n, _ in found), "seconds": sum(s for _, s in found)}
 
 
 if __name__ == "__main__":

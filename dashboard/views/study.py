@@ -1,12 +1,14 @@
-"""The first page: what is studied, one button that computes it, and the anchors."""
+"""The first page: what is studied, how far it is computed, a button that goes on, the anchors."""
 
+import os
 import shlex
 
 import pandas as pd
 import streamlit as st
 
 from dashboard import draft, figures
-from dashboard.progress import is_busy, job_panel, launch
+from dashboard.job_list import job_list
+from dashboard.progress import estimate, job_panel, start_button
 from dashboard.state import (
     document,
     heading,
@@ -19,12 +21,33 @@ from dashboard.state import (
 from klas.errors import KlasError
 from klas.results import Document, cost_unit
 from klas.studies import duplicate_study
-from klas.study import DIGITS, Study
+from klas.study import DIGITS, STAGES, Stage, Study
+from klas.usage import stages_done
+
+STAGE_WORDS: dict[Stage, str] = {
+    "anchors": "Accuracies of the anchors, and which pairs go together",
+    "probes": "A linear probe after every block",
+    "scores": "Γ and its rivals for every stitch",
+    "zero_shot": "Every stitch measured with a least-squares layer",
+    "tuned": "Every stitch measured with a trained layer",
+}
 
 
-def _is_complete(found: Document | None) -> bool:
-    return found is not None and all(
-        c["accuracy"]["tuned"] is not None for p in found["pairs"] for c in p["candidates"]
+def _marks(found: Document | None) -> dict[Stage, str]:
+    """For each stage whether it is computed, in part, or not."""
+    done = stages_done(found)
+    icons = {}
+    for stage in STAGES:
+        have, total = done.get(stage, (0, 1))
+        icons[stage] = "check_circle" if have == total else "contrast" if have else "circle"
+    return {stage: f":material/{icon}:" for stage, icon in icons.items()}
+
+
+def _is_complete(found: Document | None, until: Stage = STAGES[-1]) -> bool:
+    done = stages_done(found)
+    return all(
+        stage in done and done[stage][0] == done[stage][1]
+        for stage in STAGES[: STAGES.index(until) + 1]
     )
 
 
@@ -75,7 +98,7 @@ def _what(at_hand: Study) -> str:
         )
     return (
         f"{len(at_hand.anchors)} anchors ({names}) on {at_hand.data.train}. Nothing is computed "
-        "twice, and you can leave this page meanwhile; `klas run` estimates the time."
+        "twice, and you can leave this page meanwhile."
     )
 
 
@@ -150,6 +173,40 @@ def _keep(at_hand: Study) -> None:
             st.switch_page("views/anchors.py")
 
 
+def _start(found: Document | None, at_hand: Study) -> None:
+    """How far the study is, and what takes it further."""
+    marks = _marks(found)
+    until: Stage = st.segmented_control(
+        "Compute up to",
+        STAGES,
+        default=STAGES[-1],
+        format_func=lambda stage: f"{marks[stage]} {stage}",
+        help="Ticked: computed. Half: in part. Empty: not yet.",
+        key=f"until:{at_hand.name}",
+        required=True,
+    )
+    st.caption(f"{STAGE_WORDS[until]}.")
+    if _is_complete(found, until):
+        st.markdown(f"Computed up to {until}. Choose a later stage to go on.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        label = "Compute everything" if until == STAGES[-1] else f"Compute up to {until}"
+        start_button(label, at_hand, {"kind": "run", "until": until})
+        estimate(at_hand, {"kind": "estimate", "until": until})
+    st.code(shlex.join(_run_command(until)), language="bash", wrap_lines=True)
+
+
+def _run_command(until: Stage) -> list[str]:
+    """The command line that computes the same into the same folder, on the same device."""
+    command = ["klas", "run", *study_arguments()]
+    if until != STAGES[-1]:
+        command += ["--until", until]
+    if "KLAS_CACHE_DIR" in os.environ:
+        command += ["--cache-dir", str(store().root)]
+    device = os.environ.get("KLAS_DEVICE", "auto")
+    return command if device == "auto" else [*command, "--device", device]
+
+
 @says_errors
 def page() -> None:
     """The page."""
@@ -162,16 +219,11 @@ def page() -> None:
     )
     found = document()
     at_hand = study()
-    busy = is_busy()
     if not _is_complete(found):
         with st.container(border=True):
             st.subheader(f"Study: {at_hand.name}")
             st.markdown(_what(at_hand))
-            if st.button(
-                "Compute everything", type="primary", icon=":material/play_arrow:", disabled=busy
-            ):
-                launch(at_hand, {"kind": "run", "until": "tuned"})
-                st.rerun()
+            _start(found, at_hand)
     job_panel(at_hand.name)
     if found is not None and _is_complete(found):
         count = sum(len(p["candidates"]) for p in found["pairs"])
@@ -185,9 +237,10 @@ def page() -> None:
     if found is not None:
         _results(found)
     _keep(at_hand)
+    job_list()
     with st.expander("The study in full, and the same from the command line"):
-        named = study_arguments()
-        commands = (["klas", "run", *named], ["klas", "select", *named, "--out", "stitches.json"])
+        select = ["klas", "select", *study_arguments(), "--out", "stitches.json"]
+        commands = (_run_command(STAGES[-1]), select)
         st.code("\n".join(shlex.join(command) for command in commands), language="bash")
         st.code(at_hand.to_toml(), language="toml")
         st.caption(f"Results are kept in {store().root}.")
