@@ -278,7 +278,9 @@ def _carefully(act: Any, job: str) -> None:
 def _answer(answer: Mapping[str, Any], device: str) -> str:
     if not answer["seconds"]:
         return "All of it is computed."
-    text = f"About **{duration(answer['seconds'])}** on {device}"
+    seconds = answer["seconds"]
+    time_words = f"About **{duration(seconds)}**" if seconds >= 10 else "**A few seconds**"
+    text = f"{time_words} on {device}"
     if "trainings" in answer:
         text += f" for {answer['trainings']} trainings"
     else:
