@@ -32,15 +32,6 @@ WORDS = {
 }
 
 
-def launch(study: Study | None, task: Mapping[str, Any]) -> None:
-    """Start or queue a job, about a study or about none; the panel shows it from now on.
-
-    Raises:
-        KlasError: it can't be started.
-    """
-    jobs.start(store(), study, task)
-
-
 def start_button(
     label: str,
     study: Study | None,
@@ -57,7 +48,7 @@ def start_button(
         st.button(words, icon=":material/hourglass_top:", disabled=True)
     elif st.button(label, type=kind, icon=icon, help=help):
         try:
-            launch(study, task)
+            jobs.start(store(), study, task)
         except KlasError as error:
             st.error(str(error), icon=":material/error:")
         else:
@@ -93,11 +84,6 @@ def job_panel(about: str | None) -> None:
         st.fragment(_living, run_every=POLL_SECONDS)(about, _landed(alive), _document())
     for job in _ended_badly(found, about):
         _ended(job)
-
-
-def is_busy() -> bool:
-    """Whether any job is at work or in the queue."""
-    return bool(jobs.running(store()))
 
 
 def title(job: Job) -> str:

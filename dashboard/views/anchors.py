@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard import draft
 from dashboard.markdown import plain
-from dashboard.progress import is_busy, job_panel, launch
+from dashboard.progress import job_panel, start_button
 from dashboard.state import catalogue, heading, open_named, says_errors, store
 from klas.catalogue import Network, families_of, find_networks
 from klas.errors import KlasError
@@ -36,11 +36,7 @@ def _build() -> None:
             "downloading weights: about eight minutes on one core. You can leave this page "
             "meanwhile."
         )
-        if st.button(
-            "Build the catalogue", type="primary", icon=":material/play_arrow:", disabled=is_busy()
-        ):
-            launch(None, {"kind": "catalogue"})
-            st.rerun()
+        start_button("Build the catalogue", None, {"kind": "catalogue"})
 
 
 def _search(networks: list[Network]) -> list[Network]:

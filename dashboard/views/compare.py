@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import comparison_figures as charts
 from dashboard.figures import CONFIG
-from dashboard.progress import is_busy, job_panel, launch
+from dashboard.progress import estimate, job_panel, start_button
 from dashboard.state import (
     heading,
     pick_pair,
@@ -230,18 +230,13 @@ def _regime(
         f"Not trained yet{where}: {len(steps)} selections at some budget, {sum(steps):,} steps of "
         f"{batch} images together. Every method's stitches are trained jointly with both anchors, "
         f"for no steps, 1/16, 1/4 and all of {at_hand.finetuning.steps:,}; methods that chose the "
-        "same share a training. What is finished is kept; the command tells the time beforehand.",
+        "same share a training. What is finished is kept.",
         icon=":material/info:",
     )
-    if st.button(
-        "Train every method jointly",
-        type="primary",
-        icon=":material/play_arrow:",
-        disabled=is_busy(),
-    ):
-        pairs = [[entry["source"], entry["target"]] for entry, _ in missing]
-        launch(at_hand, {"kind": "compare", "pairs": pairs})
-        st.rerun()
+    pairs = [[entry["source"], entry["target"]] for entry, _ in missing]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        start_button("Train every method jointly", at_hand, {"kind": "compare", "pairs": pairs})
+        estimate(at_hand, {"kind": "estimate", "compare": pairs})
     one = ["--pair", entries[0]["source"], entries[0]["target"]] if len(entries) == 1 else []
     st.code(_command("finetune", at_hand, ["--compare", *one]), language="bash", wrap_lines=True)
 

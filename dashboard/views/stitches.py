@@ -13,7 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import figures
 from dashboard.comparison_figures import STYLES
-from dashboard.progress import is_busy, job_panel, launch
+from dashboard.progress import job_panel, start_button
 from dashboard.state import (
     bound,
     forget,
@@ -214,16 +214,11 @@ def _finetuning(pair: Pair, spec: SelectionSpec, missing: list[str]) -> None:
         "a few minutes on two cores.",
         icon=":material/info:",
     )
-    if st.button("Train jointly", type="primary", icon=":material/play_arrow:", disabled=is_busy()):
-        launch(
-            study().model_copy(update={"selection": spec}),
-            {
-                "kind": "finetune",
-                "pair": [pair.source["name"], pair.target["name"]],
-                "metrics": [spec.metric, "snnet"],
-            },
-        )
-        st.rerun()
+    start_button(
+        "Train jointly",
+        study().model_copy(update={"selection": spec}),
+        {"kind": "finetune", "pair": list(pair.names), "metrics": [spec.metric, "snnet"]},
+    )
 
 
 @st.fragment
@@ -449,21 +444,15 @@ def _full_val(
     choices = [Choice(pair=p, chosen=c, accuracy=np.zeros(len(c))) for p, c in picked if c.any()]
     measured = [c.accuracy[c.chosen] for c in _accuracies(choices, tier)]
     measurable = bool(measured) and all(np.isfinite(values).all() for values in measured)
-    if measurable and st.button(
-        f"Measure what is chosen on all {val['images']:,} validation images",
-        icon=":material/fact_check:",
-        disabled=is_busy(),
-        help=f"Scores and accuracies here come from {val['samples']:,} of them. Tier {tier}.",
-    ):
-        launch(
+    if measurable:
+        start_button(
+            f"Measure what is chosen on all {val['images']:,} validation images",
             study().model_copy(update={"selection": spec}),
-            {
-                "kind": "full_val",
-                "pairs": [[p.source["name"], p.target["name"]] for p, _ in picked],
-                "tier": tier,
-            },
+            {"kind": "full_val", "pairs": [list(p.names) for p, _ in picked], "tier": tier},
+            icon=":material/fact_check:",
+            kind="secondary",
+            help=f"Scores and accuracies here come from {val['samples']:,} of them. Tier {tier}.",
         )
-        st.rerun()
 
 
 @says_errors

@@ -20,10 +20,16 @@ def open_view(page, name, heading):
     expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
 
 
+def settled(page):
+    """Wait until nothing on the page is of the run before."""
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+    expect(page.locator('[data-stale="true"]')).to_have_count(0)
+
+
 def chosen_count(page):
-    return int(
-        re.match(r"\d+", page.get_by_role("heading", name="stitches chosen").inner_text()).group()
-    )
+    heading = page.get_by_role("heading", name="stitches chosen")
+    expect(heading).to_have_count(1)
+    return int(re.match(r"\d+", heading.inner_text()).group())
 
 
 def test_the_whole_walk(server, page, tmp_path):
@@ -58,9 +64,10 @@ def test_the_whole_walk(server, page, tmp_path):
     thumb.focus()
     thumb.press("End")
     expect(thumb).to_have_value("1")
-    expect(page.get_by_role("heading", name="stitches chosen")).not_to_have_text(
+    expect(page.get_by_role("heading", name="stitches chosen").first).not_to_have_text(
         re.compile(rf"^{before} of")
     )
+    settled(page)
     assert chosen_count(page) > before
     grip = thumb.locator("xpath=../..").bounding_box()  # the input itself is hidden
     page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2)
@@ -78,8 +85,7 @@ def test_the_whole_walk(server, page, tmp_path):
     page.get_by_role("button", name="Train jointly").click()
     expect(page.get_by_text(re.compile("At equal cost"))).to_be_visible(timeout=LONG)
     # What lies below is new too, also the file that is offered.
-    expect(page.locator('[data-stale="true"]')).to_have_count(0)
-    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+    settled(page)
 
     # The list that the page offers is the one that the command writes.
     with page.expect_download() as download:
