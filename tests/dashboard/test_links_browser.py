@@ -72,14 +72,14 @@ def test_a_link_opens_its_view_and_follows_the_reader(server, browser, page, com
     thumb.focus()
     thumb.press("Home")
     expect(page).to_have_url(re.compile(r"tau=0(&|$)"))
-    expect(page.get_by_text("--metric mse --tau 0 ")).to_be_visible()
+    expect(page.get_by_text("--metric mse --tau 0 --tau-mode")).to_be_visible()
 
     # Someone else opens that link, while this session goes on with its own.
     context = browser.new_context()
     other = context.new_page()
     other.goto(page.url)
     expect(other.get_by_role("slider").first).to_have_value("0")
-    expect(other.get_by_text("--metric mse --tau 0 ")).to_be_visible()
+    expect(other.get_by_text("--metric mse --tau 0 --tau-mode")).to_be_visible()
     other.get_by_role("slider").first.press("End")
     expect(other).to_have_url(re.compile(r"tau=1(&|$)"))
     context.close()
