@@ -1,6 +1,7 @@
 """Shared fixtures: a small study on the digits, computed once per session."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,18 +45,25 @@ def small() -> Study:
 
 
 @pytest.fixture(scope="session")
-def computed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict[str, Any]]]:
-    """A store in which the small study is computed through `tuned`, and its document."""
+def _computed_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The small study computed through `tuned`: the store's folder, closed, and the document."""
     from klas.pipeline import Pipeline
 
-    opened = Store(tmp_path_factory.mktemp("computed"))
-    yield opened, Pipeline(SMALL, opened, device="cpu").run()
+    folder = tmp_path_factory.mktemp("computed")
+    opened = Store(folder)
+    document = Pipeline(SMALL, opened, device="cpu").run()
     opened.close()
+    return folder, document
 
 
-@pytest.fixture(autouse=True)
-def _published(request: pytest.FixtureRequest) -> None:
-    """A test that clears the shared store takes its document away from the next one."""
-    if "computed" in request.fixturenames:
-        store, document = request.getfixturevalue("computed")
-        store.set_ref(f"scores-{SMALL.results_key()}", document)
+@pytest.fixture(scope="module")
+def computed(
+    _computed_once: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Store, dict[str, Any]]]:
+    """A store in which the small study is computed, and its document; each file has a copy."""
+    folder, document = _computed_once
+    copy = tmp_path_factory.mktemp("copy") / "cache"
+    shutil.copytree(folder, copy)
+    opened = Store(copy)
+    yield opened, document
+    opened.close()

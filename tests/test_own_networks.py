@@ -114,7 +114,7 @@ def study(root, anchors, **more):
 
 
 @pytest.fixture(scope="module")
-def computed(root, tmp_path_factory):
+def finished(root, tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("store"))
     pipeline = Pipeline(study(root, own("small", "large")), store, device="cpu", allow_code=True)
     yield pipeline, pipeline.run()
@@ -161,8 +161,8 @@ def test_code_that_gives_no_network_is_refused(root, store, model, why):
         Pipeline(study(root, anchors), store, device="cpu", allow_code=True)
 
 
-def test_a_damaged_picture_is_left_out_and_told(computed, root):
-    pipeline, document = computed
+def test_a_damaged_picture_is_left_out_and_told(finished, root):
+    pipeline, document = finished
     (note,) = pipeline.bench.notes
     assert "left out 1 image that cannot be read" in note
     assert "3.jpg" in note
@@ -173,8 +173,8 @@ def test_a_damaged_picture_is_left_out_and_told(computed, root):
     assert document["data"]["train"]["samples"] == len(pipeline.bench.train_rows) == 35
 
 
-def test_a_tuned_network_of_the_list_has_its_stated_accuracy(computed, tmp_path):
-    pipeline, document = computed
+def test_a_tuned_network_of_the_list_has_its_stated_accuracy(finished, tmp_path):
+    pipeline, document = finished
     stitches = exported(pipeline, document, "tuned", tmp_path)
     images, rows = pipeline.bench.val, pipeline.bench.val_rows
     transform = pipeline.bench.anchors["small"].info.transform
@@ -187,8 +187,8 @@ def test_a_tuned_network_of_the_list_has_its_stated_accuracy(computed, tmp_path)
         load_stitch(tmp_path / "list.json", 0)
 
 
-def test_a_finetuned_network_has_batch_statistics_of_its_own(computed, tmp_path):
-    pipeline, document = computed
+def test_a_finetuned_network_has_batch_statistics_of_its_own(finished, tmp_path):
+    pipeline, document = finished
     (pair,) = pairs_of(document)
     chosen = choose(pair, pipeline.study.selection).chosen
     result = pipeline.finetune(pair, chosen)
@@ -209,8 +209,8 @@ def test_a_finetuned_network_has_batch_statistics_of_its_own(computed, tmp_path)
 
 
 @pytest.mark.parametrize("tier", ["tuned", "finetuned"])
-def test_what_is_chosen_can_be_measured_on_every_validation_image(computed, tmp_path, tier):
-    pipeline, document = computed
+def test_what_is_chosen_can_be_measured_on_every_validation_image(finished, tmp_path, tier):
+    pipeline, document = finished
     (pair,) = pairs_of(document)
     chosen = choose(pair, pipeline.study.selection).chosen
     if tier == "finetuned":
@@ -285,8 +285,8 @@ def test_an_anchor_is_made_of_any_module():
     assert torch.equal(anchor(images), model(images))
 
 
-def test_precision_is_part_of_every_result(root, store, computed):
-    _, wide = computed
+def test_precision_is_part_of_every_result(root, store, finished):
+    _, wide = finished
     narrow = study(root, own("small", "large"), precision="bfloat16")
     pipeline = Pipeline(narrow, store, device="cpu", allow_code=True)
     document = pipeline.run("zero_shot")
@@ -296,8 +296,8 @@ def test_precision_is_part_of_every_result(root, store, computed):
     assert np.allclose(ours, theirs, rtol=0.2, atol=0.05)
 
 
-def test_a_selection_of_another_metric_is_exported_alike(computed, tmp_path):
-    pipeline, document = computed
+def test_a_selection_of_another_metric_is_exported_alike(finished, tmp_path):
+    pipeline, document = finished
     spec = change(pipeline.study, "selection", metric="snnet").selection
     assert {s["score"] for s in exports.stitch_list(document, spec)["stitches"]} <= {None}
 
