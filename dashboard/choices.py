@@ -4,6 +4,7 @@ Streamlit's own binding of widgets to the address makes `st.switch_page` fail; s
 read and written here.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from dashboard import links
 from dashboard.opened import named_study, study
 from klas.errors import KlasError
 from klas.study import DIGITS
+
+ECHO_SECONDS = 3.0  # how long a busy page may take to learn its own address
 
 
 def remembered(name: str, default: Any) -> Any:
@@ -76,6 +79,11 @@ def news(title: str) -> dict[str, str] | None:
     if not asked and before != title:
         emptied[title] = mine
         return None
+    written = st.session_state.get("written", 0.0)
+    if not asked and mine and time.monotonic() - written < ECHO_SECONDS:
+        # The page's bare address, from before it heard of the choice that was just made.
+        st.query_params.from_dict(mine)
+        return None
     return None if asked == mine else asked or emptied.get(title, {})
 
 
@@ -102,6 +110,8 @@ def write_address() -> None:
         said = {}
     if opened != next(iter(named_study()), DIGITS.name):
         said = {"study": opened, **said}
+    if said != st.session_state.get("address"):
+        st.session_state["written"] = time.monotonic()
     st.session_state["address"] = said
     if st.query_params.to_dict() != said:
         st.query_params.from_dict(said)

@@ -59,6 +59,7 @@ def test_the_whole_walk(server, page, tmp_path):
 
     # τ: the choice follows the slider, by keyboard and by mouse.
     open_view(page, "Stitches", "Choose stitches")
+    settled(page)
     before = chosen_count(page)
     thumb = page.get_by_role("slider").first
     thumb.focus()
@@ -75,7 +76,7 @@ def test_the_whole_walk(server, page, tmp_path):
     page.mouse.move(0, grip["y"], steps=5)
     page.mouse.up()
     expect(thumb).to_have_value("0")
-    expect(page.get_by_text("--tau 0 ")).to_be_visible()
+    expect(page.get_by_text("--tau 0 --tau-mode")).to_be_visible()
     assert chosen_count(page) <= before
 
     # Joint training of the selection and of SN-Net's set, then the verdict in words.
@@ -83,6 +84,7 @@ def test_the_whole_walk(server, page, tmp_path):
         page.get_by_role("button", name="finetuned")
     ).first.click()
     page.get_by_role("button", name="Train jointly").click()
+    expect(page.get_by_text("Not trained jointly yet")).to_have_count(0, timeout=LONG)
     expect(page.get_by_text(re.compile("At equal cost"))).to_be_visible(timeout=LONG)
     # What lies below is new too, also the file that is offered.
     settled(page)

@@ -187,7 +187,8 @@ def test_the_address_goes_with_the_reader_and_forgets_what_is_taken_back(app, co
     assert tester.query_params == {}
 
 
-def test_the_browsers_back_brings_back_the_view_and_its_widgets(app, computed):
+def test_the_browsers_back_brings_back_the_view_and_its_widgets(app, computed, monkeypatch):
+    monkeypatch.setattr("dashboard.choices.ECHO_SECONDS", 0.0)  # a hand is slower than a test
     tester = app(computed[0].root, "stitches")
     tester.slider(key="widget:tau").set_value(0.5).run()
     tester.number_input(key="widget:buckets").set_value(2).run()
@@ -377,3 +378,12 @@ def test_every_score_has_its_map_its_words_and_its_order(app, computed, metric):
     values = best.iloc[:, 1].to_numpy()
     assert values == pytest.approx(sorted(pair.scores(metric)[pair.in_space])[:8])
     assert any(re.search("lower is better", s.value) for s in tester.subheader)
+
+
+def test_an_address_from_before_a_choice_does_not_undo_it(app, computed):
+    """A busy page may rerun with the bare address that it had when the choice was made."""
+    tester = app(computed[0].root, "stitches")
+    tester.slider(key="widget:tau").set_value(0.5).run()
+    follow(tester)
+    assert tester.slider(key="widget:tau").value == 0.5
+    assert tester.query_params == {"tau": "0.5"}
