@@ -24,6 +24,7 @@ DECADE = 10.0  # scores that span more than this get logarithmic colours
 SCORE_NAMES = {
     "kl": "Γ",
     "theta": "Ω (nats)",
+    "ends": "Ω + Ωₙ (nats)",
     "cka": "1 − CKA",
     "mse": "MSE",
     "ce": "CE (nats)",

@@ -293,6 +293,7 @@ def finetuned_tables(
 METHODS = {
     "kl": "KLAS (Γ)",
     "theta": "Ω alone",
+    "ends": "Ω + Ωₙ",
     "cka": "CKA",
     "mse": "MSE",
     "ce": "CE",

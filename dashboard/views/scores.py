@@ -26,6 +26,8 @@ from klas.study import METRICS, Metric, SelectionSpec
 READING = {
     "theta": "**Ω** is the distance across the stitch alone: how far the source's probe after "
     "block *i* is from the target's after block *j*, in nats, whatever the next block can do.",
+    "ends": "**Ω + Ωₙ** adds to Ω how far the source's probe after block *i* is from the target's "
+    "*last* one: what the rest of the target would still have to change. Ours, not the paper's.",
     "cka": "One minus the linear **CKA** of the activations at the two cuts: 0 where both arrange "
     "the images alike. The unbiased estimator may come out slightly above 1.",
     "mse": "The **mean squared difference** between the probabilities of the two probes.",

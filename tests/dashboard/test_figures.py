@@ -16,7 +16,7 @@ def picked(pair):
     return choose(pair, SMALL.selection)
 
 
-@pytest.mark.parametrize("metric", ["kl", "theta", "cka", "mse", "ce", "dm", "random"])
+@pytest.mark.parametrize("metric", ["kl", "theta", "ends", "cka", "mse", "ce", "dm", "random"])
 def test_the_heatmap_shows_a_score_of_every_stitch_and_frames_the_chosen(pair, picked, metric):
     figure = figures.score_heatmap(pair, picked, metric)
     z = np.array(figure.data[0].z)
