@@ -27,7 +27,7 @@ from klas.errors import KlasError
 from klas.report import METHODS
 from klas.results import Document, Pair, pairs_of
 from klas.studies import saved_studies
-from klas.study import DIGITS, METRICS, Metric, SelectionSpec, change
+from klas.study import DIGITS, METRICS, TIERS, Metric, SelectionSpec, Tier, change
 
 __all__ = [
     "ALL_PAIRS",
@@ -144,6 +144,19 @@ def pick_metric() -> Metric:
     shown = bound("metric", start)
     metric: Metric = st.selectbox("Score", scored, format_func=METHODS.__getitem__, **shown)
     return metric
+
+
+def pick_tier(start: Tier) -> Tier:
+    """A selector of whose accuracies are shown, shared by the pages."""
+    tier: Tier = st.segmented_control(
+        "Accuracy",
+        TIERS,
+        required=True,
+        help="zero_shot: the stitch layer by least squares. tuned: only the stitch layer "
+        "trained. finetuned: stitches and anchors trained jointly. A curve never mixes them.",
+        **bound("tier", remembered("tier", start)),
+    )
+    return tier
 
 
 def selection() -> SelectionSpec:

@@ -236,17 +236,17 @@ def layers_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) 
     if tier == "finetuned":
         return finetuned_weights_key(finetuned_pair_key(pair, chosen, study))
     fit = pair_fit_key(pair, study)
-    if tier == "zero_shot":
-        return fit
-    return tuned_key(fit, study.tuning.model_dump(mode="json"), study.seed)
+    return fit if tier == "zero_shot" else _tuned_key(fit, study)
 
 
 def hits_key(pair: Pair, study: Study, tier: Tier) -> Key:
     """Where it is stored which validation samples each candidate gets right: ``zero_shot`` or
     ``tuned``."""
     fit = pair_fit_key(pair, study)
-    if tier == "zero_shot":
-        return zero_shot_key(fit)
+    return zero_shot_key(fit) if tier == "zero_shot" else _tuned_key(fit, study)
+
+
+def _tuned_key(fit: Key, study: Study) -> Key:
     return tuned_key(fit, study.tuning.model_dump(mode="json"), study.seed)
 
 

@@ -13,6 +13,7 @@ from dashboard.progress import estimate, job_panel, start_button
 from dashboard.state import (
     heading,
     pick_pair,
+    pick_tier,
     remember,
     remembered,
     says_errors,
@@ -27,7 +28,7 @@ from klas.errors import SelectionError
 from klas.exports import dumps
 from klas.report import METHODS, figure
 from klas.results import Document, Pair, number
-from klas.study import METRICS, TIERS, Metric, Study, Tier
+from klas.study import METRICS, Metric, Study, Tier
 
 Figures = Mapping[str, Any]
 NO_TIPS = {**CONFIG, "showTips": False}  # the caption says what a click does
@@ -58,20 +59,6 @@ def _comparison_or_end(
         if st.button("Go to Study", icon=":material/science:"):
             st.switch_page("views/study.py")
         st.stop()
-
-
-def _pick_tier() -> Tier:
-    tier: Tier = st.segmented_control(
-        "Accuracy",
-        TIERS,
-        default=remembered("tier", "tuned"),
-        required=True,
-        key="widget:tier",
-        on_change=remember("tier"),
-        help="zero_shot: the stitch layer by least squares. tuned: only the stitch layer "
-        "trained. finetuned: stitches and anchors trained jointly. A curve never mixes them.",
-    )
-    return tier
 
 
 def _rules(comparison: Figures, tier: Tier) -> None:
@@ -313,7 +300,7 @@ def page() -> None:
     with left:
         pair = pick_pair(found, or_all=True)
     with right:
-        tier = _pick_tier()
+        tier = pick_tier("tuned")
     job_panel(at_hand.name)
     comparison, data = _comparison_or_end(found, at_hand, stamps)
     _rules(comparison, tier)

@@ -20,8 +20,8 @@ from dashboard.state import (
     heading,
     pick_metric,
     pick_pair,
+    pick_tier,
     remember,
-    remembered,
     says_errors,
     scored_document,
     selection,
@@ -87,18 +87,9 @@ def _controls(metric: Metric) -> tuple[SelectionSpec, DeltaGenerator]:
     return start.model_copy(update={"metric": metric}), five
 
 
-def _tier(measured: Mapping[str, bool]) -> Tier:
-    best = [tier for tier in TIERS if measured[tier]][-1:] or TIERS[:1]
-    kept = remembered("tier", best[0])
-    tier: Tier = st.segmented_control(
-        "Accuracy",
-        TIERS,
-        required=True,
-        help="zero_shot: the stitch layer by least squares. tuned: only the stitch layer "
-        "trained. finetuned: stitches and anchors trained jointly. A curve never mixes them.",
-        **bound("tier", kept),
-    )
-    return tier
+def _best_measured(measured: Mapping[str, bool]) -> Tier:
+    """The tier to begin with."""
+    return ([tier for tier in TIERS if measured[tier]] or TIERS[:1])[-1]
 
 
 def _method(metric: Metric) -> str:
@@ -233,11 +224,13 @@ def _choice(pair: Pair, metric: Metric) -> None:
         "finetuned": finetuned_accuracy(store(), pair, picked.chosen, study()),
     }
     with place:
-        tier = _tier(
-            {
-                name: values is not None and bool(np.isfinite(values[pair.in_space]).any())
-                for name, values in accuracies.items()
-            }
+        tier = pick_tier(
+            _best_measured(
+                {
+                    name: values is not None and bool(np.isfinite(values[pair.in_space]).any())
+                    for name, values in accuracies.items()
+                }
+            )
         )
     left, right = st.columns(2, gap="large")
     with left:
@@ -326,7 +319,7 @@ def _all_pairs(found: Document, metric: Metric) -> None:
         tier: any(np.isfinite(c.accuracy[c.chosen]).any() for c in by_tier[tier]) for tier in TIERS
     }
     with place:
-        tier = _tier(measured)
+        tier = pick_tier(_best_measured(measured))
     shown = by_tier[tier]
     points = front(shown)
     count = sum(int(c.chosen.sum()) for c in choices)
