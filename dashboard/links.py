@@ -5,8 +5,10 @@ is. Its values are a stranger's input: the study's own rules judge them.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
+from urllib.parse import quote, unquote
 
 from klas.errors import StudyError
 from klas.results import Pair
@@ -15,6 +17,9 @@ from klas.study import TIERS, Study, change
 SETTINGS = ("metric", "tau", "tau_mode", "buckets", "binning")
 EVERY_PAIR = "all"
 Cell = tuple[int, int]
+Entry = tuple[str, str, int, int]
+"""A stitch of one's list: source, target, i, j."""
+LONGEST_LIST = 4_000  # characters; browsers and servers cut a much longer address
 
 
 def pair_word(pair: Pair) -> str:
@@ -61,6 +66,11 @@ def parse(asked: Mapping[str, str], own: Study) -> tuple[dict[str, Any], list[st
             found["cell"] = (int(i), int(j))
         else:
             wrong.append(unknown("cell", asked["cell"], "a stitch is given as `3-5`"))
+    if "list" in asked:
+        try:
+            found["list"] = _read_list(asked["list"])
+        except ValueError:
+            wrong.append(unknown("list", asked["list"], "stitches are given as `a~b:3-5,4-6`"))
     return found, wrong
 
 
@@ -75,7 +85,39 @@ def compose(kept: Mapping[str, Any], own: Study) -> dict[str, str]:
         said["tier"] = kept["tier"]
     if "cell" in kept:
         said["cell"] = "{}-{}".format(*kept["cell"])
+    if "list" in kept:
+        listed = _write_list(kept["list"])
+        if len(listed) <= LONGEST_LIST:
+            said["list"] = listed
     return said
+
+
+def _write_list(entries: Sequence[Entry]) -> str:
+    """Neighbours of one pair share its name, so that nothing but the order has to be kept."""
+    runs = groupby(entries, key=lambda entry: entry[:2])
+    return ";".join(
+        f"{'~'.join(map(_escaped, pair))}:" + ",".join(f"{i}-{j}" for *_, i, j in run)
+        for pair, run in runs
+    )
+
+
+def _escaped(name: str) -> str:
+    """An anchor's name without the characters that part a list."""
+    return quote(name, safe="").replace("~", "%7E")
+
+
+def _read_list(text: str) -> tuple[Entry, ...]:
+    """Raises ValueError where it is none."""
+    found: dict[Entry, None] = {}
+    for run in text.split(";"):
+        pair, _, stitches = run.rpartition(":")
+        source, target = map(unquote, pair.split("~"))
+        for stitch in stitches.split(","):
+            if not re.fullmatch(r"[0-9]{1,4}-[0-9]{1,4}", stitch):
+                raise ValueError(stitch)
+            i, j = stitch.split("-")
+            found[source, target, int(i), int(j)] = None
+    return tuple(found)
 
 
 def unknown(name: str, value: str, reason: str) -> str:

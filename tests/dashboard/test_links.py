@@ -14,6 +14,9 @@ from klas.study import DIGITS, METRICS, TIERS, change
 from tests.conftest import SMALL
 
 SCORED = [metric for metric in METRICS if metric != "snnet"]
+NAMES = some.text(some.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+BLOCKS = some.integers(0, 99)
+ENTRIES = some.tuples(NAMES, NAMES, BLOCKS, BLOCKS)
 CHOICES = some.fixed_dictionaries(
     {},
     optional={
@@ -25,6 +28,7 @@ CHOICES = some.fixed_dictionaries(
         "tier": some.sampled_from(TIERS),
         "pair": some.text(min_size=1),
         "cell": some.tuples(some.integers(0, 99), some.integers(0, 99)),
+        "list": some.lists(ENTRIES, min_size=1, max_size=20, unique=True).map(tuple),
     },
 )
 HOSTILE = [
@@ -51,6 +55,14 @@ HOSTILE = [
     ("cell", "-3-5"),
     ("cell", "٣-٥"),
     ("cell", "99999999-1"),
+    ("list", ""),
+    ("list", "a~b"),
+    ("list", "a~b:"),
+    ("list", "a~b~c:1-2"),
+    ("list", "a~b:1-2,"),
+    ("list", "a~b:1-2;"),
+    ("list", "a~b:-1-2"),
+    ("list", "a~b:٣-٥"),
 ]
 
 
@@ -69,6 +81,13 @@ def test_an_address_leaves_out_what_the_study_says_itself(kept):
     chosen = {k: v for k, v in kept.items() if k in links.SETTINGS}
     own = change(DIGITS, "selection", **chosen)
     assert not set(links.compose(kept, own)) & set(links.SETTINGS)
+
+
+def test_a_list_that_no_address_can_take_stays_out_of_it():
+    long = tuple(("source", "target", i, j) for i in range(40) for j in range(40))
+    assert links.compose({"list": long}, DIGITS) == {}
+    few = links.compose({"list": long[:300]}, DIGITS)
+    assert links.parse(few, DIGITS) == ({"list": long[:300]}, [])
 
 
 @pytest.mark.parametrize(("name", "value"), HOSTILE)
