@@ -5,7 +5,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboard import figures, links
+from dashboard import figures, heatmap, links
 from dashboard.state import (
     heading,
     keep,
@@ -182,7 +182,7 @@ def _map(pair: Pair, spec: SelectionSpec, key: str, drawn_with: links.Cell | Non
     with left:
         st.subheader(f"{figures.SCORE_NAMES[metric]} of (i, j), lower is better")
         st.plotly_chart(
-            figures.score_heatmap(pair, picked, metric, drawn_with),
+            heatmap.score_heatmap(pair, picked, metric, drawn_with),
             config=figures.CONFIG,
             key=key,
             on_select=lambda: _open_cell(key),
