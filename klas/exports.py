@@ -1,8 +1,11 @@
 """The JSON forms: scores, stitch lists, comparisons; written whole, read with suspicion."""
 
+import csv
 import hashlib
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from math import prod
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 from klas.errors import FormatError
 from klas.results import Document, Pair, choose, pairs_of
 from klas.store import write_whole
-from klas.study import SelectionSpec
+from klas.study import TIERS, SelectionSpec
 
 Form = Literal["klas-scores", "klas-stitches", "klas-comparison"]
 VERSION = 1
@@ -44,36 +47,44 @@ def read(path: Path, form: Form) -> dict[str, Any]:
     """Read and check a form.
 
     Raises:
-        FormatError: the file is absent, cut off, of another format or version, or breaks the
-            schema; the sentence says where.
+        FormatError: the file is absent, or what :func:`parse` refuses.
     """
     try:
-        document: Any = json.loads(
-            path.read_text(encoding="utf-8"), parse_constant=_refuse_constant
-        )
+        return parse(path.read_bytes(), str(path), form)
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def parse(data: bytes, name: str, form: Form) -> dict[str, Any]:
+    """Check the bytes of a form; ``name`` is what a refusal calls them.
+
+    Raises:
+        FormatError: they are cut off, of another format or version, or break the schema; the
+            sentence says where.
+    """
+    try:
+        document: Any = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError:
-        raise FormatError(f"{path}: is not text; a {form} file is JSON") from None
+        raise FormatError(f"{name}: is not text; a {form} file is JSON") from None
     except json.JSONDecodeError as error:
         raise FormatError(
-            f"{path}: is no complete JSON (line {error.lineno}: {error.msg.lower()}); "
+            f"{name}: is no complete JSON (line {error.lineno}: {error.msg.lower()}); "
             "it may be cut off, export it again"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: holds what no {form} file holds ({error})") from None
+        raise FormatError(f"{name}: holds what no {form} file holds ({error})") from None
     found = document.get("format") if isinstance(document, dict) else None
     if found != form:
-        raise FormatError(f"{path}: is no {form} file (its format is {found!r})")
+        raise FormatError(f"{name}: is no {form} file (its format is {found!r})")
     if document.get("version") != VERSION:
         raise FormatError(
-            f"{path}: has version {document.get('version')!r}, this klas reads version {VERSION}"
+            f"{name}: has version {document.get('version')!r}, this klas reads version {VERSION}"
         )
     breach = jsonschema.exceptions.best_match(_VALIDATOR(schema(form)).iter_errors(document))
     if breach is not None:
-        raise FormatError(f"{path}: at {breach.json_path}: {breach.message[:200]}")
+        raise FormatError(f"{name}: at {breach.json_path}: {breach.message[:200]}")
     if form == "klas-stitches":
-        _check_stitches(document, path)
+        _check_stitches(document, name)
     checked: dict[str, Any] = document
     return checked
 
@@ -91,20 +102,20 @@ _VALIDATOR: Any = jsonschema.validators.extend(
 )
 
 
-def _check_stitches(document: Mapping[str, Any], path: Path) -> None:
+def _check_stitches(document: Mapping[str, Any], file: str) -> None:
     """What a schema can't say: names that exist, block numbers in range."""
     anchors = {a["name"]: a for a in document["anchors"]}
     if len(anchors) < len(document["anchors"]):
-        raise FormatError(f"{path}: two of its anchors have the same name")
+        raise FormatError(f"{file}: two of its anchors have the same name")
     for k, stitch in enumerate(document["stitches"]):
         for role, first in (("source", 1), ("target", 0)):
             name, block = stitch[role], stitch[f"{role}_block"]
             if name not in anchors:
-                raise FormatError(f"{path}: stitch {k}: {role} {name!r} is none of its anchors")
+                raise FormatError(f"{file}: stitch {k}: {role} {name!r} is none of its anchors")
             last = anchors[name]["blocks"] - (role == "target")
             if not first <= block <= last:
                 raise FormatError(
-                    f"{path}: stitch {k}: {role}_block {block} of {name} is out of range "
+                    f"{file}: stitch {k}: {role}_block {block} of {name} is out of range "
                     f"({first} to {last})"
                 )
 
@@ -114,6 +125,7 @@ def stitch_list(
     spec: SelectionSpec,
     *,
     pairs: Sequence[Pair] | None = None,
+    by_hand: Sequence[NDArray[np.bool_]] | None = None,
     finetuned: Callable[[Pair, NDArray[np.bool_]], NDArray[np.float64] | None] | None = None,
     full_val: Callable[[Pair, NDArray[np.bool_]], Mapping[str, Any] | None] | None = None,
     weights_file: Mapping[str, str] | None = None,
@@ -122,6 +134,8 @@ def stitch_list(
 
     Args:
         pairs: those to choose from; all by default.
+        by_hand: (N,) of each of the pairs: these stitches instead of those that ``spec`` chooses,
+            which then gives their scores and buckets alone; the list says that it was edited.
         finetuned: gives a pair's accuracies after joint training, where that was run.
         full_val: gives a pair's ``tier``, ``samples`` and ``accuracy`` (by ``"i-j"``) on every
             validation image, where that was measured.
@@ -129,8 +143,10 @@ def stitch_list(
     """
     pairs = pairs_of(document) if pairs is None else pairs
     edges, stitches = [], []
-    for pair in pairs:
+    for k, pair in enumerate(pairs):
         selection = choose(pair, spec)
+        if by_hand is not None:
+            selection = replace(selection, chosen=by_hand[k])
         edges.append([float(e) for e in selection.edges])
         by_score = spec.metric != "snnet"
         scores = pair.scores(spec.metric) if by_score else np.full(len(pair.macs), np.nan)
@@ -174,10 +190,23 @@ def stitch_list(
             **spec.model_dump(mode="json"),
             "pairs": [[p.source["name"], p.target["name"]] for p in pairs],
             "edges": edges,
+            **({} if by_hand is None else {"edited": True}),
         },
         "stitches": stitches,
         "weights_file": None if weights_file is None else dict(weights_file),
     }
+
+
+def as_csv(listed: Mapping[str, Any]) -> bytes:
+    """The stitches of a list as a table for a spreadsheet, one a line; empty is not known."""
+    columns = ("source", "source_block", "target", "target_block", "macs", "params", "bucket")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*columns, "score", *TIERS])
+    for stitch in listed["stitches"]:
+        accuracies = [stitch["accuracy"][tier] for tier in TIERS]
+        writer.writerow([*(stitch[name] for name in columns), stitch["score"], *accuracies])
+    return text.getvalue().encode()
 
 
 def stitch_layer_entry(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def unpack(store: Store, path: Path, progress: Progress | None = None) -> Unpack
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir()
             try:
-                document = _read_document(archive, scratch, study, path)
+                document = _read_document(archive, study, path)
                 found = {r.digest: _here(store, r) for r in manifest.results}
                 new = [r for r in manifest.results if found[r.digest] is None]
                 _check_room(store, sum(r.bytes for r in new))
@@ -300,13 +300,9 @@ def _check_members(archive: zipfile.ZipFile, manifest: _Manifest, path: Path) ->
         raise FormatError(f"{path}: claims to hold more than its own size")
 
 
-def _read_document(archive: zipfile.ZipFile, scratch: Path, study: Study, path: Path) -> Any:
-    place = scratch / DOCUMENT
-    place.write_bytes(_read_json(archive, DOCUMENT, path))
-    try:
-        document = exports.read(place, "klas-scores")
-    except FormatError as error:
-        raise FormatError(str(error).replace(str(place), f"{path}: its {DOCUMENT}")) from None
+def _read_document(archive: zipfile.ZipFile, study: Study, path: Path) -> Any:
+    data = _read_json(archive, DOCUMENT, path)
+    document = exports.parse(data, f"{path}: its {DOCUMENT}", "klas-scores")
     if parse_study(document["study"], str(path)).results_key() != study.results_key():
         raise FormatError(f"{path}: its {DOCUMENT} is of another study")
     return document

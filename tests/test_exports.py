@@ -1,12 +1,16 @@
 import copy
+import io
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 
 from klas.comparison import compare
 from klas.errors import FormatError
-from klas.exports import dumps, read, schema, stitch_list, write
+from klas.exports import as_csv, dumps, read, schema, stitch_list, write
+from klas.results import choose, pairs_of
 from klas.study import SelectionSpec
 from tests.conftest import SMALL
 
@@ -50,6 +54,36 @@ def test_the_list_says_how_to_choose_again(stitches):
     spec = {k: v for k, v in stitches["selection"].items() if k not in ("pairs", "edges")}
     assert SelectionSpec.model_validate_json(json.dumps(spec)) == SMALL.selection
     assert len(stitches["selection"]["edges"][0]) == SMALL.selection.buckets + 1
+
+
+def test_a_list_made_by_hand_holds_just_these(computed, tmp_path):
+    _, document = computed
+    pairs = pairs_of(document)[:2]
+    picked = [np.zeros(len(pair.macs), dtype=bool) for pair in pairs]
+    picked[0][-1] = picked[1][[0, 2]] = True
+    made = stitch_list(document, SMALL.selection, pairs=pairs, by_hand=picked)
+    write(made, tmp_path / "s.json")
+    found = read(tmp_path / "s.json", "klas-stitches")
+    assert found["selection"]["edited"] is True
+    for pair, mask in zip(pairs, picked):
+        rule = choose(pair, SMALL.selection)
+        entries = [s for s in found["stitches"] if (s["source"], s["target"]) == pair.names]
+        assert {(s["source_block"], s["target_block"]) for s in entries} == set(pair.places(mask))
+        for entry in entries:
+            row = pair.places(mask | ~mask).index((entry["source_block"], entry["target_block"]))
+            assert entry["score"] == pair.scores("kl")[row]
+            assert entry["bucket"] == (rule.bucket[row] if rule.bucket[row] >= 0 else None)
+
+
+def test_the_table_says_what_the_list_says(stitches):
+    found = pd.read_csv(io.BytesIO(as_csv(stitches)))
+    assert len(found) == len(stitches["stitches"]) > 0
+    for row, stitch in zip(found.to_dict("records"), stitches["stitches"]):
+        for name in ("source", "source_block", "target", "target_block", "macs", "params"):
+            assert row[name] == stitch[name]
+        assert row["score"] == stitch["score"]
+        for tier, value in stitch["accuracy"].items():
+            assert row[tier] == value or (value is None and np.isnan(row[tier]))
 
 
 def broken(stitches, change):
