@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 from urllib.parse import quote, unquote
 
+from dashboard.quantities import SHOWN, THE_SCORE
 from klas.errors import StudyError
 from klas.results import Pair
 from klas.study import TIERS, Study, change
@@ -58,6 +59,11 @@ def parse(asked: Mapping[str, str], own: Study) -> tuple[dict[str, Any], list[st
             found["tier"] = asked["tier"]
         else:
             wrong.append(unknown("tier", asked["tier"], f"there are {', '.join(TIERS)}"))
+    if "show" in asked:
+        if asked["show"] in SHOWN:
+            found["show"] = asked["show"]
+        else:
+            wrong.append(unknown("show", asked["show"], f"there are {', '.join(SHOWN)}"))
     if "pair" in asked:
         found["pair"] = asked["pair"]
     if "cell" in asked:
@@ -83,6 +89,8 @@ def compose(kept: Mapping[str, Any], own: Study) -> dict[str, str]:
             said[name] = f"{value:.12g}" if isinstance(value, float) else str(value)
     if "tier" in kept:
         said["tier"] = kept["tier"]
+    if kept.get("show", THE_SCORE) != THE_SCORE:
+        said["show"] = kept["show"]
     if "cell" in kept:
         said["cell"] = "{}-{}".format(*kept["cell"])
     if "list" in kept:

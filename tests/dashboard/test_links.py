@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from dashboard import links
+from dashboard.quantities import SHOWN
 from dashboard.state import ALL_PAIRS
 from klas.results import choose, pairs_of
 from klas.studies import save_study
@@ -26,6 +27,7 @@ CHOICES = some.fixed_dictionaries(
         "binning": some.sampled_from(["width", "count"]),
         "metric": some.sampled_from(SCORED),
         "tier": some.sampled_from(TIERS),
+        "show": some.sampled_from(SHOWN[1:]),
         "pair": some.text(min_size=1),
         "cell": some.tuples(some.integers(0, 99), some.integers(0, 99)),
         "list": some.lists(ENTRIES, min_size=1, max_size=20, unique=True).map(tuple),
@@ -51,6 +53,8 @@ HOSTILE = [
     ("metric", "__class__"),
     ("metric", "snnet"),
     ("tier", "finetuned'--"),
+    ("show", "gamma"),
+    ("show", "<img src=x>"),
     ("cell", "3"),
     ("cell", "-3-5"),
     ("cell", "٣-٥"),
@@ -83,6 +87,10 @@ def test_an_address_leaves_out_what_the_study_says_itself(kept):
     assert not set(links.compose(kept, own)) & set(links.SETTINGS)
 
 
+def test_what_the_map_shows_at_first_is_in_no_address():
+    assert links.compose({"show": SHOWN[0]}, DIGITS) == {}
+
+
 def test_a_list_that_no_address_can_take_stays_out_of_it():
     long = tuple(("source", "target", i, j) for i in range(40) for j in range(40))
     assert links.compose({"list": long}, DIGITS) == {}
@@ -99,7 +107,7 @@ def test_nonsense_is_a_sentence_and_the_default(name, value):
     assert len(sentence) < 220
 
 
-@given(some.dictionaries(some.sampled_from([*links.SETTINGS, "tier", "cell"]), some.text()))
+@given(some.dictionaries(some.sampled_from([*links.SETTINGS, "tier", "show", "cell"]), some.text()))
 def test_no_address_raises(asked):
     found, wrong = links.parse(asked, DIGITS)
     assert len(found) + len(wrong) == len(asked)
