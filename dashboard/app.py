@@ -15,6 +15,7 @@ st.navigation(
         st.Page(VIEWS / "anchors.py", title="Anchors", icon=":material/hub:"),
         st.Page(VIEWS / "scores.py", title="Scores", icon=":material/grid_on:"),
         st.Page(VIEWS / "stitches.py", title="Stitches", icon=":material/show_chart:"),
+        st.Page(VIEWS / "my_list.py", title="My list", icon=":material/checklist:"),
         st.Page(VIEWS / "compare.py", title="Compare", icon=":material/balance:"),
         st.Page(VIEWS / "studies.py", title="Studies", icon=":material/folder_open:"),
         st.Page(VIEWS / "cache.py", title="Cache", icon=":material/database:"),

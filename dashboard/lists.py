@@ -1,0 +1,193 @@
+"""Stitch lists beside each other: one's own, and one from a file. Pure functions and a figure.
+
+A list is what the ``klas-stitches`` form says of its stitches. What it says of another study's
+anchors is shown as it says it.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dashboard.figures import ANCHOR, MARGIN
+from dashboard.links import Entry
+from dashboard.my_list import picks
+from klas.choice.curves import Envelope, envelope, gain, saving
+from klas.results import CostUnit, Document, cost_unit
+from klas.study import Tier
+
+StitchList = Mapping[str, Any]
+"""The ``klas-stitches`` form."""
+
+
+class Listed(NamedTuple):
+    """A list with the name and the looks that it has on the page."""
+
+    name: str
+    form: StitchList
+    colour: str
+    symbol: str
+
+    @property
+    def stitches(self) -> Sequence[Mapping[str, Any]]:
+        """Its entries."""
+        found: Sequence[Mapping[str, Any]] = self.form["stitches"]
+        return found
+
+
+def entries_in(listed: StitchList) -> list[Entry]:
+    """The stitches of a list as entries."""
+    return [
+        (s["source"], s["target"], s["source_block"], s["target_block"]) for s in listed["stitches"]
+    ]
+
+
+def known_entries(found: Document, listed: StitchList) -> list[Entry]:
+    """Those stitches of a list that the study has too, between the very same anchors."""
+    same = {a["name"] for a in listed["anchors"] if a["digest"] == _digests(found).get(a["name"])}
+    both = [entry for entry in entries_in(listed) if {*entry[:2]} <= same]
+    here = {(*pair.names, i, j) for pair, mask in picks(found, both) for i, j in pair.places(mask)}
+    return [entry for entry in both if entry in here]
+
+
+def differences(found: Document, listed: StitchList) -> list[str]:
+    """Why a list's figures are not this study's, a clause for each reason; empty if they are."""
+    own = _digests(found)
+    names = [a["name"] for a in listed["anchors"]]
+    strange = [name for name in names if name not in own]
+    changed = [
+        a["name"] for a in listed["anchors"] if own.get(a["name"], a["digest"]) != a["digest"]
+    ]
+    said = []
+    if strange:
+        said.append(f"anchors that this study lacks ({', '.join(strange)})")
+    if changed:
+        said.append(f"anchors of the same name with other weights ({', '.join(changed)})")
+    judged = [
+        (d["val"]["fingerprint"], d["val"]["samples"]) for d in (listed["data"], found["data"])
+    ]
+    seeds = [d["val"]["seed"] for d in (listed["data"], found["data"])]
+    if judged[0] != judged[1] or seeds[0] != seeds[1]:
+        said.append("accuracies on other images, which can't be compared with these")
+    if listed["precision"] != found["precision"]:
+        said.append(f"forward passes in {listed['precision']}")
+    return said
+
+
+def _digests(found: Document) -> dict[str, str]:
+    return {a["name"]: a["digest"] for a in found["anchors"]}
+
+
+def curve(listed: Listed, anchors: Sequence[Mapping[str, Any]], tier: Tier) -> Envelope:
+    """The best accuracy at every cost among a list's stitches and the anchors."""
+    measured = _measured(listed, tier)
+    points = [(s["macs"], s["accuracy"][tier]) for s in measured]
+    points += [(a["macs"], a["accuracy"]) for a in anchors]
+    return envelope([macs for macs, _ in points], [top1 for _, top1 in points])
+
+
+def _measured(listed: Listed, tier: Tier) -> list[Mapping[str, Any]]:
+    return [s for s in listed.stitches if s["accuracy"][tier] is not None]
+
+
+def own_anchors(found: Document, lists: Sequence[Listed]) -> list[Mapping[str, Any]]:
+    """The study's measured anchors that the lists stitch, or all where they stitch none."""
+    used = {s[role] for listed in lists for s in listed.stitches for role in ("source", "target")}
+    known = [a for a in found["anchors"] if a["accuracy"] is not None]
+    return [a for a in known if a["name"] in used] or known
+
+
+def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figure:
+    """Accuracy against cost of every list's stitches, with its envelope and the anchors."""
+    unit, anchors = cost_unit(found), own_anchors(found, lists)
+    right = max([a["macs"] for a in anchors] + [s["macs"] for k in lists for s in k.stitches])
+    figure = go.Figure()
+    for listed in lists:
+        name, measured = escape(listed.name), _measured(listed, tier)
+        steps = curve(listed, anchors, tier)
+        if steps.costs.size:
+            figure.add_scatter(
+                x=np.append(steps.costs, right) / unit.scale,
+                y=100 * np.append(steps.accuracies, steps.accuracies[-1]),
+                mode="lines",
+                line={"shape": "hv", "color": listed.colour, "width": 2},
+                legendgroup=name,
+                showlegend=False,
+                hoverinfo="skip",
+            )
+        figure.add_scatter(
+            x=[s["macs"] / unit.scale for s in measured],
+            y=[100 * s["accuracy"][tier] for s in measured],
+            mode="markers",
+            name=f"{name} ({len(measured)} of {len(listed.stitches)} measured)",
+            legendgroup=name,
+            marker={"symbol": listed.symbol, "color": listed.colour, "size": 10},
+            customdata=[_words(s) for s in measured],
+            hovertemplate="%{customdata}<br>%{x:.3g} "
+            f"{unit.name}<br>top-1 %{{y:.2f}} %<extra>{name}</extra>",
+        )
+    figure.add_scatter(
+        x=[a["macs"] / unit.scale for a in anchors],
+        y=[100 * a["accuracy"] for a in anchors],
+        mode="markers+text",
+        name="anchors",
+        text=[escape(a["name"]) for a in anchors],
+        textposition="top center",
+        cliponaxis=False,
+        marker={"symbol": "diamond", "size": 12, "color": ANCHOR},
+        hovertemplate=f"%{{text}}<br>%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %<extra></extra>",
+    )
+    figure.update_layout(
+        margin=MARGIN,
+        height=420,
+        xaxis={"title": f"{unit.name} (the papers' {unit.papers})", "rangemode": "tozero"},
+        yaxis={"title": "top-1 (%)"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    return figure
+
+
+def _words(stitch: Mapping[str, Any]) -> str:
+    return escape("{source} {source_block} → {target} {target_block}".format_map(stitch))
+
+
+def comparison_rows(
+    found: Document, lists: Sequence[Listed], tier: Tier
+) -> list[dict[str, object]]:
+    """A line per list: how many stitches, how many also in the others, their accuracy and cost."""
+    unit: CostUnit = cost_unit(found)
+    places = [set(entries_in(listed.form)) for listed in lists]
+    rows: list[dict[str, object]] = []
+    for listed, own in zip(lists, places):
+        top1 = [100 * s["accuracy"][tier] for s in _measured(listed, tier)]
+        macs = [s["macs"] / unit.scale for s in listed.stitches]
+        row: dict[str, object] = {
+            "list": listed.name,
+            "stitches": len(listed.stitches),
+            f"least {unit.name}": min(macs, default=None),
+            f"most {unit.name}": max(macs, default=None),
+            f"mean {tier} (%)": float(np.mean(top1)) if top1 else None,
+            f"best {tier} (%)": max(top1, default=None),
+        }
+        if len(lists) > 1:
+            row["in both"] = len(set.intersection(*places))
+            row["only here"] = len(own - set.union(*(p for p in places if p is not own)))
+        rows.append(row)
+    return rows
+
+
+def in_words(
+    found: Document, ours: Listed, theirs: Listed, tier: Tier
+) -> tuple[float | None, float | None]:
+    """Mean gain in points at equal cost, and how many times cheaper at equal accuracy."""
+    anchors = own_anchors(found, [ours, theirs])
+    mine, others = curve(ours, anchors, tier), curve(theirs, anchors, tier)
+    costs = [a["macs"] for a in anchors]
+    won = gain(mine, others, min(costs), max(costs)) if costs else None
+    spared = saving(mine, others)
+    return (
+        None if won is None else 100 * won.mean,
+        None if spared is None else spared.mean,
+    )

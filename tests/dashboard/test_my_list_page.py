@@ -1,0 +1,230 @@
+"""The page of one's list: filling, editing, another list beside it, the files."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dashboard import lists, my_list
+from dashboard.html_report import study_report
+from dashboard.lists import Listed
+from klas.choice.curves import envelope
+from klas.exports import dumps, parse, stitch_list
+from klas.results import choose, method_choice, pairs_of
+from tests.conftest import SMALL
+
+LOOKS = ("#123456", "circle")
+
+
+def press(tester, label):
+    return next(b for b in tester.button if b.label == label).click().run()
+
+
+def table(tester):
+    return next(d.value for d in tester.dataframe if "stitch" in d.value.columns)
+
+
+def listed(tester):
+    return set(zip(table(tester)["pair"], table(tester)["stitch"]))
+
+
+def words(pair, mask):
+    return {(pair.name, f"{i} → {j}") for i, j in pair.places(mask)}
+
+
+@pytest.fixture
+def made(computed):
+    return json.loads(dumps(stitch_list(computed[1], SMALL.selection)))
+
+
+def test_an_empty_list_says_what_to_do(app, computed):
+    tester = app(computed[0].root, "my_list")
+    assert "Nothing is picked yet" in tester.info[0].value
+    assert [b.proto.label for b in tester.get("download_button")] == ["Report of the study as HTML"]
+    assert next(b for b in tester.button if b.label == "Undo").disabled
+
+
+def test_a_rule_fills_it_and_undo_takes_it_back(app, computed):
+    store, document = computed
+    first, second = [pair for pair in pairs_of(document) if pair.in_space.any()][:2]
+    tester = app(store.root, "my_list")
+    press(tester, "Add them")
+    assert listed(tester) == words(first, choose(first, SMALL.selection).chosen)
+    tester.multiselect[0].set_value([second.name]).run()
+    next(s for s in tester.selectbox if s.label == "Method").set_value("cka").run()
+    press(tester, "Add them")
+    rivals = method_choice(second, SMALL.selection, "cka")
+    both = words(first, choose(first, SMALL.selection).chosen) | words(second, rivals)
+    assert listed(tester) == both
+    press(tester, "Replace")
+    assert listed(tester) == words(second, rivals)
+    press(tester, "Undo")
+    assert listed(tester) == both
+    press(tester, "Empty the list")
+    assert not tester.exception
+    assert "Nothing is picked yet" in tester.info[0].value
+    press(tester, "Undo")
+    assert listed(tester) == both
+
+
+def test_a_stitch_is_added_by_hand(app, computed):
+    store, document = computed
+    pair = next(pair for pair in pairs_of(document) if len(pair.macs))
+    tester = app(store.root, "my_list")
+    row = int(np.argsort(pair.macs, kind="stable")[1])
+    next(s for s in tester.selectbox if s.label.startswith("Stitch")).set_value(row).run()
+    press(tester, "Add")
+    i, j = pair.stitches[row]
+    assert listed(tester) == {(pair.name, f"{i} → {j}")}
+    assert next(b for b in tester.button if b.label == "Add").disabled
+
+
+def test_the_address_brings_a_list_and_strangers_in_it_are_counted(app, computed):
+    store, document = computed
+    pair = pairs_of(document)[0]
+    (i, j), (k, m) = pair.stitches[:2]
+    source, target = pair.names
+    said = f"{source}~{target}:{i}-{j},{k}-{m},99-99"
+    tester = app(store.root, "my_list", list=said)
+    assert listed(tester) == {(pair.name, f"{i} → {j}"), (pair.name, f"{k} → {m}")}
+    assert tester.warning[0].value.startswith("1 stitches of the list are none of this study's")
+
+
+def test_the_two_lists_stand_side_by_side(app, computed, made):
+    store, _ = computed
+    tester = app(store.root, "my_list")
+    press(tester, "Add them")
+    tester.file_uploader[0].set_value(("theirs.json", dumps(made), "application/json")).run()
+    assert not tester.exception
+    figures = next(d.value for d in tester.dataframe if "list" in d.value.columns)
+    assert list(figures["list"]) == ["my list", "theirs.json"]
+    assert list(figures["stitches"]) == [len(table(tester)), len(made["stitches"])]
+    assert set(figures["in both"]) == {len(table(tester))}
+    assert any("At equal cost" in m.value for m in tester.markdown)
+    press(tester, f"Add its {len(made['stitches'])} stitches to mine")
+    assert len(table(tester)) == len(made["stitches"])
+    press(tester, "Close the file")
+    assert not tester.exception
+    assert "in both" not in next(d.value for d in tester.dataframe if "list" in d.value.columns)
+
+
+BROKEN = [
+    (lambda made: b'{"format": "klas-st', "is no complete JSON"),
+    (lambda made: b"\xff\xfe\x00", "is not text"),
+    (lambda made: dumps(made | {"version": 99}), "has version 99"),
+    (lambda made: dumps({"format": "klas-scores", "version": 1}), "is no klas-stitches file"),
+    (lambda made: b"[" * 100_000, "holds what no klas-stitches file holds"),
+]
+
+
+@pytest.mark.parametrize(("damage", "said"), BROKEN)
+def test_a_file_that_is_no_list_is_a_sentence(app, computed, made, damage, said):
+    tester = app(computed[0].root, "my_list")
+    tester.file_uploader[0].set_value(("<b>x</b>.json", damage(made), "application/json")).run()
+    assert not tester.exception
+    shown = tester.error[0].value.replace("\\", "")
+    assert said in shown
+    assert "<b>x</b>.json" in shown
+
+
+def test_a_list_of_other_anchors_is_shown_as_text_and_called_so(app, computed, made):
+    evil = "<img src=x onerror=alert(1)>"
+    for anchor in made["anchors"]:
+        anchor["digest"] = "0" * 64
+    old = made["anchors"][1]["name"]
+    made["anchors"][1]["name"] = evil
+    for stitch in made["stitches"]:
+        for role in ("source", "target"):
+            stitch[role] = evil if stitch[role] == old else stitch[role]
+    made["data"]["val"]["fingerprint"] = "another"
+    made["precision"] = "bfloat16"
+    tester = app(computed[0].root, "my_list")
+    tester.file_uploader[0].set_value(("theirs.json", dumps(made), "application/json")).run()
+    assert not tester.exception
+    shown = tester.warning[0].value.replace("\\", "")
+    assert f"anchors that this study lacks ({evil})" in shown
+    names = [a["name"] for a in made["anchors"] if a["name"] != evil]
+    assert f"with other weights ({', '.join(names)})" in shown
+    assert "other images" in shown
+    assert "bfloat16" in shown
+    (chart,) = [c.proto.spec for c in tester.get("plotly_chart")]
+    assert "<img" not in chart
+    assert "&lt;img" in chart
+    assert "None of its stitches is known" in [b.label for b in tester.button]
+
+
+def test_what_is_known_of_a_list(computed, made):
+    _, document = computed
+    assert lists.differences(document, made) == []
+    assert lists.known_entries(document, made) == lists.entries_in(made)
+    made["stitches"][0]["source_block"] = 99
+    assert lists.known_entries(document, made) == lists.entries_in(made)[1:]
+
+
+def test_figures_of_two_lists(computed, made):
+    """Against a slow obvious version."""
+    _, document = computed
+    pair = next(pair for pair in pairs_of(document) if pair.in_space.sum() > 2)
+    only = json.loads(dumps(stitch_list(document, SMALL.selection, pairs=[pair])))
+    ours, theirs = Listed("a", only, *LOOKS), Listed("b", made, *LOOKS)
+    first, second = lists.comparison_rows(document, [ours, theirs], "tuned")
+    entries = [set(lists.entries_in(x)) for x in (only, made)]
+    assert first["in both"] == second["in both"] == len(entries[0] & entries[1])
+    assert second["only here"] == len(entries[1] - entries[0])
+    top1 = [s["accuracy"]["tuned"] for s in made["stitches"]]
+    assert second["mean tuned (%)"] == pytest.approx(100 * sum(top1) / len(top1))
+    anchors = lists.own_anchors(document, [ours])
+    assert {a["name"] for a in anchors} == set(pair.names)
+    steps = lists.curve(ours, anchors, "tuned")
+    points = [(s["macs"], s["accuracy"]["tuned"]) for s in only["stitches"]]
+    points += [(a["macs"], a["accuracy"]) for a in anchors]
+    slow = envelope([c for c, _ in points], [t for _, t in points])
+    for cost in np.linspace(slow.costs[0], slow.costs[-1], 50):
+        assert steps.at(cost) == max(t for c, t in points if c <= cost)
+    assert lists.in_words(document, ours, ours, "tuned") == (0, 1)
+
+
+def test_the_report_holds_everything_and_loads_nothing(computed, made):
+    _, document = computed
+    study = SMALL.model_copy(update={"name": "<script>alert(1)</script>"})
+    page = study_report(document, study, SMALL.selection, made).decode()
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    text = re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    assert not re.search(r"""(src|href)=["']?http""", text)
+    pairs = [pair for pair in pairs_of(document) if pair.in_space.any()]
+    assert page.count("<figure") == 2 + 2 * len(pairs)
+    for pair in pairs:
+        for i, j in pair.places(choose(pair, SMALL.selection).chosen):
+            assert f"<td>{i} → {j}</td>" in page
+    for anchor in document["anchors"]:
+        assert f"<td>{anchor['name']}</td>" in page
+        assert f"{anchor['params']:,}" in page
+    assert page.count("<td>") > len(made["stitches"])
+
+
+def test_the_downloads_are_the_list(app, computed, monkeypatch):
+    """JSON as `klas select` writes it while nothing was edited; then it says that it was."""
+    store, document = computed
+    kept = {}
+
+    def catch(label, data, **_):
+        kept[label] = data() if callable(data) else data
+
+    monkeypatch.setattr("streamlit.delta_generator.DeltaGenerator.download_button", catch)
+    monkeypatch.setattr("streamlit.download_button", catch)
+    pair = next(pair for pair in pairs_of(document) if pair.in_space.any())
+    tester = app(store.root, "my_list")
+    press(tester, "Add them")
+    assert kept["List as JSON"] == dumps(stitch_list(document, SMALL.selection, pairs=[pair]))
+    assert b"<h2>The list</h2>" in kept["Report of the study as HTML"]
+    row = int(np.flatnonzero(~choose(pair, SMALL.selection).chosen)[0])
+    tester.session_state["kept:list"] += (my_list.entry_of(pair, row),)
+    tester.run()
+    edited = parse(kept["List as JSON"], "it", "klas-stitches")
+    assert edited["selection"]["edited"]
+    assert len(edited["stitches"]) == len(table(tester))
+    assert len(pd.read_csv(io.BytesIO(kept["List as CSV"]))) == len(edited["stitches"])
