@@ -29,6 +29,7 @@ WORDS = {
     "zero_shot": "Measuring every stitch",
     "tuned": "Tuning every stitch layer",
     "finetuned": "Training stitches and anchors jointly",
+    "latency": "Timing every stitched network",
 }
 
 
@@ -98,6 +99,8 @@ def title(job: Job) -> str:
             return f"Train every method jointly: {_pairs(task['pairs'])}"
         case "full_val":
             return f"Measure on every validation image: {_pairs(task['pairs'])}"
+        case "latency":
+            return f"Measure latency: {_pairs(task['pairs'])}"
         case "estimate":
             return "Estimate" if "until" not in task else f"Estimate up to {task['until']}"
         case _:

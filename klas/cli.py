@@ -159,6 +159,16 @@ def _finetune_methods(options: argparse.Namespace, pipeline: "Pipeline", pairs: 
         raise KlasError("; ".join(diverged))
 
 
+def _latency(options: argparse.Namespace) -> None:
+    from klas.latency import measure_latency
+
+    with _opened(options, load_study(options.study)) as pipeline:
+        pairs = _wanted_pairs(pairs_of(pipeline.run("scores")), options.pair)
+        found = [(pair, measure_latency(pipeline, pair)) for pair in pairs]
+        plain = [{"source": p.names[0], "target": p.names[1], **times} for p, times in found]
+        _emit(options, {"latency": plain}, lambda: report.latency_tables(found))
+
+
 def _compare(options: argparse.Namespace) -> None:
     study = _with_selection(load_study(options.study), options)
     store = Store(options.cache_dir)
@@ -439,13 +449,14 @@ def _parser() -> argparse.ArgumentParser:
     on_study = argparse.ArgumentParser(add_help=False, parents=[code])
     a_study = "study file (TOML); the digits study without"
     on_study.add_argument("study", nargs="?", help=a_study)
-    selecting = argparse.ArgumentParser(add_help=False)
+    one_pair = argparse.ArgumentParser(add_help=False)
+    one_pair.add_argument("--pair", nargs=2, metavar=("F", "G"), help="one pair only")
+    selecting = argparse.ArgumentParser(add_help=False, parents=[one_pair])
     selecting.add_argument("--metric", choices=METRICS)
     selecting.add_argument("--tau", type=float, help="tolerance, 0 or more")
     selecting.add_argument("--tau-mode", choices=("relative", "absolute"))
     selecting.add_argument("--buckets", type=int, help="how many, 1 or more")
     selecting.add_argument("--binning", choices=("width", "count"))
-    selecting.add_argument("--pair", nargs=2, metavar=("F", "G"), help="one pair only")
 
     parser = argparse.ArgumentParser(
         prog="klas", description="Find the networks between your pretrained networks."
@@ -481,6 +492,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="train what every method chooses, with equal steps, for several budgets of steps",
     )
+    text = "time every stitch's forward pass at batch 1 on this device"
+    command("latency", _latency, text, on_study, one_pair)
     comparison = command("compare", _compare, "compare KLAS with its rivals", selecting)
     comparison.add_argument("study", nargs="?", help=a_study)
     comparison.add_argument("--out", type=Path, help="write the comparison (JSON) here")

@@ -31,7 +31,7 @@ from klas.store import Store, canonical_json
 from klas.study import Study
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "died"]
-QUEUED_KINDS = ("run", "finetune", "compare", "full_val")
+QUEUED_KINDS = ("run", "finetune", "compare", "full_val", "latency")
 """Jobs that have a device to themselves. The catalogue needs none, and an estimate is short and
 wanted before one decides to wait: both start at once, beside whatever runs."""
 
@@ -108,9 +108,9 @@ def start(store: Store, study: Study | None, task: Mapping[str, Any]) -> str:
         task: ``{"kind": "run", "until": stage}``, ``{"kind": "finetune", "pair": [f, g],
             "metrics": [...]}`` (the selection is the study's), ``{"kind": "compare", "pairs":
             [[f, g], …]}`` (what every method chooses, at every budget), ``{"kind": "full_val",
-            "pairs": [[f, g], …], "tier": tier}``, ``{"kind": "estimate", "until": stage}`` or
-            ``{"kind": "estimate", "compare": [[f, g], …]}`` (its answer is in the status), or
-            ``{"kind": "catalogue"}``.
+            "pairs": [[f, g], …], "tier": tier}``, ``{"kind": "latency", "pairs": [[f, g], …]}``,
+            ``{"kind": "estimate", "until": stage}`` or ``{"kind": "estimate", "compare":
+            [[f, g], …]}`` (its answer is in the status), or ``{"kind": "catalogue"}``.
 
     Raises:
         JobError: the worker can't be started.

@@ -271,3 +271,24 @@ def full_val_key(tier: Key, stitches: Iterable[tuple[int, int]], val: Plain) -> 
         },
         label=f"{tier.label} on all of {val['ref']}",
     )
+
+
+def latency_key(
+    source: Plain,
+    target: Plain,
+    stitches: Iterable[tuple[int, int]],
+    precision: str,
+    machine: Plain,
+) -> Key:
+    """How long a pair's networks take on a machine (``device``, ``threads``, ``torch``)."""
+    return Key(
+        stage="latency",
+        version=1,
+        inputs={
+            "anchors": [_anchor(source), _anchor(target)],
+            "stitches": [list(s) for s in stitches],
+            "precision": precision,
+            "machine": dict(machine),
+        },
+        label=f"{source['name']} → {target['name']}: latency on {machine['device']}",
+    )

@@ -290,6 +290,31 @@ def finetuned_tables(
     return parts
 
 
+def latency_tables(results: Sequence[tuple[Pair, Mapping[str, Any]]]) -> list[Any]:
+    """Each pair's networks by MACs, with the forward time that was measured."""
+    parts: list[Any] = []
+    for pair, found in results:
+        where, batch = found["machine"], found["batch"]
+        table = Table(title=f"{pair.name}: one forward pass, batch {batch}", title_justify="left")
+        for column in ("network", pair.unit.name, "median (ms)", "quartiles (ms)", "passes"):
+            table.add_column(column, justify="left" if column == "network" else "right")
+        rows = [
+            (a["macs"], a["name"], found["anchors"][a["name"]])
+            for a in pair.cheap_and_costly
+            if a["name"] in found["anchors"]
+        ] + [
+            (macs, f"{i} → {j}", found["stitches"][f"{i}-{j}"])
+            for (i, j), macs in zip(pair.stitches, pair.macs)
+        ]
+        for macs, name, times in sorted(rows, key=lambda row: row[0]):
+            quartiles = f"{times['low_ms']:.3g} – {times['high_ms']:.3g}"
+            median, passes = f"{times['median_ms']:.3g}", str(times["passes"])
+            table.add_row(name, cost(macs, pair.unit), median, quartiles, passes)
+        threads = f"threads {where['threads']}, torch {where['torch']}"
+        parts += [table, f"on {where['device']}, {threads}"]
+    return parts
+
+
 METHODS = {
     "kl": "KLAS (Γ)",
     "theta": "Ω alone",

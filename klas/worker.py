@@ -167,6 +167,8 @@ def _work(raw: dict[str, Any], device: str, store: Store, status: StatusFile) ->
         status.answer = {**(status.answer or {}), **_estimate(pipeline, task)}
     elif task["kind"] == "full_val":
         _full_val(pipeline, task)
+    elif task["kind"] == "latency":
+        _latency(pipeline, task)
     elif task["kind"] == "compare":
         pairs = _by_names(pipeline.run("scores"))
         diverged = pipeline.finetune_methods([pairs[tuple(names)] for names in task["pairs"]])
@@ -207,6 +209,14 @@ def _full_val(pipeline: "Pipeline", task: dict[str, Any]) -> None:
         chosen = choose(pair, pipeline.study.selection).chosen
         if chosen.any():
             measure_full_val(pipeline, pair, chosen, task["tier"])
+
+
+def _latency(pipeline: "Pipeline", task: dict[str, Any]) -> None:
+    from klas.latency import measure_latency
+
+    pairs = _by_names(pipeline.run("scores"))
+    for names in task["pairs"]:
+        measure_latency(pipeline, pairs[tuple(names)])
 
 
 def _estimate(pipeline: "Pipeline", task: dict[str, Any]) -> dict[str, Any]:
