@@ -88,6 +88,46 @@ def method_curve(comparison: Figures, pair: Figures, metric: Metric, tier: Tier)
     )
 
 
+def curve_traces(
+    metric: Metric,
+    costs: NDArray[np.float64],
+    top1: NDArray[np.float64],
+    steps: Envelope,
+    right: float,
+    **more: Any,
+) -> list[dict[str, Any]]:
+    """A method's envelope and its stitches, as two traces that the legend switches together.
+
+    Args:
+        costs, top1: (M,) of the stitches, in the axes' units.
+        steps: the envelope, in the same units.
+        right: the cost at which its line ends.
+        more: of the stitches' trace: what the hover says.
+    """
+    envelope_trace = {
+        "type": "scatter",
+        "x": np.append(steps.costs, right),
+        "y": np.append(steps.accuracies, steps.accuracies[-1:]),
+        "mode": "lines",
+        "name": f"{METHODS[metric]}: envelope",
+        "line": {"shape": "hv", "color": STYLES[metric].colour, "width": 2},
+        "showlegend": False,
+        "hoverinfo": "skip",
+        "legendgroup": metric,
+    }
+    stitches = {
+        "type": "scatter",
+        "x": costs,
+        "y": top1,
+        "mode": "markers",
+        "name": f"{METHODS[metric]} ({len(costs)})",
+        "marker": _marker(metric, 13 if metric == "kl" else 10),  # seen below a rival's
+        "legendgroup": metric,
+        **more,
+    }
+    return [envelope_trace, stitches]
+
+
 def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
     """Accuracy against cost: every method's stitches and envelope, each switched by its legend."""
     unit = cost_unit(comparison)
@@ -100,32 +140,19 @@ def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
             continue
         macs, top1 = chosen_at(pair, metric, tier)
         curve = method_curve(comparison, pair, metric, tier)
-        shared = {
-            "legendgroup": metric,
-            "visible": True if metric in AT_FIRST else "legendonly",
-        }
-        figure.add_scatter(
-            x=np.append(curve.costs, right) / unit.scale,
-            y=100 * np.append(curve.accuracies, curve.accuracies[-1]),
-            mode="lines",
-            name=f"{METHODS[metric]}: envelope",
-            line={"shape": "hv", "color": STYLES[metric].colour, "width": 2},
-            showlegend=False,
-            hoverinfo="skip",
-            **shared,
-        )
-        figure.add_scatter(
-            x=macs / unit.scale,
-            y=100 * top1,
-            mode="markers",
-            name=f"{METHODS[metric]} ({len(stitches)})",
-            marker=_marker(metric, 13 if metric == "kl" else 10),  # seen below a rival's
+        traces = curve_traces(
+            metric,
+            macs / unit.scale,
+            100 * top1,
+            Envelope(curve.costs / unit.scale, 100 * curve.accuracies),
+            right / unit.scale,
             customdata=[_stitch_facts(s) for s in stitches],
             hovertemplate="stitch %{customdata[0]}, bucket %{customdata[1]}<br>"
             f"score %{{customdata[2]}}<br>%{{x:.3g}} {unit.name}<br>"
             f"top-1 %{{y:.2f}} %<extra>{METHODS[metric]}</extra>",
-            **shared,
         )
+        visible = True if metric in AT_FIRST else "legendonly"
+        figure.add_traces([{**trace, "visible": visible} for trace in traces])
     figure.add_scatter(
         x=[macs / unit.scale for _, macs, _ in anchors],
         y=[100 * top1 for _, _, top1 in anchors],

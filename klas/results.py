@@ -205,7 +205,18 @@ def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np
     """
     if metric in ("kl", "snnet"):
         return choose(pair, spec.model_copy(update={"metric": metric})).chosen
-    ours = choose(pair, spec.model_copy(update={"metric": "kl"}))
+    return fair_share(pair, choose(pair, spec.model_copy(update={"metric": "kl"})), metric)
+
+
+def fair_share(pair: Pair, ours: Selection, metric: Metric) -> NDArray[np.bool_]:
+    """(N,) what a method may take beside a selection: in every bucket as many candidates, those
+    that it scores best. ``snnet`` takes its set as it is.
+
+    Raises:
+        SelectionError: the scores are not computed yet.
+    """
+    if metric == "snnet":
+        return pair.snnet
     buckets = len(ours.edges) - 1
     counts = np.bincount(ours.bucket[ours.chosen], minlength=buckets)
     scores = pair.scores(metric)

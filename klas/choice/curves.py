@@ -1,4 +1,7 @@
-"""Accuracy against cost: envelopes, areas, gain and saving. Costs in MACs, accuracies in [0, 1].
+"""Accuracy against cost: envelopes, areas, gain and saving. Accuracies in [0, 1].
+
+A cost may be of any kind and unit, MACs, parameters or milliseconds: only what is compared must
+be of one.
 
 An envelope is a step function: at cost c, the best accuracy among points of cost ≤ c. All
 integrals over it are exact sums over its steps, so no grid stands between two methods.
@@ -73,7 +76,7 @@ def areas(
     cheap: tuple[float, float],
     costly: tuple[float, float],
 ) -> Areas:
-    """Every area of a method's stitches; ``cheap`` and ``costly`` are (MACs, accuracy)."""
+    """Every area of a method's stitches; ``cheap`` and ``costly`` are (cost, accuracy)."""
     found = area_replicates(costs, accuracies, cheap, costly)
     reason = None
     if not cheap[0] < costly[0]:
@@ -97,7 +100,7 @@ def area_replicates(
     Args:
         costs: (M,) of the stitches.
         accuracies: (…, M) of the stitches.
-        cheap, costly: (MACs, accuracy (…)) of the anchors.
+        cheap, costly: (cost, accuracy (…)) of the anchors.
 
     Returns:
         (…) each, NaN where undefined.
