@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 from urllib.parse import quote, unquote
 
+from dashboard import tradeoff_words
 from dashboard.quantities import SHOWN, THE_SCORE
 from klas.errors import StudyError
 from klas.results import Pair
@@ -72,6 +73,9 @@ def parse(asked: Mapping[str, str], own: Study) -> tuple[dict[str, Any], list[st
             found["cell"] = (int(i), int(j))
         else:
             wrong.append(unknown("cell", asked["cell"], "a stitch is given as `3-5`"))
+    of_tradeoff, odd = tradeoff_words.parse(asked)
+    found |= of_tradeoff
+    wrong += [unknown(name, asked[name], hint) for name, hint in odd]
     if "list" in asked:
         try:
             found["list"] = _read_list(asked["list"])
@@ -93,6 +97,7 @@ def compose(kept: Mapping[str, Any], own: Study) -> dict[str, str]:
         said["show"] = kept["show"]
     if "cell" in kept:
         said["cell"] = "{}-{}".format(*kept["cell"])
+    said |= tradeoff_words.compose(kept)
     if "list" in kept:
         listed = _write_list(kept["list"])
         if len(listed) <= LONGEST_LIST:
