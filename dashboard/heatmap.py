@@ -1,122 +1,370 @@
-"""The map of a score over source block × target block, as a Plotly figure."""
+"""The map of a pair: a quantity over source cut × target cut, as a Plotly figure.
+
+Beside it, in line with its rows and columns, what a linear probe reads at each cut.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from dashboard.figures import _HOVER, MARGIN, SCORE_NAMES, _facts, log_ticks
+from dashboard.blocks import block_names, block_ticks, probe_axis, probe_strips
+from dashboard.figures import SNNET, log_ticks
+from dashboard.quantities import SCORES, Field, field, of_stitches, quantity
 from klas.choice.buckets import Selection
 from klas.results import Pair
+from klas.study import Metric
 
 FRAME = "#e63946"  # stands out on every colour of the map
-CELL_COLOURS = "Viridis_r"  # the best, the lowest score, is the brightest
+COLOURS = "Viridis"  # its high end is the bright one
+DARK_INK, LIGHT_INK = "#222", "white"
 HOVER_PAPER = "#f4f1e8"
-DECADE = 10.0  # scores that span more than this get logarithmic colours
+DECADE = 10.0  # values that span more than this get logarithmic colours
+LINEAR = ("cka",)  # may come out below 0; its colours should not change their kind with that
+NUMBERED = 16  # rows or columns: in smaller cells numbers are a mess, and the hover has them
+STRIP, GAP, TOP, BOTTOM = 44, 8, 40, 62  # pixels
+Cell = tuple[int, int]
+Trace = dict[str, Any]
 
 
-def score_heatmap(
-    pair: Pair, selection: Selection, metric: str = "kl", cell: tuple[int, int] | None = None
+def cell_map(
+    pair: Pair, selection: Selection, metric: Metric, name: str, cell: Cell | None = None
 ) -> go.Figure:
-    """A score over source block × target block, with every cell's bucket and the chosen marked.
+    """A quantity over the cells, with the bucket of every stitch, the chosen and the best.
 
     Args:
-        metric: which score; its colours are logarithmic where its values ask for it.
+        selection: what ``metric`` chooses of the pair.
+        name: which of :data:`dashboard.quantities.QUANTITIES` is shown; it is computed.
         cell: the stitch that is ringed at first; a click rings another.
     """
-    rows = np.flatnonzero(pair.in_space)
-    i, j = pair.stitches[rows].T
-    scores = pair.scores(metric)[rows]
-    finite = scores[np.isfinite(scores)]
-    log = metric != "cka" and bool(finite.size) and 0 < DECADE * finite.min() < finite.max()
-    shown = np.where(np.isfinite(scores), scores, np.nan)
-    shown = np.log10(shown) if log else shown
-    grid, order = _grid(i, j, shown)
-    ticks = log_ticks(finite)
-    scale = {"tickvals": np.log10(ticks), "ticktext": [f"{t:g}" for t in ticks]} if log else {}
-    figure = go.Figure(
-        go.Heatmap(
-            x=order[1],
-            y=order[0],
-            z=grid,
-            colorscale=CELL_COLOURS,
-            colorbar={
-                "title": {"text": SCORE_NAMES[metric], "side": "top"},
-                "thickness": 14,
-                **scale,
-            },
-            xgap=2,
-            ygap=2,
-            hoverinfo="skip",
-        )
+    shown = field(pair, name)
+    assert shown is not None, f"{name} is not computed"
+    finite = np.where(np.isfinite(shown.values), shown.values, np.nan)
+    log = _spans_decades(name, shown)
+    z = np.log10(finite) if log else finite
+    what = quantity(name, pair)
+    inks = _inks(z, what.brightest)
+    ys = shown.rows or (0,)
+    height = int(np.clip(480 // len(ys), 18, 46))  # of a row, in pixels
+    size = STRIP + GAP + height * len(ys)
+    share = height * len(ys) / size  # the map's, of the height
+    ticks = log_ticks(shown.known)
+    logarithmic = {"tickvals": np.log10(ticks), "ticktext": [f"{t:g}" for t in ticks]}
+    cells = {
+        "type": "heatmap",
+        "x": shown.columns,
+        "y": ys,
+        "z": z,
+        "colorscale": COLOURS,
+        "reversescale": what.brightest == "lowest",
+        "showscale": len(shown.rows) > 2,  # too low for a scale otherwise
+        "colorbar": {
+            "title": {"text": what.label, "side": "top" if len(what.label) < 10 else "right"},
+            "thickness": 12,
+            "len": share,
+            "y": 0,
+            "yanchor": "bottom",
+            "x": 1.0,
+            **(logarithmic if log else {}),
+        },
+        "xgap": 2 if height > 24 else 1,
+        "ygap": 2 if height > 24 else 1,
+        "hoverinfo": "skip",
+    }
+    stitches = _stitches(pair, selection, metric, shown, inks)
+    probes = probe_strips(pair, shown.columns, shown.rows)
+    layout = {
+        "margin": {"l": 10, "r": 10, "t": TOP, "b": BOTTOM},
+        "height": size + TOP + BOTTOM,
+        "dragmode": False,
+        "hovermode": "closest",
+        "hoverdistance": -1,  # a cell belongs to its point up to its edges
+        "hoverlabel": {"bgcolor": HOVER_PAPER, "font": {"color": DARK_INK}},
+        "bargap": 0.25,
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "xaxis": {
+            "title": {"text": _axis_title(shown, "target"), "standoff": 8},
+            "domain": [0, 0.88],
+            "range": [shown.columns[0] - 0.5, shown.columns[-1] + 0.5],
+            **block_ticks(shown.columns, pair.target, "x"),
+        },
+        "yaxis": {
+            "title": {"text": _axis_title(shown, "source"), "standoff": 8},
+            "domain": [0, share],
+            "range": [ys[-1] + 0.5, ys[0] - 0.5],
+            **block_ticks(shown.rows, pair.source, "y"),
+        },
+        "xaxis2": {"domain": [0.89, 0.985], "anchor": "y", **probe_axis(probes)},
+        "yaxis2": {"domain": [1 - STRIP / size, 1], "anchor": "x", **probe_axis(probes)},
+        "annotations": [_strips_title(1 - STRIP / size)] if probes else [],
+    }
+    traces = [
+        cells,
+        _squares(stitches, name, cell, height - 6),
+        _no_stitches(pair, shown, stitches, what.label),
+        _texts(shown, stitches, inks),
+        *_marks(stitches, small=height < 24),
+        *probes,
+    ]
+    # Plotly's own check of every number takes ten times as long as all the rest; tests make it.
+    return go.Figure(data=traces, layout=layout, _validate=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stitches:
+    """The stitches that have a cell of the map; arrays have a row for each, (M,)."""
+
+    pair: Pair
+    rows: NDArray[np.int64]  # in the pair's arrays
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    ink: list[str]  # what can be read on its colour
+    bucket: NDArray[np.int64]
+    chosen: NDArray[np.bool_]
+    best: NDArray[np.bool_]  # the lowest of its bucket, by the score that chooses
+    snnet: NDArray[np.bool_]
+
+
+def _stitches(
+    pair: Pair, selection: Selection, metric: Metric, shown: Field, inks: NDArray[np.str_]
+) -> _Stitches:
+    i, j = pair.stitches.T
+    has_cell = pair.in_space & np.isin(i, shown.rows) & np.isin(j, shown.columns)
+    i, j = i[has_cell], j[has_cell]
+    place = np.searchsorted(shown.rows, i), np.searchsorted(shown.columns, j)
+    return _Stitches(
+        pair=pair,
+        rows=np.flatnonzero(has_cell),
+        i=i,
+        j=j,
+        ink=inks[place].tolist(),
+        bucket=selection.bucket[has_cell],
+        chosen=selection.chosen[has_cell],
+        best=best_of_bucket(selection, pair.scores(metric))[has_cell],
+        snnet=pair.snnet[has_cell],
     )
-    middle = (np.nanmin(shown) + np.nanmax(shown)) / 2 if finite.size else 0.0
-    ink = ["#222" if v < middle else "white" for v in shown]
-    # Invisible squares carry the hover and the click: a heatmap's own cells take no clicks in
-    # Streamlit. Plotly itself shows the one that is selected, so a click draws nothing anew.
-    facts = _facts(pair, selection, rows)
-    other = [] if metric == "kl" else [f"{SCORE_NAMES[metric]} = {score:.4g}" for score in scores]
-    figure.add_scatter(
-        x=j,
-        y=i,
-        mode="markers",
-        marker={
+
+
+def best_of_bucket(selection: Selection, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) whether a score is finite and the lowest of its bucket; equals share the place."""
+    lowest = np.where(selection.bucket >= 0, selection.lowest[selection.bucket], np.nan)
+    best: NDArray[np.bool_] = np.isfinite(scores) & (scores == lowest)
+    return best
+
+
+def _spans_decades(name: str, shown: Field) -> bool:
+    known = shown.known
+    return bool(known.size) and name not in LINEAR and 0 < DECADE * known.min() < known.max()
+
+
+def _inks(z: NDArray[np.float64], brightest: str) -> NDArray[np.str_]:
+    """(R, C) dark where the colour is bright."""
+    if not np.isfinite(z).any():
+        return np.full(z.shape, DARK_INK)
+    low = z < (np.nanmin(z) + np.nanmax(z)) / 2
+    return np.where(low == (brightest == "lowest"), DARK_INK, LIGHT_INK)
+
+
+def _squares(stitches: _Stitches, name: str, cell: Cell | None, size: int) -> Trace:
+    """Invisible squares carry the hover and the click: a heatmap's own cells take no clicks in
+    Streamlit. Plotly itself shows the one that is selected, so a click draws nothing anew."""
+    ringed = None
+    if cell is not None:
+        ringed = np.flatnonzero((stitches.i == cell[0]) & (stitches.j == cell[1]))
+    return {
+        "type": "scatter",
+        "x": stitches.j,
+        "y": stitches.i,
+        "mode": "markers",
+        "marker": {
             "symbol": "square-open",
-            "size": 42,
-            "color": ink,
-            "line": {"width": 4},
+            "size": size,
+            "color": stitches.ink,
+            "line": {"width": 4 if size > 24 else 3},
             "opacity": 0,
         },
-        selected={"marker": {"opacity": 1}},
-        unselected={"marker": {"opacity": 0}},
-        selectedpoints=None if cell is None else np.flatnonzero((i == cell[0]) & (j == cell[1])),
-        customdata=[[*fact, *line] for fact, line in zip(facts, zip(other))] if other else facts,
-        hovertemplate=("%{customdata[11]}<br>" if other else "") + _HOVER,
-        hoverlabel={"bgcolor": HOVER_PAPER, "font": {"color": "#222"}},
-        showlegend=False,
-    )
-    labels = ["–" if b < 0 else str(b) for b in selection.bucket[rows]]
-    figure.add_scatter(
-        x=j,
-        y=i,
-        mode="text",
-        text=[f"<b>{t}</b>" if c else t for t, c in zip(labels, selection.chosen[rows])],
-        textfont={"color": ink, "size": 11},
+        "selected": {"marker": {"opacity": 1}},
+        "unselected": {"marker": {"opacity": 0}},
+        "selectedpoints": ringed,
+        "customdata": _facts(stitches, name),
+        "hovertemplate": _HOVER,
+        "showlegend": False,
+    }
+
+
+_HOVER = (
+    "<b>%{customdata[0]} → %{customdata[1]}</b>   %{customdata[2]}<br>"
+    "from the source after %{customdata[3]}, into the target before %{customdata[4]}<br>"
+    "%{customdata[5]}"
+    "Γ = Ω / Σ = %{customdata[6]}<br>"
+    "Ω = %{customdata[7]} nats: source probe %{customdata[0]} ‖ target probe %{customdata[1]}<br>"
+    "Σ = %{customdata[8]} nats: what the target's next block adds<br>"
+    "%{customdata[9]}, %{customdata[10]} parameters<br>"
+    "top-1: zero_shot %{customdata[11]}, tuned %{customdata[12]}<extra></extra>"
+)
+
+
+def _facts(stitches: _Stitches, name: str) -> list[tuple[str, ...]]:
+    """What the hover says of each stitch, as text."""
+    pair, rows = stitches.pair, stitches.rows
+    if not rows.size:
+        return []
+    more = [""] * len(rows)
+    if name in SCORES and name not in ("kl", "theta"):
+        more = _texted(quantity(name, pair).label + " = {:.4g}<br>", pair.scores(name)[rows])
+    sigma = np.array(pair.raw["theta_target"], dtype=np.float64)[stitches.j, stitches.j + 1]
+    sources, targets = block_names(pair.source), block_names(pair.target)
+    marks = zip(stitches.bucket.tolist(), stitches.chosen.tolist(), stitches.best.tolist())
+    columns = [
+        _texted("{}", stitches.i),
+        _texted("{}", stitches.j),
+        [_standing(*mark) for mark in marks],
+        [sources[i] for i in stitches.i],
+        [targets[j + 1] for j in stitches.j],
+        more,
+        _texted("{:.4g}", pair.scores("kl")[rows]),
+        _texted("{:.4g}", pair.scores("theta")[rows]),
+        _texted("{:.4g}", sigma),
+        _texted("{:.4g} " + pair.unit.name, pair.macs[rows] / pair.unit.scale),
+        _texted("{:,.0f}", 1e6 * of_stitches(pair, "params")[rows]),
+        _texted("{:.1f} %", 100 * pair.accuracy("zero_shot")[rows]),
+        _texted("{:.1f} %", 100 * pair.accuracy("tuned")[rows]),
+    ]
+    return list(zip(*columns))
+
+
+def _texted(form: str, values: NDArray[Any]) -> list[str]:
+    write = form.format
+    return ["not measured" if v != v else write(v) for v in values.tolist()]
+
+
+def _standing(bucket: int, chosen: bool, best: bool) -> str:
+    if bucket < 0:
+        return "outside the buckets"
+    return f"bucket {bucket}" + ", chosen" * chosen + ", its best" * best
+
+
+def _no_stitches(pair: Pair, shown: Field, stitches: _Stitches, label: str) -> Trace:
+    """Squares that are never seen, for the cells where no stitch may be: a click on one closes
+    what is open."""
+    free = np.ones(shown.values.shape, dtype=bool)
+    free[np.searchsorted(shown.rows, stitches.i), np.searchsorted(shown.columns, stitches.j)] = 0
+    row, column = np.nonzero(free)
+    sources, targets = block_names(pair.source), block_names(pair.target)
+    told = []
+    for r, c in zip(row.tolist(), column.tolist()):
+        j = shown.columns[c]
+        value = f"<br>{label}: {shown.values[r, c]:.4g}"
+        if shown.rows:
+            i = shown.rows[r]
+            cuts = f"source after {sources[i]} ({i}), target after {targets[j]} ({j})"
+            told.append(f"{cuts}{value}<br>no candidate")
+        else:
+            told.append(f"target from cut {j}, {targets[j]}, to {targets[j + 1]}{value}")
+    return {
+        "type": "scatter",
+        "x": np.array(shown.columns)[column],
+        "y": np.array(shown.rows or (0,))[row],
+        "mode": "markers",
+        "marker": {"symbol": "square", "opacity": 0},
+        "selected": {"marker": {"opacity": 0}},
+        "unselected": {"marker": {"opacity": 0}},
+        "text": told,
+        "hovertemplate": "%{text}<extra></extra>",
+        "showlegend": False,
+    }
+
+
+def _texts(shown: Field, stitches: _Stitches, inks: NDArray[np.str_]) -> Trace:
+    """The bucket of every stitch; of what is a row, the values."""
+    if not shown.rows:
+        x: Sequence[int] | NDArray[np.int64] = shown.columns
+        y: Sequence[int] | NDArray[np.int64] = [0] * len(shown.columns)
+        texts, ink = [f"{v:.2g}" for v in shown.values[0].tolist()], inks[0].tolist()
+    else:
+        x, y, ink = stitches.j, stitches.i, stitches.ink
+        labels = ["–" if b < 0 else str(b) for b in stitches.bucket.tolist()]
+        texts = [f"<b>{t}</b>" if c else t for t, c in zip(labels, stitches.chosen.tolist())]
+    fits = max(len(shown.rows), len(shown.columns)) <= NUMBERED
+    return {
+        "type": "scatter",
+        "x": x if fits else [],
+        "y": y if fits else [],
+        "mode": "text",
+        "text": texts if fits else [],
+        "textfont": {"color": ink, "size": 11},
         # Told how a selected text looks, Plotly leaves the others as they are.
-        selected={"textfont": {"color": FRAME}},
-        hoverinfo="skip",
-        showlegend=False,
-    )
-    picked = selection.chosen[rows]
-    figure.add_scatter(
-        x=j[picked],
-        y=i[picked],
-        mode="markers",
-        name="chosen",
-        marker={
-            "symbol": "square-open",
-            "size": 34,
-            "color": FRAME,
-            "line": {"width": 3, "color": FRAME},
-        },
-        unselected={"marker": {"opacity": 1}},
-        hoverinfo="skip",
-    )
-    figure.update_layout(
-        margin=MARGIN,
-        height=150 + 46 * len(order[0]),
-        dragmode=False,
-        xaxis={"title": "target block j (the target goes on with j + 1)", "dtick": 1},
-        yaxis={"title": "source block i", "dtick": 1, "autorange": "reversed"},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    )
-    return figure
+        "selected": {"textfont": {"color": FRAME}},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
 
 
-def _grid(
-    i: NDArray[np.int64], j: NDArray[np.int64], values: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], tuple[list[int], list[int]]]:
-    rows, columns = sorted(set(i.tolist())), sorted(set(j.tolist()))
-    grid = np.full((len(rows), len(columns)), np.nan)
-    for a, b, value in zip(i, j, values):
-        grid[rows.index(a), columns.index(b)] = value
-    return grid, (rows, columns)
+def _marks(stitches: _Stitches, *, small: bool) -> list[Trace]:
+    """The chosen framed, a dot at the best of every bucket, and SN-Net's set for the asking.
+
+    Their places are in cells, not in pixels, so that they fit cells of any shape.
+    """
+    if not stitches.rows.size:
+        return []
+    i, j = stitches.i[stitches.chosen], stitches.j[stitches.chosen]
+    nothing = np.full(len(i), np.nan)  # parts one frame from the next
+    left, right, top, bottom = j - 0.47, j + 0.47, i - 0.45, i + 0.45
+    frames = {
+        "type": "scatter",
+        "x": np.column_stack([left, right, right, left, left, nothing]).ravel(),
+        "y": np.column_stack([top, top, bottom, bottom, top, nothing]).ravel(),
+        "mode": "lines",
+        "line": {"color": FRAME, "width": 2 if small else 3},
+        "name": "chosen",
+        "hoverinfo": "skip",
+        "showlegend": True,
+    }
+    corner = {"showlegend": True, "hoverinfo": "skip", "type": "scatter", "mode": "markers"}
+    seen = {"unselected": {"marker": {"opacity": 1}}}
+    dot = {"size": 6 if small else 8, "line": {"color": "white", "width": 1}}
+    best = {
+        **corner,
+        **seen,
+        "x": stitches.j[stitches.best] + 0.34,
+        "y": stitches.i[stitches.best] - 0.28,
+        "marker": {"color": FRAME, **dot},
+        "name": "best of its bucket",
+    }
+    snnet = {
+        **corner,
+        **seen,
+        "x": stitches.j[stitches.snnet] - 0.34,
+        "y": stitches.i[stitches.snnet] - 0.28,
+        "marker": {"color": SNNET, "symbol": "diamond", **dot},
+        "name": "SN-Net's set (click to show)",
+        "visible": "legendonly",
+    }
+    return [frames, best, snnet]
+
+
+def _strips_title(bottom: float) -> dict[str, Any]:
+    """What the strips show, in the corner between them."""
+    return {
+        "text": "probe<br>top-1",
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0.895,
+        "y": bottom,
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "align": "left",
+        "font": {"size": 11},
+        "showarrow": False,
+    }
+
+
+def _axis_title(shown: Field, side: str) -> str:
+    if not shown.rows:
+        return "target block j, whose successor is looked at" if side == "target" else ""
+    if 0 in shown.rows:
+        return f"{side} cut"
+    return "target block j (it goes on with j + 1)" if side == "target" else "source block i"

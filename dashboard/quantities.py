@@ -52,7 +52,7 @@ QUANTITIES: dict[str, Quantity] = {
     "theta": _score(
         "theta",
         "Ω (nats)",
-        "**Ω = Θ(P_i of the source, P_j of the target)**, the distance across the stitch alone: "
+        "**Ω = Θ(Pᵢ of the source, Pⱼ of the target)**, the distance across the stitch alone: "
         "how far the source's probe after block *i* is from the target's after block *j*, in "
         "nats, whatever the next block can do.",
     ),
@@ -84,7 +84,7 @@ QUANTITIES: dict[str, Quantity] = {
     "dm": _score(
         "dm",
         "DM",
-        "**Direct matching, ‖T·A_i − A_j‖² / ‖A_j − mean‖²**: the share of the target's "
+        "**Direct matching, ‖T·Aᵢ − Aⱼ‖² / ‖Aⱼ − mean‖²**: the share of the target's "
         "activation that the stitch layer of least squares leaves unexplained.",
     ),
     "random": _score("random", "random", "A seeded draw: the floor that every score has to beat."),
@@ -99,8 +99,8 @@ QUANTITIES: dict[str, Quantity] = {
     "sigma": Quantity(
         label="Σ (nats)",
         option="Σ of every target block",
-        reading="higher where the next block changes more",
-        words="**Σ(j) = Θ(P_j, P_j+1), both of the target**: the capacity of the block that "
+        reading="higher is more capacity",
+        words="**Σ(j) = Θ(Pⱼ, Pⱼ₊₁), both of the target**: the capacity of the block that "
         "follows cut *j*, as how much that block changes its own network's probe. Γ divides by "
         "it; it doesn't depend on the source.",
         brightest="highest",
@@ -120,7 +120,7 @@ QUANTITIES: dict[str, Quantity] = {
         words="Weights of the whole stitched network, the stitch layer's among them.",
     ),
     "zero_shot": Quantity(
-        label="top-1 (%), zero_shot",
+        label="zero_shot top-1 (%)",
         option="Accuracy: zero_shot",
         reading="higher is better",
         words="Top-1 with a stitch layer by least squares and nothing trained.",
@@ -128,7 +128,7 @@ QUANTITIES: dict[str, Quantity] = {
         stage="zero_shot",
     ),
     "tuned": Quantity(
-        label="top-1 (%), tuned",
+        label="tuned top-1 (%)",
         option="Accuracy: tuned",
         reading="higher is better",
         words="Top-1 with only the stitch layer trained, the anchors frozen.",
@@ -203,10 +203,10 @@ def field(pair: Pair, name: str) -> Field | None:
     if np.isnan(found).all():
         return None
     i, j = pair.stitches[space].T
-    rows, columns = np.unique(i), np.unique(j)
-    values = np.full((len(rows), len(columns)), np.nan)
-    values[np.searchsorted(rows, i), np.searchsorted(columns, j)] = found
-    return Field(rows=tuple(rows.tolist()), columns=tuple(columns.tolist()), values=values)
+    sources, targets = np.unique(i), np.unique(j)
+    values = np.full((len(sources), len(targets)), np.nan)
+    values[np.searchsorted(sources, i), np.searchsorted(targets, j)] = found
+    return Field(rows=tuple(sources.tolist()), columns=tuple(targets.tolist()), values=values)
 
 
 def in_words(pair: Pair, name: str, shown: Field) -> str:
@@ -220,7 +220,7 @@ def in_words(pair: Pair, name: str, shown: Field) -> str:
     for end, at in ends.items():
         row, column = np.unravel_index(at(finite), finite.shape)
         j = shown.columns[column]
-        place = f"{shown.rows[row]} → {j}" if shown.rows else f"after block {j}"
+        place = f"{shown.rows[row]} → {j}" if shown.rows else f"target block {j}"
         told.append(f"{end} {finite[row, column]:.3g} at {place}")
     missing = int((~np.isfinite(shown.values)).sum())
     gaps = f"; {missing} cells without a finite value" if missing else ""

@@ -1,12 +1,24 @@
-"""A score of every stitch of a pair, as a map; a click on a cell opens that stitch beside it."""
+"""A map of every stitch of a pair; a click on a cell opens that stitch beside it."""
 
 import numpy as np
 import pandas as pd
 import streamlit as st
-from numpy.typing import NDArray
 
-from dashboard import figures, heatmap, links
+from dashboard import links
+from dashboard.figures import CONFIG
+from dashboard.heatmap import cell_map
+from dashboard.progress import job_panel, start_button
+from dashboard.quantities import (
+    QUANTITIES,
+    SHOWN,
+    THE_SCORE,
+    field,
+    in_words,
+    of_stitches,
+    quantity,
+)
 from dashboard.state import (
+    bound,
     heading,
     keep,
     pick_metric,
@@ -15,34 +27,26 @@ from dashboard.state import (
     says_errors,
     scored_document,
     selection,
-    store,
     study,
 )
+from dashboard.stitch_card import stitch_card
 from klas.choice.buckets import Selection
-from klas.report import METHODS, percent
-from klas.results import Pair, choose, finetuned_accuracy
-from klas.study import METRICS, Metric, SelectionSpec
+from klas.results import Document, Pair, choose
+from klas.study import Metric, SelectionSpec, Stage
 
-READING = {
-    "theta": "**Ω** is the distance across the stitch alone: how far the source's probe after "
-    "block *i* is from the target's after block *j*, in nats, whatever the next block can do.",
-    "ends": "**Ω + Ωₙ** adds to Ω how far the source's probe after block *i* is from the target's "
-    "*last* one: what the rest of the target would still have to change. Ours, not the paper's.",
-    "cka": "One minus the linear **CKA** of the activations at the two cuts: 0 where both arrange "
-    "the images alike. The unbiased estimator may come out slightly above 1.",
-    "mse": "The **mean squared difference** between the probabilities of the two probes.",
-    "ce": "The **cross-entropy** of the target's probe under the source's: Ω, and the source "
-    "probe's own uncertainty.",
-    "dm": "**Direct matching**: the share of the target's activation that the stitch layer of "
-    "least squares leaves unexplained.",
-    "random": "A seeded draw: the floor that every score has to beat.",
-}
+MOST_LISTED = 8
+STYLE = """<style>
+/* One below the other where there is no room to read them side by side. */
+.st-key-choices > * > .stHorizontalBlock > .stColumn {min-width: 9rem}
+.st-key-map-and-stitch > * > .stHorizontalBlock > .stColumn {min-width: 25rem}
+</style>"""
+NONE_OPEN = ()  # Streamlit takes None for no answer at all
 
 
-def _how_to_read(metric: Metric) -> None:
+def _how_to_read(name: str) -> None:
     st.subheader("How to read it")
-    if metric != "kl":
-        st.markdown(READING[metric])
+    if name != "kl":
+        st.markdown(QUANTITIES[name].words)
         return
     st.latex(
         r"\Gamma(i,j)=\frac{\Omega}{\Sigma}="
@@ -60,94 +64,61 @@ def _how_to_read(metric: Metric) -> None:
 def _best(pair: Pair, metric: Metric) -> None:
     st.subheader("Best of the pair")
     rows = np.flatnonzero(pair.in_space)
-    rows = rows[pair.scores(metric)[rows].argsort(kind="stable")[:8]]
-    shown = dict.fromkeys((metric, "kl", "theta"))
-    columns = {figures.SCORE_NAMES[name]: pair.scores(name)[rows] for name in shown}
+    rows = rows[pair.scores(metric)[rows].argsort(kind="stable")[:MOST_LISTED]]
+    names = [*dict.fromkeys((metric, "kl", "theta")), "macs", "tuned"]
+    labels = {name: quantity(name, pair).label for name in names}
+    labels |= {"macs": pair.unit.name, "tuned": "tuned (%)"}
     table = {
         "stitch": ["{} → {}".format(*stitch) for stitch in pair.stitches[rows]],
-        **columns,
-        pair.unit.name: pair.macs[rows] / pair.unit.scale,
-        "tuned (%)": 100 * pair.accuracy("tuned")[rows],
+        **{labels[name]: of_stitches(pair, name)[rows] for name in names},
     }
-    three = st.column_config.NumberColumn(format="%.3g")
     st.dataframe(
         pd.DataFrame(table),
         hide_index=True,
         column_config={
-            **dict.fromkeys([*columns, pair.unit.name], three),
-            "tuned (%)": st.column_config.NumberColumn(format="%.1f"),
+            labels[name]: st.column_config.NumberColumn(
+                format="%.1f" if name == "tuned" else "%.3g", help=QUANTITIES[name].words
+            )
+            for name in names
         },
     )
 
 
-def _chosen_row(pair: Pair) -> int | None:
-    """The row of the cell that was clicked, or that the address names."""
+def _pick_shown(pair: Pair) -> str:
+    """What the map shows: the score that chooses, or anything else."""
+    names = {name: quantity(name, pair).option for name in QUANTITIES}
+    shown: str = st.selectbox(
+        "Show",
+        SHOWN,
+        format_func=lambda name: names.get(name, "The score"),
+        help="What the map shows. **Score** is what chooses; buckets, frames and dots stay with "
+        "it.",
+        **bound("show", remembered("show", THE_SCORE)),
+    )
+    return shown
+
+
+def _pick_stitch(pair: Pair) -> int | None:
+    """The row of the open stitch: of the cell that was clicked, of the address, or of the selector,
+    which needs no mouse."""
     cell = remembered("cell", None)
-    if cell is None:
-        return None
-    rows = np.flatnonzero((pair.stitches == cell).all(axis=1) & pair.in_space)
-    if not rows.size:
+    places = {place: row for row, place in enumerate(pair.places(np.ones(len(pair.macs), bool)))}
+    open_to_all = sorted(place for place, row in places.items() if pair.in_space[row])
+    if cell is not None and cell not in open_to_all:
         said = links.unknown("cell", "{}-{}".format(*cell), "the pair has no such stitch")
         st.warning(said, icon=":material/link_off:")
         keep("cell", None)
-        return None
-    return int(rows[0])
-
-
-def rank_in_bucket(
-    scores: NDArray[np.float64], bucket: NDArray[np.int64], row: int
-) -> tuple[int, int]:
-    """The place of a candidate among those of its bucket, and how many they are; equals share."""
-    rivals = scores[bucket == bucket[row]]
-    return 1 + int((rivals < scores[row]).sum()), len(rivals)
-
-
-def _stitch(pair: Pair, picked: Selection, row: int) -> None:
-    """Everything that is known of one stitch."""
-    i, j = pair.stitches[row]
-    source, target = pair.names
-    bucket = int(picked.bucket[row])
-    st.subheader(f"Stitch {i} → {j}")
-    marks = [
-        "outside the buckets" if bucket < 0 else f"bucket {bucket}",
-        "chosen" if picked.chosen[row] else "not chosen",
-        *(["in SN-Net's set"] if pair.snnet[row] else []),
-    ]
-    st.markdown(
-        f"The first **{i}** of {pair.source['blocks']} blocks of {source}, a stitch layer, and "
-        f"{target} after block **{j}** of {pair.target['blocks']}: {', '.join(marks)}."
+        cell = None
+    shown = bound("cell", cell or NONE_OPEN, pair.name)
+    st.selectbox(
+        "Stitch",
+        [NONE_OPEN, *open_to_all],
+        format_func=lambda place: "{} → {}".format(*place) if place else "none",
+        help="Opens a stitch as a click on its cell does: *i* → *j* leaves the source after block "
+        "*i* and goes on with the target after block *j*.",
+        **shown | {"on_change": lambda: keep("cell", st.session_state["widget:cell"] or None)},
     )
-    params = pair.raw["candidates"][row]["params"]
-    finetuned = finetuned_accuracy(store(), pair, picked.chosen, study())
-    facts = {
-        pair.unit.name: f"{pair.macs[row] / pair.unit.scale:.4g}",
-        "parameters": f"{params:,}",
-        "zero_shot": percent(pair.accuracy("zero_shot")[row]),
-        "tuned": percent(pair.accuracy("tuned")[row]),
-        "finetuned": percent(None if finetuned is None else finetuned[row]),
-    }
-    for place, (name, value) in zip(st.columns([5, 6, 5, 5, 5], gap="small"), facts.items()):
-        place.caption(name)
-        place.markdown(f"**{value}**")
-    rows = []
-    for metric in METRICS:
-        if metric in ("snnet", "random"):
-            continue
-        scores = pair.scores(metric)
-        place, of = rank_in_bucket(scores, picked.bucket, row)
-        known = bucket >= 0 and not np.isnan(scores[row])
-        rows.append(
-            {
-                "score": METHODS[metric],
-                "value": scores[row],
-                "rank in its bucket": f"{place} of {of}" if known else "–",
-            }
-        )
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        column_config={"value": st.column_config.NumberColumn(format="%.4g")},
-    )
+    return None if cell is None else places[cell]
 
 
 def _drawing(name: str) -> tuple[str, links.Cell | None]:
@@ -165,43 +136,88 @@ def _drawing(name: str) -> tuple[str, links.Cell | None]:
 
 
 def _open_cell(key: str) -> None:
-    """Follow a click; a second one on the same cell closes it."""
+    """Follow a click; a second one on the same cell, or one beside the stitches, closes it."""
     points = st.session_state[key]["selection"]["points"]
-    cell = tuple(int(n) for n in points[-1]["customdata"][:2]) if points else None
+    place = points[-1].get("customdata") if points else None
+    cell = (int(place[0]), int(place[1])) if place else None
     st.session_state["map"] = *st.session_state["map"][:2], cell
     keep("cell", cell)
 
 
+def _map(pair: Pair, spec: SelectionSpec, picked: Selection, name: str) -> None:
+    """The map, or what to do where it would be empty."""
+    shown, what = field(pair, name), quantity(name, pair)
+    place = "j" if name == "sigma" else "(i, j)"
+    st.subheader(f"{what.label} of {place}, {what.reading}", help=what.words)
+    if shown is None:
+        _not_computed(pair, what.label, what.stage)
+        return
+    key, ringed = _drawing(f"map:{study().name}:{pair.name}:{name}:{spec.model_dump_json()}")
+    words = in_words(pair, name, shown)
+    st.plotly_chart(
+        cell_map(pair, picked, spec.metric, name, ringed),
+        config=CONFIG,
+        key=key,
+        on_select=lambda: _open_cell(key),
+        selection_mode="points",
+        alt=words,
+    )
+    st.caption(words)
+    st.caption(
+        (_marks_in_words(pair, spec, picked) if shown.rows else "")
+        + "The bars are what a linear probe reads at each cut; hatched ones did not converge."
+    )
+
+
+def _marks_in_words(pair: Pair, spec: SelectionSpec, picked: Selection) -> str:
+    outside = int((picked.bucket[pair.in_space] < 0).sum())
+    note = f" – marks the {outside} outside the anchors' costs." if outside else ""
+    return (
+        f"Numbers are buckets of cost, from the cheap anchor's to the costly one's.{note} "
+        f"Framed: chosen with τ = {spec.tau:g} ({spec.tau_mode}); change it on **Stitches**. "
+        "A click on a cell opens its stitch. "
+    )
+
+
+def _not_computed(pair: Pair, label: str, stage: Stage) -> None:
+    if not pair.in_space.any():
+        st.info("This pair has no stitch to choose from.", icon=":material/info:")
+        return
+    st.info(f"{label}: not computed for this pair yet.", icon=":material/info:")
+    start_button(f"Compute up to {stage}", study(), {"kind": "run", "until": stage})
+
+
 @st.fragment
 @says_errors
-def _map(pair: Pair, spec: SelectionSpec, key: str, drawn_with: links.Cell | None) -> None:
-    """The map and what stands beside it: all that a click draws again."""
-    metric = spec.metric
+def _scores(found: Document) -> None:
+    """All that a choice on this page draws again."""
+    choices = st.container(key="choices").columns([5, 2, 3, 2], gap="medium")
+    first, second, third, fourth = choices
+    with first:
+        pair = pick_pair(found)
+    assert pair is not None, "all pairs are not offered here"
+    with second:
+        metric = pick_metric()
+    with third:
+        shown = _pick_shown(pair)
+    with fourth:
+        row = _pick_stitch(pair)
+    name = metric if shown == THE_SCORE else shown
+    spec = selection().model_copy(update={"metric": metric})
+    if np.isnan(pair.scores(metric)[pair.in_space]).any():
+        _not_computed(pair, quantity(metric, pair).label, "scores")
+        return
     picked = choose(pair, spec)
-    left, right = st.columns([3, 2], gap="large")
+    left, right = st.container(key="map-and-stitch").columns([3, 2], gap="large")
     with left:
-        st.subheader(f"{figures.SCORE_NAMES[metric]} of (i, j), lower is better")
-        st.plotly_chart(
-            heatmap.score_heatmap(pair, picked, metric, drawn_with),
-            config=figures.CONFIG,
-            key=key,
-            on_select=lambda: _open_cell(key),
-            selection_mode="points",
-        )
-        outside = int((picked.bucket[pair.in_space] < 0).sum())
-        note = f" – marks the {outside} outside the anchors' costs." if outside else ""
-        st.caption(
-            f"Numbers are buckets of cost, from the cheap anchor's to the costly one's.{note} "
-            f"Framed: chosen with τ = {spec.tau:g} ({spec.tau_mode}); change it on **Stitches**. "
-            "A click on a cell opens its stitch."
-        )
+        _map(pair, spec, picked, name)
     with right:
-        row = _chosen_row(pair)
         if row is not None:
-            _stitch(pair, picked, row)
+            stitch_card(pair, spec, picked, row)
         else:
-            _how_to_read(metric)
-        _best(pair, metric)
+            _how_to_read(name)
+        if pair.in_space.any():
+            _best(pair, metric)
 
 
 @says_errors
@@ -209,14 +225,9 @@ def page() -> None:
     """The page."""
     heading("Stitch scores")
     found = scored_document()
-    left, right = st.columns([3, 2], gap="large")
-    with left:
-        pair = pick_pair(found)
-    with right:
-        metric = pick_metric()
-    spec = selection().model_copy(update={"metric": metric})
-    name = f"map:{study().name}:{pair.name}:{spec.model_dump_json()}"
-    _map(pair, spec, *_drawing(name))
+    job_panel(study().name)
+    st.html(STYLE)
+    _scores(found)
 
 
 page()

@@ -1,0 +1,153 @@
+"""One stitch opened: its network, costs, accuracies, scores and ranks, and what can be done."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard import my_list
+from dashboard.diagram import diagram
+from dashboard.markdown import plain
+from dashboard.progress import start_button
+from dashboard.quantities import QUANTITIES, SCORES
+from dashboard.state import store, study
+from klas.choice.buckets import Selection
+from klas.report import METHODS, percent
+from klas.results import Pair, finetuned_accuracy
+from klas.study import SelectionSpec, Stage
+
+FORMULAS = {
+    "kl": "Ω / Σ",
+    "theta": "Θ(Pᵢ, Pⱼ)",
+    "ends": "Ω + Θ(Pᵢ, Pₙ)",
+    "cka": "1 − CKA(Aᵢ, Aⱼ)",
+    "mse": "mean (p − q)²",
+    "ce": "mean −Σ p log q",
+    "dm": "‖T·Aᵢ − Aⱼ‖² / ‖Aⱼ − mean‖²",
+}
+TRAINED = (
+    "Top-1 with all chosen stitches and the anchors trained jointly, the paper's figures. Only "
+    "what is chosen is trained so."
+)
+
+
+def stitch_card(pair: Pair, spec: SelectionSpec, picked: Selection, row: int) -> None:
+    """Everything that is known of one stitch.
+
+    Args:
+        picked: what ``spec`` chooses of the pair.
+        row: the stitch, in the pair's arrays.
+    """
+    i, j = pair.stitches[row]
+    bucket = int(picked.bucket[row])
+    st.subheader(f"Stitch {i} → {j}")
+    marks = [
+        "outside the buckets" if bucket < 0 else f"bucket {bucket}",
+        "chosen" if picked.chosen[row] else "not chosen",
+        *(["in SN-Net's set"] if pair.snnet[row] else []),
+    ]
+    st.markdown(
+        f"The first **{i}** of {pair.source['blocks']} blocks of {plain(pair.source['name'])}, a "
+        f"stitch layer, and {plain(pair.target['name'])} after block **{j}** of "
+        f"{pair.target['blocks']}: {', '.join(marks)}."
+    )
+    st.html(diagram(pair, row))
+    _figures(pair, spec, picked, row)
+    _scores(pair, picked, row)
+
+
+def rank_in_bucket(
+    scores: NDArray[np.float64], bucket: NDArray[np.int64], row: int
+) -> tuple[int, int]:
+    """The place of a candidate among those of its bucket, and how many they are; equals share."""
+    rivals = scores[bucket == bucket[row]]
+    return 1 + int((rivals < scores[row]).sum()), len(rivals)
+
+
+def _figures(pair: Pair, spec: SelectionSpec, picked: Selection, row: int) -> None:
+    """Costs and accuracies, and a button for what can be measured."""
+    params = pair.raw["candidates"][row]["params"]
+    jointly = finetuned_accuracy(store(), pair, picked.chosen, study())
+    top1 = {
+        "zero_shot": float(pair.accuracy("zero_shot")[row]),
+        "tuned": float(pair.accuracy("tuned")[row]),
+        "finetuned": float("nan") if jointly is None else float(jointly[row]),
+    }
+    facts = {
+        pair.unit.name: (f"{pair.macs[row] / pair.unit.scale:.4g}", QUANTITIES["macs"].words),
+        "parameters": (f"{params:,}", QUANTITIES["params"].words),
+        "zero_shot": (percent(top1["zero_shot"]), QUANTITIES["zero_shot"].words),
+        "tuned": (percent(top1["tuned"]), QUANTITIES["tuned"].words),
+        "finetuned": (percent(top1["finetuned"]), TRAINED),
+    }
+    places = [*st.columns(3, gap="small"), *st.columns(3, gap="small")]
+    _list_button(pair, row, places.pop(2))
+    for place, (name, (value, words)) in zip(places, facts.items()):
+        place.caption(name, help=words)
+        place.markdown(f"**{value}**")
+    missing: list[Stage] = [tier for tier in ("zero_shot", "tuned") if np.isnan(top1[tier])]
+    for tier in missing:
+        start_button(
+            f"Measure {tier}",
+            study(),
+            {"kind": "run", "until": tier},
+            kind="secondary",
+            help="Measures every stitch of the study at this tier.",
+        )
+    if not missing and picked.chosen[row] and np.isnan(top1["finetuned"]):
+        start_button(
+            "Train jointly",
+            study().model_copy(update={"selection": spec}),
+            {"kind": "finetune", "pair": list(pair.names), "metrics": [spec.metric, "snnet"]},
+            kind="secondary",
+            help="Trains all chosen stitches of this pair, SN-Net's set and the anchors; "
+            f"{study().finetuning.steps:,} steps each.",
+        )
+
+
+def _list_button(pair: Pair, row: int, place: DeltaGenerator) -> None:
+    entry = my_list.entry_of(pair, row)
+    listed = entry in my_list.entries()
+    place.button(
+        "Remove from my list" if listed else "Add to my list",
+        icon=":material/bookmark_remove:" if listed else ":material/bookmark_add:",
+        help="Your own choice of stitches, on the page **My list**.",
+        on_click=my_list.remove if listed else my_list.add,
+        args=([entry],),
+    )
+
+
+def _scores(pair: Pair, picked: Selection, row: int) -> None:
+    rows = []
+    for metric in SCORES:
+        if metric == "random":
+            continue
+        scores = pair.scores(metric)
+        place, of = rank_in_bucket(scores, picked.bucket, row)
+        known = picked.bucket[row] >= 0 and not np.isnan(scores[row])
+        rows.append(
+            {
+                "score": METHODS[metric],
+                "value": scores[row],
+                "rank in its bucket": f"{place} of {of}" if known else "–",
+                "formula": FORMULAS[metric],
+            }
+        )
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={
+            "score": st.column_config.TextColumn(
+                help="Choose one under **Show** to see its map and read what it means."
+            ),
+            "value": st.column_config.NumberColumn(format="%.4g", help="Lower is better."),
+            "rank in its bucket": st.column_config.TextColumn(
+                help="Its place among the stitches of about the same cost; equals share one."
+            ),
+            "formula": st.column_config.TextColumn(
+                help="P: a probe's predictions; A: activations; p, q: probabilities of the "
+                "source's and the target's probe; T: the stitch layer; Θ: mean KL(P ‖ Q) in nats."
+            ),
+        },
+    )
