@@ -16,6 +16,7 @@ from klas.results import Document
 from klas.study import Study
 
 POLL_SECONDS = 0.7
+IDLE_SECONDS = 3.0  # how soon a page shows what another tab or a terminal began or finished
 ENDED_BADLY = ("failed", "died", "cancelled")
 WORDS = {
     "catalogue": "Counting the cost of every pretrained network",
@@ -71,7 +72,8 @@ def estimate(study: Study, task: Mapping[str, Any]) -> None:
 def job_panel(about: str | None) -> None:
     """Every job at work or in the queue, and how the last ones of this page's study ended badly.
 
-    It polls while a job is alive, and fills the page as results land.
+    It polls, quickly while a job is alive, and fills the page as results land, whoever computes
+    them.
 
     Args:
         about: the name of the study that the page shows, None for no study. Jobs about something
@@ -83,6 +85,8 @@ def job_panel(about: str | None) -> None:
     alive = [job for job in found if job.status.alive]
     if alive:
         st.fragment(_living, run_every=POLL_SECONDS)(about, _landed(alive), _document())
+    else:
+        st.fragment(_idle, run_every=IDLE_SECONDS)(_document())
     for job in _ended_badly(found, about):
         _ended(job)
 
@@ -109,6 +113,11 @@ def title(job: Job) -> str:
 
 def _pairs(pairs: Sequence[Sequence[str]]) -> str:
     return " → ".join(pairs[0]) if len(pairs) == 1 else f"{len(pairs)} pairs"
+
+
+def _idle(shown: Document | None) -> None:
+    if any(job.status.alive for job in jobs.listing(store())) or _document() is not shown:
+        st.rerun()
 
 
 def _living(about: str | None, seen: object, shown: Document | None) -> None:
