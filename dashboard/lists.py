@@ -123,7 +123,12 @@ def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figu
             mode="markers",
             name=f"{name} ({len(measured)} of {len(listed.stitches)} measured)",
             legendgroup=name,
-            marker={"symbol": listed.symbol, "color": listed.colour, "size": 10},
+            marker={
+                "symbol": listed.symbol,
+                "color": listed.colour,
+                "size": 10,
+                "line": {"color": listed.colour, "width": 2 * listed.symbol.endswith("-thin")},
+            },
             customdata=[_words(s) for s in measured],
             hovertemplate="%{customdata}<br>%{x:.3g} "
             f"{unit.name}<br>top-1 %{{y:.2f}} %<extra>{name}</extra>",
@@ -134,7 +139,7 @@ def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figu
         mode="markers+text",
         name="anchors",
         text=[escape(a["name"]) for a in anchors],
-        textposition="top center",
+        textposition=["top right", *["top center"] * (len(anchors) - 2), "top left"],
         cliponaxis=False,
         marker={"symbol": "diamond", "size": 12, "color": ANCHOR},
         hovertemplate=f"%{{text}}<br>%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %<extra></extra>",

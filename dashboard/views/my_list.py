@@ -294,25 +294,25 @@ def page() -> None:
             f"{unknown} stitches of the list are none of this study's; they are left out here.",
             icon=":material/link_off:",
         )
-    left, right = st.columns([1, 1], gap="large")
-    with left:
-        if own is None:
-            st.info(
-                "Nothing is picked yet. Take what a rule chooses, add stitches on **Scores** and "
-                "**Stitches**, or open a list from a file.",
-                icon=":material/info:",
-            )
-        else:
-            _table(found, own)
+    if own is None:
+        st.info(
+            "Nothing is picked yet. Take what a rule chooses, add stitches on **Scores** and "
+            "**Stitches**, or open a list from a file.",
+            icon=":material/info:",
+        )
+    else:
+        _table(found, own)
+    left, right = st.columns([3, 2], gap="large")
+    with right:
         other = _open_file()
         if other is not None:
             _other(found, other)
-    with right:
-        mine = [] if own is None else [Listed("my list", own, MINE.colour, MINE.symbol)]
-        shown = [*mine, *([] if other is None else [other])]
-        if shown:
+        _take_away(found, own)
+    mine = [] if own is None else [Listed("my list", own, MINE.colour, MINE.symbol)]
+    shown = [*mine, *([] if other is None else [other])]
+    if shown:
+        with left:
             _beside(found, shown)
-    _take_away(found, own)
 
 
 page()
