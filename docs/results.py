@@ -523,7 +523,7 @@ def ablation_section(found: Document, store: Store) -> str:
     """τ and the number of buckets."""
     rows = []
     for tau, buckets in [(t, 20) for t in TAUS] + [(0.05, b) for b in BUCKETS[:-1]]:
-        study = varied("selection", tau=tau, buckets=buckets)
+        study = varied("selection", DIGITS, tau=tau, buckets=buckets)
         result = compare(found, study, store)
         klas = result["all_pairs"]["methods"]["kl"]
         count = sum(p["buckets"] for p in result["pairs"])
@@ -564,7 +564,7 @@ def ablation_section(found: Document, store: Store) -> str:
 def temperature_section(plain_document: Document, fitted: Document, store: Store) -> str:
     """Calibrated probes."""
     rows = []
-    for metric in ("kl", "theta", "mse", "ce"):
+    for metric in ("kl", "theta", "ends", "mse", "ce"):
         cells: list[object] = []
         for document in (plain_document, fitted):
             hits = count = 0.0
