@@ -1,0 +1,87 @@
+"""The trade-off of every pair at once: one front over all that is chosen."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard.budget import best_tier
+from dashboard.figures import CONFIG
+from dashboard.selection_controls import selection_controls
+from dashboard.state import pick_tier, says_errors, study
+from dashboard.take_away import accuracy_at, add_button, take_away
+from dashboard.tradeoff_figures import front_chart
+from dashboard.tradeoff_tables import COLUMN_THREE, SCORE_COLUMNS, score_columns
+from klas.results import Choice, Document, FrontPoint, choose, front, pairs_of
+from klas.study import TIERS, Metric
+
+
+@st.fragment
+@says_errors
+def all_pairs(found: Document, metric: Metric) -> None:
+    """The page for every pair."""
+    spec, place = selection_controls(metric)
+    pairs = pairs_of(found)
+    picked = [(p, choose(p, spec).chosen) for p in pairs]
+    by_tier = {
+        tier: [
+            Choice(pair=p, chosen=chosen, accuracy=accuracy_at(p, chosen, tier))
+            for p, chosen in picked
+        ]
+        for tier in TIERS
+    }
+    every = {tier: np.concatenate([c.accuracy for c in by_tier[tier]]) for tier in TIERS}
+    with place:
+        tier = pick_tier(best_tier(every) or TIERS[0])
+    shown = by_tier[tier]
+    points = front(shown)
+    count = sum(int(chosen.sum()) for _, chosen in picked)
+    stitches = sum(p.stitch is not None for p in points)
+    st.subheader(f"{count} stitches of {len(pairs)} pairs chosen, {stitches} on the front")
+    st.caption(
+        "Every pair has its own buckets, because a score compares stitches of one pair. "
+        "The front is over all of them and the anchors: the best accuracy for every cost."
+    )
+    st.plotly_chart(front_chart(shown, points), config=CONFIG, alt="Accuracy against cost")
+    untrained = [c.pair.name for c in shown if not np.isfinite(c.accuracy[c.chosen]).all()]
+    if untrained and tier == "finetuned":
+        st.info(
+            f"Not trained jointly yet: {', '.join(untrained)}. Choose the pair above to train it.",
+            icon=":material/info:",
+        )
+    elif untrained:
+        st.info(
+            f"Tier {tier} is not measured for every pair yet; compute it on the **Study** page.",
+            icon=":material/info:",
+        )
+    _table(shown, metric, points, tier)
+    add_button(picked, limited=False)
+    take_away(pairs, spec, tier, f"stitches-{study().name.replace(' ', '-')}.json", [])
+
+
+def _table(choices: list[Choice], metric: Metric, points: list[FrontPoint], tier: str) -> None:
+    on_front = {(p.name, p.stitch) for p in points}
+    unit = choices[0].pair.unit
+    rows = []
+    for c in choices:
+        chosen = np.flatnonzero(c.chosen)
+        scores = score_columns(c.pair, metric, chosen)
+        rows += [
+            {
+                "pair": c.pair.name,
+                "stitch": "{} → {}".format(*c.pair.stitches[row]),
+                unit.name: c.pair.macs[row] / unit.scale,
+                **{name: values[k] for name, values in scores.items()},
+                f"{tier} (%)": 100 * c.accuracy[row],
+                "on the front": (c.pair.name, tuple(map(int, c.pair.stitches[row]))) in on_front,
+            }
+            for k, row in enumerate(chosen)
+        ]
+    st.dataframe(
+        pd.DataFrame(sorted(rows, key=lambda row: row[unit.name])),
+        hide_index=True,
+        column_config={
+            unit.name: COLUMN_THREE,
+            **SCORE_COLUMNS,
+            f"{tier} (%)": st.column_config.NumberColumn(format="%.1f"),
+        },
+    )

@@ -1,0 +1,130 @@
+"""What was chosen, to take away: into one's list, as a file, as the command that writes it."""
+
+import shlex
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from dashboard import my_list
+from dashboard.progress import start_button
+from dashboard.state import store, study, study_arguments
+from klas.exports import dumps, stitch_list
+from klas.results import Pair, choose, finetuned_accuracy, full_val_accuracy
+from klas.study import SelectionSpec, Tier
+
+Picked = tuple[Pair, NDArray[np.bool_]]
+
+
+def add_button(picked: Sequence[Picked], *, limited: bool) -> None:
+    """A button that puts what is chosen into one's list.
+
+    Args:
+        limited: whether a range of cost left some of the choice out.
+    """
+    entries = [entry for pair, chosen in picked for entry in my_list.entries_of(pair, chosen)]
+    missing = len(set(entries) - set(my_list.entries()))
+    words = "the one" if len(entries) == 1 else f"these {len(entries)}"
+    st.button(
+        f"Add {words} to my list" if missing or not entries else "All are in my list",
+        icon=":material/playlist_add:",
+        disabled=not missing,
+        help="Those within the range of cost. My list can be edited, compared and exported."
+        if limited
+        else "My list can be edited, compared and exported.",
+        on_click=my_list.add,
+        args=(entries,),
+    )
+
+
+def take_away(
+    pairs: Sequence[Pair], spec: SelectionSpec, tier: Tier, name: str, which: Sequence[str]
+) -> None:
+    """The stitch list as a file, and the command that writes the same one."""
+    picked = [(p, choose(p, spec).chosen) for p in pairs]
+    complete = _full_val(picked, spec, tier)
+    command = [
+        *("klas", "select", *study_arguments(), *which),
+        *("--metric", spec.metric, "--tau", f"{spec.tau:.12g}", "--tau-mode", spec.tau_mode),
+        *("--buckets", str(spec.buckets), "--binning", spec.binning),
+        *(("--full-val", "--tier", tier) if complete else ()),
+        *("--out", name),
+    ]
+    st.download_button(
+        "Download as JSON",
+        # Made when it is asked for: a long list takes longer than the slider may.
+        _file(pairs, spec, tier if complete else None),
+        file_name=name,
+        mime="application/json",
+        icon=":material/download:",
+        help="A stitch list: `klas check` rebuilds it, `klas.load_stitch` loads a network of it.",
+        on_click="ignore",
+    )
+    st.code(shlex.join(command), language="bash", wrap_lines=True)
+
+
+def _file(pairs: Sequence[Pair], spec: SelectionSpec, whole: Tier | None) -> Callable[[], bytes]:
+    """What makes the file's bytes when the browser asks for them, outside any run of the page.
+
+    Args:
+        whole: the tier that was measured on every validation image, if one was.
+    """
+    results, at_hand = store(), study()
+
+    def make() -> bytes:
+        listed = stitch_list(
+            pairs[0].document,
+            spec,
+            pairs=pairs,
+            finetuned=lambda p, chosen: finetuned_accuracy(results, p, chosen, at_hand),
+            full_val=(lambda p, chosen: full_val_accuracy(results, p, chosen, at_hand, whole))
+            if whole
+            else None,
+        )
+        return dumps(listed)
+
+    return make
+
+
+def _full_val(picked: Sequence[Picked], spec: SelectionSpec, tier: Tier) -> bool:
+    """How the chosen stitches do on every validation image, or the button that measures it;
+    whether it is known."""
+    val = picked[0][0].document["data"]["val"]
+    some = [(pair, chosen) for pair, chosen in picked if chosen.any()]
+    found = [full_val_accuracy(store(), pair, c, study(), tier) for pair, c in some]
+    complete = bool(found) and all(found)
+    if val["images"] - len(val["left_out"]) <= val["samples"]:
+        return complete  # nothing was left unseen
+    seen = [accuracy_at(pair, chosen, tier) for pair, chosen in some]
+    if complete:
+        gaps = [
+            100 * (whole["accuracy"]["{}-{}".format(*pair.stitches[row])] - accuracy[row])
+            for (pair, chosen), whole, accuracy in zip(some, found, seen)
+            if whole is not None
+            for row in np.flatnonzero(chosen)
+        ]
+        samples = next(whole["samples"] for whole in found if whole is not None)
+        st.caption(
+            f"Measured on all {samples:,} validation images too (tier {tier}): "
+            f"{np.mean(gaps):+.1f} points on average against the {val['samples']:,} that the "
+            f"choice saw, {min(gaps):+.1f} to {max(gaps):+.1f}. The list has every figure."
+        )
+    elif some and all(np.isfinite(a[chosen]).all() for a, (_, chosen) in zip(seen, some)):
+        start_button(
+            f"Measure what is chosen on all {val['images']:,} validation images",
+            study().model_copy(update={"selection": spec}),
+            {"kind": "full_val", "pairs": [list(p.names) for p, _ in picked], "tier": tier},
+            icon=":material/fact_check:",
+            kind="secondary",
+            help=f"Scores and accuracies here come from {val['samples']:,} of them. Tier {tier}.",
+        )
+    return complete
+
+
+def accuracy_at(pair: Pair, chosen: NDArray[np.bool_], tier: Tier) -> NDArray[np.float64]:
+    """(N,) accuracies at a tier; NaN for what was not measured, or not trained."""
+    if tier != "finetuned":
+        return pair.accuracy(tier)
+    found = finetuned_accuracy(store(), pair, chosen, study())
+    return np.full(len(chosen), np.nan) if found is None else found

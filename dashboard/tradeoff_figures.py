@@ -1,0 +1,331 @@
+"""The trade-off's charts: plain data to Plotly figures. Colours work on light and on dark.
+
+Axes hang on the pair, the tier and the range of cost alone, so nothing moves with τ.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from dashboard.comparison_figures import AT_FIRST, LEGEND, STYLES, curve_traces
+from dashboard.figures import (
+    ANCHOR,
+    FAINT,
+    MARGIN,
+    PAIR_COLOURS,
+    PAIR_SYMBOLS,
+    SCORE_NAMES,
+    log_ticks,
+)
+from dashboard.tradeoff import Curve, Sheet, heights, steps
+from klas.choice.buckets import Selection
+from klas.choice.curves import Envelope
+from klas.costs import Costs
+from klas.results import Choice, CostUnit, FrontPoint
+from klas.study import Metric, Tier
+
+__all__ = ["AT_FIRST", "choice_chart", "front_chart", "tradeoff_chart"]
+
+HEIGHT = 430
+HOVER = (
+    "<b>%{customdata[0]} → %{customdata[1]}</b>%{text}<br>"
+    "Γ = Ω / Σ = %{customdata[2]}<br>"
+    "Ω = %{customdata[3]} nats: source probe %{customdata[0]} ‖ target probe %{customdata[1]}<br>"
+    "Σ = %{customdata[4]} nats: what the target's next block adds<br>"
+    "%{customdata[5]}, %{customdata[6]} parameters%{customdata[9]}<br>"
+    "zero_shot %{customdata[7]}, tuned %{customdata[8]}"
+)
+
+
+def choice_chart(
+    sheet: Sheet,
+    picked: Selection,
+    metric: Metric,
+    *,
+    tau: float,
+    tau_mode: str,
+    bounds: tuple[float, float] | None = None,
+    inside: NDArray[np.bool_] | None = None,
+) -> go.Figure:
+    """Score against MACs, bucket by bucket: what τ lets through, and what it leaves.
+
+    Args:
+        bounds: of the axis of MACs, in the shown unit; the buckets' by default.
+        inside: (N,) those that may count as chosen; all by default.
+    """
+    pair, scores = sheet.pair, sheet.pair.scores(metric)
+    unit, colour = pair.unit, STYLES[metric].colour
+    edges = picked.edges / unit.scale
+    shown = pair.in_space & np.isfinite(scores)
+    chosen = picked.chosen if inside is None else picked.chosen & inside
+    values = scores[shown & (scores > 0)]
+    axis: dict[str, Any] = {"title": {"text": f"{SCORE_NAMES[metric]}, lower is better"}}
+    bottom, top = 0.0, 1.0
+    if values.size:
+        low, high = np.log10(values.min()), np.log10(values.max())
+        pad = 0.08 * max(high - low, 0.2)
+        bottom, top = 10 ** (low - pad), 10 ** (high + pad)
+        axis |= {"type": "log", "range": [low - pad, high + pad]}
+    lowest = picked.lowest
+    limit = (1 + tau) * lowest if tau_mode == "relative" else np.maximum(tau, lowest)
+    bars = [
+        (edges[b], edges[b + 1], limit[b])
+        for b in np.flatnonzero(np.isfinite(lowest) & (limit > 0))
+    ]
+    traces: list[dict[str, Any]] = [
+        _line(
+            [x for edge in edges for x in (edge, edge, None)],
+            [y for _ in edges for y in (bottom, top, None)],
+            {"width": 1, "dash": "dot", "color": FAINT},
+        ),
+        _line(
+            [x for left, right, _ in bars for x in (left, right, None)],
+            [y for *_, height in bars for y in (height, height, None)],
+            {"width": 2, "color": colour},
+            opacity=0.55,
+        ),
+    ]
+    marks = _marks(picked, chosen)
+    for name, mask, look in (
+        ("not chosen", shown & ~chosen, {"color": FAINT, "size": 8}),
+        ("chosen", shown & chosen, {"color": colour, "size": 12}),
+    ):
+        rows = np.flatnonzero(mask)
+        traces.append(
+            {
+                "type": "scatter",
+                "x": pair.macs[rows] / unit.scale,
+                "y": scores[rows],
+                "mode": "markers",
+                "name": name,
+                "marker": look,
+                "customdata": sheet.facts[rows],
+                "text": marks[rows],
+                "hovertemplate": HOVER + "<extra></extra>",
+            }
+        )
+    return go.Figure(
+        data=traces,
+        layout={
+            "margin": MARGIN,
+            "height": HEIGHT,
+            "xaxis": {
+                "title": {"text": f"{unit.name} (the papers' {unit.papers})"},
+                "range": _padded(bounds or (edges[0], edges[-1])),
+            },
+            "yaxis": axis,
+            "legend": LEGEND,
+        },
+    )
+
+
+def tradeoff_chart(
+    sheet: Sheet,
+    picked: Selection,
+    costs: Costs,
+    tier: Tier,
+    drawn: Sequence[Curve],
+    *,
+    bounds: tuple[float, float],
+    cell: tuple[int, int] | None = None,
+) -> go.Figure:
+    """Accuracy against cost: each method's stitches and envelope, and the anchors.
+
+    Args:
+        bounds: of the cost axis, in its unit.
+        cell: the stitch that is ringed.
+    """
+    pair, unit = sheet.pair, costs.unit
+    right = max(*costs.anchors.values(), np.nanmax(costs.stitches, initial=0.0), 0.0) / unit.scale
+    traces: list[dict[str, Any]] = []
+    marks = _marks(picked, picked.chosen)
+    for curve in drawn:
+        rows = np.flatnonzero(curve.chosen & np.isfinite(costs.stitches))
+        line = steps(costs, pair, curve)
+        traces += curve_traces(
+            curve.metric,
+            costs.stitches[rows] / unit.scale,
+            100 * curve.accuracy[rows],
+            Envelope(line.costs / unit.scale, 100 * line.accuracies),
+            right,
+            customdata=sheet.facts[rows],
+            text=marks[rows],
+            # A click rings what it selects; the others stay as they are.
+            unselected={"marker": {"opacity": 1}},
+            selected={"marker": {"size": 20}},
+            hovertemplate=f"top-1 <b>%{{y:.2f}} %</b> ({tier})<br>{HOVER}<extra></extra>",
+        )
+    anchors = [a for a in pair.measured_anchors if a["name"] in costs.anchors]
+    traces.append(
+        anchors_trace(
+            [a["name"] for a in anchors],
+            [costs.anchors[a["name"]] / unit.scale for a in anchors],
+            [100 * a["accuracy"] for a in anchors],
+            unit,
+        )
+    )
+    traces += _ring(pair.stitches, costs, drawn, cell)
+    return go.Figure(
+        data=traces,
+        layout={
+            "margin": MARGIN,
+            "height": HEIGHT,
+            "clickmode": "event+select",
+            "xaxis": {"title": {"text": costs.title}, "range": _padded(bounds)},
+            "yaxis": {"title": {"text": "top-1 (%)"}, "range": list(heights(sheet, tier, drawn))},
+            "legend": LEGEND,
+        },
+    )
+
+
+def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.Figure:
+    """Accuracy against cost of every pair's chosen stitches, the anchors, and one front."""
+    unit = choices[0].pair.unit
+    anchors = {a["name"]: a for c in choices for a in (c.pair.source, c.pair.target)}
+    shown = sorted(
+        (a for a in anchors.values() if a["accuracy"] is not None), key=lambda a: a["macs"]
+    )
+    every = np.concatenate([*(c.pair.macs for c in choices), [a["macs"] for a in anchors.values()]])
+    every = every / unit.scale
+    ticks = log_ticks(every)
+    line = _line(
+        [*(p.macs / unit.scale for p in points), every.max()] if points else [],
+        [100 * p.accuracy for p in [*points, *points[-1:]]],
+        {"shape": "hv", "color": ANCHOR, "width": 2},
+    )
+    traces = [{**line, "name": "Pareto front", "showlegend": True}]
+    for k, choice in enumerate(choices):
+        rows = np.flatnonzero(choice.chosen & np.isfinite(choice.accuracy))
+        name = escape(choice.pair.name)
+        traces.append(
+            {
+                "type": "scatter",
+                "x": choice.pair.macs[rows] / unit.scale,
+                "y": 100 * choice.accuracy[rows],
+                "mode": "markers",
+                "name": f"{name} ({len(rows)})",
+                "marker": {
+                    "color": PAIR_COLOURS[k % len(PAIR_COLOURS)],
+                    # Colours come round again with another shape.
+                    "symbol": PAIR_SYMBOLS[k // len(PAIR_COLOURS) % len(PAIR_SYMBOLS)],
+                    "size": 10,
+                },
+                "customdata": choice.pair.stitches[rows],
+                "hovertemplate": f"<b>{name}</b><br>"
+                "stitch %{customdata[0]} → %{customdata[1]}<br>"
+                f"%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %<extra></extra>",
+            }
+        )
+    named = anchors_trace(
+        [a["name"] for a in shown],
+        [a["macs"] / unit.scale for a in shown],
+        [100 * a["accuracy"] for a in shown],
+        unit,
+    )
+    traces.append(
+        {**named, "textposition": ["top right", *["top center"] * (len(shown) - 2), "top left"]}
+    )
+    low, high = np.log10(every.min()), np.log10(every.max())
+    pad = 0.04 * max(high - low, 0.1)
+    return go.Figure(
+        data=traces,
+        layout={
+            "margin": MARGIN,
+            "height": 520,
+            "xaxis": {
+                "title": {"text": f"{_macs_title(unit)}, logarithmic"},
+                "type": "log",
+                "range": [low - pad, high + pad],
+                "tickvals": ticks,
+                "ticktext": [f"{tick:g}" for tick in ticks],
+            },
+            "yaxis": {"title": {"text": "top-1 (%)"}},
+            "legend": LEGEND,
+        },
+    )
+
+
+def anchors_trace(
+    names: Sequence[str], costs: Sequence[float], top1: Sequence[float], unit: CostUnit
+) -> dict[str, Any]:
+    """The anchors as named diamonds; costs in the unit, accuracies in percent."""
+    cheapest = min(costs, default=0.0)
+    return {
+        "type": "scatter",
+        "x": list(costs),
+        "y": list(top1),
+        "mode": "markers+text",
+        "name": "anchors",
+        "text": [escape(name) for name in names],
+        "textposition": ["top right" if c == cheapest else "top left" for c in costs],
+        "marker": {"symbol": "diamond", "size": 13, "color": ANCHOR},
+        "cliponaxis": False,
+        "unselected": {"marker": {"opacity": 1}},
+        # Told how a selected text looks, Plotly leaves the others as they are.
+        "selected": {"textfont": {"color": ANCHOR}},
+        "hovertemplate": f"%{{text}}<br>%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %"
+        "<extra>anchor</extra>",
+    }
+
+
+def _marks(picked: Selection, chosen: NDArray[np.bool_]) -> NDArray[np.object_]:
+    """What the hover adds of every candidate's place in the choice."""
+    places = ["   outside the buckets" if b < 0 else f"   bucket {b}" for b in picked.bucket]
+    marks = [f"{p}, chosen" if c else p for p, c in zip(places, chosen)]
+    return np.array(marks, dtype=object)
+
+
+def _ring(
+    stitches: NDArray[np.int64], costs: Costs, drawn: Sequence[Curve], cell: tuple[int, int] | None
+) -> list[dict[str, Any]]:
+    """A ring around a stitch, where any curve has it."""
+    if cell is None:
+        return []
+    is_it = (stitches == cell).all(axis=1) & np.isfinite(costs.stitches)
+    found = [(row, c) for c in drawn for row in np.flatnonzero(is_it & c.chosen)]
+    if not found:
+        return []
+    row, curve = found[0]
+    return [
+        {
+            "type": "scatter",
+            "x": [costs.stitches[row] / costs.unit.scale],
+            "y": [100 * curve.accuracy[row]],
+            "mode": "markers",
+            "marker": {
+                "symbol": "circle-open",
+                "size": 20,
+                "color": ANCHOR,
+                "line": {"width": 2.5, "color": ANCHOR},
+            },
+            "unselected": {"marker": {"opacity": 1}},
+            "showlegend": False,
+            "hoverinfo": "skip",
+        }
+    ]
+
+
+def _line(x: list[Any], y: list[Any], look: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "x": x,
+        "y": y,
+        "mode": "lines",
+        "line": dict(look),
+        "showlegend": False,
+        "hoverinfo": "skip",
+        **more,
+    }
+
+
+def _macs_title(unit: CostUnit) -> str:
+    return f"{unit.name} (the papers' {unit.papers})"
+
+
+def _padded(bounds: Sequence[float]) -> list[float]:
+    pad = 0.04 * (bounds[1] - bounds[0])
+    return [float(bounds[0] - pad), float(bounds[1] + pad)]

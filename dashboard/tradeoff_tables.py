@@ -1,0 +1,145 @@
+"""The trade-off's tables and sentences: the areas, what is chosen, who wins by how much."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from dashboard.figures import SCORE_NAMES
+from dashboard.tradeoff import Bits, Curve, Floats, Sheet, steps
+from klas.choice.buckets import Selection
+from klas.choice.curves import gain, saving
+from klas.costs import Costs
+from klas.report import METHODS
+from klas.results import Pair, above_anchors, method_areas
+from klas.study import TIERS, Metric, Tier
+
+TABLE = 388  # pixels: ten rows, however many τ takes
+COLUMN_THREE = st.column_config.NumberColumn(format="%.3g")
+SCORE_COLUMNS = dict.fromkeys(SCORE_NAMES.values(), COLUMN_THREE)
+
+
+def score_columns(pair: Pair, metric: Metric, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """The score that chose, and Γ."""
+    return {SCORE_NAMES[m]: pair.scores(m)[rows] for m in dict.fromkeys((metric, "kl"))}
+
+
+def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:
+    """At equal cost so many points, at equal accuracy so many times cheaper, as sentences."""
+    name, other = METHODS[ours.metric], METHODS[theirs.metric]
+    mine, rival = steps(costs, pair, ours), steps(costs, pair, theirs)
+    ends = sorted(costs.anchors.values())
+    won = gain(mine, rival, ends[0], ends[-1]) if len(ends) > 1 else None
+    what = {"macs": "MACs", "params": "parameters", "latency": "time"}[costs.name]
+    if won is not None and won.mean == 0 and won.greatest == 0:
+        return [f"At equal cost {name} and {other} reach the **same** accuracy."]
+    said = []
+    if won is not None:
+        said.append(
+            f"At equal cost {name} is on average **{100 * won.mean:+.2f} points** against "
+            f"{other}, at best {100 * won.greatest:+.2f}."
+        )
+    spared = saving(mine, rival)
+    if spared is not None and spared.mean >= 1:
+        less = f"less {what}" if costs.name == "latency" else f"fewer {what}"
+        said.append(
+            f"At equal accuracy it needs on average **{spared.mean:.2f}× {less}**, at best "
+            f"{spared.greatest:.2f}×."
+        )
+    elif spared is not None:
+        said.append(
+            f"At equal accuracy {other} takes on average **{spared.mean:.2f}×** its {what}, at "
+            f"most {spared.greatest:.2f}×."
+        )
+    return said
+
+
+def above(pair: Pair, ours: Curve) -> str:
+    """How many of the chosen beat the anchors."""
+    better = int(above_anchors(pair, ours.chosen, ours.accuracy).sum())
+    return (
+        f"**{better} of {int(ours.chosen.sum())}** chosen stitches are better than every anchor "
+        "of at most their MACs."
+    )
+
+
+def areas_table(pair: Pair, drawn: Sequence[Curve]) -> None:
+    """Every drawn method's areas over MACs."""
+    rows, reasons = [], {}
+    for curve in drawn:
+        found = method_areas(pair, curve.chosen, curve.accuracy)
+        rows.append(
+            {
+                "method": METHODS[curve.metric],
+                "stitches": int(curve.chosen.sum()),
+                "mean top-1 (%)": None if found.mean_top1 is None else 100 * found.mean_top1,
+                "auc": found.auc,
+                "auc_stitches": found.auc_stitches,
+            }
+        )
+        if found.reason:
+            reasons.setdefault(found.reason, METHODS[curve.metric])
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={
+            "mean top-1 (%)": st.column_config.NumberColumn(format="%.1f"),
+            "auc": st.column_config.NumberColumn(
+                format="%.3f",
+                help="Area under the envelope of stitches and anchors over MACs: 0 is the cheap "
+                "anchor throughout, 1 the costly one. Not the poster's normalisation.",
+            ),
+            "auc_stitches": st.column_config.NumberColumn(
+                format="%.3f",
+                help="The same over the stitches alone; below 0 where they stay under the cheap "
+                "anchor.",
+            ),
+        },
+    )
+    for reason, method in reasons.items():
+        st.caption(f"{method}: no auc, because {reason}.")
+
+
+def chosen_table(
+    sheet: Sheet,
+    metric: Metric,
+    picked: Selection,
+    chosen: Bits,
+    accuracies: Mapping[Tier, Floats | None],
+) -> None:
+    """What is chosen, bucket by bucket."""
+    pair = sheet.pair
+    rows = np.flatnonzero(chosen)
+    rows = rows[np.lexsort((pair.macs[rows], picked.bucket[rows]))]
+    params = sheet.costs["params"].stitches[rows]
+    table = {
+        "stitch": ["{} → {}".format(*pair.stitches[r]) for r in rows],
+        "bucket": picked.bucket[rows],
+        pair.unit.name: pair.macs[rows] / pair.unit.scale,
+        "parameters": params.astype(np.int64),
+        **score_columns(pair, metric, rows),
+        "SN-Net's too": pair.snnet[rows],
+    }
+    if sheet.timings is not None:
+        table["ms"] = sheet.timings.median[rows]
+    for tier, values in accuracies.items():
+        if values is not None:
+            table[f"{tier} (%)"] = 100 * values[rows]
+    one = st.column_config.NumberColumn(format="%.1f")
+    st.dataframe(
+        pd.DataFrame(table),
+        hide_index=True,
+        height=TABLE,
+        column_config={
+            pair.unit.name: COLUMN_THREE,
+            **SCORE_COLUMNS,
+            "parameters": st.column_config.NumberColumn(format="localized"),
+            "ms": st.column_config.NumberColumn(
+                format="%.3g", help="Median time of a forward pass of one image."
+            ),
+            **{f"{tier} (%)": one for tier in TIERS},
+        },
+    )
