@@ -1,7 +1,6 @@
 """Pure functions from arrays to Plotly figures. Colours work on light and on dark."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -214,32 +213,6 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.F
             "ticktext": [f"{tick:g}" for tick in ticks],
         },
         yaxis={"title": "top-1 (%)"},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    )
-    return figure
-
-
-def probe_chart(anchors: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """What a linear probe reads after every block, for every anchor."""
-    figure = go.Figure()
-    for anchor, colour in zip(anchors, ANCHOR_COLOURS * len(anchors)):
-        if anchor["probe_accuracy"] is None:
-            continue
-        values = 100 * np.array(anchor["probe_accuracy"])
-        figure.add_scatter(
-            x=np.arange(len(values)),
-            y=values,
-            mode="lines+markers",
-            name=anchor["name"],
-            line={"color": colour, "width": 2},
-            marker={"size": 7},
-            hovertemplate="cut %{x}: %{y:.1f} %<extra>" + anchor["name"] + "</extra>",
-        )
-    figure.update_layout(
-        margin=MARGIN,
-        height=300,
-        xaxis={"title": "cut (0 follows the stem)", "dtick": 1},
-        yaxis={"title": "probe top-1 (%)"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     return figure

@@ -9,12 +9,14 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from dashboard import figures
+from dashboard.anchor_figures import anchors_chart, probe_chart
 from dashboard.comparison_figures import STYLES
-from dashboard.heatmap import score_heatmap
+from dashboard.heatmap import cell_map
 from dashboard.lists import Listed, lists_chart
-from klas.report import percent
-from klas.results import Document, Pair, choose, cost_unit, method_envelope, pairs_of
-from klas.study import SelectionSpec, Study
+from klas.exports import stitch_list
+from klas.report import METHODS, percent
+from klas.results import Document, Pair, choose, cost_unit, pairs_of
+from klas.study import Metric, SelectionSpec, Study
 
 STYLE = """
 body {font: 16px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem;
@@ -52,7 +54,8 @@ def study_report(
         _origin(found, spec),
         "<h2>Anchors</h2>",
         _anchors(found),
-        _figure("probes", figures.probe_chart(_shown_names(found)), "Top-1 of the probes by cut."),
+        _figure("probes", probe_chart(found["anchors"]), "Top-1 of the probes by cut."),
+        _figure("anchors", anchors_chart(found), "Top-1 of the anchors against their cost."),
         "<h2>Pairs</h2>",
         _ranking(found),
         *(part for pair in pairs for part in _pair(pair, spec)),
@@ -67,11 +70,6 @@ def study_report(
         f"<body>{''.join(body)}</body></html>\n"
     )
     return page.encode()
-
-
-def _shown_names(found: Document) -> list[dict[str, Any]]:
-    """The anchors with names that Plotly takes as text."""
-    return [{**anchor, "name": escape(anchor["name"])} for anchor in found["anchors"]]
 
 
 def _origin(found: Document, spec: SelectionSpec) -> str:
@@ -117,27 +115,24 @@ def _pair(pair: Pair, spec: SelectionSpec) -> Iterable[str]:
     """Its map of Γ, its choice, its curve."""
     ours = spec.model_copy(update={"metric": "kl"})
     picked = choose(pair, ours)
-    key = f"{pair.index}"
     yield f"<h2>{escape(pair.name)}</h2>"
     yield _figure(
-        f"gamma-{key}",
-        score_heatmap(pair, picked, "kl"),
+        f"gamma-{pair.index}",
+        cell_map(pair, picked, "kl", "kl"),
         "Γ of every stitch, lower is better. Numbers are buckets of cost; framed are the chosen.",
     )
     tuned = pair.accuracy("tuned")
-    methods = {
-        "KLAS": (STYLES["kl"].colour, picked.chosen),
-        "SN-Net": (STYLES["snnet"].colour, pair.snnet),
-    }
-    shown = [
-        (name, colour, chosen, tuned, method_envelope(pair, chosen, tuned))
-        for name, (colour, chosen) in methods.items()
-        if chosen.any() and np.isfinite(tuned[chosen]).all()
-    ]
-    if shown:
+    if np.isfinite(tuned).all():
+        specs: dict[Metric, SelectionSpec] = {
+            metric: spec.model_copy(update={"metric": metric}) for metric in ("kl", "snnet")
+        }
+        shown = [
+            Listed(METHODS[m], stitch_list(pair.document, chosen, pairs=[pair]), *STYLES[m])
+            for m, chosen in specs.items()
+        ]
         yield _figure(
-            f"curve-{key}",
-            figures.pareto_chart(pair, shown),
+            f"curve-{pair.index}",
+            lists_chart(pair.document, shown, "tuned"),
             "Accuracy against cost with tuned stitch layers, beside SN-Net's set.",
         )
     scores, zero_shot = pair.scores("kl"), pair.accuracy("zero_shot")
@@ -157,8 +152,7 @@ def _pair(pair: Pair, spec: SelectionSpec) -> Iterable[str]:
 
 
 def _own_list(found: Document, own: Mapping[str, Any]) -> Iterable[str]:
-    style = STYLES["kl"]
-    listed = Listed("the list", own, style.colour, style.symbol)
+    listed = Listed("the list", own, *STYLES["kl"])
     unit = cost_unit(found)
     yield "<h2>The list</h2>"
     yield _figure("list", lists_chart(found, [listed], "tuned"), "The list's stitches, tuned.")

@@ -182,7 +182,7 @@ def _open_file() -> Listed | None:
             st.session_state["uploaded"] = given.file_id
     if "other list" not in st.session_state:
         return None
-    return Listed(*st.session_state["other list"], OTHER.colour, OTHER.symbol)
+    return Listed(*st.session_state["other list"], *OTHER)
 
 
 def _close_file() -> None:
@@ -308,7 +308,7 @@ def page() -> None:
         if other is not None:
             _other(found, other)
         _take_away(found, own)
-    mine = [] if own is None else [Listed("my list", own, MINE.colour, MINE.symbol)]
+    mine = [] if own is None else [Listed("my list", own, *MINE)]
     shown = [*mine, *([] if other is None else [other])]
     if shown:
         with left:

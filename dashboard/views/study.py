@@ -6,7 +6,7 @@ import shlex
 import pandas as pd
 import streamlit as st
 
-from dashboard import draft, figures
+from dashboard import anchor_figures, draft, figures
 from dashboard.job_list import job_list
 from dashboard.progress import estimate, job_panel, start_button
 from dashboard.state import (
@@ -19,11 +19,12 @@ from dashboard.state import (
     study_arguments,
 )
 from klas.errors import KlasError
-from klas.results import Document, cost_unit
+from klas.results import Document, cost_unit, pairs_of
 from klas.studies import duplicate_study
 from klas.study import DIGITS, STAGES, Stage, Study
 from klas.usage import stages_done
 
+THETA = "Θ (nats)"
 STAGE_WORDS: dict[Stage, str] = {
     "anchors": "Accuracies of the anchors, and which pairs go together",
     "probes": "A linear probe after every block",
@@ -77,14 +78,42 @@ def _anchors_table(found: Document) -> None:
 
 
 def _ranking_table(found: Document) -> None:
-    rows = [
-        {"source → target": f"{p['source']} → {p['target']}", "Θ (nats)": p["theta_output"]}
-        for p in found["pairs"]
-    ]
+    rows = []
+    for pair in pairs_of(found):
+        cheap, costly = pair.cheap_and_costly
+        headless = None in (cheap["accuracy"], costly["accuracy"])
+        rows.append(
+            {
+                "source → target": pair.name,
+                THETA: pair.raw["theta_output"],
+                "points between": None
+                if headless
+                else 100 * (costly["accuracy"] - cheap["accuracy"]),
+                "cost ratio": costly["macs"] / cheap["macs"],
+                "stitches": int(pair.in_space.sum()),
+            }
+        )
     st.dataframe(
-        pd.DataFrame(rows).sort_values("Θ (nats)"),
+        pd.DataFrame(rows).sort_values(THETA),
         hide_index=True,
-        column_config={"Θ (nats)": st.column_config.NumberColumn(format="%.3f")},
+        column_config={
+            THETA: st.column_config.NumberColumn(
+                format="%.3f",
+                help="Θ(f, g): the mean over validation images of the KL divergence between what "
+                "the source and the target predict, in nats. 0: they say the same.",
+            ),
+            "points between": st.column_config.NumberColumn(
+                format="%+.1f", help="Top-1 of the costly anchor above the cheap one."
+            ),
+            "cost ratio": st.column_config.NumberColumn(
+                format="%.3g ×", help="MACs of the costly anchor over those of the cheap one."
+            ),
+            "stitches": st.column_config.NumberColumn(help="Candidates that a score may choose."),
+        },
+    )
+    st.caption(
+        "Worth stitching is a pair whose networks nearly agree (low Θ) and still leave accuracy "
+        "and cost between them. A costly anchor that is no better leaves nothing to gain."
     )
 
 
@@ -123,18 +152,20 @@ def _results(found: Document) -> None:
     with left:
         st.subheader("Anchors")
         _anchors_table(found)
+        if any(a["accuracy"] is not None for a in found["anchors"]):
+            st.plotly_chart(anchor_figures.anchors_chart(found), config=figures.CONFIG)
+    with right:
         st.subheader("Which pairs go together")
         st.caption(
             "Θ between the anchors' own outputs, source ‖ target: the lower, the more compatible "
             "(step 1 of the paper; no probes needed)."
         )
         _ranking_table(found)
-    with right:
         st.subheader("What a probe reads after every block")
         if found["anchors"][0]["probe_accuracy"] is None:
             st.caption("Not computed yet.")
         else:
-            st.plotly_chart(figures.probe_chart(found["anchors"]), config=figures.CONFIG)
+            st.plotly_chart(anchor_figures.probe_chart(found["anchors"]), config=figures.CONFIG)
             slow = [a["name"] for a in found["anchors"] if not all(a["probe_converged"])]
             if slow:
                 st.warning(

@@ -62,8 +62,3 @@ def test_the_front_is_drawn_over_all_pairs_and_every_point_knows_its_pair(comput
             tuple(s) for s in choice.pair.stitches[choice.chosen]
         ]
     assert len({t.marker.color for t in figure.data[1:-1]}) == len(choices)
-
-
-def test_the_probe_chart_has_a_line_per_anchor(computed):
-    figure = figures.probe_chart(computed[1]["anchors"])
-    assert [len(d.y) for d in figure.data] == [a["blocks"] + 1 for a in computed[1]["anchors"]]

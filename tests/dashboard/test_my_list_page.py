@@ -196,7 +196,7 @@ def test_the_report_holds_everything_and_loads_nothing(computed, made):
     text = re.sub(r"<script.*?</script>", "", page, flags=re.S)
     assert not re.search(r"""(src|href)=["']?http""", text)
     pairs = [pair for pair in pairs_of(document) if pair.in_space.any()]
-    assert page.count("<figure") == 2 + 2 * len(pairs)
+    assert page.count("<figure") == 3 + 2 * len(pairs)
     for pair in pairs:
         for i, j in pair.places(choose(pair, SMALL.selection).chosen):
             assert f"<td>{i} → {j}</td>" in page

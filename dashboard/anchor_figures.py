@@ -1,0 +1,106 @@
+"""Pure functions from anchors to Plotly figures."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dashboard.figures import ANCHOR_COLOURS, FAINT, MARGIN, log_ticks
+from klas.results import Document, cost_unit
+
+Anchor = Mapping[str, Any]
+
+
+def anchors_chart(found: Document) -> go.Figure:
+    """Accuracy against cost of the anchors, joined where the study stitches one to another.
+
+    An anchor without a head has no accuracy and no place here.
+    """
+    unit = cost_unit(found)
+    places = {
+        a["name"]: (a["macs"] / unit.scale, 100 * a["accuracy"])
+        for a in found["anchors"]
+        if a["accuracy"] is not None
+    }
+    figure = go.Figure()
+    for pair in found["pairs"]:
+        ends = [places[pair[role]] for role in ("source", "target") if pair[role] in places]
+        if len(ends) == 2:
+            figure.add_scatter(
+                x=[macs for macs, _ in ends],
+                y=[top1 for _, top1 in ends],
+                mode="lines",
+                line={"color": FAINT, "width": 1},
+                hoverinfo="skip",
+                showlegend=False,
+            )
+    for anchor, colour in _coloured(found["anchors"]):
+        if anchor["name"] in places:
+            macs, top1 = places[anchor["name"]]
+            name = escape(anchor["name"])
+            figure.add_scatter(
+                x=[macs],
+                y=[top1],
+                mode="markers+text",
+                name=name,
+                text=name,
+                textposition="top center",
+                cliponaxis=False,
+                marker={"symbol": "diamond", "size": 13, "color": colour},
+                hovertemplate=f"{name}<br>%{{x:.3g}} {unit.name}, {anchor['params']:,} parameters"
+                "<br>top-1 %{y:.2f} %<extra></extra>",
+                showlegend=False,
+            )
+    costs = np.array([macs for macs, _ in places.values()])
+    ticks = log_ticks(costs) if costs.size else np.array([1.0])
+    figure.update_layout(
+        margin=MARGIN,
+        height=300,
+        xaxis={
+            "title": f"{unit.name} (the papers' {unit.papers}), logarithmic",
+            "type": "log",
+            "tickvals": ticks,
+            "ticktext": [f"{tick:g}" for tick in ticks],
+        },
+        yaxis={"title": "top-1 (%)"},
+    )
+    return figure
+
+
+def probe_chart(anchors: Sequence[Anchor]) -> go.Figure:
+    """What a linear probe reads after every block, for every anchor; hollow did not converge."""
+    figure = go.Figure()
+    for anchor, colour in _coloured(anchors):
+        if anchor["probe_accuracy"] is None:
+            continue
+        values = 100 * np.array(anchor["probe_accuracy"])
+        name, converged = escape(anchor["name"]), anchor["probe_converged"]
+        figure.add_scatter(
+            x=np.arange(len(values)),
+            y=values,
+            mode="lines+markers",
+            name=name,
+            line={"color": colour, "width": 2},
+            marker={"size": 8, "symbol": ["circle" if c else "circle-open" for c in converged]},
+            customdata=[
+                [escape(cut), "" if c else ", did not converge"]
+                for cut, c in zip(anchor["cuts"], converged)
+            ],
+            hovertemplate="cut %{x} (%{customdata[0]}): %{y:.1f} %%{customdata[1]}"
+            f"<extra>{name}</extra>",
+        )
+    figure.update_layout(
+        margin=MARGIN,
+        height=300,
+        xaxis={"title": "cut (0 follows the stem)", "dtick": 1},
+        yaxis={"title": "probe top-1 (%)"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    return figure
+
+
+def _coloured(anchors: Sequence[Anchor]) -> list[tuple[Anchor, str]]:
+    """Each anchor with the colour that it has in every figure."""
+    return list(zip(anchors, ANCHOR_COLOURS * len(anchors)))
