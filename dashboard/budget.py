@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,25 +23,31 @@ from klas.study import TIERS, Metric, Tier
 ANSWER = 290  # pixels that are kept free for the answer
 
 
-class Network(NamedTuple):
-    """A network that could be deployed: an anchor (``row`` None) or a candidate."""
-
-    name: str
-    row: int | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """What there is to deploy of a pair, (M,) each: the anchors and the measured candidates.
+    """What there is to deploy of a pair, (M,) each: its anchors, then every candidate.
 
     Attributes:
+        anchors: the names of the anchors.
         tier: the best tier at which stitches are measured; None if they are not at any.
     """
 
-    networks: Sequence[Network]
+    pair: Pair
+    anchors: Sequence[str]
     costs: Floats
     accuracies: Floats
     tier: Tier | None
+
+    def row(self, network: int) -> int | None:
+        """A network's row among the candidates; None of an anchor."""
+        return network - len(self.anchors) if network >= len(self.anchors) else None
+
+    def name(self, network: int) -> str:
+        """What a network is called."""
+        row = self.row(network)
+        if row is None:
+            return self.anchors[network]
+        return "{} → {}".format(*self.pair.stitches[row])
 
 
 def offer(pair: Pair, costs: Costs, accuracies: Mapping[Tier, Floats | None]) -> Offer:
@@ -57,10 +62,8 @@ def offer(pair: Pair, costs: Costs, accuracies: Mapping[Tier, Floats | None]) ->
     assert measured is not None
     anchors = [a for a in pair.measured_anchors if a["name"] in costs.anchors]
     return Offer(
-        networks=[
-            *(Network(a["name"], None) for a in anchors),
-            *(Network(f"{i} → {j}", row) for row, (i, j) in enumerate(pair.stitches)),
-        ],
+        pair=pair,
+        anchors=[a["name"] for a in anchors],
         costs=np.append([costs.anchors[a["name"]] for a in anchors], costs.stitches),
         accuracies=np.append([a["accuracy"] for a in anchors], measured),
         tier=tier,
@@ -118,10 +121,10 @@ def _measured(
     if pick is None:
         _too_little(costs, found, budget, np.isfinite(found.accuracies))
         return
-    best = found.networks[pick.best]
-    stitched = best.row is not None
-    name = f"the stitch {best.name} of {plain(sheet.pair.name)}" if stitched else plain(best.name)
-    tier = f"tier {found.tier}" if stitched else "as pretrained"
+    row, name = found.row(pick.best), plain(found.name(pick.best))
+    tier = "as pretrained"
+    if row is not None:
+        name, tier = f"the stitch {name} of {plain(sheet.pair.name)}", f"tier {found.tier}"
     st.markdown(
         f"Deploy **{name}**: **{percent(found.accuracies[pick.best])}** ({tier}) at "
         f"**{_shown(costs, found.costs[pick.best])}**. Of {pick.affordable} networks that are "
@@ -129,10 +132,10 @@ def _measured(
         "accurate is cheaper."
     )
     _alternatives(costs, found, pick)
-    if best.row is not None:
-        _spread(sheet, costs, best.row)
+    if row is not None:
+        _spread(sheet, costs, row)
         with beside:
-            list_button(sheet.pair, best.row, place="budget")
+            list_button(sheet.pair, row, place="budget")
 
 
 def _alternatives(costs: Costs, found: Offer, pick: Pick) -> None:
@@ -141,7 +144,7 @@ def _alternatives(costs: Costs, found: Offer, pick: Pick) -> None:
     rows = [
         {
             "": words,
-            "network": found.networks[k].name,
+            "network": found.name(k),
             unit.name: found.costs[k] / unit.scale,
             "top-1 (%)": 100 * found.accuracies[k],
             "points": 100 * (found.accuracies[k] - found.accuracies[pick.best]),
@@ -209,7 +212,7 @@ def _too_little(costs: Costs, found: Offer, budget: float, known: Bits) -> None:
     cheapest = rows[found.costs[rows].argmin()]
     st.markdown(
         f"Nothing costs as little as {_shown(costs, budget)}: the cheapest network that is "
-        f"measured, **{plain(found.networks[cheapest].name)}**, takes "
+        f"measured, **{plain(found.name(int(cheapest)))}**, takes "
         f"**{_shown(costs, found.costs[cheapest])}** and reaches "
         f"{percent(found.accuracies[cheapest])}."
     )
