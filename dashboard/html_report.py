@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
 from dashboard import figures
@@ -54,8 +55,8 @@ def study_report(
         _origin(found, spec),
         "<h2>Anchors</h2>",
         _anchors(found),
-        _figure("probes", probe_chart(found["anchors"]), "Top-1 of the probes by cut."),
         _figure("anchors", anchors_chart(found), "Top-1 of the anchors against their cost."),
+        _figure("probes", probe_chart(found["anchors"]), "Top-1 of the probes by cut."),
         "<h2>Pairs</h2>",
         _ranking(found),
         *(part for pair in pairs for part in _pair(pair, spec)),
@@ -119,7 +120,8 @@ def _pair(pair: Pair, spec: SelectionSpec) -> Iterable[str]:
     yield _figure(
         f"gamma-{pair.index}",
         cell_map(pair, picked, "kl", "kl"),
-        "Γ of every stitch, lower is better. Numbers are buckets of cost; framed are the chosen.",
+        "Γ of every stitch, lower is better. Numbers are buckets of cost; framed are the chosen, "
+        "dotted the best of a bucket.",
     )
     tuned = pair.accuracy("tuned")
     if np.isfinite(tuned).all():
@@ -171,8 +173,15 @@ def _own_list(found: Document, own: Mapping[str, Any]) -> Iterable[str]:
 
 def _figure(name: str, figure: go.Figure, caption: str) -> str:
     """A figure with its caption, which is also its text for those who don't see it."""
-    drawn = figure.update_layout(template="plotly_white").to_html(
-        full_html=False, include_plotlyjs=False, config=figures.CONFIG, div_id=f"{name}-plot"
+    plot = figure.to_plotly_json()
+    plot["layout"]["template"] = pio.templates["plotly_white"].to_plotly_json()
+    drawn = pio.to_html(
+        plot,
+        full_html=False,
+        include_plotlyjs=False,
+        config=figures.CONFIG,
+        div_id=f"{name}-plot",
+        validate=False,
     )
     buttons = "".join(
         f"<button onclick=\"save(this, '{kind.lower()}')\">{kind}</button> "

@@ -144,6 +144,7 @@ def _table(found: Document, own: Mapping[str, Any]) -> None:
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
+        placeholder="–",
         key=f"list:{len(my_list.entries())}",
         column_config={
             unit.name: three,
