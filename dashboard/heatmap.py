@@ -84,7 +84,13 @@ def cell_map(
         "hoverdistance": -1,  # a cell belongs to its point up to its edges
         "hoverlabel": {"bgcolor": HOVER_PAPER, "font": {"color": DARK_INK}},
         "bargap": 0.25,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "legend": {
+            "orientation": "h",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "x": 0,
+            "itemdoubleclick": False,
+        },
         "xaxis": {
             "title": {"text": _axis_title(shown, "target"), "standoff": 8},
             "domain": [0, 0.88],
@@ -103,7 +109,7 @@ def cell_map(
     }
     traces = [
         cells,
-        _squares(stitches, name, cell, height - 6),
+        _squares(stitches, name, cell, round(0.62 * height)),  # inside a frame
         _no_stitches(pair, shown, stitches, what.label),
         _texts(shown, stitches, inks),
         *_marks(stitches, small=height < 24),
@@ -183,7 +189,7 @@ def _squares(stitches: _Stitches, name: str, cell: Cell | None, size: int) -> Tr
             "symbol": "square-open",
             "size": size,
             "color": stitches.ink,
-            "line": {"width": 4 if size > 24 else 3},
+            "line": {"width": 3 if size > 20 else 2},
             "opacity": 0,
         },
         "selected": {"marker": {"opacity": 1}},

@@ -1,10 +1,12 @@
 """One stitch opened: its network, costs, accuracies, scores and ranks, and what can be done."""
 
+from collections.abc import Mapping
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
-from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import my_list
 from dashboard.diagram import diagram
@@ -15,7 +17,7 @@ from dashboard.state import store, study
 from klas.choice.buckets import Selection
 from klas.report import METHODS, percent
 from klas.results import Pair, finetuned_accuracy
-from klas.study import SelectionSpec, Stage
+from klas.study import SelectionSpec, Tier
 
 FORMULAS = {
     "kl": "Ω / Σ",
@@ -26,6 +28,10 @@ FORMULAS = {
     "ce": "mean −Σ p log q",
     "dm": "‖T·Aᵢ − Aⱼ‖² / ‖Aⱼ − mean‖²",
 }
+BUCKET = (
+    "Stitches of about the same cost share a bucket, numbered from the cheap anchor's cost to the "
+    "costly one's. In every bucket the best and what τ lets through are chosen."
+)
 TRAINED = (
     "Top-1 with all chosen stitches and the anchors trained jointly, the paper's figures. Only "
     "what is chosen is trained so."
@@ -40,10 +46,8 @@ def stitch_card(pair: Pair, spec: SelectionSpec, picked: Selection, row: int) ->
         row: the stitch, in the pair's arrays.
     """
     i, j = pair.stitches[row]
-    bucket = int(picked.bucket[row])
     st.subheader(f"Stitch {i} → {j}")
     marks = [
-        "outside the buckets" if bucket < 0 else f"bucket {bucket}",
         "chosen" if picked.chosen[row] else "not chosen",
         *(["in SN-Net's set"] if pair.snnet[row] else []),
     ]
@@ -53,7 +57,10 @@ def stitch_card(pair: Pair, spec: SelectionSpec, picked: Selection, row: int) ->
         f"{pair.target['blocks']}: {', '.join(marks)}."
     )
     st.html(diagram(pair, row))
-    _figures(pair, spec, picked, row)
+    top1 = _figures(pair, picked, row)
+    with st.container(horizontal=True):
+        _list_button(pair, row)
+        _measure_buttons(pair, spec, picked, row, top1)
     _scores(pair, picked, row)
 
 
@@ -65,33 +72,58 @@ def rank_in_bucket(
     return 1 + int((rivals < scores[row]).sum()), len(rivals)
 
 
-def _figures(pair: Pair, spec: SelectionSpec, picked: Selection, row: int) -> None:
-    """Costs and accuracies, and a button for what can be measured."""
+def _figures(pair: Pair, picked: Selection, row: int) -> dict[Tier, float]:
+    """Shows costs, bucket and accuracies.
+
+    Returns:
+        the accuracy at every tier, NaN where it is not measured.
+    """
     params = pair.raw["candidates"][row]["params"]
     jointly = finetuned_accuracy(store(), pair, picked.chosen, study())
-    top1 = {
+    top1: dict[Tier, float] = {
         "zero_shot": float(pair.accuracy("zero_shot")[row]),
         "tuned": float(pair.accuracy("tuned")[row]),
         "finetuned": float("nan") if jointly is None else float(jointly[row]),
     }
+    bucket, last = int(picked.bucket[row]), len(picked.edges) - 2
     facts = {
         pair.unit.name: (f"{pair.macs[row] / pair.unit.scale:.4g}", QUANTITIES["macs"].words),
         "parameters": (f"{params:,}", QUANTITIES["params"].words),
+        "bucket": ("outside" if bucket < 0 else f"{bucket} of 0 to {last}", BUCKET),
         "zero_shot": (percent(top1["zero_shot"]), QUANTITIES["zero_shot"].words),
         "tuned": (percent(top1["tuned"]), QUANTITIES["tuned"].words),
         "finetuned": (percent(top1["finetuned"]), TRAINED),
     }
     places = [*st.columns(3, gap="small"), *st.columns(3, gap="small")]
-    _list_button(pair, row, places.pop(2))
     for place, (name, (value, words)) in zip(places, facts.items()):
         place.caption(name, help=words)
         place.markdown(f"**{value}**")
-    missing: list[Stage] = [tier for tier in ("zero_shot", "tuned") if np.isnan(top1[tier])]
-    for tier in missing:
+    return top1
+
+
+def _list_button(pair: Pair, row: int) -> None:
+    entry = my_list.entry_of(pair, row)
+    listed = entry in my_list.entries()
+    st.button(
+        "Remove from my list" if listed else "Add to my list",
+        icon=":material/bookmark_remove:" if listed else ":material/bookmark_add:",
+        help="Your own choice of stitches, on the page **My list**.",
+        on_click=my_list.remove if listed else my_list.add,
+        args=([entry],),
+    )
+
+
+def _measure_buttons(
+    pair: Pair, spec: SelectionSpec, picked: Selection, row: int, top1: Mapping[Tier, float]
+) -> None:
+    """A button for every accuracy that is missing and that a job can measure."""
+    stages: tuple[Literal["zero_shot", "tuned"], ...] = ("zero_shot", "tuned")
+    missing = [stage for stage in stages if np.isnan(top1[stage])]
+    for stage in missing:
         start_button(
-            f"Measure {tier}",
+            f"Measure {stage}",
             study(),
-            {"kind": "run", "until": tier},
+            {"kind": "run", "until": stage},
             kind="secondary",
             help="Measures every stitch of the study at this tier.",
         )
@@ -104,18 +136,6 @@ def _figures(pair: Pair, spec: SelectionSpec, picked: Selection, row: int) -> No
             help="Trains all chosen stitches of this pair, SN-Net's set and the anchors; "
             f"{study().finetuning.steps:,} steps each.",
         )
-
-
-def _list_button(pair: Pair, row: int, place: DeltaGenerator) -> None:
-    entry = my_list.entry_of(pair, row)
-    listed = entry in my_list.entries()
-    place.button(
-        "Remove from my list" if listed else "Add to my list",
-        icon=":material/bookmark_remove:" if listed else ":material/bookmark_add:",
-        help="Your own choice of stitches, on the page **My list**.",
-        on_click=my_list.remove if listed else my_list.add,
-        args=([entry],),
-    )
 
 
 def _scores(pair: Pair, picked: Selection, row: int) -> None:

@@ -375,7 +375,7 @@ def test_a_cell_in_the_address_opens_its_stitch(app, computed):
     params = pair.raw["candidates"][row]["params"]
     assert f"**{params:,}**" in facts
     assert f"**{100 * pair.accuracy('tuned')[row]:.1f} %**" in facts
-    assert f"bucket {picked.bucket[row]}" in facts
+    assert f"**{picked.bucket[row]} of 0 to {SMALL.selection.buckets - 1}**" in facts
 
 
 def test_another_pair_closes_the_cell(app, computed):
