@@ -58,13 +58,11 @@ def start_button(
 
 
 def estimate(study: Study, task: Mapping[str, Any]) -> None:
-    """A button that measures what a job will take, and its answer until results change.
-
-    Args:
-        task: of kind ``estimate``.
-    """
-    start_button("Estimate", study, task, icon=":material/timer:", kind="secondary")
-    now = jobs.status(store(), jobs.job_id(study, task))
+    """A button that measures what a job with this task will take, and its answer until results
+    change."""
+    asked = {"kind": "estimate", "of": task}
+    start_button("Estimate", study, asked, icon=":material/timer:", kind="secondary")
+    now = jobs.status(store(), jobs.job_id(study, asked))
     if now is not None and now.state == "done" and now.answer and now.updated > _changed(study):
         st.markdown(_answer(now.answer, now.device))
 
@@ -93,7 +91,10 @@ def job_panel(about: str | None) -> None:
 
 def title(job: Job) -> str:
     """What a job does, in a few words."""
-    task = job.task
+    return _deed(job.task)
+
+
+def _deed(task: Mapping[str, Any]) -> str:
     match task["kind"]:
         case "run":
             return f"Compute up to {task['until']}"
@@ -106,7 +107,7 @@ def title(job: Job) -> str:
         case "latency":
             return f"Measure latency: {_pairs(task['pairs'])}"
         case "estimate":
-            return "Estimate" if "until" not in task else f"Estimate up to {task['until']}"
+            return f"Estimate: {_deed(task['of'])}"
         case _:
             return "Build the catalogue"
 
@@ -281,7 +282,7 @@ def _answer(answer: Mapping[str, Any], device: str) -> str:
     text = f"{time_words} on {device}"
     if "trainings" in answer:
         text += f" for {answer['trainings']} trainings"
-    else:
+    if "disk_bytes" in answer:
         text += f", {size(answer['disk_bytes'])} of disk, {size(answer['memory_bytes'])} of memory"
     beside = answer["beside_other_work"]
     return f"{text}. Measured beside other work: alone it is quicker." if beside else f"{text}."

@@ -142,10 +142,10 @@ def _finetune(options: argparse.Namespace) -> None:
 
 
 def _finetune_methods(options: argparse.Namespace, pipeline: "Pipeline", pairs: list[Pair]) -> None:
-    from klas.estimate import finetuning_seconds
+    from klas.estimate import comparison_seconds
 
     for pair in pairs:
-        count, seconds = finetuning_seconds(pipeline, pair)
+        count, seconds = comparison_seconds(pipeline, pair)
         if count:
             print(
                 f"{pair.name}: {count} trainings, about {report.duration(seconds)} "

@@ -2,9 +2,12 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from klas.device import autocast, image_bytes, memory_budget_bytes
 from klas.errors import StoreError
@@ -14,9 +17,9 @@ from klas.measures.cka import CHUNK, TRIANGLE
 from klas.measures.divergence import CHUNK_BYTES as DIVERGENCE_BYTES
 from klas.measures.probes import CHUNK_BYTES as PROBE_BYTES
 from klas.pipeline import Pipeline
-from klas.results import Pair
+from klas.results import Pair, full_val_pair_key
 from klas.stages import Task
-from klas.study import STAGES, Stage
+from klas.study import STAGES, FinetuningSpec, Stage, Tier
 
 PROBE_PASSES = 150  # evaluations that L-BFGS needs to converge, about
 BACKWARD = 1.6  # cost of a backward pass to the stitch layer, in forward passes
@@ -81,13 +84,24 @@ def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
     return Estimate(seconds=seconds, disk_bytes=sum(disk), memory_bytes=memory)
 
 
-def finetuning_seconds(pipeline: Pipeline, pair: Pair) -> tuple[int, float]:
+def comparison_seconds(pipeline: Pipeline, pair: Pair) -> tuple[int, float]:
     """How many trainings of a pair's comparison are missing, and about how long they take."""
-    forward = {name: _seconds_per_image(pipeline, name) for name in pair.names}
+    wanted = [(chosen, settings) for _, chosen, settings in method_trainings(pair, pipeline.study)]
+    return training_seconds(pipeline, pair, wanted)
+
+
+def training_seconds(
+    pipeline: Pipeline, pair: Pair, wanted: Sequence[tuple[NDArray[np.bool_], FinetuningSpec]]
+) -> tuple[int, float]:
+    """How many of these joint trainings are missing, and about how long they take.
+
+    Args:
+        wanted: (N,) which candidates are trained, and the settings.
+    """
     costs = [pipeline.bench.costs[name].total_macs for name in pair.names]
-    rate = sum(costs) / sum(forward.values())  # MACs a second
+    rate = _macs_per_second(pipeline, pair)
     missing: dict[str, float] = {}
-    for _, chosen, settings in method_trainings(pair, pipeline.study):
+    for chosen, settings in wanted:
         key = training_key(pair, chosen, pipeline.study, settings)
         if not pipeline.store.has(key):
             macs = [*pair.macs[chosen], *costs]
@@ -97,6 +111,21 @@ def finetuning_seconds(pipeline: Pipeline, pair: Pair) -> tuple[int, float]:
             training = images * member * (1 + FULL_BACKWARD)
             missing[key.digest] = training + measured * sum(macs) / rate
     return len(missing), sum(missing.values())
+
+
+def full_val_seconds(
+    pipeline: Pipeline, pair: Pair, chosen: NDArray[np.bool_], tier: Tier
+) -> float:
+    """About how long the chosen stitches take on every validation image."""
+    if pipeline.store.has(full_val_pair_key(pair, chosen, pipeline.study, tier)):
+        return 0.0
+    network = float(pair.macs[chosen].sum()) / _macs_per_second(pipeline, pair)
+    return len(pipeline.bench.val.labels) * (_loading_seconds(pipeline) + network)
+
+
+def _macs_per_second(pipeline: Pipeline, pair: Pair) -> float:
+    costs = [pipeline.bench.costs[name].total_macs for name in pair.names]
+    return sum(costs) / sum(_seconds_per_image(pipeline, name) for name in pair.names)
 
 
 def _seconds(pipeline: Pipeline, name: str, task: Task, speed: _Speed) -> float:

@@ -109,8 +109,8 @@ def start(store: Store, study: Study | None, task: Mapping[str, Any]) -> str:
             "metrics": [...]}`` (the selection is the study's), ``{"kind": "compare", "pairs":
             [[f, g], …]}`` (what every method chooses, at every budget), ``{"kind": "full_val",
             "pairs": [[f, g], …], "tier": tier}``, ``{"kind": "latency", "pairs": [[f, g], …]}``,
-            ``{"kind": "estimate", "until": stage}`` or ``{"kind": "estimate", "compare":
-            [[f, g], …]}`` (its answer is in the status), or ``{"kind": "catalogue"}``.
+            ``{"kind": "estimate", "of": task}`` for one of these but the latency (its answer is
+            in the status), or ``{"kind": "catalogue"}``.
 
     Raises:
         JobError: the worker can't be started.

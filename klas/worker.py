@@ -7,10 +7,13 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from klas.errors import KlasError, SelectionError, StoreError
 from klas.jobs import QUEUED_KINDS, StageStatus, State, Status, peak_memory_bytes
@@ -164,7 +167,7 @@ def _work(raw: dict[str, Any], device: str, store: Store, status: StatusFile) ->
     if task["kind"] == "run":
         pipeline.run(task["until"])
     elif task["kind"] == "estimate":
-        status.answer = {**(status.answer or {}), **_estimate(pipeline, task)}
+        status.answer = {**(status.answer or {}), **_estimate(pipeline, task["of"])}
     elif task["kind"] == "full_val":
         _full_val(pipeline, task)
     elif task["kind"] == "latency":
@@ -176,10 +179,8 @@ def _work(raw: dict[str, Any], device: str, store: Store, status: StatusFile) ->
             raise KlasError("; ".join(diverged))
     else:
         pair = _by_names(pipeline.run("scores"))[tuple(task["pair"])]
-        for metric in task["metrics"]:
-            chosen = choose(pair, change(study, "selection", metric=metric).selection).chosen
-            if chosen.any():
-                pipeline.finetune(pair, chosen)
+        for chosen in _choices(pair, study, task["metrics"]):
+            pipeline.finetune(pair, chosen)
 
 
 def _pipeline(study: Study, device: str, wish: str, store: Store, status: StatusFile) -> "Pipeline":
@@ -219,19 +220,38 @@ def _latency(pipeline: "Pipeline", task: dict[str, Any]) -> None:
         measure_latency(pipeline, pairs[tuple(names)])
 
 
-def _estimate(pipeline: "Pipeline", task: dict[str, Any]) -> dict[str, Any]:
-    """What a run, or every method's joint training in some pairs, will take."""
-    from klas.estimate import estimate, finetuning_seconds
+def _estimate(pipeline: "Pipeline", of: dict[str, Any]) -> dict[str, Any]:
+    """What another task will take."""
+    from klas import estimate
 
-    if "until" in task:
-        return asdict(estimate(pipeline, task["until"]))
+    if of["kind"] == "run":
+        return asdict(estimate.estimate(pipeline, of["until"]))
     study = pipeline.study
     document = pipeline.store.get_ref(f"scores-{study.results_key()}")
     if document is None:
         raise SelectionError(f"study {study.name}: there are no scores yet; compute them first")
     pairs = _by_names(document)
-    found = [finetuning_seconds(pipeline, pairs[tuple(names)]) for names in task["compare"]]
+    if of["kind"] == "finetune":
+        pair = pairs[tuple(of["pair"])]
+        wanted = [(chosen, study.finetuning) for chosen in _choices(pair, study, of["metrics"])]
+        found = [estimate.training_seconds(pipeline, pair, wanted)]
+    elif of["kind"] == "compare":
+        found = [estimate.comparison_seconds(pipeline, pairs[tuple(n)]) for n in of["pairs"]]
+    else:
+        chosen = {n: choose(pairs[n], study.selection).chosen for n in map(tuple, of["pairs"])}
+        seconds = [
+            estimate.full_val_seconds(pipeline, pairs[n], mask, of["tier"])
+            for n, mask in chosen.items()
+            if mask.any()
+        ]
+        return {"seconds": sum(seconds)}
     return {"trainings": sum(n for n, _ in found), "seconds": sum(s for _, s in found)}
+
+
+def _choices(pair: Pair, study: Study, metrics: Sequence[str]) -> list[NDArray[np.bool_]]:
+    """What each score chooses of a pair, where that is anything."""
+    chosen = [choose(pair, change(study, "selection", metric=m).selection).chosen for m in metrics]
+    return [mask for mask in chosen if mask.any()]
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def test_a_job_for_another_device_overtakes(store, monkeypatch, hold):
 
 def test_an_estimate_does_not_wait_and_says_that_it_was_made_beside_a_worker(store, on_cpu, hold):
     hold("cpu")
-    job = jobs.start(store, QUICK, {"kind": "estimate", "until": "tuned"})
+    job = jobs.start(store, QUICK, {"kind": "estimate", "of": {"kind": "run", "until": "tuned"}})
     assert jobs.waiting(store) == []
     status = wait_for(store, job, finished)
     assert status.state == "done", status
@@ -207,13 +207,23 @@ def test_an_estimate_does_not_wait_and_says_that_it_was_made_beside_a_worker(sto
     assert status.answer["beside_other_work"]
 
 
-def test_an_estimate_of_joint_training_counts_what_is_missing(computed, on_cpu):
+@pytest.mark.parametrize(
+    ("task", "trainings"),
+    [
+        ({"kind": "compare"}, None),
+        ({"kind": "finetune", "metrics": ["kl", "snnet"]}, 2),
+        ({"kind": "full_val", "tier": "tuned"}, 0),
+    ],
+)
+def test_an_estimate_counts_what_is_missing(computed, on_cpu, task, trainings):
     store, document = computed
-    names = [document["pairs"][0][end] for end in ("source", "target")]
-    job = jobs.start(store, SMALL, {"kind": "estimate", "compare": [names]})
+    names = [document["pairs"][1][end] for end in ("source", "target")]
+    about = {"pair": names} if task["kind"] == "finetune" else {"pairs": [names]}
+    job = jobs.start(store, SMALL, {"kind": "estimate", "of": task | about})
     status = wait_for(store, job, finished)
     assert status.state == "done", status
-    assert status.answer["trainings"] > 0
+    found = status.answer.get("trainings", 0)
+    assert found > 2 if trainings is None else found == trainings
     assert status.answer["seconds"] > 0
     assert not status.answer["beside_other_work"]
 

@@ -222,8 +222,9 @@ def _regime(
     )
     pairs = [[entry["source"], entry["target"]] for entry, _ in missing]
     with st.container(horizontal=True, vertical_alignment="center"):
-        start_button("Train every method jointly", at_hand, {"kind": "compare", "pairs": pairs})
-        estimate(at_hand, {"kind": "estimate", "compare": pairs})
+        task = {"kind": "compare", "pairs": pairs}
+        start_button("Train every method jointly", at_hand, task)
+        estimate(at_hand, task)
     one = ["--pair", entries[0]["source"], entries[0]["target"]] if len(entries) == 1 else []
     st.code(_command("finetune", at_hand, ["--compare", *one]), language="bash", wrap_lines=True)
 

@@ -222,8 +222,9 @@ def _start(found: Document | None, at_hand: Study) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         label = "Compute everything" if until == STAGES[-1] else f"Compute up to {until}"
-        start_button(label, at_hand, {"kind": "run", "until": until})
-        estimate(at_hand, {"kind": "estimate", "until": until})
+        task = {"kind": "run", "until": until}
+        start_button(label, at_hand, task)
+        estimate(at_hand, task)
     st.code(shlex.join(_run_command(until)), language="bash", wrap_lines=True)
 
 

@@ -116,7 +116,7 @@ def test_an_estimate_stands_beside_the_button_until_results_change(
 ):
     (tmp_path / "small.toml").write_text(QUICK.to_toml())
     monkeypatch.setenv("KLAS_DEVICE", "cpu")
-    task = {"kind": "estimate", "until": "tuned"}
+    task = {"kind": "estimate", "of": {"kind": "run", "until": "tuned"}}
     ended(store, jobs.start(store, QUICK, task))
     tester = app(store.root)
     assert "on cpu" in texts(tester)
