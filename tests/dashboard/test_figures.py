@@ -1,64 +1,23 @@
-import pytest
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dashboard import figures
-from klas.results import Choice, choose, front, method_envelope, pairs_of
-from tests.conftest import SMALL
+from dashboard.figures import log_ticks
 
-
-@pytest.fixture(scope="module", params=[0, 1, 2])
-def pair(request, computed):
-    return pairs_of(computed[1])[request.param]
+positive = st.floats(1e-12, 1e12)
 
 
-@pytest.fixture
-def picked(pair):
-    return choose(pair, SMALL.selection)
+@given(st.lists(positive, min_size=1))
+def test_ticks_are_round_and_inside_or_the_ends(values):
+    array = np.array(values)
+    ticks = log_ticks(array)
+    assert len(ticks) >= 2
+    assert ticks.min() >= array.min() * (1 - 1e-9)
+    assert ticks.max() <= array.max() * (1 + 1e-9)
+    mantissas = [float(f"{t:e}".split("e")[0]) for t in ticks]
+    ends = ticks.tolist() == [array.min(), array.max()]
+    assert ends or all(min(abs(m - r) for r in (1, 2, 5, 10)) < 1e-6 for m in mantissas)
 
 
-def test_the_choice_chart_parts_the_candidates_into_chosen_and_left(pair, picked):
-    figure = figures.choice_chart(pair, picked, pair.scores("kl"), 0.05, "relative", "kl")
-    left, chosen = figure.data
-    assert len(chosen.x) == picked.chosen.sum()
-    assert len(left.x) + len(chosen.x) == pair.in_space.sum()
-
-
-def test_the_pareto_chart_shows_each_method_and_both_anchors(pair, picked):
-    accuracy = pair.accuracy("tuned")
-    curve = method_envelope(pair, picked.chosen, accuracy)
-    figure = figures.pareto_chart(pair, [("KLAS", figures.KLAS, picked.chosen, accuracy, curve)])
-    points = next(d for d in figure.data if d.name.startswith("KLAS ("))
-    assert list(points.y) == pytest.approx(100 * accuracy[picked.chosen])
-    anchors = next(d for d in figure.data if d.name == "anchors")
-    assert set(anchors.text) == {pair.source["name"], pair.target["name"]}
-
-
-def test_an_anchor_without_a_head_has_no_place_in_the_chart(computed):
-    import copy
-
-    document = copy.deepcopy(computed[1])
-    pair = pairs_of(document)[0]
-    pair.source["accuracy"] = None
-    chosen, accuracy = pair.in_space, pair.accuracy("tuned")
-    curve = method_envelope(pair, chosen, accuracy)
-    figure = figures.pareto_chart(pair, [("KLAS", figures.KLAS, chosen, accuracy, curve)])
-    anchors = next(d for d in figure.data if d.name == "anchors")
-    assert list(anchors.text) == [pair.target["name"]]
-
-
-def test_the_front_is_drawn_over_all_pairs_and_every_point_knows_its_pair(computed):
-    choices = [
-        Choice(pair=p, chosen=choose(p, SMALL.selection).chosen, accuracy=p.accuracy("tuned"))
-        for p in pairs_of(computed[1])
-    ]
-    points = front(choices)
-    figure = figures.front_chart(choices, points)
-    line = figure.data[0]
-    assert list(line.x[:-1]) == pytest.approx([p.macs / 1e6 for p in points])
-    assert list(line.y[:-1]) == pytest.approx([100 * p.accuracy for p in points])
-    for choice, trace in zip(choices, figure.data[1:]):
-        assert choice.pair.name in trace.name
-        assert choice.pair.name in trace.hovertemplate
-        assert [tuple(s) for s in trace.customdata] == [
-            tuple(s) for s in choice.pair.stitches[choice.chosen]
-        ]
-    assert len({t.marker.color for t in figure.data[1:-1]}) == len(choices)
+def test_without_a_positive_value_there_is_one_tick():
+    assert log_ticks(np.array([0.0, -1.0])).tolist() == [1.0]
