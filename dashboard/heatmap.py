@@ -4,7 +4,6 @@ Beside it, in line with its rows and columns, what a linear probe reads at each 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 
 from dashboard.blocks import block_names, block_ticks, probe_axis, probe_strips
 from dashboard.figures import SNNET, log_ticks
-from dashboard.quantities import SCORES, Field, field, of_stitches, quantity
+from dashboard.map_stitches import HOVER, Stitches, facts, stitches_of
+from dashboard.quantities import Field, field, quantity
 from klas.choice.buckets import Selection
 from klas.results import Pair
 from klas.study import Metric
@@ -74,7 +74,7 @@ def cell_map(
         "ygap": 2 if height > 24 else 1,
         "hoverinfo": "skip",
     }
-    stitches = _stitches(pair, selection, metric, shown, inks)
+    stitches = stitches_of(pair, selection, metric, shown, inks)
     probes = probe_strips(pair, shown.columns, shown.rows)
     layout = {
         "margin": {"l": 10, "r": 10, "t": TOP, "b": BOTTOM},
@@ -119,48 +119,6 @@ def cell_map(
     return go.Figure(data=traces, layout=layout, _validate=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Stitches:
-    """The stitches that have a cell of the map; arrays have a row for each, (M,)."""
-
-    pair: Pair
-    rows: NDArray[np.int64]  # in the pair's arrays
-    i: NDArray[np.int64]
-    j: NDArray[np.int64]
-    ink: list[str]  # what can be read on its colour
-    bucket: NDArray[np.int64]
-    chosen: NDArray[np.bool_]
-    best: NDArray[np.bool_]  # the lowest of its bucket, by the score that chooses
-    snnet: NDArray[np.bool_]
-
-
-def _stitches(
-    pair: Pair, selection: Selection, metric: Metric, shown: Field, inks: NDArray[np.str_]
-) -> _Stitches:
-    i, j = pair.stitches.T
-    has_cell = pair.in_space & np.isin(i, shown.rows) & np.isin(j, shown.columns)
-    i, j = i[has_cell], j[has_cell]
-    place = np.searchsorted(shown.rows, i), np.searchsorted(shown.columns, j)
-    return _Stitches(
-        pair=pair,
-        rows=np.flatnonzero(has_cell),
-        i=i,
-        j=j,
-        ink=inks[place].tolist(),
-        bucket=selection.bucket[has_cell],
-        chosen=selection.chosen[has_cell],
-        best=best_of_bucket(selection, pair.scores(metric))[has_cell],
-        snnet=pair.snnet[has_cell],
-    )
-
-
-def best_of_bucket(selection: Selection, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(N,) whether a score is finite and the lowest of its bucket; equals share the place."""
-    lowest = np.where(selection.bucket >= 0, selection.lowest[selection.bucket], np.nan)
-    best: NDArray[np.bool_] = np.isfinite(scores) & (scores == lowest)
-    return best
-
-
 def _spans_decades(name: str, shown: Field) -> bool:
     known = shown.known
     return bool(known.size) and name not in LINEAR and 0 < DECADE * known.min() < known.max()
@@ -174,7 +132,7 @@ def _inks(z: NDArray[np.float64], brightest: str) -> NDArray[np.str_]:
     return np.where(low == (brightest == "lowest"), DARK_INK, LIGHT_INK)
 
 
-def _squares(stitches: _Stitches, name: str, cell: Cell | None, size: int) -> Trace:
+def _squares(stitches: Stitches, name: str, cell: Cell | None, size: int) -> Trace:
     """Invisible squares carry the hover and the click: a heatmap's own cells take no clicks in
     Streamlit. Plotly itself shows the one that is selected, so a click draws nothing anew."""
     ringed = None
@@ -195,65 +153,13 @@ def _squares(stitches: _Stitches, name: str, cell: Cell | None, size: int) -> Tr
         "selected": {"marker": {"opacity": 1}},
         "unselected": {"marker": {"opacity": 0}},
         "selectedpoints": ringed,
-        "customdata": _facts(stitches, name),
-        "hovertemplate": _HOVER,
+        "customdata": facts(stitches, name),
+        "hovertemplate": HOVER,
         "showlegend": False,
     }
 
 
-_HOVER = (
-    "<b>%{customdata[0]} → %{customdata[1]}</b>   %{customdata[2]}<br>"
-    "from the source after %{customdata[3]}, into the target before %{customdata[4]}<br>"
-    "%{customdata[5]}"
-    "Γ = Ω / Σ = %{customdata[6]}<br>"
-    "Ω = %{customdata[7]} nats: source probe %{customdata[0]} ‖ target probe %{customdata[1]}<br>"
-    "Σ = %{customdata[8]} nats: what the target's next block adds<br>"
-    "%{customdata[9]}, %{customdata[10]} parameters<br>"
-    "top-1: zero_shot %{customdata[11]}, tuned %{customdata[12]}<extra></extra>"
-)
-
-
-def _facts(stitches: _Stitches, name: str) -> list[tuple[str, ...]]:
-    """What the hover says of each stitch, as text."""
-    pair, rows = stitches.pair, stitches.rows
-    if not rows.size:
-        return []
-    more = [""] * len(rows)
-    if name in SCORES and name not in ("kl", "theta"):
-        more = _texted(quantity(name, pair).label + " = {:.4g}<br>", pair.scores(name)[rows])
-    sigma = np.array(pair.raw["theta_target"], dtype=np.float64)[stitches.j, stitches.j + 1]
-    sources, targets = block_names(pair.source), block_names(pair.target)
-    marks = zip(stitches.bucket.tolist(), stitches.chosen.tolist(), stitches.best.tolist())
-    columns = [
-        _texted("{}", stitches.i),
-        _texted("{}", stitches.j),
-        [_standing(*mark) for mark in marks],
-        [sources[i] for i in stitches.i],
-        [targets[j + 1] for j in stitches.j],
-        more,
-        _texted("{:.4g}", pair.scores("kl")[rows]),
-        _texted("{:.4g}", pair.scores("theta")[rows]),
-        _texted("{:.4g}", sigma),
-        _texted("{:.4g} " + pair.unit.name, pair.macs[rows] / pair.unit.scale),
-        _texted("{:,.0f}", 1e6 * of_stitches(pair, "params")[rows]),
-        _texted("{:.1f} %", 100 * pair.accuracy("zero_shot")[rows]),
-        _texted("{:.1f} %", 100 * pair.accuracy("tuned")[rows]),
-    ]
-    return list(zip(*columns))
-
-
-def _texted(form: str, values: NDArray[Any]) -> list[str]:
-    write = form.format
-    return ["not measured" if v != v else write(v) for v in values.tolist()]
-
-
-def _standing(bucket: int, chosen: bool, best: bool) -> str:
-    if bucket < 0:
-        return "outside the buckets"
-    return f"bucket {bucket}" + ", chosen" * chosen + ", its best" * best
-
-
-def _no_stitches(pair: Pair, shown: Field, stitches: _Stitches, label: str) -> Trace:
+def _no_stitches(pair: Pair, shown: Field, stitches: Stitches, label: str) -> Trace:
     """Squares that are never seen, for the cells where no stitch may be: a click on one closes
     what is open."""
     free = np.ones(shown.values.shape, dtype=bool)
@@ -284,7 +190,7 @@ def _no_stitches(pair: Pair, shown: Field, stitches: _Stitches, label: str) -> T
     }
 
 
-def _texts(shown: Field, stitches: _Stitches, inks: NDArray[np.str_]) -> Trace:
+def _texts(shown: Field, stitches: Stitches, inks: NDArray[np.str_]) -> Trace:
     """The bucket of every stitch; of what is a row, the values."""
     if not shown.rows:
         x: Sequence[int] | NDArray[np.int64] = shown.columns
@@ -309,7 +215,7 @@ def _texts(shown: Field, stitches: _Stitches, inks: NDArray[np.str_]) -> Trace:
     }
 
 
-def _marks(stitches: _Stitches, *, small: bool) -> list[Trace]:
+def _marks(stitches: Stitches, *, small: bool) -> list[Trace]:
     """The chosen framed, a dot at the best of every bucket, and SN-Net's set for the asking.
 
     Their places are in cells, not in pixels, so that they fit cells of any shape.

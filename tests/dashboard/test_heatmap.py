@@ -6,7 +6,8 @@ import plotly.graph_objects as go
 import pytest
 
 from dashboard.blocks import block_names
-from dashboard.heatmap import best_of_bucket, cell_map
+from dashboard.heatmap import cell_map
+from dashboard.map_stitches import best_of_bucket
 from dashboard.quantities import QUANTITIES, field
 from klas.results import choose, pairs_of
 from tests.conftest import SMALL
