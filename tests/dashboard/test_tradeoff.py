@@ -150,8 +150,7 @@ def test_the_sliders_ends_take_in_every_network_on_round_steps(values, anchors):
     assert ends.high >= max(every) * (1 - 1e-9)
     assert inside(made(values, anchors), (ends.low, ends.high), ends.step).all()
     assert min(abs(float(f"{ends.step:e}".split("e")[0]) - r) for r in (1, 2, 5)) < 1e-6
-    assert 0 < ends.step < ends.high - ends.low or ends.high - ends.low == ends.step
-    assert (ends.high - ends.low) / ends.step < 110
+    assert 0.999 < (ends.high - ends.low) / ends.step < 110
 
 
 def test_without_a_known_cost_the_slider_has_ends_all_the_same():
