@@ -1,12 +1,12 @@
 """Pure functions from anchors to Plotly figures."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from dashboard.blocks import chart_text
 from dashboard.figures import ANCHOR_COLOURS, FAINT, MARGIN, log_ticks
 from klas.results import Document, cost_unit
 
@@ -39,7 +39,7 @@ def anchors_chart(found: Document) -> go.Figure:
     for anchor, colour in _coloured(found["anchors"]):
         if anchor["name"] in places:
             macs, top1 = places[anchor["name"]]
-            name = escape(anchor["name"])
+            name = chart_text(anchor["name"])
             figure.add_scatter(
                 x=[macs],
                 y=[top1],
@@ -76,7 +76,7 @@ def probe_chart(anchors: Sequence[Anchor]) -> go.Figure:
         if anchor["probe_accuracy"] is None:
             continue
         values = 100 * np.array(anchor["probe_accuracy"])
-        name, converged = escape(anchor["name"]), anchor["probe_converged"]
+        name, converged = chart_text(anchor["name"]), anchor["probe_converged"]
         figure.add_scatter(
             x=np.arange(len(values)),
             y=values,
@@ -85,7 +85,7 @@ def probe_chart(anchors: Sequence[Anchor]) -> go.Figure:
             line={"color": colour, "width": 2},
             marker={"size": 8, "symbol": ["circle" if c else "circle-open" for c in converged]},
             customdata=[
-                [escape(cut), "" if c else ", did not converge"]
+                [chart_text(cut), "" if c else ", did not converge"]
                 for cut, c in zip(anchor["cuts"], converged)
             ],
             hovertemplate="cut %{x} (%{customdata[0]}): %{y:.1f} %%{customdata[1]}"

@@ -25,7 +25,7 @@ def block_names(anchor: Anchor, most: int = 60) -> list[str]:
     return [chart_text(name, most) for name in anchor["cuts"]]
 
 
-def chart_text(name: str, most: int) -> str:
+def chart_text(name: str, most: int = 60) -> str:
     """A stranger's name without markup; of a long one the end, which tells blocks apart."""
     words = " ".join(name.split())
     short = words if len(words) <= most else "…" + words[1 - most :]

@@ -5,12 +5,12 @@ anchors is shown as it says it.
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 
+from dashboard.blocks import chart_text
 from dashboard.figures import ANCHOR, MARGIN
 from dashboard.links import Entry
 from dashboard.my_list import picks
@@ -105,7 +105,7 @@ def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figu
     right = max([a["macs"] for a in anchors] + [s["macs"] for k in lists for s in k.stitches])
     figure = go.Figure()
     for listed in lists:
-        name, measured = escape(listed.name), _measured(listed, tier)
+        name, measured = chart_text(listed.name), _measured(listed, tier)
         steps = curve(listed, anchors, tier)
         if steps.costs.size:
             figure.add_scatter(
@@ -138,7 +138,7 @@ def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figu
         y=[100 * a["accuracy"] for a in anchors],
         mode="markers+text",
         name="anchors",
-        text=[escape(a["name"]) for a in anchors],
+        text=[chart_text(a["name"]) for a in anchors],
         textposition=["top right", *["top center"] * (len(anchors) - 2), "top left"],
         cliponaxis=False,
         marker={"symbol": "diamond", "size": 12, "color": ANCHOR},
@@ -155,7 +155,7 @@ def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figu
 
 
 def _words(stitch: Mapping[str, Any]) -> str:
-    return escape("{source} {source_block} → {target} {target_block}".format_map(stitch))
+    return chart_text("{source} {source_block} → {target} {target_block}".format_map(stitch))
 
 
 def comparison_rows(

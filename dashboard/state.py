@@ -23,6 +23,7 @@ from dashboard.choices import (
     write_address,
 )
 from dashboard.opened import catalogue, document, named_study, store, study, study_arguments
+from dashboard.quantities import QUANTITIES
 from klas.errors import KlasError
 from klas.report import METHODS
 from klas.results import Document, Pair, pairs_of
@@ -142,7 +143,14 @@ def pick_metric() -> Metric:
     own = study().selection.metric
     start = remembered("metric", "kl" if own == "snnet" else own)
     shown = bound("metric", start)
-    metric: Metric = st.selectbox("Score", scored, format_func=METHODS.__getitem__, **shown)
+    metric: Metric = st.selectbox(
+        "Score",
+        scored,
+        format_func=METHODS.__getitem__,
+        help="What chooses: in every bucket the stitches with the lowest score. "
+        + QUANTITIES[start].words,
+        **shown,
+    )
     return metric
 
 

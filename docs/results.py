@@ -276,6 +276,7 @@ def page(store: Store) -> str:
         overlap_section(tuned),
         second_section(second),
         oracle_section(store, document),
+        matrix_section(store, document(DIGITS), document(SECOND)),
         joint_section(finetuned),
         budget_section(finetuned[0]),
         ablation_section(document(DIGITS), store),
@@ -432,6 +433,64 @@ def oracle_section(store: Store, document: Callable[[Study], Document]) -> str:
         f"{overlap_buckets(bucket)} buckets:",
         table(("score", "hits", "ρ", "ρ within buckets"), stronger),
     )
+
+
+def matrix_section(store: Store, first: Document, second: Document) -> str:
+    """Other scores from the same Θ matrix, against the cheap oracle and the strong one."""
+    alone = pair_named(first, ALONE_PAIR)
+    strong = np.full(len(alone.macs), np.nan)
+    strong[alone.in_space] = alone_accuracies(store, first, alone)
+    against = [
+        *([(pair, pair.accuracy("tuned")) for pair in pairs_of(zoo)] for zoo in (first, second)),
+        [(alone, strong)],
+    ]
+    rows = []
+    for name in matrix_scores(alone):
+        cells: list[object] = []
+        for judged in against:
+            hits, rhos = 0.0, []
+            for pair, oracle in judged:
+                bucket, scores = choose(pair, DIGITS.selection).bucket, matrix_scores(pair)[name]
+                hits += float(overlap(scores, oracle, bucket))
+                rhos.append(float(spearman_within(scores, oracle, bucket)[0]))
+            cells += [f"{hits:.1f}", f"{np.nanmean(rhos):.2f}"]
+        rows.append((name, *cells))
+    counts = [
+        sum(overlap_buckets(choose(pair, DIGITS.selection).bucket) for pair, _ in judged)
+        for judged in against
+    ]
+    return section(
+        "Other scores from the same Θ",
+        "Ωₙ is Θ(P_i, P_n), how far the source's probe is from the target's last. Hits are of "
+        f"{counts[0]} buckets against the `tuned` oracle of the zoo, of {counts[1]} against that "
+        f"of its second training, and of {counts[2]} of {alone.name} against the strong oracle "
+        "above.",
+        table(
+            (
+                "score",
+                "hits",
+                "ρ within buckets",
+                "second zoo: hits",
+                "ρ within buckets",
+                "strong oracle: hits",
+                "ρ within buckets",
+            ),
+            rows,
+        ),
+    )
+
+
+def matrix_scores(pair: Pair) -> dict[str, np.ndarray]:
+    """(N,) each: what the paper makes of Θ, and what else could be made of it."""
+    i, j = pair.stitches.T
+    theta = np.array(pair.raw["theta"])
+    return {
+        "Γ = Ω / Σ": pair.scores("kl"),
+        "Ω": theta[i, j],
+        "Ωₙ": theta[i, -1],
+        "Ω + Ωₙ": theta[i, j] + theta[i, -1],
+        "CE = Ω + the source's entropy": pair.scores("ce"),
+    }
 
 
 def joint_section(found: Sequence[Mapping[str, Any]]) -> str:

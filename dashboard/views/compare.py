@@ -31,7 +31,6 @@ from klas.results import Document, Pair, number
 from klas.study import METRICS, Metric, Study, Tier
 
 Figures = Mapping[str, Any]
-NO_TIPS = {**CONFIG, "showTips": False}  # the caption says what a click does
 BUDGET_FIGURES = {"mean_top1": "mean top-1", "auc_stitches": "auc_stitches"}
 
 
@@ -151,7 +150,7 @@ def _scores(pair: Pair, entry: Figures) -> None:
         label_visibility="collapsed",
     )
     chosen = {(s["source_block"], s["target_block"]) for s in entry["chosen"][metric]}
-    st.plotly_chart(charts.score_chart(pair, metric, chosen), config=NO_TIPS, key="score_chart")
+    st.plotly_chart(charts.score_chart(pair, metric, chosen), config=CONFIG, key="score_chart")
     method = entry["methods"][metric]
     infinite = int((~(pair.scores(metric)[pair.in_space] < float("inf"))).sum())
     beyond = f" {infinite} with an infinite score are not drawn." if infinite else ""
@@ -170,9 +169,7 @@ def _curves(comparison: Figures, entry: Figures, tier: Tier) -> None:
             icon=":material/info:",
         )
         return
-    st.plotly_chart(
-        charts.curves_chart(comparison, entry, tier), config=NO_TIPS, key="curves_chart"
-    )
+    st.plotly_chart(charts.curves_chart(comparison, entry, tier), config=CONFIG, key="curves_chart")
     st.caption("A click on the legend switches a method; a double click shows it alone.")
 
 
@@ -189,7 +186,7 @@ def _budgets(methods: Figures) -> None:
         on_change=remember("budget_figure"),
         label_visibility="collapsed",
     )
-    st.plotly_chart(charts.budget_chart(methods, str(name)), config=NO_TIPS, key="budget_chart")
+    st.plotly_chart(charts.budget_chart(methods, str(name)), config=CONFIG, key="budget_chart")
 
 
 def _regime(
@@ -279,7 +276,7 @@ def _all_pairs(comparison: Figures, at_hand: Study, tier: Tier) -> None:
     pairs, every = comparison["pairs"], comparison["all_pairs"]
     buckets = sum(p["buckets"] for p in pairs)
     st.subheader(f"Who finds the best: {len(pairs)} pairs, {buckets} buckets")
-    st.plotly_chart(charts.agreement_chart(comparison), config=NO_TIPS, key="agreement_chart")
+    st.plotly_chart(charts.agreement_chart(comparison), config=CONFIG, key="agreement_chart")
     st.subheader("Every method")
     _table(every, buckets, tier)
     counts = {(m.get(tier) or {}).get("pairs", 0) for m in every["methods"].values()}

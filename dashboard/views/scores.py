@@ -156,7 +156,7 @@ def _map(pair: Pair, spec: SelectionSpec, picked: Selection, name: str) -> None:
     words = in_words(pair, name, shown)
     st.plotly_chart(
         cell_map(pair, picked, spec.metric, name, ringed),
-        config={**CONFIG, "showTips": False},
+        config=CONFIG,
         key=key,
         on_select=lambda: _open_cell(key),
         selection_mode="points",
