@@ -1,0 +1,325 @@
+"""The trade-off page in Streamlit's own test runner: every control, and what is not measured."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+from dashboard import my_list
+from dashboard.budget import best_tier, offer
+from klas.choice.curves import gain
+from klas.costs import costs_of, latency_pair_key, note_timings
+from klas.report import METHODS
+from klas.results import choose, fair_share, method_envelope, pairs_of
+from klas.study import METRICS
+from tests.conftest import SMALL
+from tests.dashboard.test_links import look
+
+MACHINE = {"device": "this processor", "threads": 1, "torch": "2.0"}
+
+
+@pytest.fixture
+def pair(computed):
+    return max(pairs_of(computed[1]), key=lambda p: int(p.in_space.sum()))
+
+
+@pytest.fixture
+def retold(computed):
+    """Puts another document in the place of the study's until the test is over."""
+    store, document = computed
+    name = f"scores-{SMALL.results_key()}"
+    yield lambda other: store.set_ref(name, other)
+    store.set_ref(name, document)
+
+
+@pytest.fixture
+def timed(computed, pair):
+    """Puts times of a pair into the store: (10 i + j) ms, and 5 ms for the anchors."""
+
+    def put(machine=MACHINE):
+        store = computed[0]
+
+        def spread(ms):
+            return {"median_ms": ms, "low_ms": ms - 1, "high_ms": ms + 2, "passes": 7}
+
+        stitches = {f"{i}-{j}": spread(10.0 * i + j) for i, j in pair.stitches}
+        anchors = {name: spread(5.0) for name in pair.names}
+        result = {"machine": machine, "batch": 1, "stitches": stitches, "anchors": anchors}
+        store.put(latency_pair_key(pair, machine), result)
+        note_timings(store, SMALL, pair, machine)
+
+    yield put
+    computed[0].set_ref(f"latency-{SMALL.results_key()}", [])
+
+
+def charts(tester):
+    return [json.loads(c.proto.spec) for c in tester.get("plotly_chart")]
+
+
+def curve_names(tester):
+    shown = charts(tester)[1]["data"]
+    return {t["name"].split(" (")[0] for t in shown if t.get("legendgroup") and "(" in t["name"]}
+
+
+def listed(tester):
+    table = next(d.value for d in tester.dataframe if "bucket" in d.value.columns)
+    return set(table["stitch"])
+
+
+def said(tester):
+    return " ".join(m.value for m in tester.markdown)
+
+
+def click(tester, label):
+    next(b for b in tester.button if b.label == label).click().run()
+    assert not tester.exception
+
+
+def names_of(pair, mask):
+    return {f"{i} → {j}" for i, j in pair.stitches[mask]}
+
+
+def test_at_first_the_chosen_score_cka_and_snnets_set_are_drawn_with_the_anchors(app, computed):
+    tester = app(computed[0].root, "stitches")
+    assert curve_names(tester) == {"KLAS", "CKA", "SN-Net's set"}
+    assert any(t["name"] == "anchors" for t in charts(tester)[1]["data"])
+
+
+def test_every_method_can_be_drawn_and_the_address_keeps_it(app, computed):
+    tester = app(computed[0].root, "stitches")
+    others = [metric for metric in METRICS if metric != "kl"]
+    tester.button_group(key="widget:curves").set_value(others).run()
+    assert not tester.exception
+    assert curve_names(tester) == {METHODS[m].split(" (")[0] for m in METRICS}
+    assert tester.query_params["curves"] == "~".join(others)
+    tester.button_group(key="widget:curves").set_value([]).run()
+    assert curve_names(tester) == {"KLAS"}
+
+
+def test_another_score_chooses_and_klas_becomes_its_rival(app, computed, pair):
+    tester = app(computed[0].root, "stitches")
+    tester.selectbox(key="widget:metric").set_value("cka").run()
+    picked = choose(pair, SMALL.selection.model_copy(update={"metric": "cka"}))
+    assert listed(tester) == names_of(pair, picked.chosen)
+    assert curve_names(tester) == {"KLAS", "CKA", "SN-Net's set"}
+    klas = next(t for t in charts(tester)[1]["data"] if t["name"].startswith("KLAS (Γ) ("))
+    share = fair_share(pair, picked, "kl")
+    assert klas["name"] == f"KLAS (Γ) ({share.sum()})"
+
+
+@pytest.mark.parametrize("rival", ["snnet", "theta", "random"])
+def test_the_sentence_follows_tau_and_the_rival(app, computed, pair, rival):
+    tester = app(computed[0].root, "stitches")
+    tester.selectbox(key="widget:rival").set_value(rival).run()
+    for tau in (0.1, 0.9):
+        tester.slider(key="widget:tau").set_value(tau).run()
+        spec = SMALL.selection.model_copy(update={"tau": tau})
+        picked, accuracy = choose(pair, spec), pair.accuracy("tuned")
+        cheap, costly = pair.cheap_and_costly
+        won = gain(
+            method_envelope(pair, picked.chosen, accuracy),
+            method_envelope(pair, fair_share(pair, picked, rival), accuracy),
+            cheap["macs"],
+            costly["macs"],
+        )
+        if won.mean == won.greatest == 0:
+            assert f"KLAS (Γ) and {METHODS[rival]} reach the **same** accuracy" in said(tester)
+        else:
+            words = f"**{100 * won.mean:+.2f} points** against {METHODS[rival]}"
+            assert words in said(tester)
+
+
+def test_a_range_of_cost_limits_the_table_the_curves_and_what_is_added(app, computed, pair):
+    tester = app(computed[0].root, "stitches")
+    tester.slider(key="widget:tau").set_value(1.0).run()
+    whole = choose(pair, SMALL.selection.model_copy(update={"tau": 1.0})).chosen
+    slider = tester.slider(key="widget:range")
+    low, high = slider.value
+    middle = round((low + high) / 2 / slider.step) * slider.step
+    slider.set_value((low, middle)).run()
+    kept = whole & (pair.macs / pair.unit.scale <= middle)
+    assert 0 < kept.sum() < whole.sum()
+    assert listed(tester) == names_of(pair, kept)
+    klas = next(t for t in charts(tester)[1]["data"] if t["name"].startswith("KLAS (Γ) ("))
+    assert klas["name"] == f"KLAS (Γ) ({kept.sum()})"
+    assert f"**{kept.sum()}** of the chosen lie in the range" in " ".join(
+        c.value for c in tester.caption
+    )
+    click(tester, f"Add these {kept.sum()} to my list")
+    assert set(tester.session_state["kept:list"]) == set(my_list.entries_of(pair, kept))
+    assert "range" in tester.query_params
+    slider = tester.slider(key="widget:range")
+    slider.set_value((low, high)).run()
+    assert "range" not in tester.query_params
+    assert listed(tester) == names_of(pair, whole)
+
+
+def test_all_that_is_chosen_goes_to_my_list_once(app, computed, pair):
+    tester = app(computed[0].root, "stitches")
+    chosen = choose(pair, SMALL.selection).chosen
+    click(tester, f"Add these {chosen.sum()} to my list")
+    assert tester.session_state["kept:list"] == tuple(my_list.entries_of(pair, chosen))
+    done = next(b for b in tester.button if b.label == "All are in my list")
+    assert done.disabled
+
+
+def test_the_stitch_of_the_address_is_open_and_can_be_listed_and_closed(app, computed, pair):
+    row = int(np.flatnonzero(pair.in_space)[3])
+    i, j = pair.stitches[row]
+    tester = app(computed[0].root, "stitches")
+    tester.session_state["kept:cell"] = (int(i), int(j))
+    tester.run()
+    assert f"Stitch **{i} → {j}**: {pair.macs[row] / pair.unit.scale:.4g} MMACs" in said(tester)
+    tester.button(key="list:opened").click().run()
+    assert tester.session_state["kept:list"] == (my_list.entry_of(pair, row),)
+    assert tester.button(key="list:opened").label == "Remove from my list"
+    tester.button(key="list:opened").click().run()
+    assert "kept:list" not in tester.session_state
+    tester.button(key="close:cell").click().run()
+    assert "A click on a stitch" in " ".join(c.value for c in tester.caption)
+
+
+def budget_table(tester):
+    return next(d.value for d in tester.dataframe if "network" in d.value.columns)
+
+
+@pytest.mark.parametrize("cost", ["macs", "params"])
+def test_a_budget_gets_the_most_accurate_network_that_it_pays(app, computed, pair, cost):
+    tester = app(computed[0].root, "stitches")
+    tester.button_group(key="widget:cost").set_value(cost).run()
+    costs, accuracy = costs_of(pair, cost), pair.accuracy("tuned")
+    networks = [
+        *((f"{i} → {j}", c, a) for (i, j), c, a in zip(pair.stitches, costs.stitches, accuracy)),
+        *((a["name"], a[cost], a["accuracy"]) for a in pair.cheap_and_costly),
+    ]
+    for budget in (float(np.median(costs.stitches)), 1.01 * max(c for _, c, _ in networks)):
+        shown = float(f"{budget / costs.unit.scale:.6g}")
+        tester.number_input(key="widget:budget").set_value(shown).run()
+        able = [n for n in networks if n[1] <= shown * costs.unit.scale]
+        best = max(able, key=lambda n: (n[2], -n[1]))
+        table = budget_table(tester).set_index("")
+        assert table["network"]["within the budget"] == best[0]
+        assert table["top-1 (%)"]["within the budget"] == pytest.approx(100 * best[2])
+        assert f"Of {len(able)} networks" in said(tester)
+    assert "next better" not in table.index
+
+
+def test_a_budget_below_the_cheapest_network_is_a_sentence(app, computed, pair):
+    tester = app(computed[0].root, "stitches")
+    tester.number_input(key="widget:budget").set_value(0.0).run()
+    assert not tester.exception
+    assert "Nothing costs as little as 0 MMACs" in said(tester)
+    cheapest = min(pair.macs.min(), pair.cheap_and_costly[0]["macs"])
+    assert f"**{cheapest / 1e6:.4g} MMACs**" in said(tester)
+
+
+def test_without_accuracies_the_budget_goes_by_score_and_says_so(app, computed, pair, retold):
+    document = copy.deepcopy(computed[1])
+    for entry in document["pairs"]:
+        for candidate in entry["candidates"]:
+            candidate["accuracy"] = {"zero_shot": None, "tuned": None}
+    retold(document)
+    tester = app(computed[0].root, "stitches")
+    assert curve_names(tester) == set()
+    assert any("Not measured at tier zero_shot" in i.value for i in tester.info)
+    assert "a guess by the score alone" in said(tester)
+    picked, scores = choose(pair, SMALL.selection), pair.scores("kl")
+    budget = tester.number_input(key="widget:budget").value * pair.unit.scale
+    able = [
+        (-picked.bucket[r], scores[r], pair.macs[r], r)
+        for r in range(len(scores))
+        if pair.macs[r] <= budget and picked.bucket[r] >= 0
+    ]
+    i, j = pair.stitches[min(able)[3]]
+    assert f"**the stitch {i} → {j}**" in said(tester)
+    tester.number_input(key="widget:budget").set_value(0.0).run()
+    assert "No stitch in a bucket costs at most 0 MMACs" in said(tester)
+
+
+def test_an_offer_never_mixes_tiers(pair):
+    tuned, none = pair.accuracy("tuned"), np.full(len(pair.macs), np.nan)
+    some = none.copy()
+    some[2] = 0.99
+    tiers = {"zero_shot": tuned, "tuned": some, "finetuned": None}
+    assert best_tier(tiers) == "tuned"
+    found = offer(pair, costs_of(pair, "macs"), tiers)
+    assert np.isfinite(found.accuracies).sum() == 1 + len(pair.measured_anchors)
+    assert best_tier({"zero_shot": none, "tuned": none, "finetuned": None}) is None
+
+
+def test_untimed_latency_offers_the_job_and_timed_it_is_an_axis(app, computed, pair, timed):
+    tester = app(computed[0].root, "stitches")
+    tester.button_group(key="widget:cost").set_value("latency").run()
+    assert not tester.exception
+    assert "Measure latency" in [b.label for b in tester.button]
+    assert "ms" not in next(d.value for d in tester.dataframe if "bucket" in d.value.columns)
+    timed()
+    tester.run()
+    assert "Measure latency" not in [b.label for b in tester.button]
+    assert charts(tester)[1]["layout"]["xaxis"]["title"]["text"].endswith("batch 1 (ms)")
+    table = next(d.value for d in tester.dataframe if "bucket" in d.value.columns)
+    expected = [10.0 * int(s.split()[0]) + int(s.split()[2]) for s in table["stitch"]]
+    assert table["ms"].tolist() == expected
+    tester.number_input(key="widget:budget").set_value(14.0).run()
+    able = [
+        (a, -(10 * i + j), f"{i} → {j}")
+        for (i, j), a in zip(pair.stitches, pair.accuracy("tuned"))
+        if 10 * i + j <= 14
+    ]
+    able += [(a["accuracy"], -5, a["name"]) for a in pair.cheap_and_costly]
+    assert budget_table(tester).set_index("")["network"]["within the budget"] == max(able)[2]
+
+
+def test_several_machines_are_told_apart(app, computed, timed):
+    timed({**MACHINE, "device": "another one"})
+    timed()
+    tester = app(computed[0].root, "stitches")
+    where = tester.selectbox(key="widget:machine")
+    assert where.options == [
+        "this processor, 1 thread, torch 2.0",
+        "another one, 1 thread, torch 2.0",
+    ]
+    where.set_value(where.options[1]).run()
+    assert not tester.exception
+
+
+def test_the_view_of_an_address_is_shown_and_nonsense_is_named(app, computed, pair):
+    root = computed[0].root
+    tester = look(app, root, "stitches", cost="params", rival="mse", curves="mse", budget="70")
+    assert tester.button_group(key="widget:cost").value == "params"
+    assert tester.selectbox(key="widget:rival").value == "mse"
+    assert curve_names(tester) == {"KLAS", "MSE"}
+    assert tester.number_input(key="widget:budget").value == 70
+    tester = look(app, root, "stitches", cost="euros", range="b~a", curves="x", budget="-4")
+    warned = " ".join(w.value for w in tester.warning)
+    assert all(f"`{name}=" in warned for name in ("cost", "range", "curves", "budget"))
+    assert listed(tester) == names_of(pair, choose(pair, SMALL.selection).chosen)
+
+
+def test_what_is_not_trained_jointly_is_named_and_not_drawn(app, computed):
+    tester = app(computed[0].root, "stitches")
+    tester.button_group(key="widget:tier").set_value("finetuned").run()
+    assert not tester.exception
+    assert curve_names(tester) == set()
+    (note,) = [i.value for i in tester.info if "Not trained jointly" in i.value]
+    assert all(METHODS[m] in note for m in ("kl", "cka", "snnet"))
+    assert "Train jointly" in [b.label for b in tester.button]
+
+
+def test_one_pair_with_one_candidate_in_one_bucket(app, computed, retold, tmp_path):
+    document = copy.deepcopy(computed[1])
+    entry = document["pairs"][0]
+    document["pairs"] = [entry]
+    own = pairs_of(document)[0]
+    cheap, costly = (a["macs"] for a in own.cheap_and_costly)
+    inside = [c for c in entry["candidates"] if c["in_space"] and cheap <= c["macs"] <= costly]
+    entry["candidates"] = [{**inside[0], "snnet": False}]
+    retold(document)
+    tester = app(computed[0].root, "stitches")
+    tester.number_input(key="widget:buckets").set_value(1).run()
+    assert not tester.exception
+    assert len(listed(tester)) == 1
+    assert "SN-Net's set is empty for this pair." in said(tester)
+    click(tester, "Add the one to my list")
+    assert len(tester.session_state["kept:list"]) == 1
