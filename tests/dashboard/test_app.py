@@ -175,3 +175,15 @@ def test_what_is_chosen_can_be_measured_on_every_validation_image(app, computed)
     ]
     words = f"{sum(gaps) / len(gaps):+.1f} points on average against the 300"
     assert any(words in caption.value for caption in tester.caption)
+
+
+def test_the_built_in_study_has_a_guided_path_until_it_is_hidden(app, computed, monkeypatch):
+    way = "**The way through, on the built-in study**"
+    tester = app(computed[0].root)
+    assert way not in [m.value for m in tester.markdown]
+    monkeypatch.setattr("klas.study.DIGITS", SMALL)
+    tester = app(computed[0].root)
+    assert way in [m.value for m in tester.markdown]
+    next(b for b in tester.button if b.label == "Hide").click().run()
+    assert not tester.exception
+    assert way not in [m.value for m in tester.markdown]
