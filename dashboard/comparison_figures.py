@@ -29,7 +29,6 @@ class Style(NamedTuple):
 STYLES: dict[Metric, Style] = {
     "kl": Style(KLAS, "circle"),
     "theta": Style("#56b4e9", "triangle-up"),
-    "ends": Style("#a81818", "hexagon"),
     "cka": Style("#1c9e5f", "square"),
     "mse": Style("#d986b6", "pentagon"),
     "ce": Style("#c9a400", "triangle-down"),
@@ -42,7 +41,6 @@ AT_FIRST: tuple[Metric, ...] = ("kl", "cka", "snnet")
 SCORES: dict[Metric, str] = {
     "kl": "Γ",
     "theta": "Ω (nats)",
-    "ends": "Ω + Ωₙ (nats)",
     "cka": "1 − CKA",
     "mse": "MSE of the probes' probabilities",
     "ce": "CE of the probes (nats)",

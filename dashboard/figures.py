@@ -12,7 +12,6 @@ MARGIN = {"l": 10, "r": 10, "t": 36, "b": 10}
 SCORE_NAMES = {
     "kl": "Γ",
     "theta": "Ω (nats)",
-    "ends": "Ω + Ωₙ (nats)",
     "cka": "1 − CKA",
     "mse": "MSE",
     "ce": "CE (nats)",

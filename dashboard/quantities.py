@@ -56,13 +56,6 @@ QUANTITIES: dict[str, Quantity] = {
         "how far the source's probe after block *i* is from the target's after block *j*, in "
         "nats, whatever the next block can do.",
     ),
-    "ends": _score(
-        "ends",
-        "Ω + Ωₙ (nats)",
-        "**Ω + Ωₙ** adds to Ω how far the source's probe after block *i* is from the target's "
-        "*last* one: what the rest of the target would still have to change. Ours, not the "
-        "paper's.",
-    ),
     "cka": _score(
         "cka",
         "1 − CKA",

@@ -22,7 +22,6 @@ from klas.study import SelectionSpec, Tier
 FORMULAS = {
     "kl": "Ω / Σ",
     "theta": "Θ(Pᵢ, Pⱼ)",
-    "ends": "Ω + Θ(Pᵢ, Pₙ)",
     "cka": "1 − CKA(Aᵢ, Aⱼ)",
     "mse": "mean (p − q)²",
     "ce": "mean −Σ p log q",

@@ -623,7 +623,7 @@ def ablation_section(found: Document, store: Store) -> str:
 def temperature_section(plain_document: Document, fitted: Document, store: Store) -> str:
     """Calibrated probes."""
     rows = []
-    for metric in ("kl", "theta", "ends", "mse", "ce"):
+    for metric in ("kl", "theta", "mse", "ce"):
         cells: list[object] = []
         for document in (plain_document, fitted):
             hits = count = 0.0

@@ -318,7 +318,6 @@ def latency_tables(results: Sequence[tuple[Pair, Mapping[str, Any]]]) -> list[An
 METHODS = {
     "kl": "KLAS (Γ)",
     "theta": "Ω alone",
-    "ends": "Ω + Ωₙ",
     "cka": "CKA",
     "mse": "MSE",
     "ce": "CE",

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from klas.choice.buckets import OUTSIDE, Selection, matched, select
 from klas.choice.curves import Areas, Envelope, areas, envelope
-from klas.choice.scores import ends
 from klas.errors import SelectionError
 from klas.keys import (
     finetuned_hits_key,
@@ -116,17 +115,11 @@ class Pair:
         return np.array([c["snnet"] for c in self.raw["candidates"]], dtype=bool)
 
     def scores(self, metric: str) -> NDArray[np.float64]:
-        """(N,) lower is better; NaN where not computed. ``ends`` follows from Θ; ``random`` is
-        drawn, seeded by the study and the pair."""
+        """(N,) lower is better; NaN where not computed. ``random`` is drawn, seeded by the study
+        and the pair."""
         if metric == "random":
             seed = [self.document["study"]["seed"], crc32(self.name.encode())]
             return np.random.default_rng(seed).random(len(self.macs))
-        if metric == "ends":
-            if self.raw["theta"] is None:
-                return np.full(len(self.macs), np.nan)
-            i, j = self.stitches.T
-            found: NDArray[np.float64] = ends(self.raw["theta"])[i, j]
-            return found
         return np.array([number(c["scores"][metric]) for c in self.raw["candidates"]])
 
     def accuracy(self, tier: str) -> NDArray[np.float64]:

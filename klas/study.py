@@ -21,7 +21,7 @@ STAGES: tuple[Stage, ...] = ("anchors", "probes", "scores", "zero_shot", "tuned"
 Tier = Literal["zero_shot", "tuned", "finetuned"]
 TIERS: tuple[Tier, ...] = ("zero_shot", "tuned", "finetuned")
 
-Metric = Literal["kl", "theta", "ends", "cka", "mse", "ce", "dm", "random", "snnet"]
+Metric = Literal["kl", "theta", "cka", "mse", "ce", "dm", "random", "snnet"]
 METRICS: tuple[Metric, ...] = get_args(Metric)  # snnet is a set, not a score
 
 DOCUMENT = 4  # raised when a scores document says more: an older one is not shown, but made again

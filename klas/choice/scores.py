@@ -17,7 +17,7 @@ SIGMA_FLOOR = 1e-8
 """Below this Σ the block that follows does nothing measurable, and Γ is infinite."""
 
 SCORES = ("kl", "theta", "cka", "mse", "ce", "dm")
-"""What a scores file says of every candidate; ``ends`` and ``random`` follow from the rest."""
+"""What is computed of every candidate; ``random`` needs no computing and ``snnet`` is a set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,18 +66,6 @@ def gamma(theta: ArrayLike, theta_target: ArrayLike) -> Floats:
         return np.where(sigma < SIGMA_FLOOR, np.inf, omega / sigma)
 
 
-def ends(theta: ArrayLike) -> Floats:
-    """Ω + Ωₙ = Θ(P_i^f, P_j^g) + Θ(P_i^f, P_n^g): how far the source is from where the stitch lands
-    and from where the target ends. Ours, not the paper's; lower is better.
-
-    Args:
-        theta: (…, n_f + 1, n_g + 1), source cut × target cut, in nats.
-    """
-    omega = np.asarray(theta, dtype=np.float64)
-    found: Floats = omega + omega[..., -1:]
-    return found
-
-
 def cka(hsic: Floats, source_hsic: Floats, target_hsic: Floats) -> Floats:
     """Linear CKA from sums of HSIC₁ over chunks (Nguyen et al., 2021, eq. 3).
 
@@ -109,9 +97,9 @@ def candidate_scores(
 ) -> dict[str, Floats]:
     """Every score of every candidate, for one or many weightings of the blocks.
 
-    ``kl`` is Γ; ``theta`` is Ω alone, ``ends`` Ω + Ωₙ; ``cka`` is 1 − CKA; ``mse`` the mean
-    squared difference of the probes' probabilities; ``ce`` the cross-entropy of the target's
-    probe under the source's, H(P_i^f) + Ω; ``dm`` is direct matching.
+    ``kl`` is Γ; ``theta`` is Ω alone; ``cka`` is 1 − CKA; ``mse`` the mean squared difference of
+    the probes' probabilities; ``ce`` the cross-entropy of the target's probe under the
+    source's, H(P_i^f) + Ω; ``dm`` is direct matching.
 
     Args:
         stitches: (N, 2), i and j.
@@ -132,7 +120,6 @@ def candidate_scores(
     return {
         "kl": gamma(omega, total(sums.target_kl) / count[..., None])[..., i, j],
         "theta": omega[..., i, j],
-        "ends": ends(omega)[..., i, j],
         "cka": 1 - likeness[..., i, j],
         "mse": total(sums.squares)[..., i, j] / count,
         "ce": total(sums.entropy)[..., i] / count + omega[..., i, j],

@@ -83,7 +83,7 @@ def test_a_choice_made_on_one_page_is_kept_on_the_next(app, computed):
     assert tester.slider(key="widget:tau").value == 0.5
 
 
-@pytest.mark.parametrize("metric", ["theta", "ends", "cka", "mse", "ce", "dm", "random"])
+@pytest.mark.parametrize("metric", ["theta", "cka", "mse", "ce", "dm", "random"])
 def test_any_score_can_choose_and_the_command_says_which(app, computed, metric):
     store, document = computed
     richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
