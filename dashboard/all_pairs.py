@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dashboard import pictures
 from dashboard.budget import best_tier
-from dashboard.figures import CONFIG
 from dashboard.selection_controls import selection_controls
 from dashboard.state import pick_tier, says_errors, study
 from dashboard.take_away import accuracy_at, add_button, take_away
@@ -41,7 +41,9 @@ def all_pairs(found: Document, metric: Metric) -> None:
         "Every pair has its own buckets, because a score compares stitches of one pair. "
         "The front is over all of them and the anchors: the best accuracy for every cost."
     )
-    st.plotly_chart(front_chart(shown, points), config=CONFIG, alt="Accuracy against cost")
+    st.plotly_chart(
+        front_chart(shown, points), config=pictures.config(), alt="Accuracy against cost"
+    )
     untrained = [c.pair.name for c in shown if not np.isfinite(c.accuracy[c.chosen]).all()]
     if untrained and tier == "finetuned":
         st.info(

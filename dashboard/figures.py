@@ -7,7 +7,6 @@ KLAS, SNNET, ANCHOR, FAINT = "#2f7ed8", "#e07b39", "#7a7f87", "rgba(128,134,145,
 PAIR_COLOURS = ("#2f7ed8", "#e07b39", "#2a9d8f", "#8e6bbf", "#c44e52", "#b8860b")
 PAIR_SYMBOLS = ("circle", "square", "triangle-up", "cross")
 ANCHOR_COLOURS = ("#2a9d8f", "#8e6bbf", "#c44e52", "#b8860b", "#4c72b0")
-CONFIG = {"displaylogo": False, "displayModeBar": False, "showTips": False}
 MARGIN = {"l": 10, "r": 10, "t": 36, "b": 10}
 SCORE_NAMES = {
     "kl": "Γ",

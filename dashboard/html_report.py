@@ -9,7 +9,6 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
-from dashboard import figures
 from dashboard.anchor_figures import anchors_chart, probe_chart
 from dashboard.comparison_figures import STYLES
 from dashboard.heatmap import cell_map
@@ -19,6 +18,7 @@ from klas.report import METHODS, percent
 from klas.results import Document, Pair, choose, cost_unit, pairs_of
 from klas.study import Metric, SelectionSpec, Study
 
+CONFIG = {"displaylogo": False, "displayModeBar": False, "showTips": False}
 STYLE = """
 body {font: 16px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem;
       color: #262730; background: #fff}
@@ -179,7 +179,7 @@ def _figure(name: str, figure: go.Figure, caption: str) -> str:
         plot,
         full_html=False,
         include_plotlyjs=False,
-        config=figures.CONFIG,
+        config=CONFIG,
         div_id=f"{name}-plot",
         validate=False,
     )

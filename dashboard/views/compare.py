@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import comparison_figures as charts
-from dashboard.figures import CONFIG
+from dashboard import pictures
 from dashboard.progress import estimate, job_panel, start_button
 from dashboard.state import (
     heading,
@@ -150,7 +150,9 @@ def _scores(pair: Pair, entry: Figures) -> None:
         label_visibility="collapsed",
     )
     chosen = {(s["source_block"], s["target_block"]) for s in entry["chosen"][metric]}
-    st.plotly_chart(charts.score_chart(pair, metric, chosen), config=CONFIG, key="score_chart")
+    st.plotly_chart(
+        charts.score_chart(pair, metric, chosen), config=pictures.config(), key="score_chart"
+    )
     method = entry["methods"][metric]
     infinite = int((~(pair.scores(metric)[pair.in_space] < float("inf"))).sum())
     beyond = f" {infinite} with an infinite score are not drawn." if infinite else ""
@@ -169,7 +171,9 @@ def _curves(comparison: Figures, entry: Figures, tier: Tier) -> None:
             icon=":material/info:",
         )
         return
-    st.plotly_chart(charts.curves_chart(comparison, entry, tier), config=CONFIG, key="curves_chart")
+    st.plotly_chart(
+        charts.curves_chart(comparison, entry, tier), config=pictures.config(), key="curves_chart"
+    )
     st.caption("A click on the legend switches a method; a double click shows it alone.")
 
 
@@ -186,7 +190,9 @@ def _budgets(methods: Figures) -> None:
         on_change=remember("budget_figure"),
         label_visibility="collapsed",
     )
-    st.plotly_chart(charts.budget_chart(methods, str(name)), config=CONFIG, key="budget_chart")
+    st.plotly_chart(
+        charts.budget_chart(methods, str(name)), config=pictures.config(), key="budget_chart"
+    )
 
 
 def _regime(
@@ -276,7 +282,9 @@ def _all_pairs(comparison: Figures, at_hand: Study, tier: Tier) -> None:
     pairs, every = comparison["pairs"], comparison["all_pairs"]
     buckets = sum(p["buckets"] for p in pairs)
     st.subheader(f"Who finds the best: {len(pairs)} pairs, {buckets} buckets")
-    st.plotly_chart(charts.agreement_chart(comparison), config=CONFIG, key="agreement_chart")
+    st.plotly_chart(
+        charts.agreement_chart(comparison), config=pictures.config(), key="agreement_chart"
+    )
     st.subheader("Every method")
     _table(every, buckets, tier)
     counts = {(m.get(tier) or {}).get("pairs", 0) for m in every["methods"].values()}

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import lists, my_list
+from dashboard import lists, my_list, pictures
 from dashboard.comparison_figures import STYLES
-from dashboard.figures import CONFIG
 from dashboard.html_report import study_report
 from dashboard.lists import Listed
 from dashboard.markdown import plain
@@ -216,7 +215,7 @@ def _beside(found: Document, shown: list[Listed]) -> None:
     every = [s["accuracy"] for listed in shown for s in listed.stitches]
     measured = [t for t in TIERS if any(top1[t] is not None for top1 in every)]
     tier = pick_tier("tuned" if "tuned" in measured else (measured or TIERS)[0])
-    st.plotly_chart(lists.lists_chart(found, shown, tier), config=CONFIG)
+    st.plotly_chart(lists.lists_chart(found, shown, tier), config=pictures.config())
     if tier not in measured:
         st.info(f"Tier {tier} is not measured for any of these stitches.", icon=":material/info:")
     rows = pd.DataFrame(lists.comparison_rows(found, shown, tier))
@@ -274,6 +273,7 @@ def _take_away(found: Document, own: Mapping[str, Any] | None) -> None:
             help="One file with every figure and table, to open without this app.",
             on_click="ignore",
         )
+    pictures.pick_kind()
 
 
 @says_errors

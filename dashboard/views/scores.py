@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import links
-from dashboard.figures import CONFIG
+from dashboard import links, pictures
 from dashboard.heatmap import cell_map
 from dashboard.progress import job_panel, start_button
 from dashboard.quantities import (
@@ -156,7 +155,7 @@ def _map(pair: Pair, spec: SelectionSpec, picked: Selection, name: str) -> None:
     words = in_words(pair, name, shown)
     st.plotly_chart(
         cell_map(pair, picked, spec.metric, name, ringed),
-        config=CONFIG,
+        config=pictures.config(),
         key=key,
         on_select=lambda: _open_cell(key),
         selection_mode="points",

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import streamlit as st
 
-from dashboard import cost_controls
+from dashboard import cost_controls, pictures
 from dashboard.all_pairs import all_pairs
 from dashboard.budget import best_tier, budget_picker, list_button
-from dashboard.figures import CONFIG
 from dashboard.links import Cell
 from dashboard.progress import job_panel, start_button
 from dashboard.selection_controls import selection_controls
@@ -37,7 +36,6 @@ from klas.report import METHODS, percent
 from klas.results import choose, finetuned_accuracy
 from klas.study import METRICS, TIERS, Metric, SelectionSpec, Tier
 
-NO_TIPS = {**CONFIG, "showTips": False}  # the captions say what a click does
 LINE, PANEL = 56, 160  # pixels that are kept free for what comes and goes
 
 
@@ -88,7 +86,7 @@ def _choice(sheets: Sequence[Sheet], metric: Metric) -> None:
                 bounds=bounds if cost_name == "macs" else None,
                 inside=shown,
             ),
-            config=NO_TIPS,
+            config=pictures.config(),
             alt=f"{METHODS[metric]} of every stitch against its MACs, the chosen ones marked",
         )
     with right:
@@ -102,7 +100,7 @@ def _choice(sheets: Sequence[Sheet], metric: Metric) -> None:
         key, ringed = _drawing(repr(looks))
         st.plotly_chart(
             tradeoff_chart(sheet, picked, costs, tier, drawn, bounds=bounds, cell=ringed),
-            config=NO_TIPS,
+            config=pictures.config(),
             key=key,
             on_select=lambda: _open_cell(key),
             selection_mode="points",
@@ -208,19 +206,17 @@ def _missing(sheet: Sheet, spec: SelectionSpec, tier: Tier, missing: Sequence[Me
             icon=":material/info:",
         )
         return
-    trainable = [metric for metric in missing if metric in (spec.metric, "snnet")]
-    steps = study().finetuning.steps
+    each = f"{study().finetuning.steps:,} steps" + (" each" if len(missing) > 1 else "")
     st.info(
-        f"Not trained jointly yet, so not drawn: {names}. One training takes {steps:,} steps"
-        + (", a few minutes on two cores." if trainable else "; the **Compare** page does it."),
+        f"Not trained jointly yet, so not drawn: {names}. It takes {each}. The **Compare** page "
+        "trains every method, at several budgets of steps.",
         icon=":material/info:",
     )
-    if trainable:
-        start_button(
-            "Train jointly",
-            study().model_copy(update={"selection": spec}),
-            {"kind": "finetune", "pair": list(sheet.pair.names), "metrics": [spec.metric, "snnet"]},
-        )
+    start_button(
+        "Train jointly",
+        study().model_copy(update={"selection": spec}),
+        {"kind": "finetune", "pair": list(sheet.pair.names), "metrics": list(missing)},
+    )
 
 
 def _drawing(looks: str) -> tuple[str, Cell | None]:

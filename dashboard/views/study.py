@@ -6,7 +6,7 @@ import shlex
 import pandas as pd
 import streamlit as st
 
-from dashboard import anchor_figures, draft, figures
+from dashboard import anchor_figures, draft, pictures
 from dashboard.job_list import job_list
 from dashboard.progress import estimate, job_panel, start_button
 from dashboard.state import (
@@ -180,7 +180,7 @@ def _results(found: Document) -> None:
         st.subheader("Anchors")
         _anchors_table(found)
         if any(a["accuracy"] is not None for a in found["anchors"]):
-            st.plotly_chart(anchor_figures.anchors_chart(found), config=figures.CONFIG)
+            st.plotly_chart(anchor_figures.anchors_chart(found), config=pictures.config())
     with right:
         st.subheader("Which pairs go together")
         st.caption(
@@ -192,7 +192,7 @@ def _results(found: Document) -> None:
         if found["anchors"][0]["probe_accuracy"] is None:
             st.caption("Not computed yet.")
         else:
-            st.plotly_chart(anchor_figures.probe_chart(found["anchors"]), config=figures.CONFIG)
+            st.plotly_chart(anchor_figures.probe_chart(found["anchors"]), config=pictures.config())
             slow = [a["name"] for a in found["anchors"] if not all(a["probe_converged"])]
             if slow:
                 st.warning(

@@ -228,3 +228,17 @@ def test_the_downloads_are_the_list(app, computed, monkeypatch):
     assert edited["selection"]["edited"]
     assert len(edited["stitches"]) == len(table(tester))
     assert len(pd.read_csv(io.BytesIO(kept["List as CSV"]))) == len(edited["stitches"])
+
+
+def test_the_camera_of_every_figure_saves_what_was_picked(app, computed):
+    def formats(tester):
+        found = [json.loads(c.proto.config) for c in tester.get("plotly_chart")]
+        return {config["toImageButtonOptions"]["format"] for config in found}
+
+    tester = app(computed[0].root, "scores")
+    assert formats(tester) == {"png"}
+    tester.switch_page("views/my_list.py").run()
+    tester.segmented_control(key="widget:picture").set_value("svg").run()
+    tester.switch_page("views/scores.py").run()
+    assert formats(tester) == {"svg"}
+    assert "picture" not in tester.query_params
