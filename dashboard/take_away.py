@@ -8,7 +8,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard import my_list
-from dashboard.progress import start_button
+from dashboard.progress import estimate, start_button
 from dashboard.state import store, study, study_arguments
 from klas.exports import dumps, stitch_list
 from klas.results import Pair, choose, finetuned_accuracy, full_val_accuracy
@@ -111,14 +111,19 @@ def _full_val(picked: Sequence[Picked], spec: SelectionSpec, tier: Tier) -> bool
             f"choice saw, {min(gaps):+.1f} to {max(gaps):+.1f}. The list has every figure."
         )
     elif some and all(np.isfinite(a[chosen]).all() for a, (_, chosen) in zip(seen, some)):
-        start_button(
-            f"Measure what is chosen on all {val['images']:,} validation images",
-            study().model_copy(update={"selection": spec}),
-            {"kind": "full_val", "pairs": [list(p.names) for p, _ in picked], "tier": tier},
-            icon=":material/fact_check:",
-            kind="secondary",
-            help=f"Scores and accuracies here come from {val['samples']:,} of them. Tier {tier}.",
-        )
+        chosen_so = study().model_copy(update={"selection": spec})
+        task = {"kind": "full_val", "pairs": [list(p.names) for p, _ in picked], "tier": tier}
+        with st.container(horizontal=True, vertical_alignment="center"):
+            start_button(
+                f"Measure what is chosen on all {val['images']:,} validation images",
+                chosen_so,
+                task,
+                icon=":material/fact_check:",
+                kind="secondary",
+                help=f"Scores and accuracies here come from {val['samples']:,} of them. Tier "
+                f"{tier}.",
+            )
+            estimate(chosen_so, task)
     return complete
 
 

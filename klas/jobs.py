@@ -106,11 +106,12 @@ def start(store: Store, study: Study | None, task: Mapping[str, Any]) -> str:
     Args:
         study: what the task is about; None for ``catalogue``, which is about no study.
         task: ``{"kind": "run", "until": stage}``, ``{"kind": "finetune", "pair": [f, g],
-            "metrics": [...]}`` (the selection is the study's), ``{"kind": "compare", "pairs":
-            [[f, g], …]}`` (what every method chooses, at every budget), ``{"kind": "full_val",
-            "pairs": [[f, g], …], "tier": tier}``, ``{"kind": "latency", "pairs": [[f, g], …]}``,
-            ``{"kind": "estimate", "of": task}`` for one of these but the latency (its answer is
-            in the status), or ``{"kind": "catalogue"}``.
+            "metrics": [...]}`` (of the study's own score what its selection chooses, of another
+            one as many in every bucket), ``{"kind": "compare", "pairs": [[f, g], …]}`` (what
+            every method chooses, at every budget), ``{"kind": "full_val", "pairs": [[f, g], …],
+            "tier": tier}``, ``{"kind": "latency", "pairs": [[f, g], …]}``, ``{"kind": "estimate",
+            "of": task}`` for one of these but the latency (its answer is in the status), or
+            ``{"kind": "catalogue"}``.
 
     Raises:
         JobError: the worker can't be started.

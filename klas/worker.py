@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from klas.errors import KlasError, SelectionError, StoreError
 from klas.jobs import QUEUED_KINDS, StageStatus, State, Status, peak_memory_bytes
-from klas.results import Pair, choose, pairs_of
+from klas.results import Pair, choose, fair_share, pairs_of
 from klas.store import Store
-from klas.study import Study, change, parse_study
+from klas.study import Metric, Study, parse_study
 from klas.turns import is_free, places, turn, visible_gpus
 
 if TYPE_CHECKING:
@@ -248,9 +248,11 @@ def _estimate(pipeline: "Pipeline", of: dict[str, Any]) -> dict[str, Any]:
     return {"trainings": sum(n for n, _ in found), "seconds": sum(s for _, s in found)}
 
 
-def _choices(pair: Pair, study: Study, metrics: Sequence[str]) -> list[NDArray[np.bool_]]:
-    """What each score chooses of a pair, where that is anything."""
-    chosen = [choose(pair, change(study, "selection", metric=m).selection).chosen for m in metrics]
+def _choices(pair: Pair, study: Study, metrics: Sequence[Metric]) -> list[NDArray[np.bool_]]:
+    """What each method takes of a pair, where that is anything: the study's own score what its
+    selection chooses, another one as many in every bucket."""
+    own, ours = study.selection.metric, choose(pair, study.selection)
+    chosen = [ours.chosen if m == own else fair_share(pair, ours, m) for m in metrics]
     return [mask for mask in chosen if mask.any()]
 
 

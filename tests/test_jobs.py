@@ -9,7 +9,13 @@ import pytest
 from klas import jobs, worker
 from klas.comparison import compare
 from klas.errors import JobError, StoreError
-from klas.results import choose, full_val_accuracy, pairs_of
+from klas.results import (
+    choose,
+    fair_share,
+    finetuned_accuracy,
+    full_val_accuracy,
+    pairs_of,
+)
 from klas.store import Store
 from klas.study import METRICS, change
 from klas.worker import StatusFile
@@ -300,6 +306,18 @@ def test_joint_training_as_a_job(computed):
     status = wait_for(store, job, finished)
     assert status.state == "done", status
     assert [s.stage for s in status.stages if s.stage == "finetuned"] == ["finetuned"] * 2
+
+
+def test_a_rival_that_is_trained_takes_in_every_bucket_as_many_as_the_choice(computed):
+    store, document = computed
+    pair = pairs_of(document)[0]
+    study = change(SMALL, "selection", tau=0.5, metric="mse")
+    task = {"kind": "finetune", "pair": list(pair.names), "metrics": ["mse", "cka"]}
+    status = wait_for(store, jobs.start(store, study, task), finished)
+    assert status.state == "done", status
+    ours = choose(pair, study.selection)
+    assert finetuned_accuracy(store, pair, ours.chosen, study) is not None
+    assert finetuned_accuracy(store, pair, fair_share(pair, ours, "cka"), study) is not None
 
 
 def test_a_worker_trains_every_method_and_a_training_that_diverges_stops_no_other(computed):

@@ -10,7 +10,7 @@ from dashboard import cost_controls, pictures
 from dashboard.all_pairs import all_pairs
 from dashboard.budget import best_tier, budget_picker, list_button
 from dashboard.links import Cell
-from dashboard.progress import job_panel, start_button
+from dashboard.progress import estimate, job_panel, start_button
 from dashboard.selection_controls import selection_controls
 from dashboard.state import (
     bound,
@@ -212,11 +212,11 @@ def _missing(sheet: Sheet, spec: SelectionSpec, tier: Tier, missing: Sequence[Me
         "trains every method, at several budgets of steps.",
         icon=":material/info:",
     )
-    start_button(
-        "Train jointly",
-        study().model_copy(update={"selection": spec}),
-        {"kind": "finetune", "pair": list(sheet.pair.names), "metrics": list(missing)},
-    )
+    chosen_so = study().model_copy(update={"selection": spec})
+    task = {"kind": "finetune", "pair": list(sheet.pair.names), "metrics": list(missing)}
+    with st.container(horizontal=True, vertical_alignment="center"):
+        start_button("Train jointly", chosen_so, task)
+        estimate(chosen_so, task)
 
 
 def _drawing(looks: str) -> tuple[str, Cell | None]:
