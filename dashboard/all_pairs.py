@@ -10,7 +10,7 @@ from dashboard.selection_controls import selection_controls
 from dashboard.state import pick_tier, says_errors, study
 from dashboard.take_away import accuracy_at, add_button, take_away
 from dashboard.tradeoff_figures import front_chart
-from dashboard.tradeoff_tables import COLUMN_THREE, SCORE_COLUMNS, score_columns
+from dashboard.tradeoff_tables import COLUMN_THREE, SCORE_COLUMNS, TABLE, score_columns
 from klas.results import Choice, Document, FrontPoint, choose, front, pairs_of
 from klas.study import TIERS, Metric
 
@@ -81,6 +81,7 @@ def _table(choices: list[Choice], metric: Metric, points: list[FrontPoint], tier
     st.dataframe(
         pd.DataFrame(sorted(rows, key=lambda row: row[unit.name])),
         hide_index=True,
+        height=TABLE,
         column_config={
             unit.name: COLUMN_THREE,
             **SCORE_COLUMNS,

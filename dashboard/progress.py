@@ -44,11 +44,12 @@ def start_button(
     help: str | None = None,
 ) -> None:
     """A button that starts a job, or queues it behind others; what it is at while it is alive."""
-    now = jobs.status(store(), jobs.job_id(study, task))
+    job = jobs.job_id(study, task)
+    now = jobs.status(store(), job)
     if now is not None and now.alive:
         words = "Waits for its turn" if now.state == "queued" else f"{label}: at work"
-        st.button(words, icon=":material/hourglass_top:", disabled=True)
-    elif st.button(label, type=kind, icon=icon, help=help):
+        st.button(words, key=f"waits:{job}", icon=":material/hourglass_top:", disabled=True)
+    elif st.button(label, key=f"start:{job}", type=kind, icon=icon, help=help):
         try:
             jobs.start(store(), study, task)
         except KlasError as error:

@@ -10,6 +10,7 @@ from dashboard import my_list
 from dashboard.budget import best_tier, offer
 from klas.choice.curves import gain
 from klas.costs import costs_of, latency_pair_key, note_timings
+from klas.pipeline import Pipeline
 from klas.report import METHODS
 from klas.results import choose, fair_share, method_envelope, pairs_of
 from klas.study import METRICS
@@ -305,6 +306,27 @@ def test_what_is_not_trained_jointly_is_named_and_not_drawn(app, computed):
     (note,) = [i.value for i in tester.info if "Not trained jointly" in i.value]
     assert all(METHODS[m] in note for m in ("kl", "cka", "snnet"))
     assert "Train jointly" in [b.label for b in tester.button]
+
+
+def test_what_is_trained_and_what_is_not_stand_side_by_side(app, computed, pair):
+    chosen = choose(pair, SMALL.selection).chosen
+    trained = Pipeline(SMALL, computed[0], device="cpu").finetune(pair, chosen)
+    tester = app(computed[0].root, "stitches")
+    assert tester.button_group(key="widget:tier").value == "finetuned"  # the best there is
+    assert curve_names(tester) == {"KLAS"}
+    (note,) = [i.value for i in tester.info if "Not trained jointly" in i.value]
+    assert METHODS["cka"] in note
+    assert METHODS["kl"] not in note
+    # Both what is missing and what is chosen can be computed, and estimated first.
+    labels = [b.label for b in tester.button]
+    assert labels.count("Estimate") == 2
+    assert "Train jointly" in labels
+    # The budget's pick comes from what was trained, and from the anchors.
+    tester.number_input(key="widget:budget").set_value(1e6).run()
+    networks = {i.replace("-", " → "): a for i, a in trained["accuracy"].items()}
+    networks |= {a["name"]: a["accuracy"] for a in pair.cheap_and_costly}
+    best = budget_table(tester).set_index("")["top-1 (%)"]["within the budget"]
+    assert best == pytest.approx(100 * max(networks.values()))
 
 
 def test_one_pair_with_one_candidate_in_one_bucket(app, computed, retold, tmp_path):
