@@ -7,6 +7,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from klas.store import Store
 from tests.conftest import SMALL
 from tests.dashboard.server import Server
 
@@ -35,6 +36,16 @@ def app(tmp_path, monkeypatch):
 
     yield start
     st.cache_resource.clear()
+
+
+@pytest.fixture
+def copied(computed, tmp_path):
+    """A store of its own with the computed study."""
+    root = tmp_path / "copied"
+    shutil.copytree(computed[0].root, root)
+    store = Store(root)
+    yield store
+    store.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The Cache page in Streamlit's own test runner: empty, partial and full."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,6 @@ from klas.usage import usage
 from tests.conftest import SMALL
 
 NOBODYS = "Results of no known study"
-
-
-@pytest.fixture
-def copied(computed, tmp_path):
-    """A store of its own with the computed study."""
-    root = tmp_path / "copied"
-    shutil.copytree(computed[0].root, root)
-    store = Store(root)
-    yield store
-    store.close()
 
 
 def table(tester, column):

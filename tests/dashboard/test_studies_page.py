@@ -1,7 +1,5 @@
 """The Studies page in Streamlit's own test runner: empty, partial and full."""
 
-import shutil
-
 import pytest
 
 from klas import jobs
@@ -14,16 +12,6 @@ from klas.usage import usage
 from tests.conftest import SMALL
 
 MINE = SMALL.model_copy(update={"name": "mine"})
-
-
-@pytest.fixture
-def copied(computed, tmp_path):
-    """A store of its own with the computed study."""
-    root = tmp_path / "copied"
-    shutil.copytree(computed[0].root, root)
-    store = Store(root)
-    yield store
-    store.close()
 
 
 @pytest.fixture
