@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from dashboard.figures import ANCHOR, FAINT, KLAS, MARGIN, SNNET, log_ticks
+from dashboard.quantities import QUANTITIES
 from klas.choice.curves import Envelope, envelope
 from klas.report import METHODS
 from klas.results import Pair, cost_unit, number
@@ -38,16 +39,6 @@ STYLES: dict[Metric, Style] = {
 }
 AT_FIRST: tuple[Metric, ...] = ("kl", "cka", "snnet")
 """The curves that show at once; the legend switches the others on."""
-SCORES: dict[Metric, str] = {
-    "kl": "Γ",
-    "theta": "Ω (nats)",
-    "cka": "1 − CKA",
-    "mse": "MSE of the probes' probabilities",
-    "ce": "CE of the probes (nats)",
-    "dm": "DM: share of the target's activation left unexplained",
-    "random": "a random number",
-}
-"""What every score measures, for its axis. Lower is better."""
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 DECADE = 10.0  # scores that span more than this are drawn on a logarithmic axis
 
@@ -214,7 +205,8 @@ def score_chart(pair: Pair, metric: Metric, chosen: set[tuple[int, int]]) -> go.
         margin=MARGIN,
         height=470,
         xaxis={
-            "title": f"{SCORES[metric]}, lower is better{', logarithmic' if wide else ''}",
+            "title": f"{QUANTITIES[metric].label}, lower is better"
+            + (", logarithmic" if wide else ""),
             "type": "log" if wide else "linear",
             "tickvals": ticks,
             "ticktext": None if ticks is None else [f"{tick:g}" for tick in ticks],

@@ -8,16 +8,6 @@ PAIR_COLOURS = ("#2f7ed8", "#e07b39", "#2a9d8f", "#8e6bbf", "#c44e52", "#b8860b"
 PAIR_SYMBOLS = ("circle", "square", "triangle-up", "cross")
 ANCHOR_COLOURS = ("#2a9d8f", "#8e6bbf", "#c44e52", "#b8860b", "#4c72b0")
 MARGIN = {"l": 10, "r": 10, "t": 36, "b": 10}
-SCORE_NAMES = {
-    "kl": "Γ",
-    "theta": "Ω (nats)",
-    "cka": "1 − CKA",
-    "mse": "MSE",
-    "ce": "CE (nats)",
-    "dm": "DM",
-    "random": "random",
-}
-"""What a score is called on an axis, in a table and on a scale."""
 
 
 def log_ticks(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,13 +4,13 @@ Axes hang on the pair, the tier and the range of cost alone, so nothing moves wi
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from dashboard.blocks import chart_text
 from dashboard.comparison_figures import AT_FIRST, LEGEND, STYLES, curve_traces
 from dashboard.figures import (
     ANCHOR,
@@ -18,9 +18,9 @@ from dashboard.figures import (
     MARGIN,
     PAIR_COLOURS,
     PAIR_SYMBOLS,
-    SCORE_NAMES,
     log_ticks,
 )
+from dashboard.quantities import QUANTITIES
 from dashboard.tradeoff import Curve, Sheet, heights, steps
 from klas.choice.buckets import Selection
 from klas.choice.curves import Envelope
@@ -63,7 +63,7 @@ def choice_chart(
     shown = pair.in_space & np.isfinite(scores)
     chosen = picked.chosen if inside is None else picked.chosen & inside
     values = scores[shown & (scores > 0)]
-    axis: dict[str, Any] = {"title": {"text": f"{SCORE_NAMES[metric]}, lower is better"}}
+    axis: dict[str, Any] = {"title": {"text": f"{QUANTITIES[metric].label}, lower is better"}}
     bottom, top = 0.0, 1.0
     if values.size:
         low, high = np.log10(values.min()), np.log10(values.max())
@@ -200,7 +200,7 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.F
     traces = [{**line, "name": "Pareto front", "showlegend": True}]
     for k, choice in enumerate(choices):
         rows = np.flatnonzero(choice.chosen & np.isfinite(choice.accuracy))
-        name = escape(choice.pair.name)
+        name = chart_text(choice.pair.name)
         traces.append(
             {
                 "type": "scatter",
@@ -260,7 +260,7 @@ def anchors_trace(
         "y": list(top1),
         "mode": "markers+text",
         "name": "anchors",
-        "text": [escape(name) for name in names],
+        "text": [chart_text(name) for name in names],
         "textposition": ["top right" if c == cheapest else "top left" for c in costs],
         "marker": {"symbol": "diamond", "size": 13, "color": ANCHOR},
         "cliponaxis": False,

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboard.figures import SCORE_NAMES
+from dashboard.quantities import QUANTITIES, SCORES
 from dashboard.tradeoff import Bits, Curve, Floats, Sheet, steps
 from klas.choice.buckets import Selection
 from klas.choice.curves import gain, saving
@@ -19,12 +19,12 @@ from klas.study import TIERS, Metric, Tier
 
 TABLE = 388  # pixels: ten rows, however many τ takes
 COLUMN_THREE = st.column_config.NumberColumn(format="%.3g")
-SCORE_COLUMNS = dict.fromkeys(SCORE_NAMES.values(), COLUMN_THREE)
+SCORE_COLUMNS = {QUANTITIES[metric].label: COLUMN_THREE for metric in SCORES}
 
 
 def score_columns(pair: Pair, metric: Metric, rows: NDArray[np.int64]) -> dict[str, Any]:
     """The score that chose, and Γ."""
-    return {SCORE_NAMES[m]: pair.scores(m)[rows] for m in dict.fromkeys((metric, "kl"))}
+    return {QUANTITIES[m].label: pair.scores(m)[rows] for m in dict.fromkeys((metric, "kl"))}
 
 
 def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:

@@ -362,7 +362,7 @@ class _Books:
         """Delete a study's document and the note of what it uses."""
         key = study.results_key()
         for ref in {key, *self._refs.get(key, [])}:
-            for name in ("scores", "used"):
+            for name in ("scores", "used", "latency"):
                 _ref(self.store, f"{name}-{ref}").unlink(missing_ok=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from klas.store import Store
 from klas.study import DIGITS, FinetuningSpec, FitSpec, Study, TuningSpec
@@ -16,6 +17,10 @@ from klas.study import DIGITS, FinetuningSpec, FitSpec, Study, TuningSpec
 # those that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
+
+# A deadline would time the machine, not the code.
+settings.register_profile("klas", deadline=None)
+settings.load_profile("klas")
 
 SMALL = DIGITS.model_copy(
     update={

@@ -68,7 +68,9 @@ def test_the_light_floor_and_the_dashboard_load_without_torch():
     modules += ["klas.catalogue", "klas.studies"]
     modules += ["dashboard.state", "dashboard.figures", "dashboard.progress", "dashboard.draft"]
     modules += ["klas.comparison", "klas.usage", "klas.packing"]
-    modules += ["dashboard.comparison_figures", "dashboard.held"]
+    modules += ["dashboard.comparison_figures", "dashboard.held", "dashboard.choices"]
+    modules += ["klas.costs", "klas.turns", "dashboard.tradeoff_figures", "dashboard.html_report"]
+    modules += ["dashboard.heatmap", "dashboard.stitch_card", "dashboard.job_list"]
     script = (
         f"import sys, {', '.join(modules)}; print('torch' in sys.modules or 'timm' in sys.modules)"
     )

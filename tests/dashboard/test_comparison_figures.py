@@ -54,7 +54,6 @@ def test_every_method_has_a_colour_and_a_shape_of_its_own():
     assert set(charts.STYLES) == set(METRICS)
     for k in (0, 1):
         assert len({style[k] for style in charts.STYLES.values()}) == len(METRICS)
-    assert set(charts.SCORES) == set(METRICS) - {"snnet"}
 
 
 @pytest.mark.parametrize("tier", ["zero_shot", "tuned"])
