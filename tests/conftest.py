@@ -37,6 +37,15 @@ SMALL = DIGITS.model_copy(
 """The digits study with few samples and steps: every stage in seconds, nothing to conclude."""
 
 
+# Files whose tests take minutes: begun first, the others fill the other processes meanwhile.
+LONGEST = ("test_tradeoff.py", "test_imagenet.py", "test_architectures.py", "test_zoo.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole files go to one process each, in the order in which they are met."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     opened = Store(tmp_path / "cache")
