@@ -42,6 +42,9 @@ SETTLED = """() => !document.querySelector(
 CHANGED = """before => [...document.querySelectorAll('h3')].some(
   h => h.innerText.includes('stitches chosen') && h.innerText.trim() !== before.trim())"""
 AT_WORK = re.compile(r": [0-9,]+ of [0-9,]+ ")
+HEADED = "text => [...document.querySelectorAll('h1')].some(h => h.innerText.trim() === text)"
+SHOWS = "text => document.body.innerText.includes(text)"
+DRAWN = "() => document.querySelector('[data-testid=stPlotlyChart] .main-svg') !== null"
 FIGURE = "[data-testid=stPlotlyChart] .main-svg"
 
 Row = tuple[str, list[float], float | None]
@@ -88,9 +91,14 @@ def open_page(browser: Browser, url: str) -> Page:
     return page
 
 
+def headed(page: Page, heading: str) -> None:
+    """Until its heading is there; looked for in every frame, as a locator does not."""
+    page.wait_for_function(HEADED, arg=heading)
+
+
 def settled(page: Page, heading: str) -> None:
     """Until a page is there as a whole."""
-    page.get_by_role("heading", name=heading, exact=True).wait_for()
+    headed(page, heading)
     page.wait_for_function(SETTLED)
 
 
@@ -117,7 +125,7 @@ def _starts(browser: Browser, root: Path) -> tuple[list[float], list[float]]:
         began = time.perf_counter()
         process, url = start(root)
         page = open_page(browser, url)
-        page.get_by_role("heading", name=PAGES["Study"], exact=True).wait_for()
+        headed(page, PAGES["Study"])
         words.append(time.perf_counter() - began)
         settled(page, PAGES["Study"])
         whole.append(time.perf_counter() - began)
@@ -149,7 +157,7 @@ def _visit(page: Page) -> list[float]:
         page.get_by_role("link", name=name, exact=True).first.click()
         settled(page, PAGES[name])
         if name in ("Scores", "Stitches"):
-            page.locator(FIGURE).first.wait_for()
+            page.wait_for_function(DRAWN)
         times.append(time.perf_counter() - began)
     return times
 
@@ -189,7 +197,7 @@ def status_changes(browser: Browser, root: Path) -> Iterator[Row]:
             began = time.perf_counter()
             said = replace(now, stages=(stage,), updated=time.time())
             store.write_file(root / "jobs" / job / "status.json", said.to_bytes())
-            page.get_by_text(f"{k + 1} of 777").first.wait_for()
+            page.wait_for_function(SHOWS, arg=f"{k + 1} of 777")
             times.append(time.perf_counter() - began)
         os.kill(now.pid, signal.SIGCONT)
         page.context.close()

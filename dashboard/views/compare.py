@@ -151,7 +151,10 @@ def _scores(pair: Pair, entry: Figures) -> None:
     )
     chosen = {(s["source_block"], s["target_block"]) for s in entry["chosen"][metric]}
     st.plotly_chart(
-        charts.score_chart(pair, metric, chosen), config=pictures.config(), key="score_chart"
+        charts.score_chart(pair, metric, chosen),
+        config=pictures.config(),
+        key="score_chart",
+        alt=f"Tuned top-1 of every candidate against its score by {METHODS[metric]}",
     )
     method = entry["methods"][metric]
     infinite = int((~(pair.scores(metric)[pair.in_space] < float("inf"))).sum())
@@ -172,7 +175,10 @@ def _curves(comparison: Figures, entry: Figures, tier: Tier) -> None:
         )
         return
     st.plotly_chart(
-        charts.curves_chart(comparison, entry, tier), config=pictures.config(), key="curves_chart"
+        charts.curves_chart(comparison, entry, tier),
+        config=pictures.config(),
+        key="curves_chart",
+        alt=f"Top-1 at tier {tier} of every method's stitches and of the anchors against MACs",
     )
     st.caption("A click on the legend switches a method; a double click shows it alone.")
 
@@ -191,7 +197,10 @@ def _budgets(methods: Figures) -> None:
         label_visibility="collapsed",
     )
     st.plotly_chart(
-        charts.budget_chart(methods, str(name)), config=pictures.config(), key="budget_chart"
+        charts.budget_chart(methods, str(name)),
+        config=pictures.config(),
+        key="budget_chart",
+        alt="What every method reaches after so many steps of joint training",
     )
 
 
@@ -283,7 +292,10 @@ def _all_pairs(comparison: Figures, at_hand: Study, tier: Tier) -> None:
     buckets = sum(p["buckets"] for p in pairs)
     st.subheader(f"Who finds the best: {len(pairs)} pairs, {buckets} buckets")
     st.plotly_chart(
-        charts.agreement_chart(comparison), config=pictures.config(), key="agreement_chart"
+        charts.agreement_chart(comparison),
+        config=pictures.config(),
+        key="agreement_chart",
+        alt="How often every method hits the best stitch of a bucket; the table below says it too",
     )
     st.subheader("Every method")
     _table(every, buckets, tier)

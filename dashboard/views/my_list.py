@@ -215,7 +215,11 @@ def _beside(found: Document, shown: list[Listed]) -> None:
     every = [s["accuracy"] for listed in shown for s in listed.stitches]
     measured = [t for t in TIERS if any(top1[t] is not None for top1 in every)]
     tier = pick_tier("tuned" if "tuned" in measured else (measured or TIERS)[0])
-    st.plotly_chart(lists.lists_chart(found, shown, tier), config=pictures.config())
+    st.plotly_chart(
+        lists.lists_chart(found, shown, tier),
+        config=pictures.config(),
+        alt=f"Top-1 at tier {tier} of the listed stitches and of the anchors against their MACs",
+    )
     if tier not in measured:
         st.info(f"Tier {tier} is not measured for any of these stitches.", icon=":material/info:")
     rows = pd.DataFrame(lists.comparison_rows(found, shown, tier))

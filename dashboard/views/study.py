@@ -180,7 +180,11 @@ def _results(found: Document) -> None:
         st.subheader("Anchors")
         _anchors_table(found)
         if any(a["accuracy"] is not None for a in found["anchors"]):
-            st.plotly_chart(anchor_figures.anchors_chart(found), config=pictures.config())
+            st.plotly_chart(
+                anchor_figures.anchors_chart(found),
+                config=pictures.config(),
+                alt="Top-1 of the anchors against their MACs; lines join the pairs of the study",
+            )
     with right:
         st.subheader("Which pairs go together")
         st.caption(
@@ -192,7 +196,11 @@ def _results(found: Document) -> None:
         if found["anchors"][0]["probe_accuracy"] is None:
             st.caption("Not computed yet.")
         else:
-            st.plotly_chart(anchor_figures.probe_chart(found["anchors"]), config=pictures.config())
+            st.plotly_chart(
+                anchor_figures.probe_chart(found["anchors"]),
+                config=pictures.config(),
+                alt="Top-1 of a linear probe at every cut of every anchor",
+            )
             slow = [a["name"] for a in found["anchors"] if not all(a["probe_converged"])]
             if slow:
                 st.warning(
