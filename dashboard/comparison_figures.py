@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 
 from dashboard.figures import ANCHOR, FAINT, KLAS, MARGIN, SNNET, log_ticks
 from dashboard.quantities import QUANTITIES
+from klas.choice.bootstrap import wilson
 from klas.choice.curves import Envelope, envelope
 from klas.report import METHODS
 from klas.results import Pair, cost_unit, number
@@ -83,16 +84,21 @@ def curve_traces(
     top1: NDArray[np.float64],
     steps: Envelope,
     right: float,
+    samples: int,
     **more: Any,
 ) -> list[dict[str, Any]]:
     """A method's envelope and its stitches, as two traces that the legend switches together.
 
+    Each stitch has the 95 % interval of its accuracy as a bar.
+
     Args:
-        costs, top1: (M,) of the stitches, in the axes' units.
+        costs, top1: (M,) of the stitches, in the axes' units: percent.
         steps: the envelope, in the same units.
         right: the cost at which its line ends.
+        samples: how many the accuracies were measured on.
         more: of the stitches' trace: what the hover says.
     """
+    low, high = wilson(top1 / 100, samples)
     envelope_trace = {
         "type": "scatter",
         "x": np.append(steps.costs, right),
@@ -111,6 +117,15 @@ def curve_traces(
         "mode": "markers",
         "name": f"{METHODS[metric]} ({len(costs)})",
         "marker": _marker(metric, 13 if metric == "kl" else 10),  # seen below a rival's
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": 100 * high - top1,
+            "arrayminus": top1 - 100 * low,
+            "thickness": 1,
+            "width": 0,
+            "color": STYLES[metric].colour,
+        },
         "legendgroup": metric,
         **more,
     }
@@ -122,6 +137,7 @@ def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
     unit = cost_unit(comparison)
     anchors = anchors_at(comparison, pair, tier)
     right = max([macs for _, macs, _ in anchors] + [_costs(pair).max(initial=0.0)])
+    split = comparison["finetuned_on"] if tier == "finetuned" else "val"
     figure = go.Figure()
     for metric in METRICS:
         stitches = [s for s in pair["chosen"][metric] if s["accuracy"][tier] is not None]
@@ -135,6 +151,7 @@ def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
             100 * top1,
             Envelope(curve.costs / unit.scale, 100 * curve.accuracies),
             right / unit.scale,
+            comparison["data"][split]["samples"],
             customdata=[_stitch_facts(s) for s in stitches],
             hovertemplate="stitch %{customdata[0]}, bucket %{customdata[1]}<br>"
             f"score %{{customdata[2]}}<br>%{{x:.3g}} {unit.name}<br>"

@@ -152,6 +152,7 @@ def tradeoff_chart(
             100 * curve.accuracy[rows],
             Envelope(line.costs / unit.scale, 100 * line.accuracies),
             right,
+            pair.document["data"]["val"]["samples"],
             customdata=sheet.facts[rows],
             text=marks[rows],
             # A click rings what it selects; the others stay as they are.

@@ -180,7 +180,10 @@ def _curves(comparison: Figures, entry: Figures, tier: Tier) -> None:
         key="curves_chart",
         alt=f"Top-1 at tier {tier} of every method's stitches and of the anchors against MACs",
     )
-    st.caption("A click on the legend switches a method; a double click shows it alone.")
+    st.caption(
+        "A click on the legend switches a method; a double click shows it alone. Bars are 95 % "
+        "intervals of each accuracy by itself; the table has those of the methods."
+    )
 
 
 @st.fragment

@@ -252,7 +252,10 @@ def _opened(sheet: Sheet, costs: Costs, tier: Tier, accuracy: Floats | None) -> 
     rows = np.flatnonzero((pair.stitches == cell).all(axis=1)) if cell is not None else []
     with st.container(horizontal=True, vertical_alignment="center", height=LINE, border=False):
         if not len(rows):
-            st.caption("A click on a stitch of a curve opens it here.")
+            st.caption(
+                "A click on a stitch of a curve opens it here. Bars are 95 % intervals of each "
+                "accuracy by itself."
+            )
             return
         row = int(rows[0])
         i, j = pair.stitches[row]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap
 
-from klas.choice.bootstrap import BLOCKS, block_of, block_sums, draws, interval, means
+from klas.choice.bootstrap import BLOCKS, block_of, block_sums, draws, interval, means, wilson
 
 
 @given(st.integers(1, 1000))
@@ -132,3 +132,11 @@ def test_next_to_infinity_an_end_is_its_outer_neighbour():
         assert interval(np.array([1.0, 2.0, 3.0, np.inf]), 1 / 3) == (2.0, 3.0)
         assert interval(np.full(9, np.inf)) == (np.inf, np.inf)
         assert np.isnan(interval(np.empty((0, 3)))).all()
+
+
+@given(st.integers(1, 5000), st.floats(0, 1))
+def test_an_interval_of_one_accuracy_is_scipys(samples, share):
+    hits = round(share * samples)
+    low, high = wilson(np.array([hits / samples]), samples)
+    slow = binomtest(hits, samples).proportion_ci(0.95, method="wilson")
+    assert (low[0], high[0]) == pytest.approx((slow.low, slow.high), abs=1e-12)

@@ -2,6 +2,7 @@ import copy
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from dashboard import comparison_figures as charts
 from klas.choice.curves import envelope
@@ -54,6 +55,18 @@ def test_every_method_has_a_colour_and_a_shape_of_its_own():
     assert set(charts.STYLES) == set(METRICS)
     for k in (0, 1):
         assert len({style[k] for style in charts.STYLES.values()}) == len(METRICS)
+
+
+def test_every_stitch_has_the_interval_of_its_accuracy(comparison, entry):
+    figure = charts.curves_chart(comparison, entry, "tuned")
+    (ours,) = [t for t in figure.data if t.name and t.name.startswith("KLAS (Γ) (")]
+    samples = comparison["data"]["val"]["samples"]
+    for stitch, up, down in zip(
+        entry["chosen"]["kl"], ours.error_y.array, ours.error_y.arrayminus, strict=True
+    ):
+        top1 = stitch["accuracy"]["tuned"]
+        found = binomtest(round(top1 * samples), samples).proportion_ci(0.95, method="wilson")
+        assert (up, down) == pytest.approx((100 * (found.high - top1), 100 * (top1 - found.low)))
 
 
 @pytest.mark.parametrize("tier", ["zero_shot", "tuned"])
