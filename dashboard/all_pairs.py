@@ -57,7 +57,7 @@ def all_pairs(found: Document, metric: Metric) -> None:
         )
     _table(shown, metric, points, tier)
     add_button(picked, limited=False)
-    take_away(pairs, spec, tier, f"stitches-{study().name.replace(' ', '-')}.json", [])
+    take_away(picked, spec, tier, f"stitches-{study().name.replace(' ', '-')}.json", [])
 
 
 def _table(choices: list[Choice], metric: Metric, points: list[FrontPoint], tier: str) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.blocks import chart_text
-from dashboard.figures import ANCHOR_COLOURS, FAINT, MARGIN, log_ticks
-from klas.results import Document, cost_unit
+from dashboard.figures import ANCHOR, ANCHOR_COLOURS, FAINT, MARGIN, log_ticks
+from klas.results import CostUnit, Document, cost_unit
 
 Anchor = Mapping[str, Any]
 
@@ -59,7 +59,7 @@ def anchors_chart(found: Document) -> go.Figure:
         margin=MARGIN,
         height=300,
         xaxis={
-            "title": f"{unit.name} (the papers' {unit.papers}), logarithmic",
+            "title": f"{unit.title}, logarithmic",
             "type": "log",
             "tickvals": ticks,
             "ticktext": [f"{tick:g}" for tick in ticks],
@@ -99,6 +99,34 @@ def probe_chart(anchors: Sequence[Anchor]) -> go.Figure:
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     return figure
+
+
+def anchors_trace(
+    names: Sequence[str], costs: Sequence[float], top1: Sequence[float], unit: CostUnit
+) -> dict[str, Any]:
+    """The anchors as named diamonds; costs in the unit, accuracies in percent."""
+    cheapest = min(costs, default=0.0)
+    return {
+        "type": "scatter",
+        "x": list(costs),
+        "y": list(top1),
+        "mode": "markers+text",
+        "name": "anchors",
+        "text": [chart_text(name) for name in names],
+        "textposition": ["top right" if c == cheapest else "top left" for c in costs],
+        "marker": {"symbol": "diamond", "size": 13, "color": ANCHOR},
+        "cliponaxis": False,
+        "unselected": {"marker": {"opacity": 1}},
+        # Told how a selected text looks, Plotly leaves the others as they are.
+        "selected": {"textfont": {"color": ANCHOR}},
+        "hovertemplate": f"%{{text}}<br>%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %"
+        "<extra>anchor</extra>",
+    }
+
+
+def spread_out(names: int) -> list[str]:
+    """Where the names of many anchors stand: those at the ends inside the figure."""
+    return ["top right", *["top center"] * (names - 2), "top left"]
 
 
 def _coloured(anchors: Sequence[Anchor]) -> list[tuple[Anchor, str]]:

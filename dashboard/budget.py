@@ -1,6 +1,6 @@
 """The budget picker: type what a network may cost, get the one to deploy, and why."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +8,10 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import my_list
 from dashboard.cost_controls import NAMES
 from dashboard.markdown import plain
 from dashboard.state import bound, remembered, says_errors
+from dashboard.take_away import list_button
 from dashboard.tradeoff import Bits, Floats, Limits, Sheet
 from klas.choice.buckets import Selection
 from klas.choice.budget import Pick, pick_by_accuracy, pick_by_score
@@ -216,21 +216,6 @@ def _too_little(costs: Costs, found: Offer, budget: float, known: Bits) -> None:
         f"**{_shown(costs, found.costs[cheapest])}** and reaches "
         f"{percent(found.accuracies[cheapest])}."
     )
-
-
-def list_button(pair: Pair, row: int, *, place: str) -> None:
-    """A button that puts a stitch into one's list, or takes it out.
-
-    Args:
-        place: tells buttons for the same stitch apart.
-    """
-    entry = my_list.entry_of(pair, row)
-    act: Callable[..., None]
-    if entry in my_list.entries():
-        label, icon, act = "Remove from my list", ":material/playlist_remove:", my_list.remove
-    else:
-        label, icon, act = "Add to my list", ":material/playlist_add:", my_list.add
-    st.button(label, key=f"list:{place}", icon=icon, on_click=act, args=([entry],))
 
 
 def _shown(costs: Costs, value: float) -> str:

@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from dashboard.figures import ANCHOR, FAINT, KLAS, MARGIN, SNNET, log_ticks
+from dashboard.anchor_figures import anchors_trace
+from dashboard.figures import FAINT, KLAS, MARGIN, SNNET, log_ticks
 from dashboard.quantities import QUANTITIES
 from klas.choice.bootstrap import wilson
 from klas.choice.curves import Envelope, envelope
@@ -159,18 +160,13 @@ def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
         )
         visible = True if metric in AT_FIRST else "legendonly"
         figure.add_traces([{**trace, "visible": visible} for trace in traces])
-    figure.add_scatter(
-        x=[macs / unit.scale for _, macs, _ in anchors],
-        y=[100 * top1 for _, _, top1 in anchors],
-        mode="markers+text",
-        name="anchors",
-        text=[name for name, _, _ in anchors],
-        textposition=["top right", "bottom left"][: len(anchors)],
-        cliponaxis=False,
-        marker={"symbol": "diamond", "size": 13, "color": ANCHOR},
-        hovertemplate=f"%{{text}}<br>%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %"
-        "<extra>anchor</extra>",
+    named = anchors_trace(
+        [name for name, _, _ in anchors],
+        [macs / unit.scale for _, macs, _ in anchors],
+        [100 * top1 for _, _, top1 in anchors],
+        unit,
     )
+    figure.add_trace(named | {"textposition": ["top right", "bottom left"][: len(anchors)]})
     # Fixed: what is switched on must not move what is there.
     costs = np.append(_costs(pair), [macs for _, macs, _ in anchors]) / unit.scale
     pad = 0.04 * (costs.max() - costs.min()) if costs.size else 0.0
@@ -178,7 +174,7 @@ def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
         margin=MARGIN,
         height=470,
         xaxis={
-            "title": f"{unit.name} (the papers' {unit.papers})",
+            "title": unit.title,
             "range": [costs.min() - pad, costs.max() + pad] if costs.size else None,
         },
         yaxis={"title": "top-1 (%)"},

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
+from dashboard.anchor_figures import anchors_trace, spread_out
 from dashboard.blocks import chart_text
-from dashboard.figures import ANCHOR, MARGIN
+from dashboard.figures import MARGIN
 from dashboard.links import Entry
 from dashboard.my_list import picks
 from klas.choice.curves import Envelope, envelope, gain, saving
@@ -133,21 +134,17 @@ def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figu
             hovertemplate="%{customdata}<br>%{x:.3g} "
             f"{unit.name}<br>top-1 %{{y:.2f}} %<extra>{name}</extra>",
         )
-    figure.add_scatter(
-        x=[a["macs"] / unit.scale for a in anchors],
-        y=[100 * a["accuracy"] for a in anchors],
-        mode="markers+text",
-        name="anchors",
-        text=[chart_text(a["name"]) for a in anchors],
-        textposition=["top right", *["top center"] * (len(anchors) - 2), "top left"],
-        cliponaxis=False,
-        marker={"symbol": "diamond", "size": 12, "color": ANCHOR},
-        hovertemplate=f"%{{text}}<br>%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %<extra></extra>",
+    named = anchors_trace(
+        [a["name"] for a in anchors],
+        [a["macs"] / unit.scale for a in anchors],
+        [100 * a["accuracy"] for a in anchors],
+        unit,
     )
+    figure.add_trace(named | {"textposition": spread_out(len(anchors))})
     figure.update_layout(
         margin=MARGIN,
         height=420,
-        xaxis={"title": f"{unit.name} (the papers' {unit.papers})", "rangemode": "tozero"},
+        xaxis={"title": unit.title, "rangemode": "tozero"},
         yaxis={"title": "top-1 (%)"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )

@@ -138,7 +138,7 @@ def quantity(name: str, pair: Pair) -> Quantity:
     found = QUANTITIES[name]
     if name != "macs":
         return found
-    label = f"{pair.unit.name} (the papers' {pair.unit.papers})"
+    label = pair.unit.title
     return Quantity(**{**vars(found), "label": label, "option": pair.unit.name})
 
 

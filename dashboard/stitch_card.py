@@ -8,12 +8,12 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboard import my_list
 from dashboard.diagram import diagram
 from dashboard.markdown import plain
 from dashboard.progress import start_button
 from dashboard.quantities import QUANTITIES, SCORES
 from dashboard.state import store, study
+from dashboard.take_away import list_button
 from klas.choice.buckets import Selection
 from klas.report import METHODS, percent
 from klas.results import Pair, finetuned_accuracy
@@ -58,7 +58,7 @@ def stitch_card(pair: Pair, spec: SelectionSpec, picked: Selection, row: int) ->
     st.html(diagram(pair, row))
     top1 = _figures(pair, picked, row)
     with st.container(horizontal=True):
-        _list_button(pair, row)
+        list_button(pair, row, place="card")
         _measure_buttons(pair, spec, picked, row, top1)
     _scores(pair, picked, row)
 
@@ -98,18 +98,6 @@ def _figures(pair: Pair, picked: Selection, row: int) -> dict[Tier, float]:
         place.caption(name, help=words)
         place.markdown(f"**{value}**")
     return top1
-
-
-def _list_button(pair: Pair, row: int) -> None:
-    entry = my_list.entry_of(pair, row)
-    listed = entry in my_list.entries()
-    st.button(
-        "Remove from my list" if listed else "Add to my list",
-        icon=":material/bookmark_remove:" if listed else ":material/bookmark_add:",
-        help="Your own choice of stitches, on the page **My list**.",
-        on_click=my_list.remove if listed else my_list.add,
-        args=([entry],),
-    )
 
 
 def _measure_buttons(

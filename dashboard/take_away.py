@@ -11,7 +11,7 @@ from dashboard import my_list
 from dashboard.progress import estimate, start_button
 from dashboard.state import store, study, study_arguments
 from klas.exports import dumps, stitch_list
-from klas.results import Pair, choose, finetuned_accuracy, full_val_accuracy
+from klas.results import Pair, finetuned_accuracy, full_val_accuracy
 from klas.study import SelectionSpec, Tier
 
 Picked = tuple[Pair, NDArray[np.bool_]]
@@ -38,11 +38,37 @@ def add_button(picked: Sequence[Picked], *, limited: bool) -> None:
     )
 
 
+def list_button(pair: Pair, row: int, *, place: str) -> None:
+    """A button that puts a stitch into one's list, or takes it out.
+
+    Args:
+        place: tells buttons for the same stitch apart.
+    """
+    entry = my_list.entry_of(pair, row)
+    act: Callable[..., None]
+    if entry in my_list.entries():
+        label, icon, act = "Remove from my list", ":material/playlist_remove:", my_list.remove
+    else:
+        label, icon, act = "Add to my list", ":material/playlist_add:", my_list.add
+    st.button(
+        label,
+        key=f"list:{place}",
+        icon=icon,
+        help="Your own choice of stitches, on the page **My list**.",
+        on_click=act,
+        args=([entry],),
+    )
+
+
 def take_away(
-    pairs: Sequence[Pair], spec: SelectionSpec, tier: Tier, name: str, which: Sequence[str]
+    picked: Sequence[Picked], spec: SelectionSpec, tier: Tier, name: str, which: Sequence[str]
 ) -> None:
-    """The stitch list as a file, and the command that writes the same one."""
-    picked = [(p, choose(p, spec).chosen) for p in pairs]
+    """The stitch list as a file, and the command that writes the same one.
+
+    Args:
+        picked: what ``spec`` chooses of the pairs.
+        which: how the command names them; nothing stands for all.
+    """
     complete = _full_val(picked, spec, tier)
     command = [
         *("klas", "select", *study_arguments(), *which),
@@ -54,7 +80,7 @@ def take_away(
     st.download_button(
         "Download as JSON",
         # Made when it is asked for: a long list takes longer than the slider may.
-        _file(pairs, spec, tier if complete else None),
+        _file([pair for pair, _ in picked], spec, tier if complete else None),
         file_name=name,
         mime="application/json",
         icon=":material/download:",

@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from dashboard.anchor_figures import anchors_trace, spread_out
 from dashboard.blocks import chart_text
 from dashboard.comparison_figures import AT_FIRST, LEGEND, STYLES, curve_traces
 from dashboard.figures import (
@@ -25,7 +26,7 @@ from dashboard.tradeoff import Curve, Sheet, heights, steps
 from klas.choice.buckets import Selection
 from klas.choice.curves import Envelope
 from klas.costs import Costs
-from klas.results import Choice, CostUnit, FrontPoint
+from klas.results import Choice, FrontPoint
 from klas.study import Metric, Tier
 
 __all__ = ["AT_FIRST", "choice_chart", "front_chart", "tradeoff_chart"]
@@ -114,7 +115,7 @@ def choice_chart(
             "margin": MARGIN,
             "height": HEIGHT,
             "xaxis": {
-                "title": {"text": f"{unit.name} (the papers' {unit.papers})"},
+                "title": {"text": unit.title},
                 "range": _padded(bounds or (edges[0], edges[-1])),
             },
             "yaxis": axis,
@@ -227,9 +228,7 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.F
         [100 * a["accuracy"] for a in shown],
         unit,
     )
-    traces.append(
-        {**named, "textposition": ["top right", *["top center"] * (len(shown) - 2), "top left"]}
-    )
+    traces.append(named | {"textposition": spread_out(len(shown))})
     low, high = np.log10(every.min()), np.log10(every.max())
     pad = 0.04 * max(high - low, 0.1)
     return go.Figure(
@@ -238,7 +237,7 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.F
             "margin": MARGIN,
             "height": 520,
             "xaxis": {
-                "title": {"text": f"{_macs_title(unit)}, logarithmic"},
+                "title": {"text": f"{unit.title}, logarithmic"},
                 "type": "log",
                 "range": [low - pad, high + pad],
                 "tickvals": ticks,
@@ -248,29 +247,6 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.F
             "legend": LEGEND,
         },
     )
-
-
-def anchors_trace(
-    names: Sequence[str], costs: Sequence[float], top1: Sequence[float], unit: CostUnit
-) -> dict[str, Any]:
-    """The anchors as named diamonds; costs in the unit, accuracies in percent."""
-    cheapest = min(costs, default=0.0)
-    return {
-        "type": "scatter",
-        "x": list(costs),
-        "y": list(top1),
-        "mode": "markers+text",
-        "name": "anchors",
-        "text": [chart_text(name) for name in names],
-        "textposition": ["top right" if c == cheapest else "top left" for c in costs],
-        "marker": {"symbol": "diamond", "size": 13, "color": ANCHOR},
-        "cliponaxis": False,
-        "unselected": {"marker": {"opacity": 1}},
-        # Told how a selected text looks, Plotly leaves the others as they are.
-        "selected": {"textfont": {"color": ANCHOR}},
-        "hovertemplate": f"%{{text}}<br>%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %"
-        "<extra>anchor</extra>",
-    }
 
 
 def _marks(picked: Selection, chosen: NDArray[np.bool_]) -> NDArray[np.object_]:
@@ -321,10 +297,6 @@ def _line(x: list[Any], y: list[Any], look: Mapping[str, Any], **more: Any) -> d
         "hoverinfo": "skip",
         **more,
     }
-
-
-def _macs_title(unit: CostUnit) -> str:
-    return f"{unit.name} (the papers' {unit.papers})"
 
 
 def _padded(bounds: Sequence[float]) -> list[float]:

@@ -7,7 +7,6 @@ once all is there the page takes a minute.
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -771,10 +770,11 @@ def cost_section(store: Store, found: Document) -> str:
 
 def machine() -> str:
     """The processor, for the records."""
-    name = platform.processor() or platform.machine()
-    with open("/proc/cpuinfo") as facts:
-        name = next((x.split(":")[1].strip() for x in facts if x.startswith("model name")), name)
-    return f"{os.cpu_count()} cores of {name}"
+    import torch
+
+    from klas.latency import device_name
+
+    return f"{os.cpu_count()} cores of {device_name(torch.device('cpu'))}"
 
 
 def pair_named(document: Document, names: tuple[str, str]) -> Pair:

@@ -73,7 +73,7 @@ class Costs:
         """What an axis says."""
         match self.name:
             case "macs":
-                return f"{self.unit.name} (the papers' {self.unit.papers})"
+                return self.unit.title
             case "params":
                 return self.unit.papers
             case "latency":

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klas.choice.buckets import OUTSIDE, Selection, matched, select
-from klas.choice.curves import Areas, Envelope, areas, envelope
+from klas.choice.curves import Areas, areas, envelope, front_rows
 from klas.errors import SelectionError
 from klas.keys import (
     finetuned_hits_key,
@@ -33,6 +33,11 @@ class CostUnit(NamedTuple):
     name: str
     papers: str
     scale: float
+
+    @property
+    def title(self) -> str:
+        """What an axis of MACs says."""
+        return f"{self.name} (the papers' {self.papers})"
 
 
 MEGA = CostUnit("MMACs", "MFLOPs", 1e6)
@@ -326,17 +331,6 @@ def method_areas(pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.flo
     )
 
 
-def method_envelope(
-    pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.float64]
-) -> Envelope:
-    """The envelope of one method's stitches and the pair's pretrained anchors (with a head)."""
-    anchors = pair.measured_anchors
-    return envelope(
-        np.append(pair.macs[chosen], [a["macs"] for a in anchors]),
-        np.append(accuracy[chosen], [a["accuracy"] for a in anchors]),
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """What is chosen of one pair, and how well it does: (N,) each, NaN where not measured."""
@@ -376,13 +370,7 @@ def front(choices: Sequence[Choice]) -> list[FrontPoint]:
         for c in choices
         for row in np.flatnonzero(c.chosen)
     ]
-    points = [p for p in points if np.isfinite(p.accuracy)]
-    curve = envelope([p.macs for p in points], [p.accuracy for p in points])
-    steps = zip(curve.costs, curve.accuracies)
-    return [
-        next(p for p in points if (p.macs, p.accuracy) == (cost, accuracy))
-        for cost, accuracy in steps
-    ]
+    return [points[k] for k in front_rows([p.macs for p in points], [p.accuracy for p in points])]
 
 
 def above_anchors(

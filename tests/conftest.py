@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from numpy.typing import NDArray
 
+from klas.choice.curves import Envelope, envelope
+from klas.results import Pair
 from klas.store import Store
 from klas.study import DIGITS, FinetuningSpec, FitSpec, Study, TuningSpec
 
@@ -35,6 +39,17 @@ SMALL = DIGITS.model_copy(
     }
 )
 """The digits study with few samples and steps: every stage in seconds, nothing to conclude."""
+
+
+def method_envelope(
+    pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.float64]
+) -> Envelope:
+    """Of a method's stitches and the pair's pretrained anchors, said as plainly as can be."""
+    anchors = pair.measured_anchors
+    return envelope(
+        np.append(pair.macs[chosen], [a["macs"] for a in anchors]),
+        np.append(accuracy[chosen], [a["accuracy"] for a in anchors]),
+    )
 
 
 # Files whose tests take minutes: begun first, the others fill the other processes meanwhile.

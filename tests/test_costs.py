@@ -13,8 +13,8 @@ from klas.costs import (
     note_timings,
     timings_of,
 )
-from klas.results import method_envelope, pairs_of
-from tests.conftest import SMALL
+from klas.results import pairs_of
+from tests.conftest import SMALL, method_envelope
 
 HERE = {"device": "a processor", "threads": 2, "torch": "2.0"}
 

@@ -10,11 +10,10 @@ from klas.results import (
     front,
     method_areas,
     method_choice,
-    method_envelope,
     pairs_of,
 )
 from klas.study import METRICS, SelectionSpec
-from tests.conftest import SMALL
+from tests.conftest import SMALL, method_envelope
 
 
 def test_a_choice_never_leaves_the_space_nor_the_range(computed):

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import cost_controls, pictures
 from dashboard.all_pairs import all_pairs
-from dashboard.budget import best_tier, budget_picker, list_button
+from dashboard.budget import best_tier, budget_picker
 from dashboard.links import Cell
 from dashboard.progress import estimate, job_panel, start_button
 from dashboard.selection_controls import selection_controls
@@ -26,7 +26,7 @@ from dashboard.state import (
     store,
     study,
 )
-from dashboard.take_away import add_button, take_away
+from dashboard.take_away import add_button, list_button, take_away
 from dashboard.tradeoff import Curve, Floats, Sheet, curves, inside, within
 from dashboard.tradeoff_figures import AT_FIRST, choice_chart, tradeoff_chart
 from dashboard.tradeoff_tables import above, areas_table, chosen_table, verdict
@@ -132,7 +132,8 @@ def _choice(sheets: Sequence[Sheet], metric: Metric) -> None:
             "The file and the command take the whole choice, whatever the range of cost; my list "
             "takes what lies in it."
         )
-    take_away([pair], spec, tier, f"stitches-{'-'.join(pair.names)}.json", ["--pair", *pair.names])
+    name = f"stitches-{'-'.join(pair.names)}.json"
+    take_away([(pair, picked.chosen)], spec, tier, name, ["--pair", *pair.names])
 
 
 def _about_choice(picked: Selection, within_range: int | None) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from klas.choice.curves import front_rows
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pick:
@@ -21,19 +23,6 @@ class Pick:
     cheaper: int | None
     costlier: int | None
     affordable: int
-
-
-def front_rows(costs: ArrayLike, accuracies: ArrayLike) -> NDArray[np.int64]:
-    """The rows that no other row of at most their cost equals in accuracy, by cost.
-
-    Of rows alike in both the first stays; a row without a cost or an accuracy (NaN) has no place.
-    """
-    cost, accuracy = _arrays(costs, accuracies)
-    known = np.flatnonzero(np.isfinite(cost) & np.isfinite(accuracy))
-    # By cost, then the best first, then the first.
-    order = known[np.lexsort((known, -accuracy[known], cost[known]))]
-    before = np.concatenate([[-np.inf], np.maximum.accumulate(accuracy[order])[:-1]])
-    return order[accuracy[order] > before[: len(order)]]
 
 
 def pick_by_accuracy(costs: ArrayLike, accuracies: ArrayLike, budget: float) -> Pick | None:

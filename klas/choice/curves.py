@@ -43,6 +43,19 @@ def envelope(costs: ArrayLike, accuracies: ArrayLike) -> Envelope:
     return Envelope(cost[rising], best[rising])
 
 
+def front_rows(costs: ArrayLike, accuracies: ArrayLike) -> NDArray[np.int64]:
+    """The rows that no other row of at most their cost equals in accuracy, by cost.
+
+    Of rows alike in both the first stays; a row without a cost or an accuracy (NaN) has no place.
+    """
+    cost, accuracy = (np.asarray(v, dtype=np.float64) for v in (costs, accuracies))
+    known = np.flatnonzero(np.isfinite(cost) & np.isfinite(accuracy))
+    # By cost, then the best first, then the first.
+    order = known[np.lexsort((known, -accuracy[known], cost[known]))]
+    before = np.concatenate([[-np.inf], np.maximum.accumulate(accuracy[order])[:-1]])
+    return order[accuracy[order] > before[: len(order)]]
+
+
 def area(curve: Envelope, low: float, high: float, *, nothing: float) -> float:
     """Mean height of the envelope over costs [low, high] (cost scaled to [0, 1]).
 

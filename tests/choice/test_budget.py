@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from klas.choice.budget import front_rows, pick_by_accuracy, pick_by_score
-from klas.choice.curves import envelope
+from klas.choice.budget import pick_by_accuracy, pick_by_score
+from klas.choice.curves import envelope, front_rows
 
 NAN, INF = float("nan"), float("inf")
 few = st.integers(0, 6).map(float)  # so that equals are frequent

@@ -8,9 +8,9 @@ from dashboard import comparison_figures as charts
 from klas.choice.curves import envelope
 from klas.comparison import compare
 from klas.report import METHODS
-from klas.results import choose, method_choice, method_envelope, pairs_of
+from klas.results import choose, method_choice, pairs_of
 from klas.study import METRICS
-from tests.conftest import SMALL
+from tests.conftest import SMALL, method_envelope
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from klas.choice.curves import gain
 from klas.costs import costs_of, latency_pair_key, note_timings
 from klas.pipeline import Pipeline
 from klas.report import METHODS
-from klas.results import choose, fair_share, method_envelope, pairs_of
+from klas.results import choose, fair_share, pairs_of
 from klas.study import METRICS
-from tests.conftest import SMALL
+from tests.conftest import SMALL, method_envelope
 from tests.dashboard.test_links import look
 
 MACHINE = {"device": "this processor", "threads": 1, "torch": "2.0"}

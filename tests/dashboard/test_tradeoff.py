@@ -20,9 +20,9 @@ from dashboard.tradeoff import (
     within,
 )
 from klas.costs import MILLISECONDS, Costs, Timings
-from klas.results import choose, method_choice, method_envelope, pairs_of
+from klas.results import choose, method_choice, pairs_of
 from klas.study import METRICS, change
-from tests.conftest import SMALL
+from tests.conftest import SMALL, method_envelope
 
 
 @pytest.fixture(scope="module", params=[0, 3])
