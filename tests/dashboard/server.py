@@ -1,4 +1,4 @@
-"""The app as a process of its own, for tests with a real browser."""
+"""The app as a process of its own and its page at rest, for tests with a real browser."""
 
 import os
 import socket
@@ -51,3 +51,11 @@ class Server:
 
     def loaded_libraries(self):
         return Path(f"/proc/{self.process.pid}/maps").read_text()
+
+
+def settled(page):
+    """Wait until nothing on the page is of the run before."""
+    from playwright.sync_api import expect
+
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+    expect(page.locator('[data-stale="true"]')).to_have_count(0)

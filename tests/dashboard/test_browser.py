@@ -7,8 +7,10 @@ import pytest
 
 from klas.exports import read
 from klas.report import percent
+from klas.results import choose, pairs_of
 from klas.store import Store
 from tests.conftest import SMALL
+from tests.dashboard.server import settled
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
@@ -20,16 +22,13 @@ def open_view(page, name, heading):
     expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
 
 
-def settled(page):
-    """Wait until nothing on the page is of the run before."""
-    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
-    expect(page.locator('[data-stale="true"]')).to_have_count(0)
-
-
-def chosen_count(page):
-    heading = page.get_by_role("heading", name="stitches chosen")
-    expect(heading).to_have_count(1)
-    return int(re.match(r"\d+", heading.inner_text()).group())
+def expect_chosen(page, document, tau):
+    """Wait for the count that the library says for this τ."""
+    found = choose(pairs_of(document)[0], SMALL.selection.model_copy(update={"tau": tau}))
+    expect(page.get_by_role("heading", name="stitches chosen")).to_have_text(
+        re.compile(rf"^{found.chosen.sum()} of ")
+    )
+    return found.chosen.sum()
 
 
 def test_the_whole_walk(server, page, tmp_path):
@@ -60,16 +59,13 @@ def test_the_whole_walk(server, page, tmp_path):
     # τ: the choice follows the slider, by keyboard and by mouse.
     open_view(page, "Stitches", "Choose stitches")
     settled(page)
-    before = chosen_count(page)
+    before = expect_chosen(page, document, SMALL.selection.tau)
     thumb = page.get_by_role("slider").first
     thumb.focus()
     thumb.press("End")
     expect(thumb).to_have_value("1")
-    expect(page.get_by_role("heading", name="stitches chosen").first).not_to_have_text(
-        re.compile(rf"^{before} of")
-    )
+    assert expect_chosen(page, document, 1.0) > before
     settled(page)
-    assert chosen_count(page) > before
     grip = thumb.locator("xpath=../..").bounding_box()  # the input itself is hidden
     page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2)
     page.mouse.down()
@@ -77,7 +73,7 @@ def test_the_whole_walk(server, page, tmp_path):
     page.mouse.up()
     expect(thumb).to_have_value("0")
     expect(page.get_by_text("--tau 0 --tau-mode")).to_be_visible()
-    assert chosen_count(page) <= before
+    assert expect_chosen(page, document, 0.0) < before
 
     # Joint training of the selection and of SN-Net's set, then the verdict in words.
     page.get_by_role("radio", name="finetuned").or_(

@@ -11,6 +11,7 @@ from klas.exports import read
 from klas.results import choose, pairs_of
 from klas.study import change
 from tests.conftest import SMALL
+from tests.dashboard.server import settled
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
@@ -40,6 +41,7 @@ def test_a_click_opens_a_stitch_and_tau_leaves_everything_in_its_place(
     assert chart.get_attribute("data-mark") == "same"
     page.get_by_role("button", name="Add to my list").first.click()
     expect(page).to_have_url(re.compile(r"list="))
+    settled(page)
 
     # Another τ: charts and all that lies below stay where they were, with the same axes.
     def places():
@@ -60,7 +62,7 @@ def test_a_click_opens_a_stitch_and_tau_leaves_everything_in_its_place(
     heading = page.get_by_role("heading", name=f"{count} of {pair.in_space.sum()} stitches")
     expect(heading).to_be_visible()
     expect(points).to_have_count(count)
-    expect(page.locator('[data-stale="true"]')).to_have_count(0)
+    settled(page)
     assert (places(), axes()) == before
     ring = chart.locator(".scatterlayer .trace").last.locator("path.point")
     expect(ring).to_have_count(1)  # around the stitch that is open
