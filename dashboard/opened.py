@@ -31,7 +31,19 @@ def study() -> Study:
         StudyError: its file is absent or makes no sense.
     """
     arguments = study_arguments()
-    return load_study(arguments[0] if arguments else None)
+    if not arguments:
+        return DIGITS
+    path = Path(arguments[0])
+    try:
+        stamp = path.stat()
+    except OSError:
+        return load_study(path)  # which says why it can't be read
+    return _study(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@st.cache_resource(max_entries=16)
+def _study(path: Path, stamp: int, size: int) -> Study:
+    return load_study(path)
 
 
 def study_arguments() -> list[str]:

@@ -53,8 +53,16 @@ class Sheet:
         return {tier: self.pair.accuracy(tier) for tier in TIERS if tier != "finetuned"}
 
     @cached_property
+    def names(self) -> NDArray[np.object_]:
+        """(N,) every candidate by name: i → j."""
+        return np.array([f"{i} → {j}" for i, j in self.pair.stitches.tolist()], dtype=object)
+
+    @cached_property
     def facts(self) -> NDArray[np.object_]:
-        """(N, 10) what the hover says of every candidate, as text, whatever is chosen."""
+        """(N,) what the hover says of every candidate, whatever is chosen.
+
+        A text each: Plotly copies arrays of objects element by element, several times.
+        """
         pair, theta_target = self.pair, self.pair.raw["theta_target"]
         columns = zip(
             pair.stitches.tolist(),
@@ -62,22 +70,16 @@ class Sheet:
             pair.scores("kl"),
             *(self.accuracy[tier] for tier in ("zero_shot", "tuned")),
         )
-        rows = [
-            [
-                str(i),
-                str(j),
-                f"{gamma:.4g}",
-                f"{pair.raw['theta'][i][j]:.4g}",
-                f"{theta_target[j][j + 1]:.4g}",
-                f"{candidate['macs'] / pair.unit.scale:.4g} {pair.unit.name}",
-                f"{candidate['params']:,}",
-                percent(zero_shot),
-                percent(tuned),
-                self._time(row),
-            ]
+        texts = [
+            f"Γ = Ω / Σ = {gamma:.4g}<br>"
+            f"Ω = {pair.raw['theta'][i][j]:.4g} nats: source probe {i} ‖ target probe {j}<br>"
+            f"Σ = {theta_target[j][j + 1]:.4g} nats: what the target's next block adds<br>"
+            f"{candidate['macs'] / pair.unit.scale:.4g} {pair.unit.name}, "
+            f"{candidate['params']:,} parameters{self._time(row)}<br>"
+            f"zero_shot {percent(zero_shot)}, tuned {percent(tuned)}"
             for row, ((i, j), candidate, gamma, zero_shot, tuned) in enumerate(columns)
         ]
-        return np.array(rows, dtype=object).reshape(-1, 10)  # Plotly is slow with lists of lists
+        return np.array(texts, dtype=object)
 
     def _time(self, row: int) -> str:
         """What the hover adds of a candidate's forward time."""

@@ -32,14 +32,7 @@ from klas.study import Metric, Tier
 __all__ = ["AT_FIRST", "choice_chart", "front_chart", "tradeoff_chart"]
 
 HEIGHT = 430
-HOVER = (
-    "<b>%{customdata[0]} → %{customdata[1]}</b>%{text}<br>"
-    "Γ = Ω / Σ = %{customdata[2]}<br>"
-    "Ω = %{customdata[3]} nats: source probe %{customdata[0]} ‖ target probe %{customdata[1]}<br>"
-    "Σ = %{customdata[4]} nats: what the target's next block adds<br>"
-    "%{customdata[5]}, %{customdata[6]} parameters%{customdata[9]}<br>"
-    "zero_shot %{customdata[7]}, tuned %{customdata[8]}"
-)
+HOVER = "<b>%{customdata}</b>%{text}<br>%{hovertext}<extra></extra>"
 
 
 def choice_chart(
@@ -104,9 +97,10 @@ def choice_chart(
                 "mode": "markers",
                 "name": name,
                 "marker": look,
-                "customdata": sheet.facts[rows],
+                "customdata": sheet.names[rows],
                 "text": marks[rows],
-                "hovertemplate": HOVER + "<extra></extra>",
+                "hovertext": sheet.facts[rows],
+                "hovertemplate": HOVER,
             }
         )
     return go.Figure(
@@ -154,12 +148,13 @@ def tradeoff_chart(
             Envelope(line.costs / unit.scale, 100 * line.accuracies),
             right,
             pair.document["data"]["val"]["samples"],
-            customdata=sheet.facts[rows],
+            customdata=sheet.names[rows],
             text=marks[rows],
+            hovertext=sheet.facts[rows],
             # A click rings what it selects; the others stay as they are.
             unselected={"marker": {"opacity": 1}},
             selected={"marker": {"size": 20}},
-            hovertemplate=f"top-1 <b>%{{y:.2f}} %</b> ({tier})<br>{HOVER}<extra></extra>",
+            hovertemplate=f"top-1 <b>%{{y:.2f}} %</b> ({tier})<br>{HOVER}",
         )
     anchors = [a for a in pair.measured_anchors if a["name"] in costs.anchors]
     traces.append(

@@ -237,9 +237,10 @@ def _drawing(looks: str) -> tuple[str, Cell | None]:
 def _open_cell(key: str) -> None:
     """Follow a click on a stitch; a click on an anchor or beside them changes nothing."""
     points = st.session_state[key]["selection"]["points"]
-    facts = points[-1].get("customdata") if points else None
-    if facts:
-        keep("cell", (int(facts[0]), int(facts[1])))
+    name = points[-1].get("customdata") if points else None
+    if name:
+        i, j = name.split(" → ")
+        keep("cell", (int(i), int(j)))
 
 
 def _close_cell() -> None:
