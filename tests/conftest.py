@@ -53,7 +53,13 @@ def method_envelope(
 
 
 # Files whose tests take minutes: begun first, the others fill the other processes meanwhile.
-LONGEST = ("test_tradeoff.py", "test_imagenet.py", "test_architectures.py", "test_zoo.py")
+LONGEST = {
+    "test_tradeoff.py",
+    "test_imagenet.py",
+    "test_cli.py",
+    "test_jobs.py",
+    "test_architectures.py",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -305,7 +305,7 @@ def test_ctrl_c_exits_130_and_the_next_run_goes_on(study, tmp_path):
     assert "Traceback" not in rest
     done = subprocess.run(
         [sys.executable, "-m", "klas", "run", str(study), "--json"],
-        capture_output=True, text=True, env=environment, timeout=120, check=True,
+        capture_output=True, text=True, env=environment, timeout=300, check=True,
     )  # fmt: skip
     assert "features: cached" in done.stderr
     assert "zero_shot: cached" not in done.stderr

@@ -81,10 +81,8 @@ def run(study, folder, until, largest_batch=256):
         "store.close();"
         "print(json.dumps([document, peak_memory_bytes()]))"
     )
-    environment = dict(os.environ)
-    environment.pop("OMP_NUM_THREADS", None)  # all cores: this is the heaviest test
     # What is freed goes back at once, so that a peak is what was in use (of glibc's allocator).
-    environment |= {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
+    environment = os.environ | {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment
     )
