@@ -53,9 +53,16 @@ class Server:
         return Path(f"/proc/{self.process.pid}/maps").read_text()
 
 
-def settled(page):
-    """Wait until nothing on the page is of the run before."""
-    from playwright.sync_api import expect
+AT_REST = """() => {
+    const busy = document.querySelector(
+        '.stApp[data-test-script-state="running"], [data-stale="true"], [data-testid="stSkeleton"]'
+    );
+    if (busy) window.restless = performance.now();
+    return performance.now() - window.restless > 300;
+}"""
 
-    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
-    expect(page.locator('[data-stale="true"]')).to_have_count(0)
+
+def settled(page):
+    """Wait until nothing on the page is of the run before, and no other run has begun since."""
+    page.evaluate("window.restless = performance.now()")
+    page.wait_for_function(AT_REST)

@@ -94,10 +94,10 @@ def test_a_job_outlives_the_server_and_two_tabs_start_it_once(
 
     # It computes, and the page fills without a reload.
     device.close()
-    expect(page.get_by_text("Which pairs go together")).to_be_visible(timeout=LONG)
     expect(page.get_by_test_id("stToast")).to_contain_text(
         "Done: Compute up to probes", timeout=LONG
     )
+    expect(page.get_by_text("Which pairs go together")).to_be_visible()
     expect(page.get_by_text("Not computed yet.")).to_have_count(0)
     assert jobs.status(store, job).pid == worker
 

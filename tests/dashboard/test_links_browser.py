@@ -9,17 +9,15 @@ import pytest
 from klas.results import choose, pairs_of
 from klas.study import change
 from tests.conftest import SMALL
+from tests.dashboard.server import settled
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
 
 
-def says(page):
-    return {k: v[0] for k, v in parse_qs(urlsplit(page.url).query).items()}
-
-
 def click_cell(chart, page, pair, row):
     """Click the middle of a stitch's cell."""
+    settled(page)
     squares = chart.locator(".scatterlayer .trace").first.locator("path.point")
     place = pair.in_space[:row].sum()
     box = squares.nth(int(place)).bounding_box()
@@ -41,7 +39,9 @@ def test_a_link_opens_its_view_and_follows_the_reader(server, browser, page, com
     chart = page.locator(".js-plotly-plot").first
     ring = chart.locator(".scatterlayer .trace").first.locator("path.point")
     expect(ring.first).to_have_css("opacity", "1")
-    assert says(page) == {"pair": word, "tau": "0.8", "metric": "mse", "cell": f"{i}-{j}"}
+    settled(page)
+    said = parse_qs(urlsplit(page.url).query)
+    assert said == {"pair": [word], "tau": ["0.8"], "metric": ["mse"], "cell": [f"{i}-{j}"]}
 
     # A click opens another stitch; the map itself stays the very same element.
     chart.evaluate("node => { node.dataset.mark = 'same' }")
@@ -50,6 +50,7 @@ def test_a_link_opens_its_view_and_follows_the_reader(server, browser, page, com
     expect(page).to_have_url(re.compile(rf"cell={k}-{m}"))
     expect(ring.last).to_have_css("opacity", "1")
     expect(ring.first).to_have_css("opacity", "0")
+    settled(page)
     assert chart.get_attribute("data-mark") == "same"
 
     # Back gives the first one again.
@@ -69,6 +70,7 @@ def test_a_link_opens_its_view_and_follows_the_reader(server, browser, page, com
     count = int(choose(pair, spec).chosen.sum())
     expect(page.get_by_role("heading", name=f"{count} of {len(rows)} stitches")).to_be_visible()
     expect(page).to_have_url(re.compile(r"/stitches\?.*tau=0\.8"))
+    settled(page)
     thumb.focus()
     thumb.press("Home")
     expect(page).to_have_url(re.compile(r"tau=0(&|$)"))
@@ -80,6 +82,7 @@ def test_a_link_opens_its_view_and_follows_the_reader(server, browser, page, com
     other.goto(page.url)
     expect(other.get_by_role("slider").first).to_have_value("0")
     expect(other.get_by_text("--metric mse --tau 0 --tau-mode")).to_be_visible()
+    settled(other)
     other.get_by_role("slider").first.press("End")
     expect(other).to_have_url(re.compile(r"tau=1(&|$)"))
     context.close()
@@ -99,5 +102,6 @@ def test_a_hostile_link_runs_nothing_and_loads_nothing(server, page, computed):
         expect(page.get_by_test_id("stAlert").get_by_text(sentence).first).to_be_visible()
     expect(page.get_by_test_id("stAlert").locator("img, a")).to_have_count(0)
     expect(page).to_have_url(f"{server.url}/stitches")
+    settled(page)
     assert not dialogs
     assert not [url for url in asked if url.startswith("http://evil.example")]

@@ -1,5 +1,6 @@
 """My list as people use it, in a real Chromium: fill, take away, open again, the report."""
 
+import re
 import shutil
 
 import pytest
@@ -53,6 +54,7 @@ def test_a_list_goes_out_and_comes_back(page_of_list, tmp_path):
     expect(page.get_by_text("At equal cost my list is on average +0.00 points")).to_be_visible()
 
     # The address alone brings the list to another browser.
+    expect(page).to_have_url(re.compile("list="))
     address = page.url
     page.goto("about:blank")
     page.goto(address)

@@ -31,6 +31,7 @@ def test_a_click_opens_a_stitch_and_tau_leaves_everything_in_its_place(
     expect(points).to_have_count(len(rows))
     expect(page.get_by_text("A click on a stitch of a curve opens it here.")).to_be_visible()
 
+    settled(page)
     # The last point that was drawn is above the others, so nothing takes its click.
     i, j = pair.stitches[rows[-1]]
     chart.evaluate("node => { node.dataset.mark = 'same' }")
@@ -38,6 +39,7 @@ def test_a_click_opens_a_stitch_and_tau_leaves_everything_in_its_place(
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     expect(page.get_by_text(f"Stitch {i} → {j}:")).to_be_visible()
     expect(page).to_have_url(re.compile(rf"cell={i}-{j}"))
+    settled(page)
     assert chart.get_attribute("data-mark") == "same"
     page.get_by_role("button", name="Add to my list").first.click()
     expect(page).to_have_url(re.compile(r"list="))
@@ -87,11 +89,13 @@ def test_a_budget_is_answered_without_touching_the_charts(server, page, computed
     page.goto(f"{server.url}/stitches?pair={pair_word(pair)}&tier=tuned")
     expect(page.get_by_text("none is more accurate")).to_be_visible()
     chart = page.locator(".js-plotly-plot").nth(1)
+    settled(page)
     chart.evaluate("node => { node.dataset.mark = 'same' }")
     field = page.get_by_label(re.compile("Budget of MACs"))
     field.fill("0")
     field.press("Enter")
     expect(page.get_by_text("Nothing costs as little as 0 MMACs")).to_be_visible()
     expect(page).to_have_url(re.compile(r"budget=0"))
+    settled(page)
     assert chart.get_attribute("data-mark") == "same"
     assert json.loads(chart.evaluate("node => JSON.stringify(node.data.length)")) > 3
