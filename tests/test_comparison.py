@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from klas import comparison
+from klas.choice.curves import envelope
+from klas.choice.curves import gain as curves_gain
+from klas.choice.curves import saving as curves_saving
 from klas.comparison import LEVEL, budget_steps, compare
 from klas.errors import SelectionError
-from klas.evidence import REPLICATES, SEED
+from klas.evidence import REPLICATES, SEED, Evidence
 from klas.exports import dumps
 from klas.pipeline import Pipeline
 from klas.report import comparison_tables
@@ -19,6 +23,10 @@ from klas.study import METRICS, AnchorSpec, change
 from tests.conftest import SMALL
 
 SCORED = [m for m in METRICS if m != "snnet"]
+ALL = (0, 1, 3, 12)
+"""The budgets."""
+AREAS = ("auc", "auc_stitches", "area_top1", "mean_top1")
+GAINS = ("gain", "greatest_gain", "saving", "greatest_saving")
 SAMPLES = SMALL.data.val_samples
 TAU, BUCKETS = SMALL.selection.tau, SMALL.selection.buckets
 
@@ -106,11 +114,21 @@ def figures(pair, rows, tier):
     }
 
 
+def greatest(function, at, low, high):
+    edges = sorted({low, high, *(x for x in at if low < x < high)})
+    return max(function((a + b) / 2) for a, b in pairwise(edges))
+
+
 def gain(pair, ours, theirs):
+    """Mean and greatest."""
     (low, _), (high, _) = anchors(pair)
     costs = [c for c, _ in ours + theirs]
-    difference = integral(lambda c: height(ours, c) - height(theirs, c), costs, low, high)
-    return difference / (high - low)
+
+    def difference(c):
+        return height(ours, c) - height(theirs, c)
+
+    mean = integral(difference, costs, low, high) / (high - low)
+    return mean, greatest(difference, costs, low, high)
 
 
 def saving(ours, theirs):
@@ -123,8 +141,26 @@ def saving(ours, theirs):
     low = max(first(ours), first(theirs))
     high = min(max(a for _, a in some) for some in (ours, theirs))
     steps = [a for _, a in ours + theirs]
-    ratio = integral(lambda a: price(theirs, a) / price(ours, a), steps, low, high)
-    return ratio / (high - low)
+
+    def ratio(a):
+        return price(theirs, a) / price(ours, a)
+
+    mean = integral(ratio, steps, low, high) / (high - low)
+    return mean, greatest(ratio, steps, low, high)
+
+
+def gains_and_savings(pair, ours, theirs):
+    names = ("gain", "greatest_gain", "saving", "greatest_saving")
+    return dict(zip(names, gain(pair, ours, theirs) + saving(ours, theirs), strict=True))
+
+
+def within_buckets(score, oracle, pair):
+    """ρ and number of candidates of every bucket of three or more where it is defined."""
+    return [
+        (spearmanr(score[g], -oracle[g]).statistic, len(g))
+        for g in members(pair)
+        if len(g) >= 3 and len(set(oracle[g])) > 1
+    ]
 
 
 def value(figure):
@@ -174,14 +210,12 @@ def test_agreement_with_the_oracle(compared, computed):
             inside = pair.in_space
             rho = spearmanr(score[inside], -oracle[inside]).statistic
             assert value(method["spearman"]) == pytest.approx(rho)
-            within = [
-                (spearmanr(score[g], -oracle[g]).statistic, len(g))
-                for g in members(pair)
-                if len(g) >= 3 and len(set(oracle[g])) > 1
-            ]
+            within = within_buckets(score, oracle, pair)
             if within:
-                mean = sum(r * n for r, n in within) / sum(n for _, n in within)
+                candidates = sum(n for _, n in within)
+                mean = sum(r * n for r, n in within) / candidates
                 assert value(method["spearman_within"]) == pytest.approx(mean)
+                assert method["spearman_within"]["candidates"] == candidates
             else:
                 assert method["spearman_within"] is None
 
@@ -197,11 +231,28 @@ def test_areas_gains_and_savings(compared, computed):
                     continue
                 wanted = figures(pair, rows, tier)
                 if metric == "kl":
-                    wanted |= {"gain": None, "saving": None}
+                    wanted |= dict.fromkeys(GAINS)
                 else:
                     theirs = points(pair, rows, tier) + anchors(pair)
-                    wanted |= {"gain": gain(pair, ours, theirs), "saving": saving(ours, theirs)}
+                    wanted |= gains_and_savings(pair, ours, theirs)
                 assert {k: value(v) for k, v in got.items()} == pytest.approx(wanted, abs=1e-12)
+
+
+def test_the_greatest_gain_and_saving_are_those_of_single_curves_in_every_replicate():
+    """Few distinct costs and accuracies, so that ties and equal steps are among them."""
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        ours, theirs = (
+            (rng.choice([80.0, 100.0, 120.0, 150.0, 200.0, 230.0], n), rng.integers(0, 9, (3, n)))
+            for n in rng.integers(1, 7, 2)
+        )
+        gains = comparison._greatest_gain(ours, theirs, 100.0, 200.0)
+        savings = comparison._greatest_saving(ours, theirs)
+        for k in range(3):
+            curves = [envelope(costs, accuracies[k]) for costs, accuracies in (ours, theirs)]
+            found = curves_gain(*curves, 100.0, 200.0), curves_saving(*curves)
+            wanted = [np.nan if f is None else f.greatest for f in found]
+            assert [gains[k], savings[k]] == pytest.approx(wanted, nan_ok=True)
 
 
 def test_snnet_has_no_set_on_one_of_the_pairs(compared):
@@ -271,6 +322,22 @@ def test_hits_are_summed_over_all_pairs(compared):
             each = [value(pair["methods"][metric][name]) for pair in compared["pairs"]]
             got = value(whole["methods"][metric][name])
             assert got == (None if None in each else pytest.approx(sum(each)))
+            if got is not None:
+                assert whole["methods"][metric][name]["pairs"] == len(compared["pairs"])
+
+
+def test_a_pair_weighs_in_the_agreement_within_buckets_by_its_candidates(compared, computed):
+    pairs, sizes = pairs_of(computed[1]), []
+    for metric in SCORED:
+        each = [within_buckets(p.scores(metric), p.accuracy("tuned"), p) for p in pairs]
+        every = [bucket for pair in each for bucket in pair]
+        sizes.append({sum(n for _, n in pair) for pair in each})
+        candidates = sum(n for _, n in every)
+        got = compared["all_pairs"]["methods"][metric]["spearman_within"]
+        assert got["value"] == pytest.approx(sum(r * n for r, n in every) / candidates)
+        assert got["candidates"] == candidates
+        assert got["pairs"] == sum(bool(pair) for pair in each)
+    assert all(len(found) > 2 for found in sizes)  # pairs of unlike weight, or it would say nothing
 
 
 def test_means_are_over_the_pairs_that_every_method_has(compared):
@@ -280,14 +347,71 @@ def test_means_are_over_the_pairs_that_every_method_has(compared):
         for tier in ("zero_shot", "tuned"):
             got = compared["all_pairs"]["methods"][metric][tier]
             assert got["pairs"] == len(common)
-            for name in ("auc", "auc_stitches", "area_top1", "mean_top1", "gain", "saving"):
+            for name in (*AREAS, *GAINS):
                 each = [value(pair["methods"][metric][tier][name]) for pair in common]
-                wanted = None if metric == "kl" and name in ("gain", "saving") else np.mean(each)
+                wanted = None if metric == "kl" and name in GAINS else np.mean(each)
                 assert value(got[name]) == pytest.approx(wanted)
+                assert wanted is None or got[name]["pairs"] == len(common)
         if metric in SCORED:  # a set has no order, which takes no pair from the others
             each = [value(pair["methods"][metric]["spearman"]) for pair in compared["pairs"]]
             got = compared["all_pairs"]["methods"][metric]["spearman"]
             assert value(got) == pytest.approx(np.mean(each))
+
+
+def test_klas_alone_is_judged_by_all_pairs(compared, computed):
+    store, document = computed
+    alone = compare(document, SMALL, store, metrics=("kl",))
+    for pair, of_all in zip(alone["pairs"], compared["pairs"], strict=True):
+        assert set(pair["chosen"]) == set(pair["methods"]) == {"kl"}
+        assert pair["methods"]["kl"] == of_all["methods"]["kl"]
+    got = alone["all_pairs"]["methods"]["kl"]["tuned"]
+    for name in ("auc_stitches", "mean_top1"):
+        each = [value(p["methods"]["kl"]["tuned"][name]) for p in compared["pairs"]]
+        assert value(got[name]) == pytest.approx(np.mean(each))
+        assert got[name]["pairs"] == len(compared["pairs"])
+
+
+@pytest.mark.parametrize(
+    ("trained", "shown", "joined"),
+    [
+        # Pair by pair the budgets of which every method has something; but of the fourth pair
+        # SN-Net's set is empty, so it never counts.
+        ([ALL, (0, 1, 3), ALL, ALL, (0,), ()], ALL, (0, 2)),
+        ([(0, 1), (), (0,), (0, 1), (0, 1), (1,)], (0, 1), (0, 4)),
+        ([(), (), (3,), (3,), (3,), (0,)], (3,), (2, 4)),
+        ([()] * 6, (), ()),
+    ],
+)
+def test_a_line_over_budgets_is_of_the_same_pairs_throughout(
+    computed, monkeypatch, trained, shown, joined
+):
+    store, document = computed
+    have = dict(zip([p.names for p in pairs_of(document)], trained, strict=True))
+
+    def accuracy(self, pair, chosen, steps):
+        if not chosen.any() or steps not in have[pair.names]:
+            return None
+        rng = np.random.default_rng([steps, *map(len, pair.names)])
+        return rng.uniform(0.2, 0.9, (REPLICATES + 1, int(chosen.sum())))
+
+    monkeypatch.setattr(Evidence, "trained_accuracy", accuracy)
+    data = SMALL.data.model_copy(update={"test": None})
+    study = SMALL.model_copy(update={"data": data})
+    found = compare({**document, "data": {**document["data"], "test": None}}, study, store)
+    assert [k for k, p in enumerate(found["pairs"]) if not p["chosen"]["snnet"]] == [3]
+    for metric, method in found["all_pairs"]["methods"].items():
+        for steps, got in method["budgets"].items():
+            if int(steps) not in shown:
+                assert not got or not any(got[name] for name in AREAS)
+                continue
+            assert got["pairs"] == len(joined)
+            for name in AREAS:
+                each = [
+                    value(found["pairs"][k]["methods"][metric]["budgets"][steps][name])
+                    for k in joined
+                ]
+                assert value(got[name]) == pytest.approx(np.mean(each))
+                assert got[name]["pairs"] == len(joined)
 
 
 # -- what it depends on ---------------------------------------------------------------------
@@ -332,7 +456,7 @@ def test_no_candidates_at_all(computed):
     without = copy.deepcopy(document)
     for pair in without["pairs"]:
         pair["candidates"] = []
-    with pytest.raises(SelectionError, match="no pair of this study has a candidate"):
+    with pytest.raises(SelectionError, match="there is no pair with a candidate"):
         compare(without, SMALL, store)
 
 

@@ -42,7 +42,7 @@ def spearman(scores: ArrayLike, accuracy: ArrayLike) -> Floats:
 def spearman_within(
     scores: ArrayLike, accuracy: ArrayLike, bucket: ArrayLike
 ) -> tuple[Floats, Integers]:
-    """The mean of `spearman` within buckets, and how many buckets counted; both (…).
+    """The mean of `spearman` within buckets, and how many candidates it rests on; both (…).
 
     A choice is made among candidates of like cost, so an agreement that only says that costly
     stitches are better is worth nothing: this one cannot see cost. Buckets of fewer than three
@@ -59,11 +59,28 @@ def spearman_within(
     """
     groups = _groups(bucket, LEAST_TO_RANK)
     rho = _rho(scores, accuracy, groups)  # (…, G)
-    counts = ~np.isnan(rho)
-    weight = counts * groups.sizes
+    candidates = ~np.isnan(rho) * groups.sizes
+    return weighted_mean(rho, candidates), candidates.sum(axis=-1)
+
+
+def weighted_mean(rho: ArrayLike, candidates: ArrayLike) -> Floats:
+    """(…) one ρ of the last axis's (…, P), each weighted by the candidates that it rests on.
+
+    Of several pairs' `spearman_within` it is that of all their buckets together, so a pair of
+    which only a bucket of three counts weighs no more than those three.
+
+    Args:
+        rho: NaN where undefined, which does not count.
+        candidates: how many there are behind each.
+
+    Returns:
+        NaN where nothing counts.
+    """
+    value = np.asarray(rho, dtype=np.float64)
+    weight = np.where(np.isnan(value), 0, candidates)
     with np.errstate(invalid="ignore"):
-        mean = np.where(counts, rho * groups.sizes, 0.0).sum(axis=-1) / weight.sum(axis=-1)
-    return mean, counts.sum(axis=-1)
+        mean: Floats = (np.nan_to_num(value) * weight).sum(axis=-1) / weight.sum(axis=-1)
+    return mean
 
 
 def overlap(scores: ArrayLike, accuracy: ArrayLike, bucket: ArrayLike) -> Floats:

@@ -14,6 +14,7 @@ from klas.choice.agreement import (
     overlap_buckets,
     spearman,
     spearman_within,
+    weighted_mean,
 )
 from klas.errors import SelectionError
 
@@ -71,21 +72,21 @@ def test_spearman_of_a_long_row_without_ties_is_scipys():
 )
 def test_where_there_is_no_order_there_is_no_agreement(scores, accuracy):
     assert np.isnan(spearman(scores, accuracy))
-    mean, counted = spearman_within(scores, accuracy, [0] * len(scores))
+    mean, candidates = spearman_within(scores, accuracy, [0] * len(scores))
     assert np.isnan(mean)
-    assert counted == 0
+    assert candidates == 0
 
 
 @given(rows)
 def test_agreement_within_buckets_is_the_weighted_mean_of_scipys(table):
     scores, accuracy, bucket, _ = zip(*table)
-    total = weight = counted = 0
+    total = weight = 0
     for rank in members(bucket, 3):
         rho = scipys([scores[k] for k in rank], [accuracy[k] for k in rank])
         if not math.isnan(rho):
-            total, weight, counted = total + len(rank) * rho, weight + len(rank), counted + 1
-    mean, buckets = spearman_within(scores, accuracy, bucket)
-    assert buckets == counted
+            total, weight = total + len(rank) * rho, weight + len(rank)
+    mean, candidates = spearman_within(scores, accuracy, bucket)
+    assert candidates == weight
     assert mean == pytest.approx(total / weight if weight else math.nan, nan_ok=True)
 
 
@@ -95,8 +96,27 @@ def test_agreement_within_buckets_does_not_see_what_cost_explains():
     accuracy = bucket + np.tile([0.1, 0.2, 0.3, 0.4], 3)
     scores = -bucket + np.tile([0.1, 0.2, 0.3, 0.4], 3)
     assert spearman(scores, accuracy) > 0.7
-    mean, counted = spearman_within(scores, accuracy, bucket)
-    assert (mean, counted) == (-1, 3)
+    mean, candidates = spearman_within(scores, accuracy, bucket)
+    assert (mean, candidates) == (-1, 12)
+
+
+@given(st.lists(rows, min_size=1, max_size=4))
+def test_over_pairs_agreement_is_that_of_all_their_buckets_together(pairs):
+    each = [spearman_within(*list(zip(*table))[:3]) for table in pairs]
+    scores, accuracy, bucket = [], [], []
+    for k, table in enumerate(pairs):
+        for score, top1, b, _ in table:
+            scores.append(score)
+            accuracy.append(top1)
+            bucket.append(-1 if b < 0 else 10 * k + b)
+    whole, candidates = spearman_within(scores, accuracy, bucket)
+    assert weighted_mean(*zip(*each)) == pytest.approx(float(whole), nan_ok=True)
+    assert candidates == sum(count for _, count in each)
+
+
+def test_a_pair_of_one_bucket_of_three_weighs_as_three_candidates():
+    assert weighted_mean([1.0, -0.1, math.nan], [3, 57, 0]) == pytest.approx(-0.045)
+    assert np.isnan(weighted_mean([math.nan, math.nan], [0, 0]))
 
 
 @given(rows)
@@ -139,24 +159,24 @@ def test_methods_meet_replicates_in_one_call():
     rng = np.random.default_rng(2)
     methods, replicates = rng.integers(0, 9, (3, 1, 15)), rng.integers(0, 9, (5, 15)) / 9
     bucket = rng.integers(-1, 3, 15)
-    within, counted = spearman_within(methods, replicates, bucket)
+    within, candidates = spearman_within(methods, replicates, bucket)
     for m, method in enumerate(methods[:, 0]):
         for r, accuracy in enumerate(replicates):
             assert spearman(methods, replicates)[m, r] == spearman(method, accuracy)
             one = spearman_within(method, accuracy, bucket)
-            assert (within[m, r], counted[m, r]) == one
+            assert (within[m, r], candidates[m, r]) == one
             assert overlap(methods, replicates, bucket)[m, r] == overlap(method, accuracy, bucket)
             held = containment(methods < 3, replicates, bucket)[m, r]
             assert held == containment(method < 3, accuracy, bucket)
-    assert within.shape == counted.shape == (3, 5)
+    assert within.shape == candidates.shape == (3, 5)
     assert chance(replicates, bucket).shape == (5,)
 
 
 def test_without_buckets_nothing_counts():
     accuracy, outside = np.ones((2, 3)), [-1, -1, -1]
-    mean, counted = spearman_within([1, 2, 3], accuracy, outside)
+    mean, candidates = spearman_within([1, 2, 3], accuracy, outside)
     assert np.isnan(mean).all()
-    assert counted.tolist() == [0, 0]
+    assert candidates.tolist() == [0, 0]
     assert overlap([1, 2, 3], accuracy, outside).tolist() == [0, 0]
     assert containment([True] * 3, accuracy, outside).tolist() == [0, 0]
     assert overlap_buckets(outside) == 0
