@@ -121,6 +121,10 @@ def _select(options: argparse.Namespace) -> None:
 
 
 def _finetune(options: argparse.Namespace) -> None:
+    if options.compare and options.metric is not None:
+        raise SelectionError(
+            "--metric: what `finetune --compare` trains is every method's choice; leave it out"
+        )
     study = _with_selection(load_study(options.study), options)
     with _opened(options, study) as pipeline:
         document = pipeline.run("scores")
@@ -176,7 +180,8 @@ def _compare(options: argparse.Namespace) -> None:
         computed = store.get_ref(f"scores-{study.results_key()}")
         if computed is None:
             raise SelectionError(f"study {study.name}: nothing is computed yet; run `klas run`")
-        document = compare(computed, study, store)
+        pairs = _wanted_pairs(pairs_of(computed), options.pair)
+        document = compare({**computed, "pairs": [p.raw for p in pairs]}, study, store)
     finally:
         store.close()
     if options.out is not None:
@@ -410,7 +415,7 @@ def _check_outputs(out: Path | None, weights: Path | None) -> None:
 
 def _with_selection(study: Study, options: argparse.Namespace) -> Study:
     names = ("metric", "tau", "tau_mode", "buckets", "binning")
-    return change(study, "selection", **{name: getattr(options, name) for name in names})
+    return change(study, "selection", **{name: getattr(options, name, None) for name in names})
 
 
 def _wanted_pairs(pairs: list[Pair], wanted: list[str] | None) -> list[Pair]:
@@ -451,8 +456,9 @@ def _parser() -> argparse.ArgumentParser:
     on_study.add_argument("study", nargs="?", help=a_study)
     one_pair = argparse.ArgumentParser(add_help=False)
     one_pair.add_argument("--pair", nargs=2, metavar=("F", "G"), help="one pair only")
+    by_metric = argparse.ArgumentParser(add_help=False)
+    by_metric.add_argument("--metric", choices=METRICS)
     selecting = argparse.ArgumentParser(add_help=False, parents=[one_pair])
-    selecting.add_argument("--metric", choices=METRICS)
     selecting.add_argument("--tau", type=float, help="tolerance, 0 or more")
     selecting.add_argument("--tau-mode", choices=("relative", "absolute"))
     selecting.add_argument("--buckets", type=int, help="how many, 1 or more")
@@ -473,7 +479,8 @@ def _parser() -> argparse.ArgumentParser:
     command("anchors", _anchors, "cost and accuracy of the anchors; ranking of the pairs", on_study)
     scores = command("scores", _scores, "write every candidate's scores", on_study)
     scores.add_argument("--out", type=Path, required=True)
-    select = command("select", _select, "choose stitches by buckets and τ", on_study, selecting)
+    text = "choose stitches by buckets and τ"
+    select = command("select", _select, text, on_study, by_metric, selecting)
     select.add_argument("--out", type=Path, help="write the stitch list (JSON) here")
     select.add_argument("--weights", type=Path, help="write the weights (safetensors) here too")
     select.add_argument(
@@ -484,9 +491,8 @@ def _parser() -> argparse.ArgumentParser:
     select.add_argument(
         "--tier", choices=TIERS, default="tuned", help="of --weights and --full-val"
     )
-    finetune = command(
-        "finetune", _finetune, "train a selection and its anchors jointly", on_study, selecting
-    )
+    text = "train a selection and its anchors jointly"
+    finetune = command("finetune", _finetune, text, on_study, by_metric, selecting)
     finetune.add_argument(
         "--compare",
         action="store_true",

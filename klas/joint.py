@@ -152,7 +152,7 @@ def _train(
                 seed=stages.study.order_seed(settings),
                 checkpoint=checkpoint,
                 tick=stages.progress.advance,
-                teach=_teacher(bench, names) if settings.distillation else None,
+                teach=_teacher(bench, names, _top1(pair)) if settings.distillation else None,
                 precision=bench.precision,
             )
     return bench.batch.retrying(
@@ -216,13 +216,27 @@ def _hits(
     return found
 
 
-def _teacher(bench: Bench, names: tuple[str, str]) -> Callable[[Tensor, Tensor], Tensor]:
-    """The pretrained costly anchor (with a head), on its own view of the images."""
-    able = [name for name in names if bench.anchors[name].info.classes]
-    costly = max(able, key=lambda name: bench.costs[name].total_macs)
+def _top1(pair: Pair) -> dict[str, float]:
+    """By name, the validation accuracies of the anchors that have one."""
+    return {a["name"]: float(a["accuracy"]) for a in pair.measured_anchors}
+
+
+def _teacher(
+    bench: Bench, names: tuple[str, str], top1: Mapping[str, float] | None = None
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The best pretrained anchor (with a head), on its own view of the images.
+
+    Args:
+        top1: by name; of equals, and where nothing is known, the costlier anchor is the best.
+    """
+
+    def merit(name: str) -> tuple[float, int]:
+        return (top1 or {}).get(name, 0.0), bench.costs[name].total_macs
+
+    best = max((name for name in names if bench.anchors[name].info.classes), key=merit)
 
     def teach(source_view: Tensor, target_view: Tensor) -> Tensor:
-        logits: Tensor = bench.anchors[costly](source_view if costly == names[0] else target_view)
+        logits: Tensor = bench.anchors[best](source_view if best == names[0] else target_view)
         return logits
 
     return teach

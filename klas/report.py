@@ -348,12 +348,14 @@ def comparison_tables(comparison: Mapping[str, Any]) -> list[Any]:
     for pair in comparison["pairs"]:
         sizes = {metric: len(chosen) for metric, chosen in pair["chosen"].items()}
         parts += _comparison_pair(f"{pair['source']} → {pair['target']}", pair, sizes)
-    parts += _comparison_pair("All pairs", everything, None)
+    if len(comparison["pairs"]) > 1:
+        parts += _comparison_pair("All pairs", everything, None)
     if not any(m["finetuned"] for p in comparison["pairs"] for m in p["methods"].values()):
         parts.append("Nothing is trained jointly yet: `klas finetune --compare` does it.")
     parts.append(
         f"[95 % intervals] by {comparison['bootstrap']['replicates']:,} bootstrap replicates of "
-        "the samples; oracle: tier tuned."
+        "the samples; oracle: tier tuned. ρ within buckets rests on so many candidates, those of "
+        "buckets of three or more; over all pairs each pair weighs by them."
     )
     return parts
 
@@ -362,33 +364,88 @@ def _comparison_pair(
     title: str, found: Mapping[str, Any], sizes: Mapping[str, int] | None
 ) -> list[Any]:
     chance = found["chance"]["value"]
-    agreement = Table(
-        title=f"{title}: best of {found['buckets']} buckets hit; chance {chance:.1f}",
-        title_justify="left",
-    )
-    for column in ("method", "chosen", "hits", "holds the best", "ρ", "ρ within buckets"):
-        agreement.add_column(column, justify="left" if column == "method" else "right")
-    curves = Table(title=f"{title}: curves", title_justify="left")
-    curves.add_column("method")
-    for tier in ("tuned", "finetuned"):
-        for column in ("auc_stitches", "mean top-1 (%)"):
-            curves.add_column(f"{tier} {column}", justify="right")
-    for metric, method in found["methods"].items():
-        agreement.add_row(
+    rows = [
+        (
             METHODS[metric],
             "" if sizes is None else str(sizes[metric]),
             figure(method["overlap"], digits=1),
             figure(method["containment"], digits=0),
             figure(method["spearman"]),
             figure(method["spearman_within"]),
+            str(ranked_candidates(method)),
         )
-        tiers = [method[tier] or {} for tier in ("tuned", "finetuned")]
-        cells = [
-            (figure(t.get("auc_stitches")), figure(t.get("mean_top1"), scale=100, digits=1))
-            for t in tiers
-        ]
-        curves.add_row(METHODS[metric], *cells[0], *cells[1])
-    return [agreement, curves]
+        for metric, method in found["methods"].items()
+    ]
+    head = ("chosen", "hits", "holds", "ρ", "ρ within buckets", "candidates")
+    agreement = _method_table(
+        f"{title}: best of {found['buckets']} buckets hit, or held by the set; chance {chance:.1f}",
+        head,
+        rows,
+    )
+    return [
+        agreement,
+        *_curve_tables(title, found, "tuned"),
+        *_curve_tables(title, found, "finetuned"),
+    ]
+
+
+def _curve_tables(title: str, found: Mapping[str, Any], tier: str) -> list[Any]:
+    """What the methods' stitches are worth at a tier, and what KLAS gains; nothing unmeasured."""
+    curves = {m: curve for m, method in found["methods"].items() if (curve := method[tier])}
+    if not any(curve["mean_top1"] for curve in curves.values()):
+        return []
+    pairs = max(curve.get("pairs", 0) for curve in curves.values())
+    over = f", mean over {pairs} pair{'s' * (pairs > 1)}" if pairs else ""
+    areas, gains = [], []
+    for metric in found["methods"]:
+        curve = curves.get(metric, {})
+        areas.append(
+            (
+                METHODS[metric],
+                figure(curve.get("mean_top1"), scale=100, digits=1),
+                figure(curve.get("auc")),
+                figure(curve.get("auc_stitches")),
+                figure(curve.get("area_top1"), scale=100, digits=1),
+            )
+        )
+        gains.append(
+            (
+                METHODS[metric],
+                figure(curve.get("gain"), scale=100),
+                figure(curve.get("greatest_gain"), scale=100),
+                figure(curve.get("saving")),
+                figure(curve.get("greatest_saving")),
+            )
+        )
+    return [
+        _method_table(
+            f"{title}: tier {tier}{over}",
+            ("mean top-1 (%)", "auc", "auc_stitches", "area_top1 (%)"),
+            areas,
+        ),
+        _method_table(
+            f"{title}: what KLAS gains (points) and saves (×), tier {tier}{over}",
+            ("gain", "greatest gain", "saving", "greatest saving"),
+            gains[1:],
+        ),
+    ]
+
+
+def _method_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A row for each method."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("method")
+    for column in head:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def ranked_candidates(method: Mapping[str, Any]) -> int:
+    """How many candidates a method's ρ within buckets rests on."""
+    found = method["spearman_within"]
+    return 0 if found is None else int(found["candidates"])
 
 
 def check_lines(findings: Mapping[str, Any]) -> list[Any]:

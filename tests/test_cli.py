@@ -98,6 +98,34 @@ def test_compare_chooses_as_it_is_told(klas, study):
     assert (selection["tau"], selection["buckets"]) == (0.6, 2)
 
 
+def test_compare_takes_one_pair_alone(klas, study, tmp_path):
+    done = klas(
+        "compare", study, "--pair", "digits_vit_tiny", "digits_vit_base", "--out", "p.json"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    alone = read(tmp_path / "p.json", "klas-comparison")
+    every = json.loads(klas("compare", study, "--json").stdout)
+    assert alone["pairs"] == [
+        p for p in every["pairs"]
+        if (p["source"], p["target"]) == ("digits_vit_tiny", "digits_vit_base")
+    ]  # fmt: skip
+    for metric, method in alone["all_pairs"]["methods"].items():
+        own = alone["pairs"][0]["methods"][metric]["spearman_within"]
+        assert method["spearman_within"] == (own and own | {"pairs": 1})
+    # What the figures rest on, and the greatest of what KLAS gains, are said too.
+    assert "All pairs" not in done.stdout  # the one again
+    for words in ("candidates", "greatest gain", "greatest saving", "area_top1"):
+        assert words in done.stdout
+
+
+def test_a_comparison_is_of_every_metric(klas, study):
+    refused = klas("compare", study, "--metric", "cka")
+    assert (refused.returncode, "--metric" in refused.stderr) == (2, True)
+    refused = klas("finetune", study, "--compare", "--metric", "cka")
+    assert refused.returncode == 1
+    assert "--metric" in refused.stderr.splitlines()[-1]
+
+
 def test_finetune_compare_trains_every_method_once(klas, tmp_path):
     path = tmp_path / "short.toml"
     path.write_text(change(SMALL, "finetuning", steps=1).to_toml())
@@ -231,6 +259,7 @@ def test_the_catalogue_is_searched_by_text_family_and_cost(klas, catalogued):
         (["select", "--pair", "x", "y", "--out", "o.json"], 1, "no such pair"),
         (["run", "--device", "abacus"], 1, "'abacus' is not available"),
         (["compare", "--tau", "-1"], 1, "tau = -1"),
+        (["compare", "--pair", "x", "y"], 1, "no such pair; there are digits_vit_tiny → "),
         (["compare", "absent.toml"], 1, "absent.toml: cannot be read"),
         (["check", "absent.json"], 1, "absent.json: cannot be read"),
         (["study", "save"], 1, "--out"),
@@ -246,8 +275,8 @@ def test_the_catalogue_is_searched_by_text_family_and_cost(klas, catalogued):
     ],
 )
 def test_a_refusal_is_one_line_and_a_status(klas, study, tmp_path, arguments, status, words):
-    if arguments[:1] == ["select"]:
-        arguments = ["select", str(study), *arguments[1:]]
+    if arguments[:1] == ["select"] or "--pair" in arguments:
+        arguments = [arguments[0], str(study), *arguments[1:]]
     done = klas(*arguments)
     assert done.returncode == status
     assert words in done.stderr

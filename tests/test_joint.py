@@ -3,6 +3,7 @@
 import json
 import shutil
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -159,9 +160,9 @@ def test_what_nobody_trained_is_null(trained):
             (whole["budgets"]["3"], ours["budgets"]["3"]),
         ):
             assert got["pairs"] == 1
-            assert {n: v for n, v in got.items() if n != "pairs"} == (
-                alone or {n: None for n in got if n != "pairs"}
-            )
+            figures = {n: figure for n, figure in got.items() if n != "pairs"}
+            assert all(figure.pop("pairs") == 1 for figure in figures.values() if figure)
+            assert figures == (alone or dict.fromkeys(figures))
         assert (ours["finetuned"] is not None) == (metric in METHODS)
 
 
@@ -243,6 +244,44 @@ def test_a_rate_that_is_too_high_names_the_step(computed, tmp_path, monkeypatch)
     (sentence,) = pipeline.finetune_methods(pairs_of(document)[:1])
     assert sentence.endswith("diverged at step 2; lower [finetuning] lr")
     pipeline.store.close()
+
+
+@pytest.mark.parametrize(
+    ("top1", "best"), [((0.6, 0.9), 1), ((0.9, 0.6), 0), ((0.8, 0.8), 1), ((0.8, None), 0)]
+)
+@pytest.mark.parametrize("ends", [(0, 2), (2, 0)])
+def test_the_teacher_is_the_best_anchor_and_of_equals_the_costlier(
+    computed, tmp_path, monkeypatch, top1, best, ends
+):
+    """``top1`` and ``best`` are of the cheap and the costly anchor."""
+    store, document = computed
+    document = json.loads(json.dumps(document))
+    cheap, costly = (document["anchors"][k] for k in (0, 2))
+    assert cheap["macs"] < costly["macs"]
+    cheap["accuracy"], costly["accuracy"] = top1
+    names = [document["anchors"][k]["name"] for k in ends]
+    raw = document["pairs"][0] | dict(zip(("source", "target"), names))
+    pair = pairs_of({**document, "pairs": [raw]})[0]
+    bench = Pipeline(SMALL, store, device="cpu").bench
+    given = []
+    monkeypatch.setattr(joint, "finetune", lambda *_, **settings: given.append(settings["teach"]))
+    monkeypatch.setattr(joint, "_calibrated", lambda *_: {})
+    stages = SimpleNamespace(
+        bench=bench,
+        study=SMALL,
+        fitted=lambda *_: {},
+        progress=Record(),
+    )
+    monkeypatch.setattr(bench, "layers", lambda *_: {})
+    chosen = np.zeros(len(pair.macs), dtype=bool)
+    for distillation in (False, True):
+        settings = change(SMALL, "finetuning", distillation=distillation).finetuning
+        joint._train(stages, pair, chosen, settings, tmp_path / "checkpoint")
+    assert given[0] is None
+    views = torch.randn(2, 2, 1, 16, 16)
+    teacher = (cheap, costly)[best]["name"]
+    own = views[names.index(teacher)]
+    assert torch.equal(given[1](*views), bench.anchors[teacher](own))
 
 
 def test_interrupted_it_goes_on_where_it_was(computed, tmp_path, monkeypatch):
