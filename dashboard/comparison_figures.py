@@ -13,7 +13,7 @@ from dashboard.figures import FAINT, KLAS, MARGIN, SNNET, log_ticks
 from dashboard.quantities import QUANTITIES
 from klas.choice.bootstrap import wilson
 from klas.choice.curves import Envelope, envelope
-from klas.report import METHODS
+from klas.report import METHODS, ranked_candidates
 from klas.results import Pair, cost_unit, number
 from klas.study import METRICS, Metric, Tier
 
@@ -139,6 +139,7 @@ def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
     anchors = anchors_at(comparison, pair, tier)
     right = max([macs for _, macs, _ in anchors] + [_costs(pair).max(initial=0.0)])
     split = comparison["finetuned_on"] if tier == "finetuned" else "val"
+    samples = comparison["data"][split]["samples"]
     figure = go.Figure()
     for metric in METRICS:
         stitches = [s for s in pair["chosen"][metric] if s["accuracy"][tier] is not None]
@@ -152,7 +153,7 @@ def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
             100 * top1,
             Envelope(curve.costs / unit.scale, 100 * curve.accuracies),
             right / unit.scale,
-            comparison["data"][split]["samples"],
+            samples,
             customdata=[_stitch_facts(s) for s in stitches],
             hovertemplate="stitch %{customdata[0]}, bucket %{customdata[1]}<br>"
             f"score %{{customdata[2]}}<br>%{{x:.3g}} {unit.name}<br>"
@@ -177,7 +178,7 @@ def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
             "title": unit.title,
             "range": [costs.min() - pad, costs.max() + pad] if costs.size else None,
         },
-        yaxis={"title": "top-1 (%)"},
+        yaxis={"title": "top-1 (%)", "range": _top1_range(pair, anchors, tier, samples)},
         legend=LEGEND,
     )
     return figure
@@ -235,10 +236,11 @@ def agreement_chart(comparison: Figures) -> go.Figure:
     (with its chance level), the share whose best is among the chosen, ρ within buckets."""
     every = comparison["all_pairs"]
     buckets = max(sum(p["buckets"] for p in comparison["pairs"]), 1)
+    ranked = max(ranked_candidates(method) for method in every["methods"].values())
     panels: list[tuple[str, Callable[[Figures], Figures | None], float]] = [
         ("hits the best (% of buckets)", lambda m: m.get("overlap"), 100 / buckets),
         ("holds the best (% of buckets)", lambda m: m.get("containment"), 100 / buckets),
-        ("ρ within buckets", lambda m: m.get("spearman_within"), 1.0),
+        (f"ρ within buckets ({ranked} candidates)", lambda m: m.get("spearman_within"), 1.0),
     ]
     figure = make_subplots(
         rows=1,
@@ -349,9 +351,20 @@ def budgets_of(methods: Figures) -> list[int]:
             int(steps)
             for method in methods.values()
             for steps, found in (method.get("budgets") or {}).items()
-            if found
+            if found and found["mean_top1"]
         }
     )
+
+
+def budget_pairs(methods: Figures, name: str) -> int:
+    """Over how many pairs the figures over all pairs are that :func:`budget_chart` draws."""
+    found = [
+        areas[name]["pairs"]
+        for method in methods.values()
+        for areas in method["budgets"].values()
+        if areas and areas[name]
+    ]
+    return max(found, default=0)
 
 
 def untrained(pair: Figures) -> list[int]:
@@ -407,6 +420,19 @@ def _marker(metric: Metric, size: int, *, hollow: bool = False) -> dict[str, Any
 def _broken(pieces: Iterable[Sequence[float]]) -> list[float | None]:
     """Coordinates of separate pieces of one line: Plotly lifts its pen at None."""
     return [value for piece in pieces for value in (*piece, None)]
+
+
+def _top1_range(
+    pair: Figures, anchors: Sequence[tuple[str, float, float]], tier: Tier, samples: int
+) -> list[float] | None:
+    """From below the lowest whisker to above the highest, of all methods and the anchors."""
+    chosen = np.concatenate([chosen_at(pair, metric, tier)[1] for metric in pair["chosen"]])
+    whiskers = np.concatenate(wilson(chosen, samples))
+    ends = 100 * np.append(whiskers, [top1 for _, _, top1 in anchors])
+    if not ends.size:
+        return None
+    pad = 0.05 * (ends.max() - ends.min())
+    return [float(ends.min() - pad), float(ends.max() + pad)]
 
 
 def _costs(pair: Figures) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ from dashboard.state import (
 from klas.comparison import compare
 from klas.errors import SelectionError
 from klas.exports import dumps
-from klas.report import METHODS, figure
+from klas.report import METHODS, figure, ranked_candidates
 from klas.results import Document, Pair, number
 from klas.study import METRICS, Metric, Study, Tier
 
@@ -94,11 +94,15 @@ def _table(
                 f"holds of {buckets}": figure(method["containment"], digits=0),
                 "ρ": figure(method["spearman"]),
                 "ρ within buckets": figure(method["spearman_within"]),
+                "candidates": ranked_candidates(method),
                 "mean top-1 (%)": figure(curve.get("mean_top1"), scale=100, digits=1),
                 "auc": figure(curve.get("auc")),
                 "auc_stitches": figure(curve.get("auc_stitches")),
+                "area_top1 (%)": figure(curve.get("area_top1"), scale=100, digits=1),
                 "gain of KLAS": figure(curve.get("gain"), scale=100, digits=1),
+                "greatest gain": figure(curve.get("greatest_gain"), scale=100, digits=1),
                 "saving of KLAS": figure(curve.get("saving")),
+                "greatest saving": figure(curve.get("greatest_saving")),
             }
         )
     helps = {
@@ -108,14 +112,19 @@ def _table(
         "ρ": "Spearman's rank correlation of score and tuned accuracy over all candidates: 1 is "
         "their very order. Costly stitches are often better, so it is easily high.",
         "ρ within buckets": "The same among candidates of like cost, where the choice is made.",
+        "candidates": "Those in buckets of at least three, which ρ within buckets rests on; over "
+        "all pairs each pair weighs by them. Of few of them it says little.",
         "mean top-1 (%)": "Over the chosen stitches.",
         "auc": "Area under the envelope of stitches and anchors: 0 is the cheap anchor "
         "throughout, 1 the costly one. Not the poster's normalisation.",
         "auc_stitches": "The same over the stitches alone; below 0 where they stay under the "
         "cheap anchor.",
+        "area_top1 (%)": "The area of auc's envelope with accuracy as it is: its mean height.",
         "gain of KLAS": "Points of top-1 by which KLAS's envelope lies above this method's at "
         "equal cost, on average.",
+        "greatest gain": "The same at the cost where it is greatest.",
         "saving of KLAS": "How many times cheaper KLAS reaches the same accuracy, on average.",
+        "greatest saving": "The same at the accuracy where it is greatest.",
     }
     st.dataframe(
         pd.DataFrame(rows),
@@ -161,7 +170,8 @@ def _scores(pair: Pair, entry: Figures) -> None:
     beyond = f" {infinite} with an infinite score are not drawn." if infinite else ""
     st.caption(
         f"Spearman's ρ {figure(method['spearman'])}, within buckets "
-        f"{figure(method['spearman_within'])}; 1 would be the order of the accuracies.{beyond}"
+        f"{figure(method['spearman_within'])} (of {ranked_candidates(method)} candidates); 1 "
+        f"would be the order of the accuracies.{beyond}"
     )
 
 
@@ -188,7 +198,7 @@ def _curves(comparison: Figures, entry: Figures, tier: Tier) -> None:
 
 @st.fragment
 @says_errors
-def _budgets(methods: Figures) -> None:
+def _budgets(comparison: Figures, methods: Figures, entries: Sequence[Figures]) -> None:
     name = st.segmented_control(
         "Figure",
         list(BUDGET_FIGURES),
@@ -205,6 +215,18 @@ def _budgets(methods: Figures) -> None:
         key="budget_chart",
         alt="What every method reaches after so many steps of joint training",
     )
+    over = ""
+    if len(entries) > 1:
+        joined = charts.budget_pairs(methods, str(name))
+        over = (
+            f" Mean over {joined} of {len(entries)} pairs: those that have every budget shown, of "
+            "every method shown there."
+        )
+    st.caption(
+        "Stitches and anchors trained jointly, one random member a step, every method for "
+        f"equally many steps; judged on the {comparison['finetuned_on']} split. What a "
+        f"good choice is worth is the budget that it saves.{over}"
+    )
 
 
 def _regime(
@@ -213,14 +235,7 @@ def _regime(
     """What every method's choice is worth after how much training, and the button that trains."""
     st.subheader("What a fine-tuning budget buys")
     if charts.budgets_of(methods):
-        _budgets(methods)
-        trained = [e for e in entries if charts.budgets_of(e["methods"])]
-        over = "" if len(entries) == 1 else f" Mean over {len(trained)} of {len(entries)} pairs."
-        st.caption(
-            "Stitches and anchors trained jointly, one random member a step, every method for "
-            f"equally many steps; judged on the {comparison['finetuned_on']} split. What a "
-            f"good choice is worth is the budget that it saves.{over}"
-        )
+        _budgets(comparison, methods, entries)
     missing = [(e, charts.untrained(e)) for e in entries]
     missing = [(entry, steps) for entry, steps in missing if steps]
     if not missing:
@@ -304,8 +319,10 @@ def _all_pairs(comparison: Figures, at_hand: Study, tier: Tier) -> None:
     _table(every, buckets, tier)
     counts = {(m.get(tier) or {}).get("pairs", 0) for m in every["methods"].values()}
     st.caption(
-        "Hits are summed over the pairs; everything else is a mean over the pairs where every "
-        f"method has it. Curves and areas here: {max(counts)} of {len(pairs)} pairs."
+        "Hits are summed over the pairs, and ρ within buckets is of the buckets of all of them; "
+        "everything else is a mean over the pairs where every method has it, the greatest gain "
+        "and saving too. "
+        f"Curves and areas here: {max(counts)} of {len(pairs)} pairs."
     )
     _regime(comparison, every["methods"], pairs, at_hand)
 

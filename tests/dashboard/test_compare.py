@@ -4,12 +4,14 @@ import copy
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from klas.comparison import compare
+from klas.evidence import REPLICATES, Evidence
 from klas.exports import dumps
 from klas.pipeline import Pipeline
-from klas.report import METHODS, figure
+from klas.report import METHODS, figure, ranked_candidates
 from klas.results import pairs_of
 from klas.store import Store
 from klas.study import METRICS, change
@@ -90,6 +92,16 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed):
     assert shown["mean top-1 (%)"].tolist() == [
         figure(entry["methods"][m]["tuned"]["mean_top1"], scale=100, digits=1) for m in METRICS
     ]
+    assert shown["candidates"].tolist() == [ranked_candidates(entry["methods"][m]) for m in METRICS]
+    assert shown["candidates"][0] == entry["methods"]["kl"]["spearman_within"]["candidates"] > 0
+    for column, name, scale, digits in (
+        ("greatest gain", "greatest_gain", 100, 1),
+        ("greatest saving", "greatest_saving", 1, 2),
+        ("area_top1 (%)", "area_top1", 100, 1),
+    ):
+        assert shown[column].tolist() == [
+            figure(entry["methods"][m]["tuned"][name], scale=scale, digits=digits) for m in METRICS
+        ]
     said = captions(tester)
     assert "as many candidates in each bucket" in said
     assert "300 validation samples" in said
@@ -178,6 +190,27 @@ def test_what_is_trained_meanwhile_fills_the_page(app, copied, tmp_path, monkeyp
     assert not tester.exception
     assert "Mean over 1 of 6 pairs" in captions(tester)
     assert TRAIN in buttons(tester)
+
+
+def test_midway_the_line_over_budgets_is_of_the_pairs_that_have_them_all(app, copied, monkeypatch):
+    store, document = copied
+    budgets = dict(zip([p.names for p in pairs_of(document)], [(0, 1, 3, 12), (0, 1), (0, 1, 3)]))
+
+    def accuracy(self, pair, chosen, steps):
+        if not chosen.any() or steps not in budgets.get(pair.names, ()):
+            return None
+        rng = np.random.default_rng([steps, *map(len, pair.names)])
+        return rng.uniform(0.2, 0.9, (REPLICATES + 1, int(chosen.sum())))
+
+    monkeypatch.setattr(Evidence, "trained_accuracy", accuracy)
+    whole = compare(document, SMALL, store)["pairs"][0]["methods"]
+    tester = app(store.root, "compare")
+    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    assert not tester.exception
+    assert "Mean over 1 of 6 pairs: those that have every budget shown" in captions(tester)
+    for metric in METRICS:
+        means = [100 * b["mean_top1"]["value"] for b in whole[metric]["budgets"].values()]
+        assert charts(tester)["budget_chart"][METHODS[metric]]["y"] == pytest.approx(means)
 
 
 def test_the_file_is_what_the_command_writes(app, computed, monkeypatch):

@@ -94,6 +94,24 @@ def test_curves_are_those_of_the_choices_themselves(comparison, richest, entry, 
     assert list(anchors.y) == pytest.approx([100 * a["accuracy"] for a in richest.cheap_and_costly])
 
 
+@pytest.mark.parametrize("tier", ["zero_shot", "tuned"])
+def test_both_axes_hold_whatever_the_legend_switches_on(comparison, entry, tier):
+    figure = charts.curves_chart(comparison, entry, tier)
+    bottom, top = figure.layout.yaxis.range
+    left, right = figure.layout.xaxis.range
+    lows, highs = [], []
+    for t in figure.data:
+        assert left < min(t.x)
+        assert max(t.x) < right
+        bars = t.error_y.array is not None
+        lows += list(np.array(t.y) - (t.error_y.arrayminus if bars else 0))
+        highs += list(np.array(t.y) + (t.error_y.array if bars else 0))
+    assert {t.visible for t in figure.data} > {True, "legendonly"}
+    # Nothing is cut, and little is left empty.
+    assert bottom < min(lows) < bottom + 0.1 * (top - bottom)
+    assert top - 0.1 * (top - bottom) < max(highs) < top
+
+
 def test_trained_curves_stand_on_anchors_judged_by_the_same_split(trained):
     comparison, entry = trained
     assert comparison["finetuned_on"] == "test"
@@ -173,6 +191,10 @@ def test_all_pairs_are_dots_with_intervals_and_a_chance_level(comparison):
             found = comparison["all_pairs"]["methods"][metric][name]
             assert dot.x[0] == pytest.approx(scale * found["value"])
             assert list(line.x) == pytest.approx([scale * found["low"], scale * found["high"]])
+    every = comparison["all_pairs"]["methods"]
+    candidates = every["kl"]["spearman_within"]["candidates"]
+    titles = [annotation.text for annotation in figure.layout.annotations]
+    assert f"ρ within buckets ({candidates} candidates)" in titles
     chance = 100 * comparison["all_pairs"]["chance"]["value"] / buckets
     assert chance in [pytest.approx(shape.x0) for shape in figure.layout.shapes]
     assert f"chance {chance:.0f} %" in figure.layout.annotations[-1].text
@@ -198,6 +220,29 @@ def test_budgets_show_every_method_with_whiskers(trained, name):
         assert [round(x) for x in dots.x] == list(range(len(found)))
     starts = [trace(figure, METHODS[metric]).x[0] for metric in METRICS]
     assert len(set(starts)) == len(METRICS)
+
+
+def test_a_method_without_a_figure_at_any_budget_has_no_entry_in_the_legend(trained):
+    methods = trained[1]["methods"]
+    for steps in methods["dm"]["budgets"]:  # over all pairs the table stays, its figures are null
+        methods["dm"]["budgets"][steps] = {"mean_top1": None, "auc_stitches": None, "pairs": 2}
+    names = [t.name for t in charts.budget_chart(methods, "mean_top1").data]
+    assert METHODS["dm"] not in names
+    assert METHODS["kl"] in names
+
+
+def test_the_pairs_of_the_budgets_are_those_of_the_figure_shown():
+    def areas(mean, area):
+        found = {"mean_top1": mean, "auc_stitches": area}
+        return {name: {"value": 0.5, "pairs": n} if n else None for name, n in found.items()}
+
+    methods = {
+        "kl": {"budgets": {"0": areas(3, 2), "12": areas(3, 2), "24": None}},
+        "snnet": {"budgets": {"0": areas(0, 0), "12": None, "24": None}},
+    }
+    assert charts.budget_pairs(methods, "mean_top1") == 3
+    assert charts.budget_pairs(methods, "auc_stitches") == 2
+    assert charts.budget_pairs({"kl": {"budgets": {"0": None}}}, "mean_top1") == 0
 
 
 def test_no_budget_is_measured_where_nothing_is_trained(comparison):
