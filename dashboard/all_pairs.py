@@ -1,26 +1,52 @@
 """The trade-off of every pair at once: one front over all that is chosen."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from dashboard import pictures
 from dashboard.budget import best_tier
+from dashboard.markdown import plain
+from dashboard.progress import start_button
 from dashboard.selection_controls import selection_controls
 from dashboard.state import pick_tier, says_errors, study
 from dashboard.take_away import accuracy_at, add_button, take_away
 from dashboard.tradeoff_figures import front_chart
-from dashboard.tradeoff_tables import COLUMN_THREE, SCORE_COLUMNS, TABLE, score_columns
-from klas.results import Choice, Document, FrontPoint, choose, front, pairs_of
+from dashboard.tradeoff_tables import (
+    COLUMN_THREE,
+    SCORE_COLUMNS,
+    TABLE,
+    TIER_COLUMNS,
+    score_columns,
+)
+from klas.report import METHODS
+from klas.results import Choice, Document, FrontPoint, Pair, choose, front, pairs_of
 from klas.study import TIERS, Metric
+
+
+def all_pairs(found: Document, metric: Metric) -> None:
+    """The page for every pair; those without a score are named and left out."""
+    scored: list[Pair] = []
+    unscored: list[Pair] = []
+    for pair in pairs_of(found):
+        (scored if pair.is_scored(metric) else unscored).append(pair)
+    if unscored:
+        say_unscored(unscored, metric)
+    if scored:
+        _choice(scored, metric, complete=not unscored)
 
 
 @st.fragment
 @says_errors
-def all_pairs(found: Document, metric: Metric) -> None:
-    """The page for every pair."""
+def _choice(pairs: Sequence[Pair], metric: Metric, *, complete: bool) -> None:
+    """All that hangs on a control.
+
+    Args:
+        complete: whether these are all pairs of the study.
+    """
     spec, place = selection_controls(metric)
-    pairs = pairs_of(found)
     picked = [(p, choose(p, spec).chosen) for p in pairs]
     by_tier = {
         tier: [
@@ -42,22 +68,41 @@ def all_pairs(found: Document, metric: Metric) -> None:
         "The front is over all of them and the anchors: the best accuracy for every cost."
     )
     st.plotly_chart(
-        front_chart(shown, points), config=pictures.config(), alt="Accuracy against cost"
+        front_chart(shown, points, tier), config=pictures.config(), alt="Accuracy against cost"
     )
-    untrained = [c.pair.name for c in shown if not np.isfinite(c.accuracy[c.chosen]).all()]
-    if untrained and tier == "finetuned":
+    unmeasured = [c.pair for c in shown if not np.isfinite(c.accuracy[c.chosen]).all()]
+    if unmeasured and tier == "finetuned":
         st.info(
-            f"Not trained jointly yet: {', '.join(untrained)}. Choose the pair above to train it.",
+            f"Not trained jointly yet: {_names(unmeasured)}. Choose the pair above to train it.",
             icon=":material/info:",
         )
-    elif untrained:
+    elif unmeasured:
         st.info(
-            f"Tier {tier} is not measured for every pair yet; compute it on the **Study** page.",
+            f"Not measured at tier {tier} yet: {_names(unmeasured)}. Run the stage **{tier}** on "
+            "the **Study** page.",
             icon=":material/info:",
         )
     _table(shown, metric, points, tier)
     add_button(picked, limited=False)
+    if not complete:
+        st.caption("The file and the command are of all pairs: they come with the last scores.")
+        return
     take_away(picked, spec, tier, f"stitches-{study().name.replace(' ', '-')}.json", [])
+
+
+def say_unscored(pairs: Sequence[Pair], metric: Metric) -> None:
+    """Which pairs a score cannot choose from yet, and the stage that computes it."""
+    begun = all(pair.raw["theta"] is not None for pair in pairs)
+    what = METHODS[metric] if begun else "Scores"
+    st.info(
+        f"{what} not computed yet: {_names(pairs)}. Run the stage **scores**.",
+        icon=":material/info:",
+    )
+    start_button("Compute up to scores", study(), {"kind": "run", "until": "scores"})
+
+
+def _names(pairs: Sequence[Pair]) -> str:
+    return ", ".join(plain(pair.name) for pair in pairs)
 
 
 def _table(choices: list[Choice], metric: Metric, points: list[FrontPoint], tier: str) -> None:
@@ -85,6 +130,9 @@ def _table(choices: list[Choice], metric: Metric, points: list[FrontPoint], tier
         column_config={
             unit.name: COLUMN_THREE,
             **SCORE_COLUMNS,
-            f"{tier} (%)": st.column_config.NumberColumn(format="%.1f"),
+            **TIER_COLUMNS,
+            "on the front": st.column_config.CheckboxColumn(
+                help="Whether no network of any pair, and no anchor, is as accurate and cheaper."
+            ),
         },
     )

@@ -5,7 +5,7 @@ read and written here.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
@@ -93,11 +93,27 @@ def follow(asked: dict[str, str]) -> None:
         found, wrong = links.parse(asked, study())
     except KlasError:
         return  # the page says it where it needs the study
+    kept = _without_address(found)
     forget_all()
-    for name, value in found.items():
+    for name, value in (kept | found).items():
         st.session_state[f"kept:{name}"] = value
     if wrong:
         st.warning("  \n".join(wrong), icon=":material/link_off:")
+
+
+def _without_address(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The list and its undo, where they hold one that no address can bring back.
+
+    Args:
+        found: the choices of the address that is followed. A list among them takes the place of
+            the present one, which can then be had back.
+    """
+    listed, undo = remembered("list", ()), remembered("undo", ())
+    if all(map(links.fits, (listed, *undo))):
+        return {}
+    if not links.fits(listed) and "list" not in found:
+        return {"list": listed, "undo": undo}
+    return {"undo": undo if listed == found.get("list", ()) else (*undo, listed)}
 
 
 def write_address() -> None:

@@ -77,12 +77,31 @@ def pick_machine(sheets: Sequence[Sheet], name: CostName) -> Sheet:
     return sheets[0]
 
 
-def latency_button(pair: Pair) -> None:
-    """What to do where a pair was never timed."""
+def latency_button(pair: Pair, *, timed: bool) -> None:
+    """The way to the times of a pair's networks on the machine that the app runs on.
+
+    It stays beside times that are known: which device, how many threads and which torch a job
+    finds is known to the job alone, and times of others do not stand for these.
+
+    Args:
+        timed: whether the pair was timed on any machine.
+    """
+    task = {"kind": "latency", "pairs": [list(pair.names)]}
+    if timed:
+        start_button(
+            "Measure on this machine",
+            study(),
+            task,
+            icon=":material/timer:",
+            kind="secondary",
+            help="Times every stitch and both anchors on the machine that the app runs on, with "
+            "its device, number of threads and torch of now. Where these very times are known, "
+            "they are shown first and nothing is timed again.",
+        )
+        return
     st.info(
-        f"The networks of {pair.name} have not been timed on this machine. Every stitch and both "
+        f"The networks of {plain(pair.name)} have not been timed yet. Every stitch and both "
         "anchors run at batch 1, for about 0.2 seconds each.",
         icon=":material/timer:",
     )
-    task = {"kind": "latency", "pairs": [list(pair.names)]}
     start_button("Measure latency", study(), task, icon=":material/timer:")

@@ -4,9 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 KLAS, SNNET, ANCHOR, FAINT = "#2f7ed8", "#e07b39", "#7a7f87", "rgba(128,134,145,0.55)"
-PAIR_COLOURS = ("#2f7ed8", "#e07b39", "#2a9d8f", "#8e6bbf", "#c44e52", "#b8860b")
-PAIR_SYMBOLS = ("circle", "square", "triangle-up", "cross")
-ANCHOR_COLOURS = ("#2a9d8f", "#8e6bbf", "#c44e52", "#b8860b", "#4c72b0")
+# Each set is apart by at least 15 in CIELAB, also for the three kinds of colour blindness, and 3:1
+# against white and against the dark page; pairs are so apart from the anchors' grey too.
+PAIR_COLOURS = ("#0c90fc", "#d87848", "#609c78", "#9060b4", "#b43c48", "#b8860b")
+ANCHOR_COLOURS = ("#2a9d8f", "#9c84e4", "#c44e52", "#b8860b", "#486ca8")
+# Of another number than the colours, so that both together come round late.
+PAIR_SYMBOLS = ("circle", "square", "triangle-up", "cross", "triangle-down", "star", "x")
 MARGIN = {"l": 10, "r": 10, "t": 36, "b": 10}
 
 

@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from dashboard.blocks import block_names, block_ticks, probe_axis, probe_strips
-from dashboard.figures import SNNET, log_ticks
+from dashboard.figures import ANCHOR, SNNET, log_ticks
+from dashboard.jointly import JOINTLY, NAME, jointly_field
 from dashboard.map_stitches import HOVER, Stitches, facts, stitches_of
 from dashboard.quantities import Field, field, quantity
 from klas.choice.buckets import Selection
@@ -31,21 +32,28 @@ Trace = dict[str, Any]
 
 
 def cell_map(
-    pair: Pair, selection: Selection, metric: Metric, name: str, cell: Cell | None = None
+    pair: Pair,
+    selection: Selection,
+    metric: Metric,
+    name: str,
+    cell: Cell | None = None,
+    jointly: NDArray[np.float64] | None = None,
 ) -> go.Figure:
     """A quantity over the cells, with the bucket of every stitch, the chosen and the best.
 
     Args:
         selection: what ``metric`` chooses of the pair.
-        name: which of :data:`dashboard.quantities.QUANTITIES` is shown; it is computed.
+        name: which of :data:`dashboard.quantities.QUANTITIES` is shown; it is computed. Or
+            ``finetuned``.
         cell: the stitch that is ringed at first; a click rings another.
+        jointly: (N,) accuracies after joint training, NaN where there are none; for ``finetuned``.
     """
-    shown = field(pair, name)
+    shown = field(pair, name) if jointly is None else jointly_field(pair, jointly)
     assert shown is not None, f"{name} is not computed"
     finite = np.where(np.isfinite(shown.values), shown.values, np.nan)
     log = _spans_decades(name, shown)
     z = np.log10(finite) if log else finite
-    what = quantity(name, pair)
+    what = JOINTLY if name == NAME else quantity(name, pair)
     inks = _inks(z, what.brightest)
     ys = shown.rows or (0,)
     height = int(np.clip(480 // len(ys), 18, 46))  # of a row, in pixels
@@ -109,7 +117,9 @@ def cell_map(
     }
     traces = [
         cells,
-        _squares(stitches, name, cell, round(0.62 * height)),  # inside a frame
+        _squares(
+            stitches, facts(stitches, name, jointly), cell, round(0.62 * height)
+        ),  # inside a frame
         _no_stitches(pair, shown, stitches, what.label),
         _texts(shown, stitches, inks),
         *_marks(stitches, small=height < 24),
@@ -125,14 +135,17 @@ def _spans_decades(name: str, shown: Field) -> bool:
 
 
 def _inks(z: NDArray[np.float64], brightest: str) -> NDArray[np.str_]:
-    """(R, C) dark where the colour is bright."""
+    """(R, C) dark where the colour is bright; where there is none the page shows, dark or light."""
     if not np.isfinite(z).any():
-        return np.full(z.shape, DARK_INK)
+        return np.full(z.shape, ANCHOR)
     low = z < (np.nanmin(z) + np.nanmax(z)) / 2
-    return np.where(low == (brightest == "lowest"), DARK_INK, LIGHT_INK)
+    inks = np.where(low == (brightest == "lowest"), DARK_INK, LIGHT_INK)
+    return np.where(np.isnan(z), ANCHOR, inks)
 
 
-def _squares(stitches: Stitches, name: str, cell: Cell | None, size: int) -> Trace:
+def _squares(
+    stitches: Stitches, told: list[tuple[str, ...]], cell: Cell | None, size: int
+) -> Trace:
     """Invisible squares carry the hover and the click: a heatmap's own cells take no clicks in
     Streamlit. Plotly itself shows the one that is selected, so a click draws nothing anew."""
     ringed = None
@@ -153,7 +166,7 @@ def _squares(stitches: Stitches, name: str, cell: Cell | None, size: int) -> Tra
         "selected": {"marker": {"opacity": 1}},
         "unselected": {"marker": {"opacity": 0}},
         "selectedpoints": ringed,
-        "customdata": facts(stitches, name),
+        "customdata": told,
         "hovertemplate": HOVER,
         "showlegend": False,
     }

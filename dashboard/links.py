@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 from urllib.parse import quote, unquote
 
-from dashboard import tradeoff_words
+from dashboard import jointly, tradeoff_words
 from dashboard.quantities import SHOWN, THE_SCORE
 from klas.errors import StudyError
 from klas.results import Pair
@@ -21,6 +21,8 @@ EVERY_PAIR = "all"
 Cell = tuple[int, int]
 Entry = tuple[str, str, int, int]
 """A stitch of one's list: source, target, i, j."""
+MAPS = (*SHOWN, jointly.NAME)
+"""What the map of the scores page may be asked for; the last where a choice is trained jointly."""
 LONGEST_LIST = 4_000  # characters; browsers and servers cut a much longer address
 
 
@@ -61,10 +63,10 @@ def parse(asked: Mapping[str, str], own: Study) -> tuple[dict[str, Any], list[st
         else:
             wrong.append(unknown("tier", asked["tier"], f"there are {', '.join(TIERS)}"))
     if "show" in asked:
-        if asked["show"] in SHOWN:
+        if asked["show"] in MAPS:
             found["show"] = asked["show"]
         else:
-            wrong.append(unknown("show", asked["show"], f"there are {', '.join(SHOWN)}"))
+            wrong.append(unknown("show", asked["show"], f"there are {', '.join(MAPS)}"))
     if "pair" in asked:
         found["pair"] = asked["pair"]
     if "cell" in asked:
@@ -103,6 +105,11 @@ def compose(kept: Mapping[str, Any], own: Study) -> dict[str, str]:
         if len(listed) <= LONGEST_LIST:
             said["list"] = listed
     return said
+
+
+def fits(entries: Sequence[Entry]) -> bool:
+    """Whether a list is short enough for an address."""
+    return len(_write_list(entries)) <= LONGEST_LIST
 
 
 def _write_list(entries: Sequence[Entry]) -> str:

@@ -74,14 +74,24 @@ HOVER = (
 """Plotly's template of the hover, over what :func:`facts` gives."""
 
 
-def facts(stitches: Stitches, name: str) -> list[tuple[str, ...]]:
-    """What the hover says of each stitch, as text: i, j, and what else :data:`HOVER` asks for."""
+def facts(
+    stitches: Stitches, name: str, jointly: NDArray[np.float64] | None = None
+) -> list[tuple[str, ...]]:
+    """What the hover says of each stitch, as text: i, j, and what else :data:`HOVER` asks for.
+
+    Args:
+        jointly: (N,) of the pair's candidates: accuracies after joint training, where the map
+            shows these.
+    """
     pair, rows = stitches.pair, stitches.rows
     if not rows.size:
         return []
     more = [""] * len(rows)
     if name in SCORES and name not in ("kl", "theta"):
         more = _texted(quantity(name, pair).label + " = {:.4g}<br>", pair.scores(name)[rows])
+    if jointly is not None:
+        trained = _texted("{:.1f} %", 100 * jointly[rows])
+        more = [f"top-1 after joint training: {top1}<br>" for top1 in trained]
     sigma = np.array(pair.raw["theta_target"], dtype=np.float64)[stitches.j, stitches.j + 1]
     sources, targets = block_names(pair.source), block_names(pair.target)
     marks = zip(stitches.bucket.tolist(), stitches.chosen.tolist(), stitches.best.tolist())

@@ -9,11 +9,13 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard.diagram import diagram
+from dashboard.jointly import JOINTLY
 from dashboard.markdown import plain
 from dashboard.progress import start_button
 from dashboard.quantities import QUANTITIES, SCORES
 from dashboard.state import store, study
 from dashboard.take_away import list_button
+from dashboard.tradeoff_tables import BUCKET
 from klas.choice.buckets import Selection
 from klas.report import METHODS, percent
 from klas.results import Pair, finetuned_accuracy
@@ -27,14 +29,6 @@ FORMULAS = {
     "ce": "mean −Σ p log q",
     "dm": "‖T·Aᵢ − Aⱼ‖² / ‖Aⱼ − mean‖²",
 }
-BUCKET = (
-    "Stitches of about the same cost share a bucket, numbered from the cheap anchor's cost to the "
-    "costly one's. In every bucket the best and what τ lets through are chosen."
-)
-TRAINED = (
-    "Top-1 with all chosen stitches and the anchors trained jointly, the paper's figures. Only "
-    "what is chosen is trained so."
-)
 
 
 def stitch_card(pair: Pair, spec: SelectionSpec, picked: Selection, row: int) -> None:
@@ -91,7 +85,7 @@ def _figures(pair: Pair, picked: Selection, row: int) -> dict[Tier, float]:
         "bucket": ("outside" if bucket < 0 else f"{bucket} of 0 to {last}", BUCKET),
         "zero_shot": (percent(top1["zero_shot"]), QUANTITIES["zero_shot"].words),
         "tuned": (percent(top1["tuned"]), QUANTITIES["tuned"].words),
-        "finetuned": (percent(top1["finetuned"]), TRAINED),
+        "finetuned": (percent(top1["finetuned"]), JOINTLY.words),
     }
     places = [*st.columns(3, gap="small"), *st.columns(3, gap="small")]
     for place, (name, (value, words)) in zip(places, facts.items()):
@@ -154,7 +148,10 @@ def _scores(pair: Pair, picked: Selection, row: int) -> None:
             ),
             "formula": st.column_config.TextColumn(
                 help="P: a probe's predictions; A: activations; p, q: probabilities of the "
-                "source's and the target's probe; T: the stitch layer; Θ: mean KL(P ‖ Q) in nats."
+                "source's and the target's probe; T: the stitch layer; Θ: mean KL(P ‖ Q) in nats, "
+                "how far apart two probes' predictions are; Ω = Θ(Pᵢ, Pⱼ): the distance across "
+                "the stitch; Σ = Θ(Pⱼ, Pⱼ₊₁), both of the target: the capacity of the block that "
+                "follows."
             ),
         },
     )

@@ -3,7 +3,7 @@
 Pure functions of arrays; no widget.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -119,7 +119,7 @@ def curves(
     for metric in METRICS:
         if metric not in wanted:
             continue
-        if metric != own and metric != "snnet" and _lacks(pair, picked, metric):
+        if metric != own and lacks_score(pair, picked, metric):
             missing.append(metric)
             continue
         chosen = picked.chosen if metric == own else fair_share(pair, picked, metric)
@@ -131,8 +131,10 @@ def curves(
     return drawn, missing
 
 
-def _lacks(pair: Pair, picked: Selection, metric: Metric) -> bool:
-    """Whether a score is not computed where it would have to choose."""
+def lacks_score(pair: Pair, picked: Selection, metric: Metric) -> bool:
+    """Whether a score is not computed where it would have to choose; SN-Net's set has none."""
+    if metric == "snnet":
+        return False
     return bool(np.isnan(pair.scores(metric)[picked.bucket >= 0]).any())
 
 
@@ -181,19 +183,31 @@ def inside(costs: Costs, bounds: tuple[float, float], step: float) -> Bits:
 
 
 def heights(sheet: Sheet, tier: Tier, drawn: Iterable[Curve]) -> tuple[float, float]:
-    """The accuracy axis, in percent: the same whatever is chosen.
-
-    It takes in every candidate of the tier and the anchors. Of ``finetuned`` only what was chosen
-    is known, and that lies about the anchors: the axis goes as far below the worse one as the
-    better one lies above it, and further where it has to.
-    """
-    anchors = np.array([a["accuracy"] for a in sheet.pair.measured_anchors], dtype=np.float64)
+    """The accuracy axis of a pair, as :func:`accuracy_range` has it."""
+    anchors = [a["accuracy"] for a in sheet.pair.measured_anchors]
     if tier == "finetuned":
-        below = [2 * anchors.min() - anchors.max()] if anchors.size else []
-        values = [anchors, np.array(below), *(c.accuracy[c.chosen] for c in drawn)]
-    else:
-        values = [anchors, sheet.accuracy[tier]]
-    every = np.concatenate(values)
+        return accuracy_range(anchors, [c.accuracy[c.chosen] for c in drawn], tier)
+    return accuracy_range(anchors, [sheet.accuracy[tier]], tier)
+
+
+def accuracy_range(
+    anchors: Sequence[float], measured: Iterable[Floats], tier: Tier
+) -> tuple[float, float]:
+    """An accuracy axis, in percent: the same whatever is chosen.
+
+    It takes in the anchors and every candidate of the tier. Of ``finetuned`` only what was chosen
+    is known, and that lies about the anchors: the axis goes as far below the worst one as the
+    best one lies above it, and further where it has to.
+
+    Args:
+        anchors: their accuracies in [0, 1].
+        measured: arrays of accuracies, NaN where not measured: of every candidate, of
+            ``finetuned`` of what is drawn.
+    """
+    about = list(anchors)
+    if tier == "finetuned" and about:
+        about.append(max(2 * min(about) - max(about), 0.0))
+    every = np.concatenate([np.array(about, dtype=np.float64), *measured])
     every = 100 * every[np.isfinite(every)]
     if not every.size:
         return 0.0, 100.0

@@ -22,8 +22,8 @@ from dashboard.figures import (
     log_ticks,
 )
 from dashboard.quantities import QUANTITIES
-from dashboard.tradeoff import Curve, Sheet, heights, steps
-from klas.choice.buckets import Selection
+from dashboard.tradeoff import Curve, Sheet, accuracy_range, heights, steps
+from klas.choice.buckets import Selection, TauMode, limits
 from klas.choice.curves import Envelope
 from klas.costs import Costs
 from klas.results import Choice, FrontPoint
@@ -41,7 +41,7 @@ def choice_chart(
     metric: Metric,
     *,
     tau: float,
-    tau_mode: str,
+    tau_mode: TauMode,
     bounds: tuple[float, float] | None = None,
     inside: NDArray[np.bool_] | None = None,
 ) -> go.Figure:
@@ -56,20 +56,20 @@ def choice_chart(
     edges = picked.edges / unit.scale
     shown = pair.in_space & np.isfinite(scores)
     chosen = picked.chosen if inside is None else picked.chosen & inside
-    values = scores[shown & (scores > 0)]
+    values = scores[shown]
     axis: dict[str, Any] = {"title": {"text": f"{QUANTITIES[metric].label}, lower is better"}}
     bottom, top = 0.0, 1.0
-    if values.size:
+    if values.size and values.min() > 0:
         low, high = np.log10(values.min()), np.log10(values.max())
         pad = 0.08 * max(high - low, 0.2)
         bottom, top = 10 ** (low - pad), 10 ** (high + pad)
         axis |= {"type": "log", "range": [low - pad, high + pad]}
-    lowest = picked.lowest
-    limit = (1 + tau) * lowest if tau_mode == "relative" else np.maximum(tau, lowest)
-    bars = [
-        (edges[b], edges[b + 1], limit[b])
-        for b in np.flatnonzero(np.isfinite(lowest) & (limit > 0))
-    ]
+    elif values.size:  # an unbiased 1 − CKA may come out below 0, which no logarithm shows
+        pad = 0.08 * max(values.max() - values.min(), 1e-9)
+        bottom, top = values.min() - pad, values.max() + pad
+        axis |= {"range": [bottom, top]}
+    limit = limits(picked.lowest, tau, tau_mode)
+    bars = [(edges[b], edges[b + 1], limit[b]) for b in np.flatnonzero(np.isfinite(limit))]
     traces: list[dict[str, Any]] = [
         _line(
             [x for edge in edges for x in (edge, edge, None)],
@@ -179,8 +179,12 @@ def tradeoff_chart(
     )
 
 
-def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.Figure:
-    """Accuracy against cost of every pair's chosen stitches, the anchors, and one front."""
+def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: Tier) -> go.Figure:
+    """Accuracy against cost of every pair's chosen stitches, the anchors, and one front.
+
+    Args:
+        choices: their accuracies are of every candidate, of ``finetuned`` of the chosen ones.
+    """
     unit = choices[0].pair.unit
     anchors = {a["name"]: a for c in choices for a in (c.pair.source, c.pair.target)}
     shown = sorted(
@@ -207,8 +211,7 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.F
                 "name": f"{name} ({len(rows)})",
                 "marker": {
                     "color": PAIR_COLOURS[k % len(PAIR_COLOURS)],
-                    # Colours come round again with another shape.
-                    "symbol": PAIR_SYMBOLS[k // len(PAIR_COLOURS) % len(PAIR_SYMBOLS)],
+                    "symbol": PAIR_SYMBOLS[k % len(PAIR_SYMBOLS)],
                     "size": 10,
                 },
                 "customdata": choice.pair.stitches[rows],
@@ -238,7 +241,14 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint]) -> go.F
                 "tickvals": ticks,
                 "ticktext": [f"{tick:g}" for tick in ticks],
             },
-            "yaxis": {"title": {"text": "top-1 (%)"}},
+            "yaxis": {
+                "title": {"text": "top-1 (%)"},
+                "range": list(
+                    accuracy_range(
+                        [a["accuracy"] for a in shown], [c.accuracy for c in choices], tier
+                    )
+                ),
+            },
             "legend": LEGEND,
         },
     )

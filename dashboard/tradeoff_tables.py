@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
+from dashboard.jointly import JOINTLY
 from dashboard.quantities import QUANTITIES, SCORES
 from dashboard.tradeoff import Bits, Curve, Floats, Sheet, steps
 from klas.choice.buckets import Selection
@@ -19,7 +20,31 @@ from klas.study import TIERS, Metric, Tier
 
 TABLE = 388  # pixels: ten rows, however many τ takes
 COLUMN_THREE = st.column_config.NumberColumn(format="%.3g")
-SCORE_COLUMNS = {QUANTITIES[metric].label: COLUMN_THREE for metric in SCORES}
+SCORE_COLUMNS = {
+    QUANTITIES[metric].label: st.column_config.NumberColumn(
+        format="%.3g", help=QUANTITIES[metric].words
+    )
+    for metric in SCORES
+}
+TIER_COLUMNS = {
+    f"{tier} (%)": st.column_config.NumberColumn(
+        format="%.1f",
+        help=JOINTLY.words if tier == "finetuned" else QUANTITIES[tier].words,
+    )
+    for tier in TIERS
+}
+BUCKET = (
+    "Stitches of about the same cost share a bucket, numbered from the cheap anchor's cost to the "
+    "costly one's. In every bucket the best and what τ lets through are chosen."
+)
+METHOD = (
+    "What chose. KLAS (Γ): by Γ = Ω / Σ, the distance across the stitch over the capacity of the "
+    "block that follows. Ω = Θ(Pᵢ of the source, Pⱼ of the target) and Σ = Θ(Pⱼ, Pⱼ₊₁), both of "
+    "the target; Θ(P, Q) = mean KL(P ‖ Q) says how many nats apart two probes' predictions are. "
+    "Ω alone: without Σ. Every other score takes in each bucket as many stitches as the one that "
+    "is chosen above; SN-Net's set is taken as it is."
+)
+"""What the methods' names say."""
 
 
 def score_columns(pair: Pair, metric: Metric, rows: NDArray[np.int64]) -> dict[str, Any]:
@@ -86,7 +111,10 @@ def areas_table(pair: Pair, drawn: Sequence[Curve]) -> None:
         pd.DataFrame(rows),
         hide_index=True,
         column_config={
-            "mean top-1 (%)": st.column_config.NumberColumn(format="%.1f"),
+            "method": st.column_config.TextColumn(help=METHOD),
+            "mean top-1 (%)": st.column_config.NumberColumn(
+                format="%.1f", help="Mean accuracy of the method's chosen stitches."
+            ),
             "auc": st.column_config.NumberColumn(
                 format="%.3f",
                 help="Area under the envelope of stitches and anchors over MACs: 0 is the cheap "
@@ -128,7 +156,6 @@ def chosen_table(
     for tier, values in accuracies.items():
         if values is not None:
             table[f"{tier} (%)"] = 100 * values[rows]
-    one = st.column_config.NumberColumn(format="%.1f")
     st.dataframe(
         pd.DataFrame(table),
         hide_index=True,
@@ -136,10 +163,14 @@ def chosen_table(
         column_config={
             pair.unit.name: COLUMN_THREE,
             **SCORE_COLUMNS,
+            **TIER_COLUMNS,
+            "bucket": st.column_config.NumberColumn(help=BUCKET),
+            "SN-Net's too": st.column_config.CheckboxColumn(
+                help="Whether SN-Net's own set has this stitch."
+            ),
             "parameters": st.column_config.NumberColumn(format="localized"),
             "ms": st.column_config.NumberColumn(
                 format="%.3g", help="Median time of a forward pass of one image."
             ),
-            **{f"{tier} (%)": one for tier in TIERS},
         },
     )

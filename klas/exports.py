@@ -82,11 +82,16 @@ def parse(data: bytes, name: str, form: Form) -> dict[str, Any]:
         )
     breach = jsonschema.exceptions.best_match(_VALIDATOR(schema(form)).iter_errors(document))
     if breach is not None:
-        raise FormatError(f"{name}: at {breach.json_path}: {breach.message[:200]}")
+        raise FormatError(f"{name}: at {breach.json_path}: {_shortened(breach.message)}")
     if form == "klas-stitches":
         _check_stitches(document, name)
     checked: dict[str, Any] = document
     return checked
+
+
+def _shortened(message: str) -> str:
+    """A breach in a line: it quotes the value, however long that is, and ends with the reason."""
+    return message if len(message) <= 200 else f"{message[:80]} … {message[-110:]}"
 
 
 def _refuse_constant(name: str) -> None:

@@ -131,6 +131,13 @@ class Pair:
         """(N,) top-1 in [0, 1] at ``zero_shot`` or ``tuned``; NaN where not measured."""
         return np.array([number(c["accuracy"][tier]) for c in self.raw["candidates"]])
 
+    def is_scored(self, metric: Metric) -> bool:
+        """Whether the stage ``scores`` is done for this pair, and a score for all that it may
+        choose; SN-Net's set needs none."""
+        if self.raw["theta"] is None:
+            return False
+        return metric == "snnet" or not np.isnan(self.scores(metric)[self.in_space]).any()
+
     @property
     def measured_anchors(self) -> list[Mapping[str, Any]]:
         """The pair's anchors that have an accuracy of their own: a headless one has none."""

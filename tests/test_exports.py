@@ -99,6 +99,10 @@ def broken(stitches, change):
         (lambda d: d.update(format="klas-scores"), "no klas-stitches file"),
         (lambda d: d.pop("stitches"), "'stitches' is a required property"),
         (lambda d: d["stitches"][0].update(macs="many"), "stitches[0].macs"),
+        (lambda d: d["stitches"][0].update(macs=10**400), "than the maximum of 92233720368547"),
+        (lambda d: d["stitches"][0].update(params=2**63), "stitches[0].params"),
+        (lambda d: d["anchors"][0].update(macs=10**400), "anchors[0].macs"),
+        (lambda d: d["anchors"][0].update(params=10**400), "anchors[0].params"),
         (lambda d: d["stitches"][0].update(source_block=99), "source_block 99"),
         (lambda d: d["stitches"][0].update(source_block=0), "out of range"),
         (lambda d: d["stitches"][1].update(target_block=5), "target_block 5"),
@@ -113,6 +117,13 @@ def test_each_fault_gets_one_sentence(stitches, tmp_path, change, words):
         read(path, "klas-stitches")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300 + len(str(path))
+
+
+def test_the_largest_costs_are_read(stitches, tmp_path):
+    stitches["stitches"][0].update(macs=2**63 - 1, params=2**63 - 1)
+    write(stitches, tmp_path / "s.json")
+    assert read(tmp_path / "s.json", "klas-stitches") == json.loads(dumps(stitches))
 
 
 def test_a_list_that_is_cut_off_anywhere_is_refused(stitches, tmp_path):

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from klas.errors import SelectionError
 from klas.report import anchor_tables
 from klas.results import (
     Choice,
+    Pair,
     above_anchors,
     choose,
     front,
@@ -206,3 +209,20 @@ def test_a_method_without_scores_is_not_compared(computed):
         candidate["scores"]["cka"] = None
     with pytest.raises(SelectionError, match="cka scores are not computed"):
         method_choice(pairs_of(document)[0], SMALL.selection, "cka")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_pair_is_scored_once_its_stage_is_done_and_no_score_that_may_choose_lacks(
+    computed, metric
+):
+    document = copy.deepcopy(computed[1])
+    pair = Pair(document=document, index=0)
+    assert pair.is_scored(metric)
+    candidates = pair.raw["candidates"]
+    gone = next(c for c in candidates if c["in_space"])
+    gone["scores"] = dict.fromkeys(gone["scores"])
+    assert pair.is_scored(metric) == (metric in ("random", "snnet"))
+    gone["in_space"] = False
+    assert Pair(document=document, index=0).is_scored(metric)
+    document["pairs"][0]["theta"] = None
+    assert not Pair(document=document, index=0).is_scored(metric)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import links, pictures
+from dashboard import jointly, links, pictures
 from dashboard.heatmap import cell_map
 from dashboard.progress import job_panel, start_button
 from dashboard.quantities import (
@@ -16,6 +16,7 @@ from dashboard.quantities import (
     of_stitches,
     quantity,
 )
+from dashboard.selection_controls import BUCKETS, TAU
 from dashboard.state import (
     bound,
     heading,
@@ -26,11 +27,13 @@ from dashboard.state import (
     says_errors,
     scored_document,
     selection,
+    store,
     study,
 )
 from dashboard.stitch_card import stitch_card
+from dashboard.tradeoff import Floats
 from klas.choice.buckets import Selection
-from klas.results import Document, Pair, choose
+from klas.results import Document, Pair, choose, finetuned_accuracy
 from klas.study import Metric, SelectionSpec, Stage
 
 MOST_LISTED = 8
@@ -39,11 +42,15 @@ STYLE = """<style>
 .st-key-choices > * > .stHorizontalBlock > .stColumn {min-width: 9rem}
 .st-key-map-and-stitch > * > .stHorizontalBlock > .stColumn {min-width: 25rem}
 </style>"""
+OTHERS = {THE_SCORE: "The score", jointly.NAME: jointly.JOINTLY.option}
 NONE_OPEN = ()  # Streamlit takes None for no answer at all
 
 
 def _how_to_read(name: str) -> None:
     st.subheader("How to read it")
+    if name == jointly.NAME:
+        st.markdown(jointly.JOINTLY.words)
+        return
     if name != "kl":
         st.markdown(QUANTITIES[name].words)
         return
@@ -56,6 +63,8 @@ def _how_to_read(name: str) -> None:
         "*i* is from the target's after block *j*, in nats.\n"
         "- **Σ** is the capacity of the block that follows: how much the target's next block "
         "changes its own probe.\n"
+        "- **Θ(P, Q) = mean KL(P ‖ Q)** over the validation images: how many nats apart the "
+        "predictions of two probes are.\n"
         "- A stitch is promising where the next block can make up for the distance."
     )
 
@@ -83,17 +92,25 @@ def _best(pair: Pair, metric: Metric) -> None:
     )
 
 
-def _pick_shown(pair: Pair) -> str:
-    """What the map shows: the score that chooses, or anything else."""
+def _pick_shown(pair: Pair, *, trained: bool) -> str:
+    """What the map shows: the score that chooses, or anything else.
+
+    Args:
+        trained: whether what is chosen was trained jointly.
+    """
     names = {name: quantity(name, pair).option for name in QUANTITIES}
+    offered = links.MAPS if trained else SHOWN
+    start = remembered("show", THE_SCORE)
     shown: str = st.selectbox(
         "Show",
-        SHOWN,
-        format_func=lambda name: names.get(name, "The score"),
+        offered,
+        format_func=lambda name: (names | OTHERS)[name],
         help="What the map shows. **Score** is what chooses; buckets, frames and dots stay with "
         "it.",
-        **bound("show", remembered("show", THE_SCORE)),
+        **bound("show", start if start in offered else THE_SCORE, *offered),
     )
+    if start not in offered:
+        st.caption("What is chosen now is not trained jointly; **Stitches** trains it.")
     return shown
 
 
@@ -143,18 +160,25 @@ def _open_cell(key: str) -> None:
     keep("cell", cell)
 
 
-def _map(pair: Pair, spec: SelectionSpec, picked: Selection, name: str) -> None:
-    """The map, or what to do where it would be empty."""
-    shown, what = field(pair, name), quantity(name, pair)
+def _map(
+    pair: Pair, spec: SelectionSpec, picked: Selection, name: str, trained: Floats | None
+) -> None:
+    """The map, or what to do where it would be empty.
+
+    Args:
+        trained: (N,) accuracies after joint training, where these are shown.
+    """
+    what = jointly.JOINTLY if trained is not None else quantity(name, pair)
+    shown = field(pair, name) if trained is None else jointly.jointly_field(pair, trained)
     place = "j" if name == "sigma" else "(i, j)"
     st.subheader(f"{what.label} of {place}, {what.reading}", help=what.words)
     if shown is None:
         _not_computed(pair, what.label, what.stage)
         return
     key, ringed = _drawing(f"map:{study().name}:{pair.name}:{name}:{spec.model_dump_json()}")
-    words = in_words(pair, name, shown)
+    words = in_words(pair, name, shown) if trained is None else jointly.jointly_in_words(shown)
     st.plotly_chart(
-        cell_map(pair, picked, spec.metric, name, ringed),
+        cell_map(pair, picked, spec.metric, name, ringed, trained),
         config=pictures.config(),
         key=key,
         on_select=lambda: _open_cell(key),
@@ -164,7 +188,8 @@ def _map(pair: Pair, spec: SelectionSpec, picked: Selection, name: str) -> None:
     st.caption(words)
     st.caption(
         (_marks_in_words(pair, spec, picked) if shown.rows else "")
-        + "The bars are what a linear probe reads at each cut; hatched ones did not converge."
+        + "The bars are what a linear probe reads at each cut; hatched ones did not converge.",
+        help=f"{TAU[spec.tau_mode]}\n\n{BUCKETS}" if shown.rows else None,
     )
 
 
@@ -182,7 +207,10 @@ def _not_computed(pair: Pair, label: str, stage: Stage) -> None:
     if not pair.in_space.any():
         st.info("This pair has no stitch to choose from.", icon=":material/info:")
         return
-    st.info(f"{label}: not computed for this pair yet.", icon=":material/info:")
+    st.info(
+        f"{label}: not computed for this pair yet. Run the stage **{stage}**.",
+        icon=":material/info:",
+    )
     start_button(f"Compute up to {stage}", study(), {"kind": "run", "until": stage})
 
 
@@ -197,19 +225,23 @@ def _scores(found: Document) -> None:
     assert pair is not None, "all pairs are not offered here"
     with second:
         metric = pick_metric()
+    spec = selection().model_copy(update={"metric": metric})
+    picked = choose(pair, spec) if pair.is_scored(metric) else None
+    trained = None
+    if picked is not None:
+        trained = finetuned_accuracy(store(), pair, picked.chosen, study())
     with third:
-        shown = _pick_shown(pair)
+        shown = _pick_shown(pair, trained=trained is not None)
     with fourth:
         row = _pick_stitch(pair)
     name = metric if shown == THE_SCORE else shown
-    spec = selection().model_copy(update={"metric": metric})
-    if np.isnan(pair.scores(metric)[pair.in_space]).any():
-        _not_computed(pair, quantity(metric, pair).label, "scores")
+    if picked is None:
+        begun = pair.raw["theta"] is not None
+        _not_computed(pair, quantity(metric, pair).label if begun else "The scores", "scores")
         return
-    picked = choose(pair, spec)
     left, right = st.container(key="map-and-stitch").columns([3, 2], gap="large")
     with left:
-        _map(pair, spec, picked, name)
+        _map(pair, spec, picked, name, trained if name == jointly.NAME else None)
     with right:
         if row is not None:
             stitch_card(pair, spec, picked, row)

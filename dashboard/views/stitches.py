@@ -7,10 +7,11 @@ import numpy as np
 import streamlit as st
 
 from dashboard import cost_controls, pictures
-from dashboard.all_pairs import all_pairs
+from dashboard.all_pairs import all_pairs, say_unscored
 from dashboard.budget import best_tier, budget_picker
 from dashboard.links import Cell
 from dashboard.progress import estimate, job_panel, start_button
+from dashboard.quantities import QUANTITIES
 from dashboard.selection_controls import selection_controls
 from dashboard.state import (
     bound,
@@ -27,9 +28,9 @@ from dashboard.state import (
     study,
 )
 from dashboard.take_away import add_button, list_button, take_away
-from dashboard.tradeoff import Curve, Floats, Sheet, curves, inside, within
+from dashboard.tradeoff import Curve, Floats, Sheet, curves, inside, lacks_score, within
 from dashboard.tradeoff_figures import AT_FIRST, choice_chart, tradeoff_chart
-from dashboard.tradeoff_tables import above, areas_table, chosen_table, verdict
+from dashboard.tradeoff_tables import METHOD, above, areas_table, chosen_table, verdict
 from klas.choice.buckets import Selection
 from klas.costs import Costs, timings_of
 from klas.report import METHODS, percent
@@ -56,8 +57,10 @@ def _choice(sheets: Sequence[Sheet], metric: Metric) -> None:
     place = row.empty()  # of the range, which hangs on the machine
     with row:
         sheet = cost_controls.pick_machine(sheets, cost_name)
+        if cost_name == "latency" and sheet.timings is not None:
+            cost_controls.latency_button(pair, timed=True)
     if cost_name not in sheet.costs:
-        cost_controls.latency_button(pair)
+        cost_controls.latency_button(pair, timed=False)
         cost_name = "macs"
     costs = sheet.costs[cost_name]
     with place:
@@ -73,7 +76,10 @@ def _choice(sheets: Sequence[Sheet], metric: Metric) -> None:
         tier = pick_tier(best_tier(accuracies) or TIERS[0])
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader(f"{int(picked.chosen.sum())} of {int(pair.in_space.sum())} stitches chosen")
+        st.subheader(
+            f"{int(picked.chosen.sum())} of {int(pair.in_space.sum())} stitches chosen",
+            help=QUANTITIES[metric].words,
+        )
         with st.container(height=LINE, border=False):
             st.caption(_about_choice(picked, int(chosen.sum()) if limited else None))
         st.plotly_chart(
@@ -90,7 +96,7 @@ def _choice(sheets: Sequence[Sheet], metric: Metric) -> None:
             alt=f"{METHODS[metric]} of every stitch against its MACs, the chosen ones marked",
         )
     with right:
-        st.subheader("Accuracy against cost")
+        st.subheader("Accuracy against cost", help=METHOD)
         wanted = _pick_curves(metric)
         rival = _rival(metric)
         found, missing = _measured(sheet, picked, metric, {metric, rival, *wanted}, tier)
@@ -122,7 +128,8 @@ def _choice(sheets: Sequence[Sheet], metric: Metric) -> None:
     with areas:
         if drawn:
             areas_table(pair, drawn)
-        _missing(sheet, spec, tier, [m for m in missing if m == metric or m in (*wanted, rival)])
+        asked = [m for m in missing if m == metric or m in (*wanted, rival)]
+        _missing(sheet, picked, spec, tier, asked)
     budget_picker(sheet, costs, ends, metric, picked, accuracies)
     st.subheader("Chosen stitches")
     chosen_table(sheet, metric, picked, chosen, accuracies)
@@ -196,16 +203,30 @@ def _measured(
     return curves(pair, picked, own, wanted, lambda _: sheet.accuracy[tier])
 
 
-def _missing(sheet: Sheet, spec: SelectionSpec, tier: Tier, missing: Sequence[Metric]) -> None:
-    """What is not drawn because nobody measured it, and how to have it measured."""
-    if not missing:
-        return
+def _missing(
+    sheet: Sheet,
+    picked: Selection,
+    spec: SelectionSpec,
+    tier: Tier,
+    missing: Sequence[Metric],
+) -> None:
+    """What is not drawn, whether it lacks its score or its accuracies, and how to get them."""
+    unscored = [metric for metric in missing if lacks_score(sheet.pair, picked, metric)]
+    missing = [metric for metric in missing if metric not in unscored]
     names = ", ".join(METHODS[metric] for metric in missing)
-    if tier != "finetuned":
+    if unscored:
         st.info(
-            f"Not measured at tier {tier}, so not drawn: {names}. The **Study** page does it.",
+            f"Score not computed, so not drawn: {', '.join(METHODS[m] for m in unscored)}. Run the "
+            "stage **scores** on the **Study** page.",
             icon=":material/info:",
         )
+    if missing and tier != "finetuned":
+        st.info(
+            f"Not measured at tier {tier}, so not drawn: {names}. Run the stage **{tier}** on the "
+            "**Study** page.",
+            icon=":material/info:",
+        )
+    if not missing or tier != "finetuned":
         return
     each = f"{study().finetuning.steps:,} steps" + (" each" if len(missing) > 1 else "")
     st.info(
@@ -285,6 +306,9 @@ def page() -> None:
     job_panel(study().name)
     if pair is None:
         all_pairs(found, metric)
+        return
+    if not pair.is_scored(metric):
+        say_unscored([pair], metric)
         return
     timings = timings_of(store(), study(), pair)
     _choice([Sheet(pair=pair, timings=t) for t in timings] or [Sheet(pair=pair)], metric)

@@ -82,8 +82,7 @@ def select(
 ) -> Selection:
     """The best of every bucket, and all that τ lets through beside it.
 
-    Relative (the paper's practice): score ≤ (1 + τ) · lowest. Absolute (the poster's formula):
-    score ≤ τ, or the lowest. A bucket with only infinite scores chooses nothing.
+    What is taken is given by :func:`limits`. A bucket with only infinite scores chooses nothing.
 
     Args:
         scores: (N,) lower is better; ``inf`` is never chosen.
@@ -103,9 +102,20 @@ def select(
     for b in np.unique(bucket[bucket >= 0]):
         lowest[b] = score[bucket == b].min()
     best = np.where(bucket >= 0, lowest[bucket], np.nan)
-    limit = (1 + tau) * best if tau_mode == "relative" else np.maximum(tau, best)
-    chosen = (bucket >= 0) & np.isfinite(score) & (score <= limit)
+    chosen = (bucket >= 0) & np.isfinite(score) & (score <= limits(best, tau, tau_mode))
     return Selection(edges=edges, bucket=bucket, chosen=chosen, lowest=lowest)
+
+
+def limits(lowest: ArrayLike, tau: float, tau_mode: TauMode) -> NDArray[np.float64]:
+    """Up to which score a bucket takes candidates, of the shape of ``lowest``.
+
+    Relative (the paper's practice): score ≤ (1 + τ) · lowest. Absolute (the poster's formula):
+    score ≤ τ. The lowest itself is always taken: an unbiased estimator of a distance may come out
+    below 0, where (1 + τ) · lowest lies below the lowest.
+    """
+    best = np.asarray(lowest, dtype=np.float64)
+    bound = (1 + tau) * best if tau_mode == "relative" else np.full_like(best, tau)
+    return np.maximum(best, bound)
 
 
 def matched(scores: ArrayLike, bucket: ArrayLike, counts: ArrayLike) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from klas.errors import SelectionError
 
 LOW, HIGH = 100, 1000
 costs = st.lists(st.integers(50, 1100), min_size=1, max_size=40)
-finite_or_inf = st.floats(0, 1e6) | st.just(math.inf)
+finite_or_inf = st.floats(-1, 1e6) | st.just(math.inf)
 
 
 def slow_select(scores, macs, buckets, tau, mode):
@@ -71,6 +71,25 @@ def test_a_larger_tolerance_never_takes_less(macs, small, more):
     first = select(scores, macs, low=LOW, high=HIGH, tau=small, buckets=5)
     second = select(scores, macs, low=LOW, high=HIGH, tau=small + more, buckets=5)
     assert (second.chosen | ~first.chosen).all()
+
+
+@given(
+    st.lists(st.floats(-1, 1), min_size=1),
+    st.floats(0, 3),
+    st.sampled_from(["relative", "absolute"]),
+)
+def test_the_lowest_is_always_taken_and_what_is_taken_is_no_worse_than_what_is_left(
+    scores, tau, mode
+):
+    found = select(scores, [200] * len(scores), low=LOW, high=HIGH, tau=tau, tau_mode=mode)
+    assert found.chosen[np.argmin(scores)]
+    left = np.array(scores)[~found.chosen]
+    assert not left.size or max(np.array(scores)[found.chosen]) < min(left)
+
+
+def test_a_lowest_score_below_zero_by_rounding_is_chosen():
+    found = select([-1e-16, 0.5, 0.6], [200] * 3, low=LOW, high=HIGH)
+    assert found.chosen.tolist() == [True, False, False]
 
 
 def test_a_bucket_with_only_infinite_scores_chooses_nothing_and_says_so():

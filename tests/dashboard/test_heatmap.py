@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import pytest
 
 from dashboard.blocks import block_names
+from dashboard.figures import ANCHOR
 from dashboard.heatmap import cell_map
 from dashboard.map_stitches import best_of_bucket
 from dashboard.quantities import QUANTITIES, field
@@ -244,6 +245,36 @@ def test_numbers_stay_out_of_cells_that_are_too_small(one):
     assert len(big.data[3].x) == 0
     assert len(squares(big).x) == 24 * 23
     assert big.layout.height < 750
+
+
+def test_numbers_without_a_colour_behind_them_are_read_on_any_page(one):
+    gone = int(np.flatnonzero(one.in_space)[2])
+    one.raw["candidates"][gone]["accuracy"]["tuned"] = None
+    i, j = one.stitches[gone]
+    texts = next(t for t in drawn(one, "tuned").data if t.type == "scatter" and t.mode == "text")
+    colours = dict(zip(zip(texts.y, texts.x), texts.textfont.color))
+    assert colours.pop((i, j)) == ANCHOR
+    assert set(colours.values()) == {"#222", "white"}
+
+
+def test_a_joint_training_fills_the_cells_of_the_chosen(one):
+    picked = chosen_by(one)
+    trained = np.where(picked.chosen, np.linspace(0.3, 0.9, len(one.macs)), np.nan)
+    figure = cell_map(one, picked, "kl", "finetuned", None, trained)
+    go.Figure(figure.to_dict())
+    cells = figure.data[0]
+    found = {
+        (i, j): z
+        for i, row in zip(cells.y, np.array(cells.z))
+        for j, z in zip(cells.x, row)
+        if np.isfinite(z)
+    }
+    places = one.places(picked.chosen)
+    assert found == pytest.approx(dict(zip(places, 100 * trained[picked.chosen])))
+    for facts in squares(figure).customdata:
+        told = facts[5].removesuffix("<br>").removeprefix("top-1 after joint training: ")
+        place = (int(facts[0]), int(facts[1]))
+        assert told == (f"{found[place]:.1f} %" if place in found else "not measured")
 
 
 def test_an_infinite_score_leaves_a_gap_and_no_error(pair):

@@ -27,7 +27,7 @@ CHOICES = some.fixed_dictionaries(
         "binning": some.sampled_from(["width", "count"]),
         "metric": some.sampled_from(SCORED),
         "tier": some.sampled_from(TIERS),
-        "show": some.sampled_from(SHOWN[1:]),
+        "show": some.sampled_from(links.MAPS[1:]),
         "pair": some.text(min_size=1),
         "cell": some.tuples(some.integers(0, 99), some.integers(0, 99)),
         "list": some.lists(ENTRIES, min_size=1, max_size=20, unique=True).map(tuple),
@@ -340,6 +340,59 @@ def test_a_broken_study_takes_no_page_down(app, computed, tmp_path):
     assert "not valid TOML" in tester.error[0].value
     tester.switch_page("views/anchors.py").run()
     assert not tester.exception
+
+
+# -- a list that no address can take -----------------------------------------------------------
+
+
+def long_list(document):
+    """Of the study's own stitches, and of so many that it lacks that no address takes them."""
+    pair = max(pairs_of(document), key=lambda p: int(p.in_space.sum()))
+    own = [(*pair.names, int(i), int(j)) for i, j in pair.stitches]
+    made = (*own, *(("source", "target", i, j) for i in range(40) for j in range(40)))
+    assert not links.fits(made)
+    return made
+
+
+def test_a_list_too_long_for_the_address_outlives_any_address(app, computed, monkeypatch):
+    monkeypatch.setattr("dashboard.choices.ECHO_SECONDS", 0.0)
+    long, few = long_list(computed[1]), (("source", "target", 1, 1),)
+    tester = app(computed[0].root, "stitches")
+    tester.session_state["kept:list"] = long
+    tester.session_state["kept:undo"] = ((), few)
+    tester.slider(key="widget:tau").set_value(0.5).run()
+    assert tester.query_params == {"tau": "0.5"}
+    for query in ({"tau": "0.2"}, {}, {"metric": "cka"}):
+        follow(tester, **query)
+        assert tester.session_state["kept:list"] == long
+        assert tester.session_state["kept:undo"] == ((), few)
+        assert tester.query_params == query
+    # An address that names a list shows that one; the long one can be had back.
+    follow(tester, list="source~target:2-2")
+    assert tester.session_state["kept:list"] == (("source", "target", 2, 2),)
+    assert tester.session_state["kept:undo"] == ((), few, long)
+    # And so it stays while it is what undo brings.
+    follow(tester)
+    assert "kept:list" not in tester.session_state
+    assert tester.session_state["kept:undo"][2] == long
+
+
+def test_a_list_that_was_too_long_and_is_emptied_can_be_had_back_after_back(app, computed):
+    long = long_list(computed[1])
+    tester = app(computed[0].root, "my_list")
+    tester.session_state["kept:list"] = long
+    tester.run()
+    next(b for b in tester.button if b.label == "Empty the list").click().run()
+    follow(tester, tau="0.5")
+    next(b for b in tester.button if b.label == "Undo").click().run()
+    assert tester.session_state["kept:list"] == long
+
+
+def test_a_list_that_the_address_holds_goes_with_it(app, computed, monkeypatch):
+    monkeypatch.setattr("dashboard.choices.ECHO_SECONDS", 0.0)
+    tester = look(app, computed[0].root, "stitches", list="source~target:2-2")
+    follow(tester, tau="0.5")
+    assert "kept:list" not in tester.session_state
 
 
 # -- the open cell ---------------------------------------------------------------------------

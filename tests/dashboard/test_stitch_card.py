@@ -10,7 +10,8 @@ import pytest
 from dashboard.diagram import in_words
 from dashboard.quantities import QUANTITIES
 from klas import jobs
-from klas.results import choose, pairs_of
+from klas.results import choose, finetuned_pair_key, pairs_of
+from klas.store import Store
 from tests.conftest import SMALL
 from tests.dashboard.test_links import follow, look, panel
 
@@ -182,6 +183,86 @@ def test_a_score_that_is_not_computed_says_so(app, changed, pair):
     titles, (scores,) = panel(tester)
     assert titles == ["Stitch 1 → 1"]
     assert dict(zip(scores["score"], scores["rank in its bucket"]))["DM"] == "–"
+
+
+@pytest.mark.parametrize("show", ["score", "macs", "cuts"])
+@pytest.mark.parametrize("metric", ["kl", "random"])
+def test_a_pair_whose_scores_were_interrupted_is_a_sentence(app, changed, metric, show):
+    def change(document):
+        entry = document["pairs"][1]
+        entry["theta"] = entry["theta_target"] = None
+        for candidate in entry["candidates"]:
+            candidate["scores"] = dict.fromkeys(candidate["scores"])
+
+    root, document = changed(change)
+    word = "~".join(pairs_of(document)[1].names)
+    tester = look(app, root, "scores", metric=metric, show=show, pair=word, cell="1-1")
+    assert not tester.error
+    assert tester.info[0].value == (
+        "The scores: not computed for this pair yet. Run the stage **scores**."
+    )
+    assert "Compute up to scores" in labels(tester)
+
+
+@pytest.fixture
+def trained(computed, pair, tmp_path):
+    """A copy of the store with a joint training of what is chosen; its accuracies."""
+    root = tmp_path / "trained"
+    shutil.copytree(computed[0].root, root)
+    chosen = choose(pair, SMALL.selection).chosen
+    found = {f"{i}-{j}": 0.5 + 0.01 * k for k, (i, j) in enumerate(pair.places(chosen))}
+    store = Store(root)
+    store.put(finetuned_pair_key(pair, chosen, SMALL), {"accuracy": found})
+    store.close()
+    return root, found
+
+
+def test_a_joint_training_has_its_map_of_the_chosen_cells_alone(app, trained):
+    root, found = trained
+    tester = app(root, "scores")
+    assert "Accuracy: finetuned" in tester.selectbox(key="widget:show").options
+    tester.selectbox(key="widget:show").set_value("finetuned").run()
+    assert not tester.exception
+    assert tester.query_params == {"show": "finetuned"}
+    cells, squares = maps(tester)[0]["data"][:2]
+    z = np.frombuffer(base64.b64decode(cells["z"]["bdata"]), cells["z"]["dtype"])
+    assert sorted(z[np.isfinite(z)]) == pytest.approx([100 * a for a in found.values()])
+    for facts in squares["customdata"]:
+        top1 = found.get(f"{facts[0]}-{facts[1]}")
+        told = "not measured" if top1 is None else f"{100 * top1:.1f} %"
+        assert facts[5] == f"top-1 after joint training: {told}<br>"
+    title = next(s for s in tester.subheader if "finetuned" in s.value)
+    assert "trained jointly" in title.help
+    assert f"of {len(found)} chosen stitches" in tester.get("plotly_chart")[0].proto.alt
+    # With another choice, which is not trained, the score is shown.
+    follow(tester, show="finetuned", tau="0.9", buckets="1")
+    assert "Accuracy: finetuned" not in tester.selectbox(key="widget:show").options
+    assert tester.selectbox(key="widget:show").value == "score"
+    assert any("not trained jointly" in c.value for c in tester.caption)
+    assert maps(tester)
+
+
+def test_every_symbol_of_the_page_is_explained_with_its_formula(app, computed):
+    tester = app(computed[0].root, "scores")
+    words = " ".join(m.value for m in tester.markdown)
+    for name in ("**Ω**", "**Σ**", "**Θ(P, Q) = mean KL(P ‖ Q)**"):
+        assert name in words
+    assert any("Omega" in m.value and "Gamma" in m.value for m in tester.latex)
+    (marks,) = [c for c in tester.caption if "chosen with τ" in c.value]
+    assert "score ≤ (1 + τ) · lowest" in marks.help
+    assert "w = (high − low) / B" in marks.help
+    follow(tester, tau_mode="absolute", cell="1-1")
+    (marks,) = [c for c in tester.caption if "chosen with τ" in c.value]
+    assert "score ≤ τ" in marks.help
+    formulas = next(d for d in tester.dataframe if "formula" in d.value.columns)
+    told = json.loads(formulas.proto.columns)["formula"]["help"]
+    for name in ("Θ: mean KL(P ‖ Q)", "Ω = Θ(", "Σ = Θ("):
+        assert name in told
+
+
+def test_without_a_joint_training_no_map_of_it_is_offered(app, computed):
+    tester = app(computed[0].root, "scores")
+    assert "Accuracy: finetuned" not in tester.selectbox(key="widget:show").options
 
 
 def test_a_pair_without_stitches_says_so_and_still_shows_its_cuts(app, changed):

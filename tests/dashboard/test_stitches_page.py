@@ -8,6 +8,7 @@ import pytest
 
 from dashboard import my_list
 from dashboard.budget import best_tier, offer
+from klas import jobs
 from klas.choice.curves import gain
 from klas.costs import costs_of, latency_pair_key, note_timings
 from klas.pipeline import Pipeline
@@ -238,6 +239,101 @@ def test_without_accuracies_the_budget_goes_by_score_and_says_so(app, computed, 
     assert "No stitch in a bucket costs at most 0 MMACs" in said(tester)
 
 
+def unscored(document, pair):
+    """A copy as an interrupted stage leaves it: one pair has no scores."""
+    copied = copy.deepcopy(document)
+    entry = copied["pairs"][pair.index]
+    entry["theta"] = entry["theta_target"] = None
+    for candidate in entry["candidates"]:
+        candidate["scores"] = dict.fromkeys(candidate["scores"])
+    return copied
+
+
+@pytest.fixture
+def later(computed):
+    """A pair that is not the first: without the first one's scores no page opens."""
+    return next(p for p in pairs_of(computed[1])[1:] if p.in_space.any())
+
+
+@pytest.mark.parametrize("metric", ["kl", "random", "cka"])
+def test_a_pair_without_scores_is_a_sentence_and_a_button(app, computed, later, retold, metric):
+    retold(unscored(computed[1], later))
+    word = "~".join(later.names)
+    tester = look(app, computed[0].root, "stitches", pair=word, metric=metric)
+    assert not tester.error
+    (note,) = [i.value for i in tester.info if "not computed" in i.value]
+    assert note.startswith("Scores not computed yet: ")
+    assert "Run the stage **scores**" in note
+    assert "Compute up to scores" in [b.label for b in tester.button]
+    assert not tester.get("plotly_chart")
+
+
+@pytest.mark.parametrize("metric", ["kl", "random"])
+def test_all_pairs_draw_those_that_have_scores_and_name_the_others(
+    app, computed, later, retold, metric
+):
+    retold(unscored(computed[1], later))
+    tester = look(app, computed[0].root, "stitches", pair="all", metric=metric)
+    assert not tester.error
+    (note,) = [i.value for i in tester.info if "not computed" in i.value]
+    assert all(name.replace("_", "\\_") in note or name in note for name in later.names)
+    drawn = {t["name"].rpartition(" (")[0] for t in charts(tester)[0]["data"]}
+    others = {p.name for p in pairs_of(computed[1]) if p.index != later.index}
+    assert others <= drawn
+    assert later.name not in drawn
+    # What is written for all pairs waits for all.
+    assert not tester.get("download_button")
+    assert any("come with the last scores" in c.value for c in tester.caption)
+
+
+def test_all_pairs_without_any_score_of_a_method_say_so_alone(app, computed, retold):
+    document = copy.deepcopy(computed[1])
+    for entry in document["pairs"]:
+        for candidate in entry["candidates"]:
+            candidate["scores"]["dm"] = None
+    retold(document)
+    tester = look(app, computed[0].root, "stitches", pair="all", metric="dm")
+    assert not tester.error
+    assert any(i.value.startswith("DM not computed yet: ") for i in tester.info)
+    assert not tester.get("plotly_chart")
+
+
+def test_a_curve_without_its_score_is_told_from_one_without_its_accuracies(
+    app, computed, pair, retold
+):
+    document = copy.deepcopy(computed[1])
+    for candidate in document["pairs"][pair.index]["candidates"]:
+        candidate["scores"]["cka"] = None
+    retold(document)
+    tester = app(computed[0].root, "stitches")
+    (note,) = [i.value for i in tester.info if "so not drawn" in i.value]
+    assert note == (
+        "Score not computed, so not drawn: CKA. Run the stage **scores** on the **Study** page."
+    )
+    tester.button_group(key="widget:tier").set_value("finetuned").run()
+    notes = [i.value for i in tester.info]
+    assert sum("CKA" in n for n in notes) == 1  # it cannot be trained without its score
+    assert any("Not trained jointly" in n and "CKA" not in n for n in notes)
+
+
+def test_every_symbol_and_control_is_explained_with_its_formula(app, computed):
+    tester = app(computed[0].root, "stitches")
+    assert "score ≤ (1 + τ) · lowest" in tester.slider(key="widget:tau").help
+    assert "score ≤ τ" in tester.button_group(key="widget:tau_mode").help
+    assert "w = (high − low) / B" in tester.number_input(key="widget:buckets").help
+    assert "quantiles" in tester.button_group(key="widget:binning").help
+    (title,) = [s for s in tester.subheader if "stitches chosen" in s.value]
+    assert "Γ(i, j) = Ω / Σ" in title.help
+    (curves_title,) = [s for s in tester.subheader if s.value == "Accuracy against cost"]
+    for formula in ("Γ = Ω / Σ", "Ω = Θ(", "Σ = Θ(", "Θ(P, Q) = mean KL(P ‖ Q)"):
+        assert formula in curves_title.help
+    column = next(d for d in tester.dataframe if "bucket" in d.value.columns)
+    assert "Γ(i, j) = Ω / Σ" in json.loads(column.proto.columns)["Γ"]["help"]
+    tester.button_group(key="widget:tau_mode").set_value("absolute").run()
+    assert "score ≤ τ" in tester.slider(key="widget:tau").help
+    assert "(1 + τ)" not in tester.slider(key="widget:tau").help
+
+
 def test_an_offer_never_mixes_tiers(pair):
     tuned, none = pair.accuracy("tuned"), np.full(len(pair.macs), np.nan)
     some = none.copy()
@@ -258,6 +354,7 @@ def test_untimed_latency_offers_the_job_and_timed_it_is_an_axis(app, computed, p
     timed()
     tester.run()
     assert "Measure latency" not in [b.label for b in tester.button]
+    assert "Measure on this machine" in [b.label for b in tester.button]
     assert charts(tester)[1]["layout"]["xaxis"]["title"]["text"].endswith("batch 1 (ms)")
     table = next(d.value for d in tester.dataframe if "bucket" in d.value.columns)
     expected = [10.0 * int(s.split()[0]) + int(s.split()[2]) for s in table["stitch"]]
@@ -270,6 +367,21 @@ def test_untimed_latency_offers_the_job_and_timed_it_is_an_axis(app, computed, p
     ]
     able += [(a["accuracy"], -5, a["name"]) for a in pair.cheap_and_costly]
     assert budget_table(tester).set_index("")["network"]["within the budget"] == max(able)[2]
+
+
+def test_times_of_another_machine_do_not_bar_those_of_this_one(
+    app, computed, pair, timed, monkeypatch
+):
+    """Whether this device is timed only a job can tell: what is timed before is found again."""
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda store, study, task: started.append(task))
+    timed({**MACHINE, "device": "another one"})
+    tester = app(computed[0].root, "stitches")
+    assert "Measure on this machine" not in [b.label for b in tester.button]
+    tester.button_group(key="widget:cost").set_value("latency").run()
+    assert not [i for i in tester.info if "not been timed" in i.value]
+    click(tester, "Measure on this machine")
+    assert started == [{"kind": "latency", "pairs": [list(pair.names)]}]
 
 
 def test_several_machines_are_told_apart(app, computed, timed):

@@ -78,6 +78,51 @@ def test_an_infinite_score_is_left_out_and_no_error(computed):
     assert [len(t.x) for t in figure.data[1:]] == [0, 0, 0]
 
 
+def test_scores_below_zero_are_drawn_on_a_linear_axis(computed):
+    document = copy.deepcopy(computed[1])
+    sheet = Sheet(pair=pairs_of(document)[0])
+    row = int(np.flatnonzero(sheet.pair.in_space)[0])
+    sheet.pair.raw["candidates"][row]["scores"]["cka"] = -1e-16
+    picked = choose(sheet.pair, change(SMALL, "selection", metric="cka").selection)
+    figure = choice_chart(sheet, picked, "cka", tau=0.05, tau_mode="relative")
+    assert -1e-16 in named(figure, "chosen").y
+    assert figure.layout.yaxis.type is None
+    low, high = figure.layout.yaxis.range
+    assert low < -1e-16 < high
+    assert -1e-16 in figure.data[1].y  # the line of its bucket
+
+
+@pytest.mark.parametrize("tier", ["tuned", "finetuned"])
+def test_the_axis_of_the_front_stands_still_whatever_is_chosen(computed, tier):
+    pairs, axes = pairs_of(computed[1]), set()
+    for buckets, tau in ((1, 0.0), (2, 0.1), (4, 1.0)):
+        spec = change(SMALL, "selection", buckets=buckets, tau=tau).selection
+        choices = []
+        for pair in pairs:
+            chosen, accuracy = choose(pair, spec).chosen, pair.accuracy("tuned")
+            if tier == "finetuned":  # of which only the chosen are known
+                accuracy = np.where(chosen, 0.5 * (pair.source["accuracy"] + accuracy), np.nan)
+            choices.append(Choice(pair=pair, chosen=chosen, accuracy=accuracy))
+        figure = front_chart(choices, front(choices), tier)
+        low, high = figure.layout.yaxis.range
+        assert all(low < y < high for t in figure.data for y in t.y if np.isfinite(y))
+        axes.add((low, high))
+    if tier == "tuned":
+        assert len(axes) == 1
+        every = np.concatenate([p.accuracy("tuned") for p in pairs])
+        assert low < 100 * every.min()
+        assert high > 100 * every.max()
+
+
+def test_of_joint_training_the_front_lies_about_all_anchors(computed):
+    pairs = pairs_of(computed[1])
+    none = [Choice(pair=p, chosen=p.in_space, accuracy=np.full(len(p.macs), np.nan)) for p in pairs]
+    low, high = front_chart(none, front(none), "finetuned").layout.yaxis.range
+    anchors = [a["accuracy"] for a in computed[1]["anchors"]]
+    assert low < 100 * max(2 * min(anchors) - max(anchors), 0)
+    assert high > 100 * max(anchors)
+
+
 def test_the_axes_stand_still_whatever_tau_is(sheet, pair):
     layouts = []
     for tau in (0.0, 0.2, 1.0):
@@ -166,7 +211,7 @@ def test_a_name_is_text_and_no_markup(computed):
     sheet = Sheet(pair=pair)
     both = [
         tradeoff(sheet, picked, [Curve("kl", picked.chosen, accuracy)]),
-        front_chart([Choice(pair=pair, chosen=picked.chosen, accuracy=accuracy)], []),
+        front_chart([Choice(pair=pair, chosen=picked.chosen, accuracy=accuracy)], [], "tuned"),
     ]
     for figure in both:
         assert "net" in str(figure.to_dict())
@@ -179,7 +224,7 @@ def test_the_front_is_drawn_over_all_pairs_and_every_point_knows_its_pair(comput
         for p in pairs_of(computed[1])
     ]
     points = front(choices)
-    figure = front_chart(choices, points)
+    figure = front_chart(choices, points, "tuned")
     line = figure.data[0]
     assert list(line.x[:-1]) == pytest.approx([p.macs / 1e6 for p in points])
     assert list(line.y[:-1]) == pytest.approx([100 * p.accuracy for p in points])
