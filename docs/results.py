@@ -20,11 +20,18 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
-from klas.choice.agreement import overlap, overlap_buckets, spearman, spearman_within
+from klas.choice.agreement import (
+    overlap,
+    overlap_buckets,
+    spearman,
+    spearman_within,
+    weighted_mean,
+)
 from klas.choice.scores import candidate_scores
 from klas.comparison import budget_steps, compare
+from klas.errors import DivergedError
 from klas.evidence import Evidence
-from klas.report import METHODS, duration
+from klas.report import METHODS, duration, ranked_candidates
 from klas.results import Document, Pair, choose, pairs_of
 from klas.store import Key, Store
 from klas.study import DIGITS, METRICS, AnchorSpec, Study
@@ -50,6 +57,7 @@ REDRAWS = 50
 
 # The poster's figures: ImageNet, DeiT, fine-tuned for 50 epochs.
 POSTER_OVERLAP = {"cka": 5.5, "mse": 27.8, "ce": 22.2, "dm": 33.3, "snnet": 61.1, "kl": 88.9}
+POSTER_AUC = {"kl": 0.8950, "snnet": 0.8345}
 POSTER_TAU = {0.01: (83.72, 0.8934), 0.03: (83.74, 0.8942), 0.05: (83.76, 0.8950)}
 POSTER_TAU |= {0.10: (83.69, 0.8931)}
 POSTER_BUCKETS = {10: (83.65, 0.8902), 15: (83.75, 0.8947), 20: (83.76, 0.8950)}
@@ -103,7 +111,10 @@ def _run(study: Study, until: Any) -> Callable[[Store], None]:
 
 
 def _finetune(seed: int, names: tuple[str, str]) -> Callable[[Store], None]:
-    """Every method of a pair; at every budget with the first seed, at the whole with others."""
+    """Every method of a pair; at every budget with the first seed, at the whole with others.
+
+    What diverges is left out and said; the others go on.
+    """
 
     def part(store: Store) -> None:
         from klas.joint import finetune_selection, method_trainings
@@ -112,9 +123,12 @@ def _finetune(seed: int, names: tuple[str, str]) -> Callable[[Store], None]:
         study = finetuned_with(seed)
         pipeline = Pipeline(study, store, device="cpu")
         pair = pair_named(pipeline.run("scores"), names)
-        for _, chosen, settings in method_trainings(pair, study):
+        for metric, chosen, settings in method_trainings(pair, study):
             if seed == FINETUNING_SEEDS[0] or settings.steps == study.finetuning.steps:
-                finetune_selection(pipeline.stages, pair, chosen, settings)
+                try:
+                    finetune_selection(pipeline.stages, pair, chosen, settings)
+                except DivergedError as error:
+                    print(f"{pair.name}, {metric}, seed {seed}: {error}", file=sys.stderr)
 
     return part
 
@@ -261,7 +275,8 @@ def page(store: Store) -> str:
 
     tuned = [compare(document(s), s, store) for s in map(tuned_with, TUNING_SEEDS)]
     second = compare(document(SECOND), SECOND, store)
-    finetuned = [compare(document(DIGITS), finetuned_with(s), store) for s in FINETUNING_SEEDS]
+    trained = of_pairs(document(DIGITS), FINETUNED_PAIRS)
+    finetuned = [compare(trained, finetuned_with(s), store) for s in FINETUNING_SEEDS]
     made = document(DIGITS)["made_with"]
     sections = [
         "# Results on the digits zoo",
@@ -273,6 +288,7 @@ def page(store: Store) -> str:
         WORDS.read_text(encoding="utf-8").strip(),
         anchors_section(finetuned[0]),
         overlap_section(tuned),
+        tuned_section(tuned),
         second_section(second),
         oracle_section(store, document),
         matrix_section(store, document(DIGITS), document(SECOND)),
@@ -322,6 +338,7 @@ def overlap_section(found: Sequence[Mapping[str, Any]]) -> str:
                 with_interval(each[0]["spearman"], 1, 2),
                 with_interval(each[0]["spearman_within"], 1, 2),
                 others([e["spearman_within"] for e in each[1:]], 1, 2),
+                ranked_candidates(each[0]),
                 POSTER_OVERLAP.get(metric, ""),
             )
         )
@@ -342,7 +359,9 @@ def overlap_section(found: Sequence[Mapping[str, Any]]) -> str:
         f"accuracy; by chance {chance} % (seeds 0, 1, 2). *Holds the best*: in how many the "
         "method's set contains it, every scored set being as large as KLAS's in every bucket. "
         "Other seeds vary the order of images in the tuning alone. ρ is Spearman's of score and "
-        "−accuracy, the mean over pairs.",
+        "−accuracy, the mean over pairs; *within buckets* it is of the buckets of all pairs "
+        "together, weighted by their candidates, of which only those in buckets of at least three "
+        "count.",
         table(
             (
                 "method",
@@ -352,6 +371,7 @@ def overlap_section(found: Sequence[Mapping[str, Any]]) -> str:
                 "ρ",
                 "ρ within buckets",
                 "seeds 1, 2",
+                "candidates",
                 "poster: hits (%), ImageNet",
             ),
             rows,
@@ -364,6 +384,76 @@ def overlap_section(found: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def tuned_section(found: Sequence[Mapping[str, Any]]) -> str:
+    """Curves over all pairs where only the stitch layers are trained, for every tuning seed."""
+    each = [f["all_pairs"]["methods"] for f in found]
+    return section(
+        "What the chosen stitches are worth before joint training",
+        f"Tier `tuned`: the stitch layers trained for {DIGITS.tuning.steps} steps, the anchors "
+        f"frozen; a mean over {curve_pairs(each[0], 'tuned')} of {len(found[0]['pairs'])} pairs, "
+        "those where every method chooses something. Other seeds vary the order of images in the "
+        f"tuning alone. {CURVE_WORDS}",
+        curve_table(each, "tuned"),
+    )
+
+
+CURVE_WORDS = (
+    "*auc* is the area under the envelope of stitches and pretrained anchors, 0 being the cheap "
+    "anchor throughout and 1 the costly one; *auc_stitches* that of the stitches alone; "
+    "*area_top1* that of auc's envelope unscaled. *Gain*: how far KLAS's envelope lies above "
+    "this method's at equal cost; *saving*: how many times cheaper KLAS's reaches the same "
+    "accuracy; both on average, and where they are greatest."
+)
+
+
+def curve_pairs(methods: Mapping[str, Any], tier: str) -> int:
+    """Over how many pairs the curves over all pairs are."""
+    return max((method[tier] or {}).get("pairs", 0) for method in methods.values())
+
+
+def curve_table(
+    found: Sequence[Mapping[str, Any]],
+    tier: str,
+    sizes: Mapping[str, int] | None = None,
+    poster: Mapping[str, float] | None = None,
+) -> str:
+    """Every method's curve at a tier, of the first seed with intervals, beside the other seeds.
+
+    Args:
+        found: seed by seed, the methods of a pair or of all.
+        sizes: how many stitches each method chose.
+        poster: the poster's AUC.
+    """
+    rows = []
+    for metric in METRICS:
+        first, *rest = [methods[metric][tier] or {} for methods in found]
+        cells: list[object] = [METHODS[metric]]
+        if sizes is not None:
+            cells.append(sizes[metric])
+        for name, scale, digits in (("mean_top1", 100, 1), ("auc_stitches", 1, 2), ("auc", 1, 3)):
+            cells.append(with_interval(first.get(name), scale, digits))
+            cells.append(others([curve.get(name) for curve in rest], scale, digits))
+        cells.append(with_interval(first.get("area_top1"), 100, 1))
+        cells += [with_interval(first.get(name), 100, 2) for name in ("gain", "greatest_gain")]
+        cells += [with_interval(first.get(name), 1, 2) for name in ("saving", "greatest_saving")]
+        if poster is not None:
+            cells.append(f"{poster[metric]:.4f}" if metric in poster else "")
+        rows.append(cells)
+    seeds = "seed 1" if len(found) == 2 else f"seeds {', '.join(map(str, range(1, len(found))))}"
+    head = (
+        "method",
+        *([] if sizes is None else ["stitches"]),
+        *(cell for name in ("mean top-1 (%)", "auc_stitches", "auc") for cell in (name, seeds)),
+        "area_top1 (%)",
+        "KLAS's gain (points)",
+        "greatest",
+        "KLAS's saving (×)",
+        "greatest",
+        *([] if poster is None else ["poster: AUC, ImageNet"]),
+    )
+    return table(head, rows)
+
+
 def second_section(found: Mapping[str, Any]) -> str:
     """The cheap tables on a second training of the zoo."""
     buckets = sum(p["buckets"] for p in found["pairs"])
@@ -374,6 +464,7 @@ def second_section(found: Mapping[str, Any]) -> str:
             with_interval(m["containment"], 100 / buckets, 1),
             with_interval(m["spearman"], 1, 2),
             with_interval(m["spearman_within"], 1, 2),
+            ranked_candidates(m),
         )
         for metric, m in found["all_pairs"]["methods"].items()
     ]
@@ -383,7 +474,10 @@ def second_section(found: Mapping[str, Any]) -> str:
         "All anchors trained again from another initialisation and in another order of images "
         f"(`python -m klas.digits.train --seed 1`): {accuracies} % on validation. {buckets} "
         f"buckets, chance {100 * found['all_pairs']['chance']['value'] / buckets:.1f} %.",
-        table(("method", "hits (%)", "holds the best (%)", "ρ", "ρ within buckets"), rows),
+        table(
+            ("method", "hits (%)", "holds the best (%)", "ρ", "ρ within buckets", "candidates"),
+            rows,
+        ),
     )
 
 
@@ -414,12 +508,14 @@ def oracle_section(store: Store, document: Callable[[Study], Document]) -> str:
         *((METHODS[m], pair.scores(m)) for m in METRICS if m != "snnet"),
         ("tuned accuracy", -tuned),
     ):
+        within, candidates = spearman_within(scores, against, bucket)
         stronger.append(
             (
                 name,
                 f"{float(overlap(scores, against, bucket)):.1f}",
                 f"{float(spearman(scores[inside], alone)):.2f}",
-                f"{float(spearman_within(scores, against, bucket)[0]):.2f}",
+                f"{float(within):.2f}",
+                int(candidates),
             )
         )
     return section(
@@ -429,8 +525,9 @@ def oracle_section(store: Store, document: Callable[[Study], Document]) -> str:
         table(("pair", "candidates", "half the steps", "seed 1", "seed 2"), rows),
         f"A stronger oracle for {pair.name}: every candidate fine-tuned on its own, all weights, "
         f"from the pretrained anchors for {ALONE_STEPS:,} steps. Hits are of "
-        f"{overlap_buckets(bucket)} buckets:",
-        table(("score", "hits", "ρ", "ρ within buckets"), stronger),
+        f"{overlap_buckets(bucket)} buckets; ρ within buckets rests on few candidates, those of "
+        "its buckets of at least three:",
+        table(("score", "hits", "ρ", "ρ within buckets", "candidates"), stronger),
     )
 
 
@@ -447,12 +544,12 @@ def matrix_section(store: Store, first: Document, second: Document) -> str:
     for name in matrix_scores(alone):
         cells: list[object] = []
         for judged in against:
-            hits, rhos = 0.0, []
+            hits, ranked = 0.0, []
             for pair, oracle in judged:
                 bucket, scores = choose(pair, DIGITS.selection).bucket, matrix_scores(pair)[name]
                 hits += float(overlap(scores, oracle, bucket))
-                rhos.append(float(spearman_within(scores, oracle, bucket)[0]))
-            cells += [f"{hits:.1f}", f"{np.nanmean(rhos):.2f}"]
+                ranked.append(spearman_within(scores, oracle, bucket))
+            cells += [f"{hits:.1f}", within_pairs(ranked)]
         rows.append((name, *cells))
     counts = [
         sum(overlap_buckets(choose(pair, DIGITS.selection).bucket) for pair, _ in judged)
@@ -463,7 +560,7 @@ def matrix_section(store: Store, first: Document, second: Document) -> str:
         "Ωₙ is Θ(P_i, P_n), how far the source's probe is from the target's last. Hits are of "
         f"{counts[0]} buckets against the `tuned` oracle of the zoo, of {counts[1]} against that "
         f"of its second training, and of {counts[2]} of {alone.name} against the strong oracle "
-        "above.",
+        "above. Behind each ρ stands how many candidates it rests on; each pair weighs by them.",
         table(
             (
                 "score",
@@ -495,60 +592,52 @@ def matrix_scores(pair: Pair) -> dict[str, np.ndarray]:
 def joint_section(found: Sequence[Mapping[str, Any]]) -> str:
     """Every method's selection trained jointly."""
     steps = DIGITS.finetuning.steps
-    parts = []
+    together = [f["all_pairs"]["methods"] for f in found]
+    pairs = [curve_pairs(methods, "finetuned") for methods in together]
+    parts = [
+        f"**Mean over {pairs[0]} of {len(FINETUNED_PAIRS)} pairs (seed 1: {pairs[1]})**. The "
+        "poster's AUC is ImageNet's, after 50 epochs, and its normalisation is not published: it "
+        "is no measure for ours.",
+        curve_table(together, "finetuned", poster=POSTER_AUC),
+    ]
     for names in FINETUNED_PAIRS:
-        each = [next(p for p in f["pairs"] if (p["source"], p["target"]) == names) for f in found]
-        rows = []
-        for metric in METRICS:
-            tiers = [e["methods"][metric]["finetuned"] for e in each]
-            if not all(tiers):
-                rows.append((METHODS[metric], len(each[0]["chosen"][metric]), *[""] * 6))
-                continue
-            rows.append(
-                (
-                    METHODS[metric],
-                    len(each[0]["chosen"][metric]),
-                    with_interval(tiers[0]["mean_top1"], 100, 1),
-                    plain(tiers[1]["mean_top1"], 100, 1),
-                    with_interval(tiers[0]["auc_stitches"], 1, 2),
-                    plain(tiers[1]["auc_stitches"], 1, 2),
-                    with_interval(tiers[0]["auc"], 1, 3),
-                    with_interval(tiers[0]["gain"], 100, 2),
-                )
-            )
+        each = [pair_entry(f, names) for f in found]
+        sizes = {metric: len(chosen) for metric, chosen in each[0]["chosen"].items()}
         parts += [
             f"**{names[0]} → {names[1]}**",
-            table(
-                (
-                    "method",
-                    "stitches",
-                    "mean top-1 (%)",
-                    "seed 1",
-                    "auc_stitches",
-                    "seed 1",
-                    "auc",
-                    "KLAS's gain (points)",
-                ),
-                rows,
-            ),
+            curve_table([e["methods"] for e in each], "finetuned", sizes),
         ]
     return section(
         "After joint training",
         f"Each method's stitches and both anchors trained jointly for {steps:,} steps in total, a "
         "sixth of the anchors' own training, the same for every method however many stitches it "
         "chose. Top-1 on the test split, which nothing was chosen by. Seed 1 varies the order of "
-        "images and members. *Gain*: how far KLAS's envelope lies above this method's at equal "
-        "cost, on average, the pretrained anchors being part of both.",
+        "images and members; intervals are seed 0's. An empty cell is a method that chose nothing "
+        f"or whose training diverged. {CURVE_WORDS}",
         *parts,
     )
+
+
+def pair_entry(found: Mapping[str, Any], names: tuple[str, str]) -> Mapping[str, Any]:
+    """A pair's part of a comparison."""
+    entry: Mapping[str, Any] = next(
+        p for p in found["pairs"] if (p["source"], p["target"]) == names
+    )
+    return entry
 
 
 def budget_section(found: Mapping[str, Any]) -> str:
     """What a choice is worth when there is little fine-tuning."""
     budgets = [str(steps) for steps in budget_steps(DIGITS)]
+    every = found["all_pairs"]["methods"]
+    shown = [(every["kl"]["budgets"][b] or {}).get("pairs", 0) for b in budgets]
+    joined = f"mean over {max(shown)} of {len(FINETUNED_PAIRS)} pairs"
+    places = [(joined, every)]
+    places += [
+        (" → ".join(names), pair_entry(found, names)["methods"]) for names in FINETUNED_PAIRS
+    ]
     parts = []
-    for names in FINETUNED_PAIRS:
-        pair = next(p for p in found["pairs"] if (p["source"], p["target"]) == names)
+    for place, methods in places:
         for figure, title, scale, digits in (
             ("mean_top1", "mean top-1 (%)", 100, 1),
             ("auc_stitches", "auc_stitches", 1, 2),
@@ -557,22 +646,20 @@ def budget_section(found: Mapping[str, Any]) -> str:
                 (
                     METHODS[metric],
                     *(
-                        plain(
-                            (pair["methods"][metric]["budgets"][b] or {}).get(figure), scale, digits
-                        )
+                        plain((methods[metric]["budgets"][b] or {}).get(figure), scale, digits)
                         for b in budgets
                     ),
                 )
                 for metric in METRICS
             ]
             parts += [
-                f"**{names[0]} → {names[1]}, {title}**",
+                f"**{place}, {title}**",
                 table(("method", *(f"{int(b):,} steps" for b in budgets)), rows),
             ]
     return section(
         "What a good choice saves",
         "The same with less fine-tuning: no steps at all (T by least squares), a sixteenth, a "
-        "quarter, and the whole.",
+        "quarter, and the whole; seed 0.",
         *parts,
     )
 
@@ -582,7 +669,7 @@ def ablation_section(found: Document, store: Store) -> str:
     rows = []
     for tau, buckets in [(t, 20) for t in TAUS] + [(0.05, b) for b in BUCKETS[:-1]]:
         study = varied("selection", DIGITS, tau=tau, buckets=buckets)
-        result = compare(found, study, store)
+        result = compare(found, study, store, metrics=("kl",))
         klas = result["all_pairs"]["methods"]["kl"]
         count = sum(p["buckets"] for p in result["pairs"])
         poster = POSTER_TAU[tau] if buckets == 20 else POSTER_BUCKETS[buckets]
@@ -600,9 +687,9 @@ def ablation_section(found: Document, store: Store) -> str:
         )
     return section(
         "τ and the number of buckets",
-        "KLAS over all pairs, at tier `tuned`. Hits and what the set holds are shares of the "
-        "buckets with at least two candidates. With so few candidates 20 buckets hold one or two "
-        "each, so the choice takes nearly everything.",
+        f"KLAS alone over all {len(found['pairs'])} pairs, at tier `tuned`, seed 0. Hits and what "
+        "the set holds are shares of the buckets with at least two candidates. With so few "
+        "candidates 20 buckets hold one or two each, so the choice takes nearly everything.",
         table(
             (
                 "τ",
@@ -626,14 +713,14 @@ def temperature_section(plain_document: Document, fitted: Document, store: Store
         cells: list[object] = []
         for document in (plain_document, fitted):
             hits = count = 0.0
-            rhos = []
+            ranked = []
             for scored, measured in zip(pairs_of(document), pairs_of(plain_document)):
                 bucket = choose(scored, DIGITS.selection).bucket
                 oracle = measured.accuracy("tuned")
                 hits += float(overlap(scored.scores(metric), oracle, bucket))
                 count += overlap_buckets(bucket)
-                rhos.append(float(spearman_within(scored.scores(metric), oracle, bucket)[0]))
-            cells += [f"{100 * hits / count:.1f}", f"{np.nanmean(rhos):.2f}"]
+                ranked.append(spearman_within(scored.scores(metric), oracle, bucket))
+            cells += [f"{100 * hits / count:.1f}", within_pairs(ranked)]
         rows.append((METHODS[metric], *cells))
     same = [
         jaccard(choose(a, DIGITS.selection).chosen, choose(b, DIGITS.selection).chosen)
@@ -643,7 +730,8 @@ def temperature_section(plain_document: Document, fitted: Document, store: Store
         "Calibration of the probes",
         "A temperature for every probe, fitted on held-out training images (Guo et al., 2017), "
         f"instead of 1. KLAS's choice of the two agrees by {np.mean(same):.2f} (Jaccard, mean "
-        f"over pairs; {min(same):.2f} at least).",
+        f"over pairs; {min(same):.2f} at least). Behind each ρ stands how many candidates it "
+        "rests on.",
         table(
             (
                 "score",
@@ -782,6 +870,17 @@ def pair_named(document: Document, names: tuple[str, str]) -> Pair:
     return next(p for p in pairs_of(document) if p.names == names)
 
 
+def of_pairs(document: Document, names: Sequence[tuple[str, str]]) -> Document:
+    """The document with some of its pairs alone."""
+    return {**document, "pairs": [pair_named(document, pair).raw for pair in names]}
+
+
+def within_pairs(ranked: Sequence[tuple[np.ndarray, np.ndarray]]) -> str:
+    """ρ within the buckets of several pairs, and on how many candidates it rests."""
+    rho, candidates = (np.array(part) for part in zip(*ranked))
+    return f"{float(weighted_mean(rho, candidates)):.2f} ({candidates.sum()})"
+
+
 def rescored(pair: Pair, gamma: np.ndarray) -> Pair:
     """The pair with other Γ."""
     raw = deepcopy(pair.raw)
@@ -822,7 +921,7 @@ def percent(figure: Mapping[str, Any] | None) -> str:
 
 def plain(figure: Mapping[str, Any] | None, scale: float, digits: int) -> str:
     """A figure without its interval."""
-    return "" if figure is None else f"{scale * figure['value']:.{digits}f}"
+    return "" if figure is None else f"{scale * figure['value']:z.{digits}f}"
 
 
 def with_interval(figure: Mapping[str, Any] | None, scale: float, digits: int) -> str:
@@ -830,7 +929,7 @@ def with_interval(figure: Mapping[str, Any] | None, scale: float, digits: int) -
     if figure is None:
         return ""
     value, low, high = (
-        f"{scale * float(figure[name]):.{digits}f}" for name in ("value", "low", "high")
+        f"{scale * float(figure[name]):z.{digits}f}" for name in ("value", "low", "high")
     )
     return f"{value} [{low}, {high}]"
 

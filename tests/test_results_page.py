@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from klas import joint
 from klas.comparison import compare
+from klas.errors import DivergedError
+from klas.evidence import REPLICATES, Evidence
 from klas.report import METHODS
 from klas.results import choose, pairs_of
-from klas.study import METRICS
+from klas.study import METRICS, change
 from tests.conftest import SMALL
 
 SCRIPT = Path(__file__).resolve().parents[1] / "docs" / "results.py"
@@ -26,6 +29,7 @@ def results():
     spec.loader.exec_module(module)
     module.DIGITS = SMALL
     module.REDRAWS = 3
+    module.finetuned_with = lambda seed: change(SMALL, "finetuning", seed=seed)
     yield module
     del sys.modules[spec.name]
 
@@ -61,6 +65,7 @@ def test_hits_are_those_of_the_comparison(results, compared):
             hits = 100 * figures["overlap"]["value"] / buckets
             assert first_number(row["hits (%)"]) == pytest.approx(hits, abs=0.06)
             assert row["seeds 1, 2"].count(",") == 1
+            assert int(row["candidates"]) == figures["spearman_within"]["candidates"] > 0
         held = 100 * figures["containment"]["value"] / buckets
         assert first_number(row["holds the best (%)"]) == pytest.approx(held, abs=0.06)
     for row, pair in zip(by_pair, compared["pairs"]):
@@ -94,15 +99,121 @@ def test_all_samples_give_the_choice_itself(results, computed, monkeypatch):
     assert 0 < float(some["ρ of Γ"]) < 1
 
 
-def test_ablations_and_calibration(results, computed):
+def test_ablations_and_calibration(results, computed, compared):
     store, document = computed
     (rows,) = tables(results.ablation_section(document, store))
     assert [row["τ"] for row in rows] == ["1 %", "3 %", "5 %", "10 %", "5 %", "5 %"]
     chosen = [int(row["chosen"]) for row in rows[:4]]
     assert chosen == sorted(chosen)
     (calibrated,) = tables(results.temperature_section(document, document, store))
-    for row in calibrated:
+    for row, metric in zip(calibrated, ("kl", "theta", "mse", "ce"), strict=True):
         assert row["hits (%)"] == row["fitted: hits (%)"]
+        # The same as the comparison's: weighted by the candidates, whose number it says.
+        within = compared["all_pairs"]["methods"][metric]["spearman_within"]
+        said = f"{within['value']:.2f} ({within['candidates']})"
+        assert row["ρ within buckets"] == row["fitted: ρ within buckets"] == said
+
+
+def test_the_ablation_is_of_every_pair_that_klas_chooses_from(results, computed):
+    store, document = computed
+    (rows,) = tables(results.ablation_section(document, store))
+    some = []
+    for pair in pairs_of(document):
+        chosen = choose(pair, results.varied("selection", SMALL, tau=0.05, buckets=20).selection)
+        some.append(100 * pair.accuracy("tuned")[chosen.chosen].mean())
+    assert not all(pair.snnet.any() for pair in pairs_of(document))  # which has no say here
+    assert first_number(rows[2]["mean top-1 (%)"]) == pytest.approx(np.mean(some), abs=0.06)
+
+
+def test_other_scores_of_the_matrix_weigh_pairs_by_their_candidates(
+    results, computed, compared, monkeypatch
+):
+    store, document = computed
+    alone = results.pair_named(document, results.ALONE_PAIR)
+    strong = alone.accuracy("tuned")[alone.in_space]
+    monkeypatch.setattr(results, "alone_accuracies", lambda *_: strong)
+    text = results.matrix_section(store, document, document)
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line[:3] == "| Γ"]
+    within = compared["all_pairs"]["methods"]["kl"]["spearman_within"]
+    every = f"{within['value']:.2f} ({within['candidates']})"
+    entry = results.pair_entry(compared, results.ALONE_PAIR)
+    own = entry["methods"]["kl"]["spearman_within"]
+    assert rows[0][2::2] == [every, every, f"{own['value']:.2f} ({own['candidates']})"]
+    _, stronger = tables(results.oracle_section(store, lambda study: document))
+    assert int(stronger[0]["candidates"]) == own["candidates"]
+
+
+def test_before_joint_training_every_figure_stands_over_the_pairs_of_all(results, compared):
+    text = results.tuned_section([compared, compared, compared])
+    (rows,) = tables(text)
+    assert "a mean over 5 of 6 pairs" in text
+    columns = {"mean top-1 (%)": ("mean_top1", 100), "auc_stitches": ("auc_stitches", 1)}
+    columns |= {"auc": ("auc", 1), "area_top1 (%)": ("area_top1", 100)}
+    columns |= {"KLAS's gain (points)": ("gain", 100), "KLAS's saving (×)": ("saving", 1)}
+    for row, metric in zip(rows, METRICS, strict=True):
+        curve = compared["all_pairs"]["methods"][metric]["tuned"]
+        for column, (name, scale) in columns.items():
+            if curve[name] is None:
+                assert row[column] == ""
+            else:
+                wanted = pytest.approx(scale * curve[name]["value"], abs=0.051)
+                assert first_number(row[column]) == wanted
+
+
+def test_joint_training_over_all_pairs_with_both_seeds_and_the_posters(
+    results, computed, monkeypatch
+):
+    store, document = computed
+
+    def accuracy(self, pair, chosen, steps):
+        if self.study.finetuning.seed and pair.names == results.FINETUNED_PAIRS[2]:
+            return None  # not trained with that seed yet
+        rng = np.random.default_rng([steps, self.study.finetuning.seed, len(pair.name)])
+        return rng.uniform(0.2, 0.9, (REPLICATES + 1, int(chosen.sum())))
+
+    monkeypatch.setattr(Evidence, "trained_accuracy", accuracy)
+    trained = results.of_pairs(document, results.FINETUNED_PAIRS)
+    found = [compare(trained, results.finetuned_with(s), store) for s in (0, 1)]
+    text = results.joint_section(found)
+    assert "Mean over 3 of 3 pairs (seed 1: 2)" in text
+    together, *by_pair = tables(text)
+    assert len(by_pair) == 3
+    for row, metric in zip(together, METRICS, strict=True):
+        each = [[p["methods"][metric]["finetuned"] for p in f["pairs"]] for f in found]
+        means = [100 * np.mean([c["mean_top1"]["value"] for c in some if c]) for some in each]
+        assert first_number(row["mean top-1 (%)"]) == pytest.approx(means[0], abs=0.06)
+        line = next(li for li in text.splitlines() if li.startswith(f"| {METHODS[metric]} |"))
+        assert float(line.split(" | ")[2]) == pytest.approx(means[1], abs=0.06)
+    posters = [row["poster: AUC, ImageNet"] for row in together]
+    assert dict(zip(METRICS, posters)) == dict.fromkeys(METRICS, "") | {
+        "kl": "0.8950",
+        "snnet": "0.8345",
+    }
+    for row, metric in zip(by_pair[2], METRICS):  # one seed's figures stand without the other's
+        curve = found[0]["pairs"][2]["methods"][metric]["finetuned"]
+        mean = 100 * curve["mean_top1"]["value"]
+        assert first_number(row["mean top-1 (%)"]) == pytest.approx(mean, abs=0.06)
+        assert "[" in row["mean top-1 (%)"]
+    every, *_ = tables(results.budget_section(found[0]))
+    assert len(every) == len(METRICS)
+
+
+def test_what_diverges_ends_nothing_else(results, computed, monkeypatch, capsys):
+    store, document = computed
+    names = results.FINETUNED_PAIRS[0]
+    plans = joint.method_trainings(results.pair_named(document, names), SMALL)
+    asked = []
+
+    def training(stages, pair, chosen, settings):
+        asked.append(settings.steps)
+        if len(asked) == 2:
+            raise DivergedError("fine-tuning diverged at step 7")
+
+    monkeypatch.setattr(joint, "finetune_selection", training)
+    results._finetune(0, names)(store)
+    assert asked == [settings.steps for _, _, settings in plans]
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "diverged" in line]
+    assert said.endswith(f"{plans[1][0]}, seed 0: fine-tuning diverged at step 7")
 
 
 def test_what_selecting_costs_is_added_up(results, computed):
