@@ -101,7 +101,7 @@ def _open(name: str) -> None:
 def scored_document() -> Document:
     """The document once its scores are there; otherwise says what to do and ends the page."""
     found = document()
-    if found is None or not found["pairs"] or found["pairs"][0]["theta"] is None:
+    if found is None or all(pair["theta"] is None for pair in found["pairs"]):
         st.info(
             "There are no scores yet. Compute them on the **Study** page.", icon=":material/info:"
         )

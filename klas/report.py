@@ -170,8 +170,8 @@ def anchor_tables(document: Document) -> list[Any]:
 def run_tables(document: Document, study: Study, store: Store) -> list[Any]:
     """The anchors, and for each pair what its selection holds."""
     tables = anchor_tables(document)
-    if document["pairs"] and document["pairs"][0]["theta"] is not None:
-        for pair in pairs_of(document):
+    for pair in pairs_of(document):
+        if pair.is_scored(study.selection.metric):
             tables += [_pair_table(pair, study, store), *silent_buckets([pair], study.selection)]
     return tables
 
