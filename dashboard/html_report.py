@@ -5,90 +5,128 @@ from html import escape
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
-import plotly.io as pio
-from plotly.offline import get_plotlyjs
 
+from dashboard import html_comparison as rivals
 from dashboard.anchor_figures import anchors_chart, probe_chart
 from dashboard.comparison_figures import STYLES
-from dashboard.heatmap import cell_map
+from dashboard.html_page import (
+    Section,
+    explained,
+    figure,
+    page,
+    paragraph,
+    table,
+    verbatim,
+)
+from dashboard.html_pair import pair_parts
 from dashboard.lists import Listed, lists_chart
-from klas.exports import stitch_list
+from dashboard.quantities import QUANTITIES
+from dashboard.tradeoff_figures import front_chart
 from klas.report import METHODS, percent
-from klas.results import Document, Pair, choose, cost_unit, pairs_of
-from klas.study import Metric, SelectionSpec, Study
+from klas.results import (
+    Choice,
+    Document,
+    Pair,
+    choose,
+    cost_unit,
+    front,
+    number,
+    pairs_of,
+)
+from klas.store import Store
+from klas.study import TIERS, SelectionSpec, Study, Tier
 
-CONFIG = {"displaylogo": False, "displayModeBar": False, "showTips": False}
-STYLE = """
-body {font: 16px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem;
-      color: #262730; background: #fff}
-table {border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums}
-th, td {padding: .25rem .75rem; border-bottom: 1px solid #ddd; text-align: right}
-th:first-child, td:first-child {text-align: left}
-pre {background: #f6f6f4; padding: .75rem; overflow-x: auto}
-figure {margin: 1.5rem 0}
-button {font: inherit; font-size: .8rem; border: 1px solid #bbb; border-radius: 4px;
-        background: none; cursor: pointer}
-figcaption {color: #5b5f66}
-"""
-SAVE = """
-function save(button, format) {
-  const plot = button.closest("figure").querySelector(".js-plotly-plot");
-  Plotly.downloadImage(plot, {format: format, scale: 2, filename: plot.closest("figure").id});
-}
-"""
+WORDS = (
+    (
+        "Stitch i → j",
+        "The source's blocks 1 to i, a stitch layer, the target's blocks after j.",
+    ),
+    (
+        "Γ = Ω / Σ, the stitch score, lower is better",
+        "Ω, the distance in nats between the source's probe after block i and the target's after "
+        "block j, over Σ, the capacity of the target's next block: how far that block moves its "
+        "own network's probe.",
+    ),
+    (
+        "Buckets and τ",
+        "The costs between the two anchors are cut into buckets; in each the stitch with the "
+        "lowest score is chosen, and those whose score is within the tolerance τ.",
+    ),
+    (
+        "Tiers zero_shot, tuned, finetuned",
+        "The stitch layer by least squares and nothing trained; only the stitch layer trained; "
+        "all chosen stitches and both anchors trained jointly. A curve never mixes them.",
+    ),
+)
+
+
+def unscored(found: Document) -> list[str]:
+    """The pairs with candidates whose Γ is not computed: the report has to do without them."""
+    return [
+        pair.name for pair in pairs_of(found) if pair.in_space.any() and not pair.is_scored("kl")
+    ]
 
 
 def study_report(
-    found: Document, study: Study, spec: SelectionSpec, own: Mapping[str, Any] | None
+    found: Document,
+    study: Study,
+    spec: SelectionSpec,
+    own: Mapping[str, Any] | None,
+    store: Store,
 ) -> bytes:
-    """The file's bytes.
+    """The file's bytes. What is not computed is named in it, and the rest is there.
 
     Args:
-        found: a document whose scores are computed.
-        spec: the selection that its figures show.
+        found: the study's document.
+        spec: the selection that its figures show; KLAS's score chooses whatever its metric.
         own: a stitch list that is shown too.
+        store: the study's results: of joint training and for the comparison.
     """
-    pairs = [pair for pair in pairs_of(found) if pair.in_space.any()]
-    body = [
-        f"<h1>{escape(study.name)}</h1>",
-        _origin(found, spec),
-        "<h2>Anchors</h2>",
-        _anchors(found),
-        _figure("anchors", anchors_chart(found), "Top-1 of the anchors against their cost."),
-        _figure("probes", probe_chart(found["anchors"]), "Top-1 of the probes by cut."),
-        "<h2>Pairs</h2>",
-        _ranking(found),
-        *(part for pair in pairs for part in _pair(pair, spec)),
-        *(_own_list(found, own) if own is not None else []),
-        "<h2>The study</h2>",
-        f"<pre>{escape(study.to_toml())}</pre>",
+    spec = spec.model_copy(update={"metric": "kl"})
+    at_hand = study.model_copy(update={"selection": spec})
+    pairs = [pair for pair in pairs_of(found) if pair.in_space.any() and pair.is_scored("kl")]
+    compared, why_not = rivals.comparison_of(found, at_hand, pairs, store)
+    sections = [
+        Section(name="anchors-of-the-study", title="Anchors", html=list(_anchors(found))),
+        Section(name="pairs", title="Pairs", html=list(_ranking(found, pairs, spec))),
     ]
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(study.name)} – KLAS</title><style>{STYLE}</style>"
-        f"<script>{get_plotlyjs()}</script><script>{SAVE}</script></head>"
-        f"<body>{''.join(body)}</body></html>\n"
+    for pair in pairs:
+        html = list(pair_parts(pair, at_hand, compared, store))
+        name = f"pair-{pair.index}"
+        sections.append(Section(name=name, title=pair.name, html=html, below=True))
+    if compared is None:
+        verdict = [paragraph(f"There is no comparison here: {why_not}.", note=True)]
+    else:
+        verdict = [paragraph(why_not, note=True)] if why_not else []
+        verdict += rivals.over_all(compared)
+    sections.append(Section(name="methods", title="KLAS and its rivals", html=verdict))
+    if own is not None:
+        sections.append(Section(name="my-list", title="The list", html=list(_own(found, own))))
+    settings = Section(name="settings", title="Settings and versions")
+    settings.html.extend(_settings(found, study, spec))
+    lead = [_origin(found, spec, len(pairs)), explained(WORDS)]
+    if compared is not None:
+        lead.insert(1, paragraph(rivals.verdict(compared)))
+    return page(study.name, lead, [*sections, settings])
+
+
+def _choice_rule(spec: SelectionSpec) -> str:
+    return f"τ = {spec.tau:g} ({spec.tau_mode}) in {spec.buckets} buckets of equal {spec.binning}"
+
+
+def _origin(found: Document, spec: SelectionSpec, pairs: int) -> str:
+    missing = unscored(found)
+    lacking = ""
+    if missing:
+        lacking = f" Not here, because their scores are not computed yet: {', '.join(missing)}."
+    return paragraph(
+        f"{len(found['anchors'])} anchors, {pairs} pairs with their scores; chosen with "
+        f"{_choice_rule(spec)}. Accuracies are top-1 on {found['data']['val']['samples']:,} "
+        f"validation images unless another split is named.{lacking}"
     )
-    return page.encode()
 
 
-def _origin(found: Document, spec: SelectionSpec) -> str:
-    made, data = found["made_with"], found["data"]
-    splits = [
-        f"{data[split]['samples']:,} of {data[split]['images']:,} {words} images "
-        f"({escape(data[split]['ref'])}, seed {data[split]['seed']})"
-        for split, words in (("train", "training"), ("val", "validation"))
-    ]
-    return (
-        f"<p>Made with klas {escape(made['klas'])}, torch {escape(made['torch'])}, timm "
-        f"{escape(made['timm'])}; forward passes in {escape(found['precision'])}; "
-        f"{' and '.join(splits)}. Chosen with τ = {spec.tau:g} ({spec.tau_mode}) in "
-        f"{spec.buckets} buckets of equal {spec.binning}.</p>"
-    )
-
-
-def _anchors(found: Document) -> str:
+def _anchors(found: Document) -> Iterable[str]:
     unit = cost_unit(found)
     rows = [
         (
@@ -97,105 +135,97 @@ def _anchors(found: Document) -> str:
             f"{a['macs'] / unit.scale:.3g}",
             f"{a['params']:,}",
             percent(a["accuracy"]),
+            percent(a["probe_accuracy"] and a["probe_accuracy"][-1]),
         )
         for a in found["anchors"]
     ]
-    return _table(("anchor", "blocks", unit.name, "parameters", "top-1"), rows)
-
-
-def _ranking(found: Document) -> str:
-    ranked = sorted(
-        (p for p in found["pairs"] if p["theta_output"] is not None),
-        key=lambda p: p["theta_output"],
+    yield table(("anchor", "blocks", unit.name, "parameters", "top-1", "last probe"), rows)
+    yield figure(
+        "anchors",
+        anchors_chart(found),
+        "Top-1 of the anchors against their cost; lines join those that are stitched.",
     )
-    rows = [(f"{p['source']} → {p['target']}", f"{p['theta_output']:.4f}") for p in ranked]
-    return _table(("source → target", "Θ of the outputs (nats)"), rows) if rows else ""
-
-
-def _pair(pair: Pair, spec: SelectionSpec) -> Iterable[str]:
-    """Its map of Γ, its choice, its curve."""
-    ours = spec.model_copy(update={"metric": "kl"})
-    picked = choose(pair, ours)
-    yield f"<h2>{escape(pair.name)}</h2>"
-    yield _figure(
-        f"gamma-{pair.index}",
-        cell_map(pair, picked, "kl", "kl"),
-        "Γ of every stitch, lower is better. Numbers are buckets of cost; framed are the chosen, "
-        "dotted the best of a bucket.",
+    yield figure(
+        "probes",
+        probe_chart(found["anchors"]),
+        "Top-1 of a linear probe at every cut of every anchor. Hollow: did not converge.",
     )
-    tuned = pair.accuracy("tuned")
-    if np.isfinite(tuned).all():
-        specs: dict[Metric, SelectionSpec] = {
-            metric: spec.model_copy(update={"metric": metric}) for metric in ("kl", "snnet")
-        }
-        shown = [
-            Listed(METHODS[m], stitch_list(pair.document, chosen, pairs=[pair]), *STYLES[m])
-            for m, chosen in specs.items()
-        ]
-        yield _figure(
-            f"curve-{pair.index}",
-            lists_chart(pair.document, shown, "tuned"),
-            "Accuracy against cost with tuned stitch layers, beside SN-Net's set.",
-        )
-    scores, zero_shot = pair.scores("kl"), pair.accuracy("zero_shot")
-    chosen = np.flatnonzero(picked.chosen)
+
+
+def _ranking(found: Document, pairs: Sequence[Pair], spec: SelectionSpec) -> Iterable[str]:
+    """The pairs by the divergence of their outputs, and one front over all that is chosen."""
     rows = [
         (
-            "{} → {}".format(*pair.stitches[row]),
-            picked.bucket[row],
-            f"{pair.macs[row] / pair.unit.scale:.4g}",
-            f"{scores[row]:.4g}",
-            percent(zero_shot[row]),
-            percent(tuned[row]),
+            f"{p['source']} → {p['target']}",
+            "–" if p["theta_output"] is None else f"{p['theta_output']:.4f}",
+            sum(c["in_space"] for c in p["candidates"]),
         )
-        for row in chosen[np.argsort(pair.macs[chosen], kind="stable")]
+        for p in sorted(
+            found["pairs"], key=lambda p: (p["theta_output"] is None, p["theta_output"])
+        )
     ]
-    yield _table(("chosen stitch", "bucket", pair.unit.name, "Γ", "zero_shot", "tuned"), rows)
+    yield table(("source → target", "Θ of the outputs (nats)", "stitches in the space"), rows)
+    chosen = [
+        Choice(pair=pair, chosen=choose(pair, spec).chosen, accuracy=pair.accuracy("tuned"))
+        for pair in pairs
+    ]
+    measured = [c for c in chosen if np.isfinite(c.accuracy[c.chosen]).any()]
+    if measured:
+        yield figure(
+            "front",
+            front_chart(measured, front(measured), "tuned"),
+            f"What KLAS chooses of every pair, tuned: {sum(int(c.chosen.sum()) for c in measured)} "
+            "stitches, and the best accuracy for every cost among them and the anchors.",
+        )
 
 
-def _own_list(found: Document, own: Mapping[str, Any]) -> Iterable[str]:
+def _own(found: Document, own: Mapping[str, Any]) -> Iterable[str]:
+    """A stitch list: how it came about, its curve, its lines."""
+    rule, unit = own["selection"], cost_unit(found)
+    method, spec = (
+        METHODS[rule["metric"]],
+        SelectionSpec.model_validate({name: rule[name] for name in SelectionSpec.model_fields}),
+    )
+    yield paragraph(
+        f"Edited by hand; scores and buckets are those of {method}, {_choice_rule(spec)}."
+        if rule.get("edited")
+        else f"As {method} chooses with {_choice_rule(spec)}."
+    )
     listed = Listed("the list", own, *STYLES["kl"])
-    unit = cost_unit(found)
-    yield "<h2>The list</h2>"
-    yield _figure("list", lists_chart(found, [listed], "tuned"), "The list's stitches, tuned.")
+    tier: Tier = "tuned"
+    if all(s["accuracy"]["tuned"] is None for s in own["stitches"]):
+        tier = "zero_shot"
+    yield figure("list", lists_chart(found, [listed], tier), f"The list's stitches, tier {tier}.")
     rows = [
         (
             f"{s['source']} → {s['target']}: {s['source_block']} → {s['target_block']}",
+            "–" if s["bucket"] is None else s["bucket"],
             f"{s['macs'] / unit.scale:.4g}",
             f"{s['params']:,}",
-            *(percent(s["accuracy"][tier]) for tier in ("zero_shot", "tuned", "finetuned")),
+            "–" if s["score"] is None else f"{number(s['score']):.4g}",
+            *(percent(s["accuracy"][tier]) for tier in TIERS),
         )
         for s in own["stitches"]
     ]
-    head = ("stitch", unit.name, "parameters", "zero_shot", "tuned", "finetuned")
-    yield _table(head, rows)
+    score = QUANTITIES[rule["metric"]].label
+    yield table(("stitch", "bucket", unit.name, "parameters", score, *TIERS), rows)
 
 
-def _figure(name: str, figure: go.Figure, caption: str) -> str:
-    """A figure with its caption, which is also its text for those who don't see it."""
-    plot = figure.to_plotly_json()
-    plot["layout"]["template"] = pio.templates["plotly_white"].to_plotly_json()
-    drawn = pio.to_html(
-        plot,
-        full_html=False,
-        include_plotlyjs=False,
-        config=CONFIG,
-        div_id=f"{name}-plot",
-        validate=False,
+def _settings(found: Document, study: Study, spec: SelectionSpec) -> Iterable[str]:
+    made, data = found["made_with"], found["data"]
+    splits = [
+        f"{data[split]['samples']:,} of {data[split]['images']:,} {words} images "
+        f"({data[split]['ref']}, seed {data[split]['seed']})"
+        for split, words in (("train", "training"), ("val", "validation"), ("test", "test"))
+        if data[split] is not None
+    ]
+    yield paragraph(
+        f"Made with klas {made['klas']}, torch {made['torch']}, timm {made['timm']}; forward "
+        f"passes in {found['precision']}; {', '.join(splits)}."
     )
-    buttons = "".join(
-        f"<button onclick=\"save(this, '{kind.lower()}')\">{kind}</button> "
-        for kind in ("PNG", "SVG")
-    )
-    return (
-        f'<figure id="{name}"><div role="img" aria-label="{escape(caption)}">{drawn}</div>'
-        f"<figcaption>{escape(caption)} {buttons}</figcaption></figure>"
-    )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    def line(cells: Sequence[object], tag: str) -> str:
-        return f"<tr>{''.join(f'<{tag}>{escape(str(c))}</{tag}>' for c in cells)}</tr>"
-
-    lines = "".join(line(row, "td") for row in rows)
-    return f"<table><thead>{line(head, 'th')}</thead><tbody>{lines}</tbody></table>"
+    if study.selection.model_copy(update={"metric": "kl"}) != spec:
+        yield paragraph(
+            f"The figures show a choice with {_choice_rule(spec)}, other than the study's own."
+        )
+    yield f"<p>The study file, <code>{escape(study.name)}</code>:</p>"
+    yield verbatim(study.to_toml())

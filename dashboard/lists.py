@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from dashboard.anchor_figures import anchors_trace, spread_out
 from dashboard.blocks import chart_text
-from dashboard.figures import MARGIN
+from dashboard.figures import MARGIN, log_ticks
 from dashboard.links import Entry
 from dashboard.my_list import picks
 from klas.choice.curves import Envelope, envelope, gain, saving
@@ -103,7 +104,8 @@ def own_anchors(found: Document, lists: Sequence[Listed]) -> list[Mapping[str, A
 def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figure:
     """Accuracy against cost of every list's stitches, with its envelope and the anchors."""
     unit, anchors = cost_unit(found), own_anchors(found, lists)
-    right = max([a["macs"] for a in anchors] + [s["macs"] for k in lists for s in k.stitches])
+    every = np.array([x["macs"] for x in (*anchors, *(s for k in lists for s in k.stitches))])
+    right = every.max(initial=0)
     figure = go.Figure()
     for listed in lists:
         name, measured = chart_text(listed.name), _measured(listed, tier)
@@ -144,11 +146,24 @@ def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figu
     figure.update_layout(
         margin=MARGIN,
         height=420,
-        xaxis={"title": unit.title, "rangemode": "tozero"},
+        xaxis=_cost_axis(unit, every, of_one_pair=len(anchors) < 3),
         yaxis={"title": "top-1 (%)"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     return figure
+
+
+def _cost_axis(unit: CostUnit, macs: NDArray[np.float64], *, of_one_pair: bool) -> dict[str, Any]:
+    """Linear as the charts of one pair have it; logarithmic as that of all pairs."""
+    if of_one_pair:
+        return {"title": unit.title, "rangemode": "tozero"}
+    ticks = log_ticks(macs / unit.scale)
+    return {
+        "title": f"{unit.title}, logarithmic",
+        "type": "log",
+        "tickvals": ticks,
+        "ticktext": [f"{tick:g}" for tick in ticks],
+    }
 
 
 def _words(stitch: Mapping[str, Any]) -> str:

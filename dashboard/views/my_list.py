@@ -1,126 +1,97 @@
 """My list: stitches chosen by a rule and edited by hand, beside a list from a file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import lists, my_list, pictures
+from dashboard import html_page, lists, my_list, pictures
 from dashboard.comparison_figures import STYLES
-from dashboard.html_report import study_report
+from dashboard.html_report import study_report, unscored
+from dashboard.list_filling import fill_list
 from dashboard.lists import Listed
 from dashboard.markdown import plain
 from dashboard.progress import job_panel
+from dashboard.quantities import QUANTITIES
 from dashboard.state import (
     heading,
     pick_tier,
+    remembered,
     says_errors,
     scored_document,
     selection,
     store,
     study,
 )
-from klas.errors import FormatError, SelectionError
+from dashboard.take_away import Picked
+from klas.errors import FormatError, KlasError
 from klas.exports import as_csv, dumps, parse, stitch_list
 from klas.report import METHODS
-from klas.results import Document, choose, cost_unit, finetuned_accuracy, method_choice, pairs_of
-from klas.study import METRICS, TIERS, Metric, SelectionSpec
+from klas.results import (
+    Document,
+    choose,
+    cost_unit,
+    finetuned_accuracy,
+    number,
+)
+from klas.study import TIERS, Metric, SelectionSpec
 
 MINE, OTHER = STYLES["kl"], STYLES["snnet"]
 MOST_MEGABYTES = 5  # a list of ten thousand stitches
 
 
-def _own(found: Document, spec: SelectionSpec) -> dict[str, Any] | None:
+def _metric() -> Metric:
+    """The score that chooses on **Stitches**."""
+    own = study().selection.metric
+    metric: Metric = remembered("metric", "kl" if own == "snnet" else own)
+    return metric
+
+
+def _judged(picked: Sequence[Picked]) -> tuple[list[Picked], SelectionSpec]:
+    """Those of the picks whose scores are computed, and the selection that gives their scores and
+    buckets: that of **Stitches**, but with Γ where its score is not computed. Says which.
+    """
+    scored = [(pair, mask) for pair, mask in picked if pair.is_scored("kl")]
+    if len(scored) < len(picked):
+        out = plain(", ".join(pair.name for pair, _ in picked if not pair.is_scored("kl")))
+        st.info(
+            f"The scores of {out} are not computed yet, so its stitches are left out here. The "
+            "**Study** page computes them.",
+            icon=":material/info:",
+        )
+    metric = _metric()
+    lacking = [pair.name for pair, _ in scored if not pair.is_scored(metric)]
+    if lacking:
+        st.info(
+            f"{METHODS[metric]}, the score on **Stitches**, is not computed for "
+            f"{plain(', '.join(lacking))}, so the list has Γ.",
+            icon=":material/info:",
+        )
+        metric = "kl"
+    return scored, selection().model_copy(update={"metric": metric})
+
+
+def _own(found: Document, picked: Sequence[Picked], spec: SelectionSpec) -> dict[str, Any] | None:
     """One's list in the form that is exported; None if it is empty."""
-    picked = my_list.picks(found, my_list.entries())
     if not picked:
         return None
-    pairs = [pair for pair, _ in picked]
-    masks = [mask for _, mask in picked]
     by_rule = all((choose(pair, spec).chosen == mask).all() for pair, mask in picked)
     return stitch_list(
         found,
         spec,
-        pairs=pairs,
-        by_hand=None if by_rule else masks,
+        pairs=[pair for pair, _ in picked],
+        by_hand=None if by_rule else [mask for _, mask in picked],
         finetuned=lambda p, chosen: finetuned_accuracy(store(), p, chosen, study()),
-    )
-
-
-def _fill(found: Document, spec: SelectionSpec) -> None:
-    """The ways to put stitches on the list, and to take a change back."""
-    with st.container(horizontal=True):
-        with st.popover("Take what a rule chooses", icon=":material/filter_alt:"):
-            _by_rule(found, spec)
-        with st.popover("Add a stitch", icon=":material/add:"):
-            _by_hand(found)
-        st.button(
-            "Undo",
-            icon=":material/undo:",
-            disabled=not my_list.can_undo(),
-            on_click=my_list.undo,
-            shortcut="mod+z",
-        )
-        st.button(
-            "Empty the list",
-            icon=":material/delete:",
-            disabled=not my_list.entries(),
-            on_click=my_list.change_to,
-            args=((),),
-        )
-
-
-def _by_rule(found: Document, spec: SelectionSpec) -> None:
-    pairs = {pair.name: pair for pair in pairs_of(found) if pair.in_space.any()}
-    names = st.multiselect("Pairs", list(pairs), default=list(pairs)[:1])
-    metric: Metric = st.selectbox("Method", METRICS, format_func=METHODS.__getitem__)
-    st.caption(
-        f"KLAS with τ = {spec.tau:g} ({spec.tau_mode}) in {spec.buckets} buckets of equal "
-        f"{spec.binning}, as on **Stitches**; another score takes as many in each bucket."
-    )
-    ours = spec.model_copy(update={"metric": "kl"})
-
-    def take(replacing: bool) -> None:
-        chosen = [
-            entry
-            for name in names
-            for entry in my_list.entries_of(pairs[name], method_choice(pairs[name], ours, metric))
-        ]
-        my_list.change_to(chosen if replacing else [*my_list.entries(), *chosen])
-
-    left, right = st.columns(2)
-    left.button("Add them", on_click=take, args=(False,), disabled=not names, width="stretch")
-    right.button("Replace", on_click=take, args=(True,), disabled=not names, width="stretch")
-
-
-def _by_hand(found: Document) -> None:
-    pairs = {pair.name: pair for pair in pairs_of(found) if len(pair.macs)}
-    pair = pairs[st.selectbox("Pair (source → target)", list(pairs), key="by-hand:pair")]
-    row = st.selectbox(
-        "Stitch (i → j)",
-        np.argsort(pair.macs, kind="stable"),
-        format_func=lambda row: (
-            "{} → {}, ".format(*pair.stitches[row])
-            + f"{pair.macs[row] / pair.unit.scale:.3g} {pair.unit.name}"
-        ),
-        key=f"by-hand:{pair.name}",
-    )
-    entry = my_list.entry_of(pair, int(row))
-    st.button(
-        "Add",
-        on_click=my_list.add,
-        args=([entry],),
-        disabled=entry in my_list.entries(),
-        width="stretch",
     )
 
 
 def _table(found: Document, own: Mapping[str, Any]) -> None:
     """The list; lines that are marked can be taken out."""
     unit = cost_unit(found)
-    listed = own["stitches"]
+    listed, rule = own["stitches"], own["selection"]
+    score = QUANTITIES[rule["metric"]]
+    tiers = [t for t in TIERS if any(s["accuracy"][t] is not None for s in listed)]
     rows = pd.DataFrame(
         {
             "pair": f"{s['source']} → {s['target']}",
@@ -128,11 +99,8 @@ def _table(found: Document, own: Mapping[str, Any]) -> None:
             "bucket": s["bucket"],
             unit.name: s["macs"] / unit.scale,
             "parameters": s["params"],
-            "score": None if s["score"] is None else float(s["score"]),
-            **{
-                f"{tier} (%)": None if top1 is None else 100 * top1
-                for tier, top1 in s["accuracy"].items()
-            },
+            score.label: number(s["score"]),
+            **{f"{tier} (%)": 100 * number(s["accuracy"][tier]) for tier in tiers},
         }
         for s in listed
     )
@@ -147,27 +115,37 @@ def _table(found: Document, own: Mapping[str, Any]) -> None:
         key=f"list:{len(my_list.entries())}",
         column_config={
             unit.name: three,
-            "score": three,
+            score.label: st.column_config.NumberColumn(format="%.3g", help=score.words),
             "parameters": st.column_config.NumberColumn(format="localized"),
-            **{f"{tier} (%)": percent for tier in listed[0]["accuracy"]},
+            **{f"{tier} (%)": percent for tier in tiers},
         },
     )
     marked = [lists.entries_in(own)[row] for row in event["selection"]["rows"]]
-    st.button(
-        f"Remove the {len(marked)} marked" if marked else "Remove",
-        icon=":material/remove:",
-        disabled=not marked,
-        on_click=my_list.remove,
-        args=(marked,),
-        help="Mark lines at the left of the table.",
-    )
+    method = METHODS[rule["metric"]]
+    chosen = f"what {method} chooses with τ = {rule['tau']:g} ({rule['tau_mode']})"
+    ours = ", the score that chooses on **Stitches**," if rule["metric"] == _metric() else ""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            f"Remove the {len(marked)} marked" if marked else "Remove",
+            icon=":material/remove:",
+            disabled=not marked,
+            on_click=my_list.remove,
+            args=(marked,),
+            help="Mark lines at the left of the table.",
+        )
+        st.caption(
+            f"The list is {'edited by hand, not ' if rule.get('edited') else ''}{chosen}. "
+            f"{score.label}{ours} and the buckets are worked out for every stitch here, whatever "
+            "picked it."
+        )
 
 
 def _open_file() -> Listed | None:
     """Another list, from a file; it stays until it is closed."""
+    st.subheader("Another list", anchor=False)
     turn = st.session_state.setdefault("uploader", 0)
     given = st.file_uploader(
-        "Another list (`klas select --out`, or a download from here)",
+        "From `klas select --out`, or a download from here",
         type="json",
         max_upload_size=MOST_MEGABYTES,
         key=f"uploader:{turn}",
@@ -246,7 +224,17 @@ def _beside(found: Document, shown: list[Listed]) -> None:
 
 def _take_away(found: Document, own: Mapping[str, Any] | None) -> None:
     """The files."""
-    st.subheader("Take away")
+    # The session's own, asked for here: the report is made outside any run of the page.
+    at_hand, spec, results = study(), selection(), store()
+
+    def report() -> bytes:
+        try:
+            return study_report(found, at_hand, spec, own, results)
+        except KlasError as error:
+            said = html_page.paragraph(f"The report could not be made: {error}.")
+            return html_page.page(at_hand.name, [said], [])
+
+    st.subheader("Take away", anchor=False)
     with st.container(horizontal=True):
         if own is not None:
             name = f"stitches-{study().name.replace(' ', '-')}"
@@ -267,16 +255,19 @@ def _take_away(found: Document, own: Mapping[str, Any] | None) -> None:
                 icon=":material/table:",
                 on_click="ignore",
             )
-        at_hand, spec, mine = study(), selection(), own
         st.download_button(
             "Report of the study as HTML",
-            lambda: study_report(found, at_hand, spec, mine),
+            report,
             file_name=f"klas-{at_hand.name.replace(' ', '-')}.html",
             mime="text/html",
             icon=":material/description:",
-            help="One file with every figure and table, to open without this app.",
+            help="One file with the anchors, every pair, the comparison of the methods and this "
+            "list, to open without this app.",
             on_click="ignore",
         )
+    missing = unscored(found)
+    if missing:
+        st.caption(f"The report is without {plain(', '.join(missing))}: not scored yet.")
     pictures.pick_kind()
 
 
@@ -286,38 +277,37 @@ def page() -> None:
     heading("My list")
     found = scored_document()
     job_panel(study().name)
-    spec = selection()
-    try:
-        own = _own(found, spec)
-    except SelectionError as error:
-        st.info(f"{error}.", icon=":material/info:")
-        st.stop()
-    unknown = len(my_list.entries()) - (len(own["stitches"]) if own else 0)
-    _fill(found, spec)
+    picked = my_list.picks(found, my_list.entries())
+    scored, spec = _judged(picked)
+    own = _own(found, scored, spec)
+    unknown = len(my_list.entries()) - sum(int(mask.sum()) for _, mask in picked)
+    fill_list(found, spec)
     if unknown:
         st.warning(
-            f"{unknown} stitches of the list are none of this study's; they are left out here.",
+            f"{unknown} stitches of the list are none of this study's; they are left out here."
+            if unknown > 1
+            else "One stitch of the list is none of this study's; it is left out here.",
             icon=":material/link_off:",
         )
-    if own is None:
+    if own is None and not picked:
         st.info(
             "Nothing is picked yet. Take what a rule chooses, add stitches on **Scores** and "
             "**Stitches**, or open a list from a file.",
             icon=":material/info:",
         )
-    else:
+    elif own is not None:
         _table(found, own)
-    left, right = st.columns([3, 2], gap="large")
-    with right:
+    left, right = st.columns(2, gap="large")
+    with left:
         other = _open_file()
         if other is not None:
             _other(found, other)
+    with right:
         _take_away(found, own)
     mine = [] if own is None else [Listed("my list", own, *MINE)]
     shown = [*mine, *([] if other is None else [other])]
     if shown:
-        with left:
-            _beside(found, shown)
+        _beside(found, shown)
 
 
 page()

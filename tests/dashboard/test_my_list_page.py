@@ -1,19 +1,20 @@
 """The page of one's list: filling, editing, another list beside it, the files."""
 
+import copy
 import io
 import json
-import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from dashboard import lists, my_list
-from dashboard.html_report import study_report
 from dashboard.lists import Listed
+from dashboard.markdown import plain
 from klas.choice.curves import envelope
+from klas.errors import StoreError
 from klas.exports import dumps, parse, stitch_list
-from klas.results import choose, method_choice, pairs_of
+from klas.results import choose, fair_share, method_choice, pairs_of
 from tests.conftest import SMALL
 
 LOOKS = ("#123456", "circle")
@@ -90,7 +91,7 @@ def test_the_address_brings_a_list_and_strangers_in_it_are_counted(app, computed
     said = f"{source}~{target}:{i}-{j},{k}-{m},99-99"
     tester = app(store.root, "my_list", list=said)
     assert listed(tester) == {(pair.name, f"{i} → {j}"), (pair.name, f"{k} → {m}")}
-    assert tester.warning[0].value.startswith("1 stitches of the list are none of this study's")
+    assert tester.warning[0].value.startswith("One stitch of the list is none of this study's")
 
 
 def test_the_two_lists_stand_side_by_side(app, computed, made):
@@ -187,40 +188,27 @@ def test_figures_of_two_lists(computed, made):
     assert lists.in_words(document, ours, ours, "tuned") == (0, 1)
 
 
-def test_the_report_holds_everything_and_loads_nothing(computed, made):
-    _, document = computed
-    study = SMALL.model_copy(update={"name": "<script>alert(1)</script>"})
-    page = study_report(document, study, SMALL.selection, made).decode()
-    assert "<script>alert(1)" not in page
-    assert "&lt;script&gt;alert(1)" in page
-    text = re.sub(r"<script.*?</script>", "", page, flags=re.S)
-    assert not re.search(r"""(src|href)=["']?http""", text)
-    pairs = [pair for pair in pairs_of(document) if pair.in_space.any()]
-    assert page.count("<figure") == 3 + 2 * len(pairs)
-    for pair in pairs:
-        for i, j in pair.places(choose(pair, SMALL.selection).chosen):
-            assert f"<td>{i} → {j}</td>" in page
-    for anchor in document["anchors"]:
-        assert f"<td>{anchor['name']}</td>" in page
-        assert f"{anchor['params']:,}" in page
-    assert page.count("<td>") > len(made["stitches"])
-
-
-def test_the_downloads_are_the_list(app, computed, monkeypatch):
-    """JSON as `klas select` writes it while nothing was edited; then it says that it was."""
-    store, document = computed
-    kept = {}
+@pytest.fixture
+def kept(monkeypatch):
+    """What every download button would give, by its label."""
+    found = {}
 
     def catch(label, data, **_):
-        kept[label] = data() if callable(data) else data
+        found[label] = data() if callable(data) else data
 
     monkeypatch.setattr("streamlit.delta_generator.DeltaGenerator.download_button", catch)
     monkeypatch.setattr("streamlit.download_button", catch)
+    return found
+
+
+def test_the_downloads_are_the_list(app, computed, kept):
+    """JSON as `klas select` writes it while nothing was edited; then it says that it was."""
+    store, document = computed
     pair = next(pair for pair in pairs_of(document) if pair.in_space.any())
     tester = app(store.root, "my_list")
     press(tester, "Add them")
     assert kept["List as JSON"] == dumps(stitch_list(document, SMALL.selection, pairs=[pair]))
-    assert b"<h2>The list</h2>" in kept["Report of the study as HTML"]
+    assert b">The list</h2>" in kept["Report of the study as HTML"]
     row = int(np.flatnonzero(~choose(pair, SMALL.selection).chosen)[0])
     tester.session_state["kept:list"] += (my_list.entry_of(pair, row),)
     tester.run()
@@ -228,6 +216,131 @@ def test_the_downloads_are_the_list(app, computed, monkeypatch):
     assert edited["selection"]["edited"]
     assert len(edited["stitches"]) == len(table(tester))
     assert len(pd.read_csv(io.BytesIO(kept["List as CSV"]))) == len(edited["stitches"])
+
+
+def test_the_score_that_chose_is_remembered(app, computed, kept):
+    """From Stitches to the table, its caption and the export."""
+    store, document = computed
+    tester = app(store.root, "stitches", metric="mse")
+    next(b for b in tester.button if b.label.endswith("to my list")).click().run()
+    tester.switch_page("views/my_list.py").run()
+    assert not tester.exception
+    pair = max(pairs_of(document), key=lambda p: p.in_space.sum())
+    spec = SMALL.selection.model_copy(update={"metric": "mse"})
+    assert listed(tester) == words(pair, choose(pair, spec).chosen)
+    assert kept["List as JSON"] == dumps(stitch_list(document, spec, pairs=[pair]))
+    assert not {"score", "Γ"} & set(table(tester).columns)
+    scores = dict(zip(pair.places(np.ones(len(pair.macs), bool)), pair.scores("mse")))
+    for stitch, shown in zip(table(tester)["stitch"], table(tester)["MSE"]):
+        assert shown == scores[tuple(int(n) for n in stitch.split(" → "))]
+    said = " ".join(c.value for c in tester.caption)
+    assert "The list is what MSE chooses with τ = 0.05 (relative)" in said
+    assert "MSE, the score that chooses on **Stitches**, and the buckets are worked out" in said
+
+    # Picked under one score, looked at under another: the list says that no rule made it.
+    tester.session_state["kept:metric"] = "cka"
+    tester.run()
+    assert not tester.exception
+    assert (choose(pair, spec).chosen != method_choice(pair, SMALL.selection, "cka")).any()
+    edited = parse(kept["List as JSON"], "it", "klas-stitches")["selection"]
+    assert (edited["metric"], edited.get("edited")) == ("cka", True)
+    assert "1 − CKA" in table(tester).columns
+    said = " ".join(c.value for c in tester.caption)
+    assert "The list is edited by hand, not what CKA chooses" in said
+
+
+def test_a_rule_starts_from_the_score_of_stitches(app, computed):
+    """That score chooses by τ, and the others as much as it, as Stitches has it."""
+    store, document = computed
+    pair = next(pair for pair in pairs_of(document) if pair.in_space.any())
+    spec = SMALL.selection.model_copy(update={"metric": "dm", "tau": 0.5})
+    ours = choose(pair, spec)
+    tester = app(store.root, "my_list", metric="dm", tau="0.5")
+    press(tester, "Add them")
+    assert listed(tester) == words(pair, ours.chosen)
+    next(s for s in tester.selectbox if s.label == "Method").set_value("kl").run()
+    press(tester, "Replace")
+    assert listed(tester) == words(pair, fair_share(pair, ours, "kl"))
+
+
+@pytest.fixture
+def partial(copied, computed):
+    """The study with a pair without scores and another without one of them."""
+    document = copy.deepcopy(computed[1])
+    some = [pair.index for pair in pairs_of(document) if pair.in_space.any()]
+    bare, without = (document["pairs"][k] for k in some[:2])
+    bare["theta"] = bare["theta_target"] = None
+    for candidate in bare["candidates"]:
+        candidate["scores"] = dict.fromkeys(candidate["scores"])
+        candidate["accuracy"] = dict.fromkeys(candidate["accuracy"])
+    for candidate in without["candidates"]:
+        candidate["scores"]["dm"] = None
+    # The pages look at the first pair to see whether there are scores.
+    document["pairs"].sort(key=lambda pair: pair["theta"] is None)
+    copied.set_ref(f"scores-{SMALL.results_key()}", document)
+    by_name = {pair.name: pair for pair in pairs_of(document)}
+    names = (f"{p['source']} → {p['target']}" for p in (bare, without))
+    return copied, *(by_name[name] for name in names)
+
+
+def test_a_pair_without_scores_is_said_and_the_rest_works(app, partial, kept):
+    store, bare, without = partial
+    row = without.stitches[0].tolist()
+    said = ";".join(
+        f"{'~'.join(pair.names)}:{'-'.join(map(str, pair.stitches[0]))}" for pair in (bare, without)
+    )
+    tester = app(store.root, "my_list", list=said)
+    assert listed(tester) == {(without.name, "{} → {}".format(*row))}
+    (left_out,) = [i.value for i in tester.info if "left out here" in i.value]
+    assert plain(bare.name) in left_out
+    assert not tester.warning
+    assert bare.name not in tester.multiselect[0].options
+    assert any(
+        c.value == f"The report is without {plain(bare.name)}: not scored yet."
+        for c in tester.caption
+    )
+    report = kept["Report of the study as HTML"].decode()
+    assert f"not computed yet: {bare.name}." in report
+    assert f">{bare.name}</h3>" not in report
+    assert f">{without.name}</h3>" in report
+
+
+def test_a_score_that_is_not_computed_gives_way_to_gamma(app, partial, kept):
+    store, _, without = partial
+    i, j = without.stitches[0]
+    said = f"{'~'.join(without.names)}:{i}-{j}"
+    tester = app(store.root, "my_list", metric="dm", list=said)
+    assert any(f"is not computed for {plain(without.name)}" in i.value for i in tester.info)
+    assert "Γ" in table(tester).columns
+    assert any("Γ and the buckets are worked out" in c.value for c in tester.caption)
+    written = parse(kept["List as JSON"], "it", "klas-stitches")
+    assert (written["selection"]["metric"], written["selection"]["edited"]) == ("kl", True)
+    tester.multiselect[0].set_value([without.name]).run()
+    next(s for s in tester.selectbox if s.label == "Method").set_value("dm").run()
+    assert not tester.exception
+    assert any("dm scores are not computed" in e.value for e in tester.error)
+
+
+def test_a_store_that_fails_gives_a_report_that_says_so(app, computed, kept, monkeypatch):
+    def fail(*_):
+        raise StoreError("the index cannot be read")
+
+    monkeypatch.setattr("dashboard.html_pair.finetuned_accuracy", fail)
+    app(computed[0].root, "my_list")
+    assert (
+        b"The report could not be made: the index cannot be read."
+        in kept["Report of the study as HTML"]
+    )
+
+
+@pytest.mark.parametrize(("pairs", "kind"), [(1, None), (6, "log")])
+def test_many_anchors_stand_on_a_logarithmic_axis(computed, pairs, kind):
+    _, document = computed
+    some = pairs_of(document)[:pairs]
+    made = stitch_list(document, SMALL.selection, pairs=some)
+    chart = lists.lists_chart(document, [Listed("a", made, *LOOKS)], "tuned")
+    assert chart.layout.xaxis.type == kind
+    assert ("logarithmic" in chart.layout.xaxis.title.text) == (kind == "log")
 
 
 def test_the_camera_of_every_figure_saves_what_was_picked(app, computed):

@@ -1,0 +1,224 @@
+"""The comparison of the methods as parts of the HTML report. Every figure has its interval."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dashboard import comparison_figures as charts
+from dashboard.html_page import figure, paragraph, table
+from dashboard.links import Cell
+from klas.comparison import compare
+from klas.errors import KlasError
+from klas.report import METHODS
+from klas.report import figure as with_interval
+from klas.results import Document, Pair, number
+from klas.store import Store
+from klas.study import METRICS, TIERS, Metric, Study, Tier
+
+Figures = Mapping[str, Any]
+BUDGET_FIGURES = {"mean_top1": "Mean top-1", "auc_stitches": "auc_stitches"}
+
+
+def comparison_of(
+    found: Document, study: Study, pairs: Sequence[Pair], store: Store
+) -> tuple[Figures | None, str]:
+    """The comparison over the pairs that are measured, and a sentence on what is left out; or
+    None, and why.
+
+    Args:
+        pairs: those that are scored.
+    """
+    measured = [
+        pair
+        for pair in pairs
+        if all(np.isfinite(pair.accuracy(t)).all() for t in TIERS if t != "finetuned")
+    ]
+    if not measured:
+        return None, "it needs every candidate's accuracy at the tiers zero_shot and tuned"
+    gone = [pair.name for pair in pairs if pair not in measured]
+    some = {**found, "pairs": [pair.raw for pair in measured]}
+    try:
+        compared = compare(some, study, store)
+    except KlasError as error:
+        return None, str(error)
+    left_out = f"Without {', '.join(gone)}, which are not measured at tier tuned." if gone else ""
+    return compared, left_out
+
+
+def entry_of(compared: Figures, pair: Pair) -> Figures | None:
+    """A pair's part of the comparison; None if it is left out."""
+    ends = {"source": pair.names[0], "target": pair.names[1]}
+    return next((p for p in compared["pairs"] if ends.items() <= p.items()), None)
+
+
+def on_test(compared: Figures | None, entry: Figures | None) -> dict[Cell, float]:
+    """(i, j) of KLAS's jointly trained stitches: top-1 on the test split, where there is one."""
+    if compared is None or entry is None or compared["finetuned_on"] != "test":
+        return {}
+    return {
+        (s["source_block"], s["target_block"]): number(s["accuracy"]["finetuned"])
+        for s in entry["chosen"]["kl"]
+        if s["accuracy"]["finetuned"] is not None
+    }
+
+
+def verdict(compared: Figures) -> str:
+    """Over all pairs: whose best is the best, and what KLAS gains at equal cost."""
+    every, buckets = compared["all_pairs"], _buckets(compared)
+    methods = every["methods"]
+    said = (
+        f"Of {buckets} buckets of {len(compared['pairs'])} pairs KLAS's best stitch is the best "
+        f"by tuned accuracy in {with_interval(methods['kl']['overlap'], digits=1)}, CKA's in "
+        f"{with_interval(methods['cka']['overlap'], digits=1)}; chance hits "
+        f"{number(every['chance']['value']):.1f}."
+    )
+    gains = [
+        f"{with_interval(gain, scale=100)} points on {METHODS[metric]}"
+        for metric in ("cka", "snnet")
+        if (gain := (methods[metric]["tuned"] or {}).get("gain")) is not None
+    ]
+    if gains:
+        said += f" At equal cost KLAS gains on average {' and '.join(gains)} (tier tuned)."
+    return f"{said} In brackets: {_level(compared)} intervals."
+
+
+def over_all(compared: Figures) -> list[str]:
+    """Agreement, tables and budgets over all pairs."""
+    every, buckets = compared["all_pairs"], _buckets(compared)
+    pairs = compared["pairs"]
+    parts = [
+        paragraph(
+            "Every other score takes in each bucket as many candidates as KLAS took there; "
+            "SN-Net's set is compared as it is. Which stitches are best is what tier tuned says. "
+            f"Intervals are {_level(compared)}, from {compared['bootstrap']['replicates']:,} "
+            "bootstrap replicates over 100 blocks of samples."
+        ),
+        figure(
+            "agreement",
+            charts.agreement_chart(compared),
+            f"Who finds the best stitches of {buckets} buckets of {len(pairs)} pairs. The table "
+            "below has the numbers.",
+        ),
+        _agreement(every, buckets, None),
+        paragraph(
+            "Hits are summed over the pairs and ρ within buckets is of all their buckets together; "
+            "everything else is a mean over the pairs where every method has it.",
+            note=True,
+        ),
+    ]
+    for tier in TIERS:
+        counts = {(m.get(tier) or {}).get("pairs", 0) for m in every["methods"].values()}
+        parts += _tier_table(compared, every, tier, f", mean over {_pairs(max(counts))}")
+    return [*parts, *_budgets(compared, every["methods"], "all")]
+
+
+def of_pair(compared: Figures, entry: Figures, pair: Pair) -> Iterable[str]:
+    """What Γ foretells, how the methods agree with the oracle, what training makes of it."""
+    chosen = {(s["source_block"], s["target_block"]) for s in entry["chosen"]["kl"]}
+    yield figure(
+        f"score-{pair.index}",
+        charts.score_chart(pair, "kl", chosen),
+        "Tuned top-1 of every candidate against its Γ: a score that ranks well falls. Spearman's "
+        f"ρ {with_interval(entry['methods']['kl']['spearman'])}, within buckets "
+        f"{with_interval(entry['methods']['kl']['spearman_within'])}; 1 would be the order of the "
+        "accuracies.",
+    )
+    sizes = {metric: len(stitches) for metric, stitches in entry["chosen"].items()}
+    yield _agreement(entry, entry["buckets"], sizes)
+    if any(charts.chosen_at(entry, metric, "finetuned")[0].size for metric in METRICS):
+        yield figure(
+            f"finetuned-{pair.index}",
+            charts.curves_chart(compared, entry, "finetuned"),
+            f"Accuracy against cost, tier finetuned, {_judged(compared, 'finetuned')}. A click "
+            "on the legend switches a method.",
+        )
+    for tier in TIERS:
+        yield from _tier_table(compared, entry, tier, "")
+    yield from _budgets(compared, entry["methods"], str(pair.index))
+
+
+def _agreement(figures: Figures, buckets: int, sizes: Mapping[Metric, int] | None) -> str:
+    """How every method agrees with the oracle."""
+    head = [f"hits of {buckets}", f"holds of {buckets}", "ρ", "ρ within buckets"]
+    rows = [
+        (
+            METHODS[metric],
+            *([] if sizes is None else [sizes[metric]]),
+            with_interval(method["overlap"], digits=1),
+            with_interval(method["containment"], digits=0),
+            with_interval(method["spearman"]),
+            with_interval(method["spearman_within"]),
+        )
+        for metric, method in _in_order(figures)
+    ]
+    return table(
+        ("method", *([] if sizes is None else ["chosen"]), *head),
+        rows,
+        f"Agreement with the best by tuned accuracy; chance hits "
+        f"{number(figures['chance']['value']):.1f} of {buckets}",
+    )
+
+
+def _tier_table(compared: Figures, figures: Figures, tier: Tier, over: str) -> list[str]:
+    """Every method's curve at a tier in figures; nothing where no method is measured there."""
+    rows = [
+        (
+            METHODS[metric],
+            with_interval(curve.get("mean_top1"), scale=100, digits=1),
+            with_interval(curve.get("auc")),
+            with_interval(curve.get("auc_stitches")),
+            with_interval(curve.get("gain"), scale=100, digits=1),
+            with_interval(curve.get("greatest_gain"), scale=100, digits=1),
+            with_interval(curve.get("saving")),
+            with_interval(curve.get("greatest_saving")),
+        )
+        for metric, method in _in_order(figures)
+        if any((curve := method.get(tier) or {}).values())
+    ]
+    if not rows:
+        return []
+    areas = ("mean top-1 (%)", "auc", "auc_stitches")
+    against = ("gain of KLAS (points)", "greatest", "saving of KLAS (×)", "greatest")
+    title = f"Curves, tier {tier}, {_judged(compared, tier)}{over}"
+    return [table(("method", *areas, *against), rows, title)]
+
+
+def _budgets(compared: Figures, methods: Figures, name: str) -> Iterable[str]:
+    """What every method reaches after how much joint training, where that was computed."""
+    steps = charts.budgets_of(methods)
+    if not steps:
+        return
+    first = methods["kl"]["budgets"][str(steps[0])] or {}
+    over = f", mean over {_pairs(first['pairs'])}" if "pairs" in first else ""
+    for quantity, words in BUDGET_FIGURES.items():
+        yield figure(
+            f"budget-{quantity.replace('_', '-')}-{name}",
+            charts.budget_chart(methods, quantity),
+            f"{words} of every method after so many steps of joint training"
+            f"{over}, {_judged(compared, 'finetuned')}. Bars are {_level(compared)} intervals.",
+        )
+
+
+def _in_order(figures: Figures) -> list[tuple[Metric, Figures]]:
+    return [(metric, figures["methods"][metric]) for metric in METRICS]
+
+
+def _judged(compared: Figures, tier: Tier) -> str:
+    """What a tier's accuracies were measured on."""
+    if tier == "finetuned" and compared["finetuned_on"] == "test":
+        samples = compared["data"]["test"]["samples"]
+        return f"{samples:,} samples of the test split, which no choice saw"
+    return f"{compared['data']['val']['samples']:,} validation samples"
+
+
+def _pairs(count: int) -> str:
+    return f"{count} pair{'' if count == 1 else 's'}"
+
+
+def _level(compared: Figures) -> str:
+    return f"{compared['bootstrap']['level']:.0%}".replace("%", " %")
+
+
+def _buckets(compared: Figures) -> int:
+    return sum(pair["buckets"] for pair in compared["pairs"])

@@ -1,0 +1,97 @@
+"""The ways to put stitches on one's list, and to take a change back."""
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from dashboard import my_list
+from dashboard.state import says_errors
+from klas.report import METHODS
+from klas.results import Document, Pair, choose, fair_share, pairs_of
+from klas.study import METRICS, Metric, SelectionSpec
+
+
+def fill_list(found: Document, spec: SelectionSpec) -> None:
+    """A row of buttons.
+
+    Args:
+        spec: what a rule chooses by.
+    """
+    with st.container(horizontal=True):
+        with st.popover("Take what a rule chooses", icon=":material/filter_alt:"):
+            _by_rule(found, spec)
+        with st.popover("Add a stitch", icon=":material/add:"):
+            _by_hand(found)
+        st.button(
+            "Undo",
+            icon=":material/undo:",
+            disabled=not my_list.can_undo(),
+            on_click=my_list.undo,
+            shortcut="mod+z",
+        )
+        st.button(
+            "Empty the list",
+            icon=":material/delete:",
+            disabled=not my_list.entries(),
+            on_click=my_list.change_to,
+            args=((),),
+        )
+
+
+@says_errors
+def _by_rule(found: Document, spec: SelectionSpec) -> None:
+    pairs = {p.name: p for p in pairs_of(found) if p.in_space.any() and p.is_scored("kl")}
+    names = st.multiselect("Pairs", list(pairs), default=list(pairs)[:1])
+    method: Metric = st.selectbox(
+        "Method", METRICS, index=METRICS.index(spec.metric), format_func=METHODS.__getitem__
+    )
+    st.caption(
+        f"{METHODS[spec.metric]} with τ = {spec.tau:g} ({spec.tau_mode}) in {spec.buckets} "
+        f"buckets of equal {spec.binning}, as on **Stitches**; another score takes as many in "
+        "each bucket, SN-Net's set is taken as it is."
+    )
+    # Chosen before a button asks for it: what can't be chosen is said here.
+    chosen = [
+        entry
+        for pair in map(pairs.__getitem__, names)
+        for entry in my_list.entries_of(pair, _by_method(pair, spec, method))
+    ]
+    left, right = st.columns(2)
+    left.button(
+        "Add them", on_click=my_list.add, args=(chosen,), disabled=not chosen, width="stretch"
+    )
+    right.button(
+        "Replace", on_click=my_list.change_to, args=(chosen,), disabled=not chosen, width="stretch"
+    )
+
+
+def _by_method(pair: Pair, spec: SelectionSpec, method: Metric) -> NDArray[np.bool_]:
+    """(N,) what a method chooses: by τ the score of ``spec``, as many as it the others.
+
+    Raises:
+        SelectionError: the method's scores are not computed.
+    """
+    picked = choose(pair, spec)
+    return picked.chosen if method == spec.metric else fair_share(pair, picked, method)
+
+
+def _by_hand(found: Document) -> None:
+    pairs = {p.name: p for p in pairs_of(found) if len(p.macs) and p.is_scored("kl")}
+    pair = pairs[st.selectbox("Pair (source → target)", list(pairs), key="by-hand:pair")]
+    row = st.selectbox(
+        "Stitch (i → j)",
+        np.argsort(pair.macs, kind="stable"),
+        format_func=lambda row: (
+            "{} → {}, ".format(*pair.stitches[row])
+            + f"{pair.macs[row] / pair.unit.scale:.3g} {pair.unit.name}"
+        ),
+        key=f"by-hand:{pair.name}",
+    )
+    entry = my_list.entry_of(pair, int(row))
+    st.button(
+        "Add",
+        on_click=my_list.add,
+        args=([entry],),
+        disabled=entry in my_list.entries(),
+        width="stretch",
+    )
