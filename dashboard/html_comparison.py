@@ -64,14 +64,19 @@ def on_test(compared: Figures | None, entry: Figures | None) -> dict[Cell, float
 
 
 def verdict(compared: Figures) -> str:
-    """Over all pairs: whose best is the best, and what KLAS gains at equal cost."""
+    """Over all pairs: whose best is the best, also where it is a rival's, and KLAS's gains."""
     every, buckets = compared["all_pairs"], _buckets(compared)
     methods = every["methods"]
+    if not buckets:
+        return "No bucket holds two candidates, so no score has a choice to make."
+    scored = [metric for metric in METRICS if metric != "snnet"]
+    first = max(scored, key=lambda m: number((methods[m]["overlap"] or {"value": 0})["value"]))
+    named: list[Metric] = list(dict.fromkeys(("kl", "cka", first)))  # the best, whichever it is
+    hits = [f"{METHODS[m]} in {with_interval(methods[m]['overlap'], digits=1)}" for m in named]
     said = (
-        f"Of {buckets} buckets of {len(compared['pairs'])} pairs KLAS's best stitch is the best "
-        f"by tuned accuracy in {with_interval(methods['kl']['overlap'], digits=1)}, CKA's in "
-        f"{with_interval(methods['cka']['overlap'], digits=1)}; chance hits "
-        f"{number(every['chance']['value']):.1f}."
+        f"In how many of {buckets} buckets of {_pairs(len(compared['pairs']))} the stitch that a "
+        f"score likes best is the best by tuned accuracy: {', '.join(hits)}; chance "
+        f"{number(every['chance']['value']):.1f}. Most often: {METHODS[first]}."
     )
     gains = [
         f"{with_interval(gain, scale=100)} points on {METHODS[metric]}"

@@ -108,10 +108,13 @@ def test_the_comparison_is_the_document_of_the_compare_command(computed):
         with_interval(methods["cka"]["tuned"]["saving"]),
         with_interval(methods["cka"]["tuned"]["greatest_saving"]),
     ]
-    hits = with_interval(methods["kl"]["overlap"], digits=1)
     text = unescape(page)
-    assert f"Of {buckets} buckets of 6 pairs KLAS's best stitch is the best" in text
-    assert f"in {hits}, CKA's in" in text
+    assert f"In how many of {buckets} buckets of 6 pairs" in text
+    found = {m: methods[m]["overlap"] for m in METRICS if m != "snnet"}
+    best = max(found, key=lambda m: found[m]["value"])
+    for m in ("kl", "cka", best):
+        assert f"{METHODS[m]} in {with_interval(found[m], digits=1)}" in text
+    assert f"Most often: {METHODS[best]}." in text
     assert "tier finetuned" not in page
 
 
@@ -205,3 +208,11 @@ def test_the_list_says_how_it_came_about_and_by_which_score(computed, edited):
     assert "<th>MSE</th>" in page
     assert ("Edited by hand; scores and buckets are those of MSE" in page) == edited
     assert ("As MSE chooses with τ" in page) != edited
+
+
+def test_buckets_of_one_candidate_are_no_contest(computed):
+    store, document = computed
+    spec = SMALL.selection.model_copy(update={"buckets": 1000})
+    page = report(store, document, spec=spec)
+    assert "No bucket holds two candidates" in page
+    assert "agreement" in figures(page)
