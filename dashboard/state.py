@@ -140,8 +140,7 @@ def pick_pair(found: Document, *, or_all: bool = False) -> Pair | None:
 def pick_metric() -> Metric:
     """A selector of the score, shared by the pages. SN-Net's set is none: there KLAS's is."""
     scored = [metric for metric in METRICS if metric != "snnet"]
-    own = study().selection.metric
-    start = remembered("metric", "kl" if own == "snnet" else own)
+    start = metric_at_hand()
     shown = bound("metric", start)
     metric: Metric = st.selectbox(
         "Score",
@@ -151,6 +150,13 @@ def pick_metric() -> Metric:
         + QUANTITIES[start].words,
         **shown,
     )
+    return metric
+
+
+def metric_at_hand() -> Metric:
+    """The score that chooses, as :func:`pick_metric` shows it."""
+    own = study().selection.metric
+    metric: Metric = remembered("metric", "kl" if own == "snnet" else own)
     return metric
 
 

@@ -16,8 +16,8 @@ from dashboard.progress import job_panel
 from dashboard.quantities import QUANTITIES
 from dashboard.state import (
     heading,
+    metric_at_hand,
     pick_tier,
-    remembered,
     says_errors,
     scored_document,
     selection,
@@ -35,17 +35,10 @@ from klas.results import (
     finetuned_accuracy,
     number,
 )
-from klas.study import TIERS, Metric, SelectionSpec
+from klas.study import TIERS, SelectionSpec
 
 MINE, OTHER = STYLES["kl"], STYLES["snnet"]
 MOST_MEGABYTES = 5  # a list of ten thousand stitches
-
-
-def _metric() -> Metric:
-    """The score that chooses on **Stitches**."""
-    own = study().selection.metric
-    metric: Metric = remembered("metric", "kl" if own == "snnet" else own)
-    return metric
 
 
 def _judged(picked: Sequence[Picked]) -> tuple[list[Picked], SelectionSpec]:
@@ -60,7 +53,7 @@ def _judged(picked: Sequence[Picked]) -> tuple[list[Picked], SelectionSpec]:
             "**Study** page computes them.",
             icon=":material/info:",
         )
-    metric = _metric()
+    metric = metric_at_hand()
     lacking = [pair.name for pair, _ in scored if not pair.is_scored(metric)]
     if lacking:
         st.info(
@@ -123,7 +116,8 @@ def _table(found: Document, own: Mapping[str, Any]) -> None:
     marked = [lists.entries_in(own)[row] for row in event["selection"]["rows"]]
     method = METHODS[rule["metric"]]
     chosen = f"what {method} chooses with τ = {rule['tau']:g} ({rule['tau_mode']})"
-    ours = ", the score that chooses on **Stitches**," if rule["metric"] == _metric() else ""
+    same = rule["metric"] == metric_at_hand()
+    ours = ", the score that chooses on **Stitches**," if same else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             f"Remove the {len(marked)} marked" if marked else "Remove",

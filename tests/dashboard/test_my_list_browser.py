@@ -84,7 +84,7 @@ def test_the_report_opens_from_the_disk_without_a_network(page_of_list, browser,
     expect(report.get_by_role("heading", name="small", exact=True)).to_be_visible()
     pairs = [pair for pair in pairs_of(document) if pair.in_space.any()]
     expect(report.locator(".js-plotly-plot .main-svg").first).to_be_visible()
-    expect(report.locator(".js-plotly-plot")).to_have_count(3 + 2 * len(pairs))
+    expect(report.locator(".js-plotly-plot")).to_have_count(5 + 4 * len(pairs))
     with report.expect_download() as picture:
         report.locator("#gamma-0 button", has_text="SVG").click()
     picture.value.save_as(tmp_path / "gamma.svg")
