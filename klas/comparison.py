@@ -5,7 +5,7 @@ scores too.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,19 +16,13 @@ from klas.choice.agreement import (
     overlap_buckets,
     spearman,
     spearman_within,
-    weighted_mean,
 )
 from klas.choice.bootstrap import interval
-from klas.choice.curves import (
-    Envelope,
-    Points,
-    area_replicates,
-    gain_replicates,
-    saving_replicates,
-)
+from klas.choice.curves import area_replicates, gain_replicates, saving_replicates
 from klas.errors import SelectionError
 from klas.evidence import REPLICATES, SEED, Bits, Evidence, Floats
 from klas.exports import optional
+from klas.pooling import Based, Tree, known, over_pairs
 from klas.results import Document, Pair, choose, method_choice, pairs_of
 from klas.store import Store
 from klas.study import METRICS, TIERS, Metric, Study, Tier
@@ -36,18 +30,6 @@ from klas.study import METRICS, TIERS, Metric, Study, Tier
 LEVEL = 0.95
 BUDGETS = (0.0, 1 / 16, 1 / 4, 1.0)
 """Shares of the study's fine-tuning steps at which methods are compared."""
-
-Tree = dict[str, Any]
-"""Figures as nested tables. A leaf is (R + 1,): the figure itself, then its replicates; the same
-with what it rests on; or None."""
-
-
-class _Based(NamedTuple):
-    """A figure, and what it rests on."""
-
-    values: Floats  # (R + 1,)
-    candidates: Floats | None = None  # (R + 1,) its weight beside those of other pairs
-    pairs: int | None = None  # how many it joins
 
 
 def budget_steps(study: Study) -> list[int]:
@@ -101,7 +83,7 @@ def compare(
         "finetuned_on": evidence.trained_on,
         "bootstrap": {"replicates": REPLICATES, "level": LEVEL, "seed": SEED},
         "pairs": [{**c.facts(), **_figures(tree)} for c, tree in zip(contests, trees)],
-        "all_pairs": _figures(_together(trees)),
+        "all_pairs": _figures(over_pairs(trees)),
     }
 
 
@@ -160,7 +142,7 @@ class _Contest:
         hits = dict(zip(scored, overlap(scores, oracle, self.bucket)))
         rho = dict(zip(scored, spearman(scores[..., inside], oracle[:, inside])))
         ranked = spearman_within(scores, oracle, self.bucket)
-        within: dict[Metric, _Based] = {m: _Based(*found) for m, *found in zip(scored, *ranked)}
+        within: dict[Metric, Based] = {m: Based(*found) for m, *found in zip(scored, *ranked)}
         methods = {
             metric: {
                 "overlap": hits.get(metric),
@@ -192,8 +174,8 @@ class _Contest:
         cheap, costly = (float(a["macs"]) for a in self.pair.cheap_and_costly)
         gains: tuple[Floats | None, ...] = (None, None)
         if cheap < costly:
-            gains = gain_replicates(*both, cheap, costly), _greatest_gain(*both, cheap, costly)
-        savings = saving_replicates(*both), _greatest_saving(*both)
+            gains = gain_replicates(*both, cheap, costly)
+        savings = saving_replicates(*both)
         return {**found, **dict(zip(names, (*gains, *savings), strict=True))}
 
     def _points(self, metric: Metric, accuracy: Floats, tier: Tier) -> tuple[Floats, Floats]:
@@ -219,142 +201,6 @@ class _Contest:
         return self.accuracy[tier][:, self.sets[metric]] if self.sets[metric].any() else None
 
 
-def _greatest_gain(ours: Points, theirs: Points, low: float, high: float) -> Floats:
-    """(…) the greatest `klas.choice.curves.gain` of points over points; NaN where they share no
-    cost."""
-    steps, others = _steps(ours), _steps(theirs)
-    first = max(low, steps.costs[0], others.costs[0])
-    costs = np.unique(np.concatenate([[first], steps.costs, others.costs]))
-    costs = costs[(costs >= first) & (costs < high)]
-    if not costs.size:
-        return np.full(steps.accuracies.shape[:-1], np.nan)
-    # Between two of these costs neither envelope moves.
-    greatest: Floats = (steps.at(costs) - others.at(costs)).max(axis=-1)
-    return greatest
-
-
-def _greatest_saving(ours: Points, theirs: Points) -> Floats:
-    """(…) the greatest `klas.choice.curves.saving` of points over points; NaN where it is None."""
-    (cost, best), (price, reached) = (
-        (s.costs, s.accuracies) for s in (_steps(ours), _steps(theirs))
-    )
-    bottom = np.maximum(best[..., :1], reached[..., :1])
-    top = np.minimum(best[..., -1:], reached[..., -1:])
-    # Up a step of ours their cost can only grow, so the ratio is greatest at its top.
-    level = np.minimum(best, top)  # (…, K)
-    behind = (reached[..., None, :] < level[..., None]).sum(axis=-1)  # (…, K)
-    ratio = np.where(level > bottom, price[behind] / cost, -np.inf).max(axis=-1)
-    greatest: Floats = np.where(np.isneginf(ratio), np.nan, ratio)
-    return greatest
-
-
-def _steps(points: Points) -> Envelope:
-    """The envelope, with a step at every distinct cost and replicates before the last axis."""
-    cost, accuracy = (np.asarray(p, dtype=np.float64) for p in points)
-    order = np.argsort(cost)
-    distinct, first = np.unique(cost[order], return_index=True)
-    best = np.maximum.reduceat(accuracy[..., order], first, axis=-1)
-    return Envelope(distinct, np.maximum.accumulate(best, axis=-1))
-
-
-def _together(trees: Sequence[Tree]) -> Tree:
-    """Over all pairs: hits are summed, ρ within buckets is of all their buckets together, and
-    everything else is the mean over pairs; each over the pairs where every method has the figure,
-    so that all methods are judged by the same pairs, and all budgets too."""
-    methods = _joined("methods", _at_equal_budgets([tree["methods"] for tree in trees]))
-    return {"chance": sum(tree["chance"] for tree in trees), "methods": methods}
-
-
-def _at_equal_budgets(places: Sequence[Tree]) -> list[Tree]:
-    """The methods, pair by pair, without the budgets that would join other pairs than the rest.
-
-    A figure against the budget must be of the same pairs throughout. So there is place for the
-    pairs that have, for all methods, as many budgets as any pair has.
-    """
-    complete: list[set[str]] = [set() for _ in places]
-    for steps in next(iter(places[0].values()))["budgets"]:
-        means = [
-            {m: (found["budgets"][steps] or {}).get("mean_top1") for m, found in place.items()}
-            for place in places
-        ]
-        for having, whole in zip(complete, _complete(means)):
-            having |= {steps} if whole else set()
-    shown = max(complete, key=lambda having: (len(having), sum(having <= c for c in complete)))
-    return [
-        {
-            m: found
-            | {
-                "budgets": {
-                    steps: areas if steps in shown <= having else None
-                    for steps, areas in found["budgets"].items()
-                }
-            }
-            for m, found in place.items()
-        }
-        for place, having in zip(places, complete)
-    ]
-
-
-def _joined(name: str, places: Sequence[Tree]) -> Tree:
-    """By method, over all pairs.
-
-    Args:
-        name: of the place in the trees that is joined.
-        places: pair by pair what each method has there: a table, a figure or None.
-    """
-    methods = list(places[0])
-    tables = [node for place in places for node in place.values() if isinstance(node, dict)]
-    if not tables:
-        common = _comparable(places)
-        return {
-            m: _over_pairs(name, [leaf[m] for leaf in common])
-            if common and m in common[0]
-            else None
-            for m in methods
-        }
-    found: Tree = {metric: {} for metric in methods}
-    for inner in dict.fromkeys(inner for table in tables for inner in table):
-        below = [{m: (node or {}).get(inner) for m, node in place.items()} for place in places]
-        for metric, values in _joined(inner, below).items():
-            found[metric][inner] = values
-            if inner == "mean_top1":  # an int among figures: how many pairs the curve is of
-                found[metric]["pairs"] = len(_comparable(below))
-    return found
-
-
-def _over_pairs(name: str, leaves: Sequence[Any]) -> _Based:
-    """One method's figure, of some pairs."""
-    if name == "spearman_within":
-        rho, candidates = (np.stack(part, axis=-1) for part in list(zip(*leaves))[:2])
-        return _Based(weighted_mean(rho, candidates), candidates.sum(axis=-1), len(leaves))
-    join: Any = np.sum if name in ("overlap", "containment") else np.mean
-    return _Based(join(leaves, axis=0), pairs=len(leaves))
-
-
-def _comparable(places: Sequence[Tree]) -> list[Tree]:
-    """The pairs where all methods have a figure, but for methods that have it nowhere: an order
-    of its set, a gain on itself."""
-    asked = _asked(places)
-    return [
-        {m: place[m] for m in asked} for place, whole in zip(places, _complete(places)) if whole
-    ]
-
-
-def _complete(places: Sequence[Tree]) -> list[bool]:
-    """Which pairs are comparable."""
-    asked = _asked(places)
-    return [bool(asked) and all(_known(place[m]) for m in asked) for place in places]
-
-
-def _asked(places: Sequence[Tree]) -> list[str]:
-    return [m for m in places[0] if any(_known(place[m]) for place in places)]
-
-
-def _known(leaf: Floats | _Based | None) -> bool:
-    values = leaf.values if isinstance(leaf, _Based) else leaf
-    return values is not None and not np.isnan(values[0])
-
-
 def _figures(tree: Any) -> Any:
     """A tree of replicates as a tree of figures."""
     if isinstance(tree, dict):
@@ -362,11 +208,11 @@ def _figures(tree: Any) -> Any:
     return tree if isinstance(tree, int) else _figure(tree)
 
 
-def _figure(leaf: Floats | _Based | None) -> dict[str, Any] | None:
+def _figure(leaf: Floats | Based | None) -> dict[str, Any] | None:
     """A figure, its interval and what it rests on; None where it is undefined."""
-    if leaf is None or not _known(leaf):
+    if leaf is None or not known(leaf):
         return None
-    values, candidates, pairs = leaf if isinstance(leaf, _Based) else _Based(leaf)
+    values, candidates, pairs = leaf if isinstance(leaf, Based) else Based(leaf)
     low, high = interval(values[1:], LEVEL)
     ends = {"value": values[0], "low": low, "high": high}
     return {

@@ -222,16 +222,16 @@ def _top1(pair: Pair) -> dict[str, float]:
 
 
 def _teacher(
-    bench: Bench, names: tuple[str, str], top1: Mapping[str, float] | None = None
+    bench: Bench, names: tuple[str, str], top1: Mapping[str, float]
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """The best pretrained anchor (with a head), on its own view of the images.
 
     Args:
-        top1: by name; of equals, and where nothing is known, the costlier anchor is the best.
+        top1: by name, of those that have an accuracy; of equals the costlier anchor is the best.
     """
 
     def merit(name: str) -> tuple[float, int]:
-        return (top1 or {}).get(name, 0.0), bench.costs[name].total_macs
+        return top1.get(name, 0.0), bench.costs[name].total_macs
 
     best = max((name for name in names if bench.anchors[name].info.classes), key=merit)
 

@@ -232,7 +232,9 @@ def fair_share(pair: Pair, ours: Selection, metric: Metric) -> NDArray[np.bool_]
 
 def finetuned_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study) -> Key:
     """Where the joint training of a pair's chosen stitches is stored."""
-    data = pair.document["data"]
+    data, settings = pair.document["data"], study.finetuning.model_dump(mode="json")
+    if settings["distillation"]:
+        settings["distillation"] = "from the best anchor"  # once it was from the costly one
     return finetuned_key(
         pair.source,
         pair.target,
@@ -240,7 +242,7 @@ def finetuned_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study) -> K
         data["train"],
         data["val"],
         study.fit.model_dump(mode="json"),
-        study.finetuning.model_dump(mode="json"),
+        settings,
         study.seed,
         pair.document["precision"],
     )

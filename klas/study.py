@@ -91,8 +91,8 @@ class FinetuningSpec(_Section):
 
     With 0 ``steps`` the fitted layers are measured as they are. ``lr`` is the anchors' peak
     rate; the stitch layers, which start raw, take three times that. ``distillation`` adds the
-    costly anchor's predictions as hard targets, as SN-Net does. ``seed``: of the order of images
-    and members, alone.
+    predictions of the anchor that is best on validation (of equals the costlier) as hard targets,
+    as SN-Net does. ``seed``: of the order of images and members, alone.
     """
 
     steps: Annotated[int, Field(ge=0, le=10**7)] = 2_000

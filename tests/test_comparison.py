@@ -8,10 +8,6 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from klas import comparison
-from klas.choice.curves import envelope
-from klas.choice.curves import gain as curves_gain
-from klas.choice.curves import saving as curves_saving
 from klas.comparison import LEVEL, budget_steps, compare
 from klas.errors import SelectionError
 from klas.evidence import REPLICATES, SEED, Evidence
@@ -236,23 +232,6 @@ def test_areas_gains_and_savings(compared, computed):
                     theirs = points(pair, rows, tier) + anchors(pair)
                     wanted |= gains_and_savings(pair, ours, theirs)
                 assert {k: value(v) for k, v in got.items()} == pytest.approx(wanted, abs=1e-12)
-
-
-def test_the_greatest_gain_and_saving_are_those_of_single_curves_in_every_replicate():
-    """Few distinct costs and accuracies, so that ties and equal steps are among them."""
-    rng = np.random.default_rng(0)
-    for _ in range(100):
-        ours, theirs = (
-            (rng.choice([80.0, 100.0, 120.0, 150.0, 200.0, 230.0], n), rng.integers(0, 9, (3, n)))
-            for n in rng.integers(1, 7, 2)
-        )
-        gains = comparison._greatest_gain(ours, theirs, 100.0, 200.0)
-        savings = comparison._greatest_saving(ours, theirs)
-        for k in range(3):
-            curves = [envelope(costs, accuracies[k]) for costs, accuracies in (ours, theirs)]
-            found = curves_gain(*curves, 100.0, 200.0), curves_saving(*curves)
-            wanted = [np.nan if f is None else f.greatest for f in found]
-            assert [gains[k], savings[k]] == pytest.approx(wanted, nan_ok=True)
 
 
 def test_snnet_has_no_set_on_one_of_the_pairs(compared):

@@ -84,18 +84,6 @@ def test_weights_that_overflow_are_refused_by_name(store, tmp_path):
         Pipeline(study, store, device="cpu").run("anchors")
 
 
-@pytest.mark.parametrize("pair", [0, 1])
-def test_distillation_takes_the_costly_anchor_as_its_teacher(computed, pair):
-    from klas.joint import _teacher
-
-    names = [SMALL.anchors[0].name, SMALL.anchors[2].name]
-    bench = Pipeline(SMALL, computed[0], device="cpu").bench
-    teach = _teacher(bench, tuple(names if pair == 0 else names[::-1]))
-    own, other = torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16)
-    views = (other, own) if pair == 0 else (own, other)
-    assert torch.equal(teach(*views), bench.anchors[names[1]](own))
-
-
 def test_temperature_changes_the_divergences_and_not_the_accuracies(computed):
     store, document = computed
     shared = []

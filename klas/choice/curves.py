@@ -162,12 +162,14 @@ def gain(ours: Envelope, theirs: Envelope, low: float, high: float) -> Differenc
     return Difference(mean=mean, greatest=float(differences.max()))
 
 
-def gain_replicates(ours: Points, theirs: Points, low: float, high: float) -> Floats:
-    """(…) the mean `gain` of points over points; NaN where they share no cost."""
+def gain_replicates(ours: Points, theirs: Points, low: float, high: float) -> tuple[Floats, Floats]:
+    """(…) each: the mean and the greatest `gain` of points over points; NaN where they share no
+    cost."""
     differences, lengths = _gains(_steps(ours), _steps(theirs), low, high)
-    with np.errstate(invalid="ignore"):
-        mean: Floats = differences @ lengths / lengths.sum()
-    return mean
+    if not lengths.size:
+        undefined = np.full(differences.shape[:-1], np.nan)
+        return undefined, undefined
+    return differences @ lengths / lengths.sum(), differences.max(axis=-1)
 
 
 def saving(ours: Envelope, theirs: Envelope) -> Difference | None:
@@ -185,12 +187,15 @@ def saving(ours: Envelope, theirs: Envelope) -> Difference | None:
     return Difference(mean=mean, greatest=float(ratios[lengths > 0].max()))
 
 
-def saving_replicates(ours: Points, theirs: Points) -> Floats:
-    """(…) the mean `saving` of points over points, at least one each; NaN where it is None."""
+def saving_replicates(ours: Points, theirs: Points) -> tuple[Floats, Floats]:
+    """(…) each: the mean and the greatest `saving` of points over points, at least one each; NaN
+    where it is None."""
     ratios, lengths = _savings(_steps(ours), _steps(theirs))
+    shared = lengths.any(axis=-1)
     with np.errstate(invalid="ignore"):
-        mean: Floats = (ratios * lengths).sum(axis=-1) / lengths.sum(axis=-1)
-    return mean
+        mean = (ratios * lengths).sum(axis=-1) / lengths.sum(axis=-1)
+    greatest = np.where(lengths > 0, ratios, -np.inf).max(axis=-1)
+    return mean, np.where(shared, greatest, np.nan)
 
 
 def _steps(points: Points) -> Steps:
