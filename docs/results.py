@@ -308,7 +308,7 @@ def anchors_section(found: Mapping[str, Any]) -> str:
     rows = [
         (
             f"`{a['name']}`",
-            f"{a['macs'] / 1e6:.3g}",
+            f"{a['macs'] / 1e6:#.3g}",
             f"{a['params']:,}",
             percent(a["val"]),
             percent(a["test"]),
