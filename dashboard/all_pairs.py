@@ -1,17 +1,18 @@
 """The trade-off of every pair at once: one front over all that is chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from dashboard import pictures
-from dashboard.budget import best_tier
+from dashboard.budget import budget_over_all
 from dashboard.markdown import plain
+from dashboard.offers import best_tier, joined
 from dashboard.progress import start_button
 from dashboard.selection_controls import selection_controls
-from dashboard.state import pick_tier, says_errors, study
+from dashboard.state import pick_tier, says_errors, store, study
 from dashboard.take_away import accuracy_at, add_button, take_away
 from dashboard.tradeoff_figures import front_chart
 from dashboard.tradeoff_tables import (
@@ -21,9 +22,12 @@ from dashboard.tradeoff_tables import (
     TIER_COLUMNS,
     score_columns,
 )
+from klas.costs import COSTS, CostName, Costs, costs_of, timings_of
 from klas.report import METHODS
 from klas.results import Choice, Document, FrontPoint, Pair, choose, front, pairs_of
-from klas.study import TIERS, Metric
+from klas.study import TIERS, Metric, Tier
+
+FRONT = "on the front"
 
 
 def all_pairs(found: Document, metric: Metric) -> None:
@@ -35,30 +39,69 @@ def all_pairs(found: Document, metric: Metric) -> None:
     if unscored:
         say_unscored(unscored, metric)
     if scored:
-        _choice(scored, metric, complete=not unscored)
+        _choice(
+            scored, metric, *all_costs(scored), start=_first_tier(scored), complete=not unscored
+        )
+
+
+def _first_tier(pairs: Sequence[Pair]) -> Tier:
+    """The best tier at which anything of the study's own selection is measured.
+
+    It hangs on no control: what τ lets through may not be trained jointly, and then the tier
+    would change by itself.
+    """
+    spec = study().selection
+    own = [(p, choose(p, spec).chosen) for p in pairs if p.is_scored(spec.metric)]
+    known = {tier: [accuracy_at(p, chosen, tier) for p, chosen in own] for tier in TIERS}
+    every = {tier: np.concatenate(each) if each else None for tier, each in known.items()}
+    return best_tier(every) or TIERS[0]
+
+
+def all_costs(pairs: Sequence[Pair]) -> tuple[dict[CostName, Costs], str | None]:
+    """The axes of cost that are known of all these pairs, and the machine of the times.
+
+    Latency is one of them where every pair was timed on the same machine: of several on the one
+    that timed the first pair last.
+    """
+    each = [{t.where: t for t in timings_of(store(), study(), pair)} for pair in pairs]
+    shared = [where for where in each[0] if all(where in times for times in each)]
+    machine = shared[0] if shared else None
+    names = [name for name in COSTS if name != "latency" or machine is not None]
+    along = {
+        name: [
+            costs_of(p, name, times[machine] if machine else None) for p, times in zip(pairs, each)
+        ]
+        for name in names
+    }
+    document = pairs[0].document
+    return {name: joined(document, found) for name, found in along.items()}, machine
 
 
 @st.fragment
 @says_errors
-def _choice(pairs: Sequence[Pair], metric: Metric, *, complete: bool) -> None:
+def _choice(
+    pairs: Sequence[Pair],
+    metric: Metric,
+    by_cost: Mapping[CostName, Costs],
+    where: str | None,
+    *,
+    start: Tier,
+    complete: bool,
+) -> None:
     """All that hangs on a control.
 
     Args:
+        by_cost, where: the pairs' costs, as :func:`all_costs` has them.
+        start: the tier until the reader chooses one.
         complete: whether these are all pairs of the study.
     """
     spec, place = selection_controls(metric)
     picked = [(p, choose(p, spec).chosen) for p in pairs]
-    by_tier = {
-        tier: [
-            Choice(pair=p, chosen=chosen, accuracy=accuracy_at(p, chosen, tier))
-            for p, chosen in picked
-        ]
-        for tier in TIERS
-    }
-    every = {tier: np.concatenate([c.accuracy for c in by_tier[tier]]) for tier in TIERS}
     with place:
-        tier = pick_tier(best_tier(every) or TIERS[0])
-    shown = by_tier[tier]
+        tier = pick_tier(start)
+    shown = [
+        Choice(pair=p, chosen=chosen, accuracy=accuracy_at(p, chosen, tier)) for p, chosen in picked
+    ]
     points = front(shown)
     count = sum(int(chosen.sum()) for _, chosen in picked)
     stitches = sum(p.stitch is not None for p in points)
@@ -82,6 +125,8 @@ def _choice(pairs: Sequence[Pair], metric: Metric, *, complete: bool) -> None:
             "the **Study** page.",
             icon=":material/info:",
         )
+    budget_over_all(shown, by_cost, metric, tier, where)
+    st.subheader("Chosen stitches")
     _table(shown, metric, points, tier)
     add_button(picked, limited=False)
     if not complete:
@@ -107,7 +152,7 @@ def _names(pairs: Sequence[Pair]) -> str:
 
 def _table(choices: list[Choice], metric: Metric, points: list[FrontPoint], tier: str) -> None:
     on_front = {(p.name, p.stitch) for p in points}
-    unit = choices[0].pair.unit
+    unit, measured = choices[0].pair.unit, f"{tier} (%)"
     rows = []
     for c in choices:
         chosen = np.flatnonzero(c.chosen)
@@ -118,21 +163,24 @@ def _table(choices: list[Choice], metric: Metric, points: list[FrontPoint], tier
                 "stitch": "{} → {}".format(*c.pair.stitches[row]),
                 unit.name: c.pair.macs[row] / unit.scale,
                 **{name: values[k] for name, values in scores.items()},
-                f"{tier} (%)": 100 * c.accuracy[row],
-                "on the front": (c.pair.name, tuple(map(int, c.pair.stitches[row]))) in on_front,
+                measured: 100 * c.accuracy[row],
+                FRONT: "✓" if (c.pair.name, tuple(c.pair.stitches[row])) in on_front else "–",
             }
             for k, row in enumerate(chosen)
         ]
+    rows.sort(key=lambda row: (np.isnan(row[measured]), row[FRONT] != "✓", row[unit.name]))
     st.dataframe(
-        pd.DataFrame(sorted(rows, key=lambda row: row[unit.name])),
+        pd.DataFrame(rows),
         hide_index=True,
         height=TABLE,
+        placeholder="–",
         column_config={
             unit.name: COLUMN_THREE,
             **SCORE_COLUMNS,
             **TIER_COLUMNS,
-            "on the front": st.column_config.CheckboxColumn(
-                help="Whether no network of any pair, and no anchor, is as accurate and cheaper."
+            FRONT: st.column_config.TextColumn(
+                alignment="center",
+                help="✓: no network of any pair, and no anchor, is as accurate and cheaper.",
             ),
         },
     )

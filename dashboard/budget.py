@@ -1,86 +1,54 @@
-"""The budget picker: type what a network may cost, get the one to deploy, and why."""
+"""The budget picker: type what a network may cost, get the one to deploy, and why.
+
+It answers at the tier that is shown, over one pair, and names what another pair or anchor of the
+study does better; or over all pairs.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.cost_controls import NAMES
+from dashboard.budget_field import budget_field, pick_axis
+from dashboard.budget_words import (
+    better_elsewhere,
+    counted,
+    counted_of_all,
+    deploy,
+    shown,
+    too_little,
+)
+from dashboard.comparison_figures import AT_FIRST
+from dashboard.links import EVERY_PAIR
 from dashboard.markdown import plain
-from dashboard.state import bound, remembered, says_errors
-from dashboard.take_away import list_button
-from dashboard.tradeoff import Bits, Floats, Limits, Sheet
+from dashboard.offers import Network, Offer, best_tier, better, joined, offer, offer_of_all
+from dashboard.state import (
+    forget,
+    keep,
+    remembered,
+    says_errors,
+    selection,
+    store,
+    study,
+)
+from dashboard.take_away import accuracy_at, list_button
+from dashboard.tradeoff import Curve, Floats, Limits, Sheet, curves, limits
 from klas.choice.buckets import Selection
-from klas.choice.budget import Pick, pick_by_accuracy, pick_by_score
-from klas.costs import Costs
-from klas.report import METHODS, percent
-from klas.results import Pair
-from klas.study import TIERS, Metric, Tier
+from klas.choice.budget import Pick, pick_by_score
+from klas.costs import CostName, Costs, costs_of, timings_of
+from klas.report import METHODS
+from klas.results import Choice, Pair, choose, finetuned_accuracy, pairs_of
+from klas.study import Metric, Tier
 
-ANSWER = 290  # pixels that are kept free for the answer
+__all__ = ["best_tier", "budget_over_all", "budget_picker", "offer"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Offer:
-    """What there is to deploy of a pair, (M,) each: its anchors, then every candidate.
-
-    Attributes:
-        anchors: the names of the anchors.
-        tier: the best tier at which stitches are measured; None if they are not at any.
-    """
-
-    pair: Pair
-    anchors: Sequence[str]
-    costs: Floats
-    accuracies: Floats
-    tier: Tier | None
-
-    def row(self, network: int) -> int | None:
-        """A network's row among the candidates; None of an anchor."""
-        return network - len(self.anchors) if network >= len(self.anchors) else None
-
-    def name(self, network: int) -> str:
-        """What a network is called."""
-        row = self.row(network)
-        if row is None:
-            return self.anchors[network]
-        return "{} → {}".format(*self.pair.stitches[row])
+ANSWER = 370  # pixels that are kept free for the answer
 
 
-def offer(pair: Pair, costs: Costs, accuracies: Mapping[Tier, Floats | None]) -> Offer:
-    """A pair's networks with the accuracies of the best tier that was measured.
-
-    Args:
-        accuracies: (N,) by tier, NaN or None where not measured. A network's accuracy is never
-            filled up from another tier.
-    """
-    tier = best_tier(accuracies)
-    measured = np.full(len(pair.macs), np.nan) if tier is None else accuracies[tier]
-    assert measured is not None
-    anchors = [a for a in pair.measured_anchors if a["name"] in costs.anchors]
-    return Offer(
-        pair=pair,
-        anchors=[a["name"] for a in anchors],
-        costs=np.append([costs.anchors[a["name"]] for a in anchors], costs.stitches),
-        accuracies=np.append([a["accuracy"] for a in anchors], measured),
-        tier=tier,
-    )
-
-
-def best_tier(accuracies: Mapping[Tier, Floats | None]) -> Tier | None:
-    """The last of the tiers at which anything is measured."""
-    known = [
-        tier
-        for tier in TIERS
-        if (values := accuracies[tier]) is not None and np.isfinite(values).any()
-    ]
-    return known[-1] if known else None
-
-
-@st.fragment
 @says_errors
 def budget_picker(
     sheet: Sheet,
@@ -90,78 +58,199 @@ def budget_picker(
     picked: Selection,
     accuracies: Mapping[Tier, Floats | None],
 ) -> None:
-    """The field, and the answer beside it."""
-    pair, unit = sheet.pair, costs.unit
+    """The field, and the answer beside it, over one pair."""
+    tier: Tier = st.session_state["widget:tier"]  # as the page's control shows it
+    trained = _trained(sheet.pair, picked, metric) if tier == "finetuned" else []
+    found = offer(sheet.pair, costs, accuracies, tier, trained)
+    said = counted(found, metric, selection().tau, {c.metric: int(c.chosen.sum()) for c in trained})
+    guess = _Guess(metric=metric, picked=picked, known=best_tier(accuracies))
+    _answer(sheet, costs, ends, found, said, guess, _others(sheet, costs, metric, tier))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Guess:
+    """What there is to go by where no stitch is measured at the tier.
+
+    Attributes:
+        known: the best tier at which some are.
+    """
+
+    metric: Metric
+    picked: Selection
+    known: Tier | None
+
+
+@st.fragment
+@says_errors
+def _answer(
+    sheet: Sheet,
+    costs: Costs,
+    ends: Limits,
+    found: Offer,
+    said: str,
+    guess: _Guess,
+    others: Offer,
+) -> None:
+    """All that hangs on the budget.
+
+    Args:
+        said: what ``found`` is.
+        others: of the rest of the study.
+    """
     st.subheader("What to deploy within a budget")
     left, right = st.columns([1, 3], gap="large")
     with left:
-        middle = round((ends.low + ends.high) / 2 / ends.step) * ends.step
-        start = float(remembered("budget", middle))
-        budget: float | None = st.number_input(
-            f"Budget of {NAMES[costs.name]} ({unit.name})",
-            min_value=0.0,
-            step=ends.step,
-            format="%.6g",
-            **bound("budget", start, costs.name, pair.index),
-        )
+        budget = budget_field(costs, ends, sheet.pair.index)
     with right, st.container(height=ANSWER, border=False):
-        found = offer(pair, costs, accuracies)
         if budget is None:
-            st.markdown("Type a budget.")
-        elif found.tier is None:
-            _unmeasured(sheet, costs, metric, picked, budget * unit.scale, left)
+            return
+        budget *= costs.unit.scale
+        best: Network | None = None
+        if not found.stitches:
+            _unmeasured(sheet.pair, costs, guess, found.tier, budget, left)
+        elif (pick := found.pick(budget)) is None:
+            st.markdown(too_little(costs, found, budget))
         else:
-            _measured(sheet, costs, found, budget * unit.scale, left)
+            best = found.networks[pick.best]
+            st.markdown(deploy(costs, found, pick, budget, "of this pair"))
+            st.caption(said)
+            _spread(sheet, costs, best)
+            _alternatives(costs, found, pick, all_pairs=False)
+            with left:
+                _listing(best)
+        if (elsewhere := better(best, others, budget)) is not None:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.markdown(better_elsewhere(costs, elsewhere, others), width="content")
+                _all_pairs_link(budget / costs.unit.scale)
 
 
-def _measured(
-    sheet: Sheet, costs: Costs, found: Offer, budget: float, beside: DeltaGenerator
+@st.fragment
+@says_errors
+def budget_over_all(
+    choices: Sequence[Choice],
+    by_cost: Mapping[CostName, Costs],
+    metric: Metric,
+    tier: Tier,
+    where: str | None,
 ) -> None:
-    pick = pick_by_accuracy(found.costs, found.accuracies, budget)
-    if pick is None:
-        _too_little(costs, found, budget, np.isfinite(found.accuracies))
-        return
-    row, name = found.row(pick.best), plain(found.name(pick.best))
-    tier = "as pretrained"
-    if row is not None:
-        name, tier = f"the stitch {name} of {plain(sheet.pair.name)}", f"tier {found.tier}"
-    st.markdown(
-        f"Deploy **{name}**: **{percent(found.accuracies[pick.best])}** ({tier}) at "
-        f"**{_shown(costs, found.costs[pick.best])}**. Of {pick.affordable} networks that are "
-        f"measured and cost at most {_shown(costs, budget)}, none is more accurate, and none as "
-        "accurate is cheaper."
+    """The axis of cost, the field, and the answer over every anchor and all that is chosen.
+
+    Args:
+        choices: with their accuracies at the tier; at least one.
+        by_cost: the axes that are known of all their pairs, as :func:`all_costs` has them.
+        where: the machine of the times, if there are any.
+    """
+    st.subheader("What to deploy within a budget")
+    left, right = st.columns([1, 3], gap="large")
+    with left:
+        costs = by_cost[pick_axis(list(by_cost))]
+        if costs.name == "latency" and where is not None:
+            st.caption(f"Median forward time of one image on {plain(where)}.")
+        budget = budget_field(costs, limits(costs), EVERY_PAIR)
+    with right, st.container(height=ANSWER, border=False):
+        if budget is None:
+            return
+        budget *= costs.unit.scale
+        found = offer_of_all(choices[0].pair.document, choices, costs, tier, metric)
+        pick = found.pick(budget)
+        if pick is None:
+            st.markdown(too_little(costs, found, budget))
+            return
+        chosen = sum(int(c.chosen.sum()) for c in choices)
+        st.markdown(deploy(costs, found, pick, budget, "of this study"))
+        st.caption(counted_of_all(found, metric, selection().tau, chosen))
+        _alternatives(costs, found, pick, all_pairs=True)
+        with left:
+            _listing(found.networks[pick.best])
+
+
+def _trained(pair: Pair, picked: Selection, metric: Metric) -> list[Curve]:
+    """The methods that the page draws and whose choices are trained jointly, the page's first."""
+    at_hand, wanted = study(), {metric, *remembered("curves", AT_FIRST)}
+    found, _ = curves(
+        pair, picked, metric, wanted, lambda c: finetuned_accuracy(store(), pair, c, at_hand)
     )
-    _alternatives(costs, found, pick)
-    if row is not None:
-        _spread(sheet, costs, row)
-        with beside:
-            list_button(sheet.pair, row, place="budget")
+    return sorted(found, key=lambda curve: curve.metric != metric)
 
 
-def _alternatives(costs: Costs, found: Offer, pick: Pick) -> None:
+def _others(sheet: Sheet, costs: Costs, metric: Metric, tier: Tier) -> Offer:
+    """Every anchor, and what the score chooses of the other pairs."""
+    pair, machine = sheet.pair, None if sheet.timings is None else sheet.timings.machine
+    spec = selection().model_copy(update={"metric": metric})
+    nothing = np.zeros(len(pair.macs), dtype=bool)
+    choices = [Choice(pair=pair, chosen=nothing, accuracy=np.full(len(nothing), np.nan))]
+    each = [costs]
+    for other in pairs_of(pair.document):
+        if other.index == pair.index or not other.is_scored(metric):
+            continue
+        timings = None
+        if costs.name == "latency":
+            known = timings_of(store(), study(), other)
+            timings = next((t for t in known if t.machine == machine), None)
+            if timings is None:
+                continue
+        chosen = choose(other, spec).chosen
+        choices.append(Choice(pair=other, chosen=chosen, accuracy=accuracy_at(other, chosen, tier)))
+        each.append(costs_of(other, costs.name, timings))
+    return offer_of_all(pair.document, choices, joined(pair.document, each), tier, metric)
+
+
+def _all_pairs_link(budget: float) -> None:
+    """The way to the same question over every anchor and all pairs.
+
+    Args:
+        budget: in the shown unit.
+    """
+    if st.button(
+        "Ask over all pairs",
+        key="budget:all",
+        icon=":material/arrow_forward:",
+        type="tertiary",
+        on_click=_to_all_pairs,
+        args=(budget,),
+    ):
+        st.rerun()  # the whole page: the pair is chosen outside of this fragment
+
+
+def _to_all_pairs(budget: float) -> None:
+    forget("cell")  # it belongs to the pair
+    keep("budget", budget)
+    keep("pair", EVERY_PAIR)
+
+
+def _alternatives(costs: Costs, found: Offer, pick: Pick, *, all_pairs: bool) -> None:
     """The pick between its neighbours on the front."""
-    unit = costs.unit
-    rows = [
-        {
-            "": words,
-            "network": found.name(k),
-            unit.name: found.costs[k] / unit.scale,
-            "top-1 (%)": 100 * found.accuracies[k],
-            "points": 100 * (found.accuracies[k] - found.accuracies[pick.best]),
-            "cost": found.costs[k] / found.costs[pick.best],
+    unit, best = costs.unit, found.networks[pick.best]
+    steps = (
+        ("next cheaper", pick.cheaper),
+        ("within the budget", pick.best),
+        ("next better", pick.costlier),
+    )
+    chosen = [(words, found.networks[k]) for words, k in steps if k is not None]
+    rows: list[dict[str, Any]] = []
+    for words, network in chosen:
+        row: dict[str, Any] = {"": words, "network": network.name}
+        if all_pairs:
+            row["pair"] = None if network.pair is None else network.pair.name
+        elif any(n.method for _, n in chosen):
+            row["trained with"] = network.method and METHODS[network.method]
+        row |= {
+            unit.name: network.cost / unit.scale,
+            "top-1 (%)": 100 * network.accuracy,
+            "points": 100 * (network.accuracy - best.accuracy),
+            "cost": network.cost / best.cost if best.cost else None,
         }
-        for words, k in (
-            ("next cheaper", pick.cheaper),
-            ("within the budget", pick.best),
-            ("next better", pick.costlier),
-        )
-        if k is not None
-    ]
+        rows.append(row)
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
+        placeholder="–",
         column_config={
             unit.name: st.column_config.NumberColumn(format="%.4g"),
+            "trained with": st.column_config.TextColumn(
+                help="Whose choice was trained jointly: in another training the same stitch has "
+                "other weights."
+            ),
             "top-1 (%)": st.column_config.NumberColumn(format="%.1f"),
             "points": st.column_config.NumberColumn(format="%+.1f"),
             "cost": st.column_config.NumberColumn(format="%.2f ×"),
@@ -169,9 +258,14 @@ def _alternatives(costs: Costs, found: Offer, pick: Pick) -> None:
     )
 
 
-def _spread(sheet: Sheet, costs: Costs, row: int) -> None:
-    times = sheet.timings
-    if costs.name == "latency" and times is not None:
+def _listing(network: Network) -> None:
+    if network.pair is not None and network.row is not None:
+        list_button(network.pair, network.row, place="budget")
+
+
+def _spread(sheet: Sheet, costs: Costs, network: Network) -> None:
+    times, row = sheet.timings, network.row
+    if costs.name == "latency" and times is not None and row is not None:
         st.caption(
             f"Half of its {times.passes[row]} passes took {times.low[row]:.3g} to "
             f"{times.high[row]:.3g} ms, on {plain(times.where)}."
@@ -179,44 +273,36 @@ def _spread(sheet: Sheet, costs: Costs, row: int) -> None:
 
 
 def _unmeasured(
-    sheet: Sheet,
+    pair: Pair,
     costs: Costs,
-    metric: Metric,
-    picked: Selection,
+    guess: _Guess,
+    tier: Tier | None,
     budget: float,
     beside: DeltaGenerator,
 ) -> None:
-    """Without accuracies the score has to do."""
-    pair = sheet.pair
-    row = pick_by_score(costs.stitches, pair.scores(metric), picked.bucket, budget)
+    """Without accuracies at the tier that is shown the score has to do."""
+    picked = guess.picked
+    row = pick_by_score(costs.stitches, pair.scores(guess.metric), picked.bucket, budget)
     if row is None:
         cheapest = np.nanmin(costs.stitches, initial=np.inf)
+        known = f"; the cheapest stitch takes {shown(costs, cheapest)}"
         st.markdown(
-            f"No stitch in a bucket costs at most {_shown(costs, budget)}; the cheapest stitch "
-            f"takes {_shown(costs, cheapest)}."
+            f"No stitch in a bucket costs at most {shown(costs, budget)}"
+            f"{known if np.isfinite(cheapest) else ''}."
         )
         return
     i, j = pair.stitches[row]
+    if tier == "finetuned":
+        hint = "Train it jointly to know"
+    else:
+        hint = f"Compute the {tier} accuracies on the **Study** page to know"
+    if guess.known is not None:
+        hint += f", or choose the tier {guess.known} above, which is measured"
     st.markdown(
-        f"No stitch of {plain(pair.name)} has been measured, so this is a guess by the score "
-        f"alone: **the stitch {i} → {j}** at **{_shown(costs, costs.stitches[row])}**, the best "
-        f"by {METHODS[metric]} of bucket {picked.bucket[row]}, the costliest that the budget "
-        "reaches. Compute the tuned accuracies on the **Study** page to know."
+        f"No stitch of {plain(pair.name)} has been measured at tier {tier}, so this is a guess by "
+        f"the score alone: **the stitch {i} → {j}** at **{shown(costs, costs.stitches[row])}**, "
+        f"the best by {METHODS[guess.metric]} of bucket {picked.bucket[row]}, the costliest that "
+        f"the budget reaches. {hint}."
     )
     with beside:
         list_button(pair, row, place="budget")
-
-
-def _too_little(costs: Costs, found: Offer, budget: float, known: Bits) -> None:
-    rows = np.flatnonzero(known & np.isfinite(found.costs))
-    cheapest = rows[found.costs[rows].argmin()]
-    st.markdown(
-        f"Nothing costs as little as {_shown(costs, budget)}: the cheapest network that is "
-        f"measured, **{plain(found.name(int(cheapest)))}**, takes "
-        f"**{_shown(costs, found.costs[cheapest])}** and reaches "
-        f"{percent(found.accuracies[cheapest])}."
-    )
-
-
-def _shown(costs: Costs, value: float) -> str:
-    return f"{value / costs.unit.scale:.4g} {costs.unit.name}"

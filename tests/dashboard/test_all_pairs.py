@@ -1,0 +1,122 @@
+"""The view of every pair: its tier, its table, its budget over all that is chosen."""
+
+import numpy as np
+import pytest
+
+from klas.costs import latency_pair_key, note_timings
+from klas.pipeline import Pipeline
+from klas.results import choose, pairs_of
+from tests.conftest import SMALL
+from tests.dashboard.test_links import look
+
+MACHINE = {"device": "this processor", "threads": 1, "torch": "2.0"}
+FRONT = "on the front"
+
+
+@pytest.fixture
+def pairs(computed):
+    return pairs_of(computed[1])
+
+
+def said(tester):
+    return " ".join([m.value for m in tester.markdown] + [c.value for c in tester.caption])
+
+
+def table(tester):
+    return next(d for d in tester.dataframe if FRONT in d.value.columns)
+
+
+def answer(tester):
+    return next(d.value for d in tester.dataframe if "points" in d.value.columns).set_index("")
+
+
+def time_pairs(store, pairs, machine=MACHINE):
+    """Put times into the store: (10 i + j) ms of a stitch, 5 ms of an anchor."""
+
+    def spread(ms):
+        return {"median_ms": ms, "low_ms": ms - 1, "high_ms": ms + 2, "passes": 7}
+
+    for pair in pairs:
+        stitches = {f"{i}-{j}": spread(10.0 * i + j) for i, j in pair.stitches}
+        anchors = {name: spread(5.0) for name in pair.names}
+        result = {"machine": machine, "batch": 1, "stitches": stitches, "anchors": anchors}
+        store.put(latency_pair_key(pair, machine), result)
+        note_timings(store, SMALL, pair, machine)
+
+
+@pytest.mark.parametrize("cost", ["macs", "params"])
+def test_the_budget_is_over_every_anchor_and_all_that_is_chosen(app, computed, pairs, cost):
+    document = computed[1]
+    able = [(a["accuracy"], -a[cost], a["name"], None) for a in document["anchors"]]
+    for p in pairs:
+        for k in np.flatnonzero(choose(p, SMALL.selection).chosen):
+            c = p.raw["candidates"][k]
+            name = f"{c['source_block']} → {c['target_block']}"
+            able.append((c["accuracy"]["tuned"], -c[cost], name, p.name))
+    tester = look(app, computed[0].root, "stitches", pair="all", cost=cost)
+    assert tester.button_group(key="widget:cost").value == cost
+    scale = pairs[0].unit.scale if cost == "macs" else 1e3
+    for budget in (float(np.median([-c for _, c, *_ in able])), max(-c for _, c, *_ in able)):
+        shown = float(f"{1.001 * budget / scale:.6g}")
+        tester.number_input(key="widget:budget").set_value(shown).run()
+        paid = [x for x in able if -x[1] <= shown * scale]
+        best = max(paid, key=lambda x: x[:2])
+        row = answer(tester).loc["within the budget"]
+        assert row["network"] == best[2]
+        assert row["top-1 (%)"] == pytest.approx(100 * best[0])
+        assert (row["pair"] or None) == best[3]
+        assert f"Of {len(paid)} networks of this study" in said(tester)
+    tester.number_input(key="widget:budget").set_value(0.0).run()
+    assert "Nothing costs as little as 0 " in said(tester)
+
+
+def test_latency_is_offered_once_every_pair_is_timed_on_one_machine(app, computed, pairs):
+    store = computed[0]
+
+    def offered():
+        tester = look(app, store.root, "stitches", pair="all", cost="latency", budget="14")
+        return tester, tester.button_group(key="widget:cost").options
+
+    time_pairs(store, pairs[1:])
+    time_pairs(store, pairs[:1], {**MACHINE, "device": "another one"})
+    try:
+        tester, options = offered()
+        assert "latency" not in options
+        assert tester.button_group(key="widget:cost").value == "macs"
+        assert "budget" not in tester.query_params  # 14 ms are no 14 MMACs
+        time_pairs(store, pairs[:1])
+        tester, options = offered()
+        assert "latency" in options
+        assert "14 ms" in said(tester)
+        assert "this processor" in said(tester)
+        assert answer(tester)["ms"]["within the budget"] <= 14
+    finally:
+        store.set_ref(f"latency-{SMALL.results_key()}", [])
+
+
+def test_the_tier_stays_with_tau_and_what_is_not_measured_comes_last(app, computed, pairs):
+    pair = max(pairs, key=lambda p: int(p.in_space.sum()))
+    chosen = choose(pair, SMALL.selection).chosen
+    Pipeline(SMALL, computed[0], device="cpu").finetune(pair, chosen)
+    tester = look(app, computed[0].root, "stitches", pair="all")
+    assert tester.button_group(key="widget:tier").value == "finetuned"
+    shown = table(tester).value
+    assert table(tester).proto.placeholder == "–"
+    assert set(shown[FRONT]) <= {"✓", "–"}
+    unknown = shown["finetuned (%)"].isna()
+    assert unknown.any()
+    assert not unknown.all()
+    order = list(zip(unknown, shown[FRONT] != "✓", shown[pair.unit.name]))
+    assert order == sorted(order)
+    # The one pair's anchors count too, so a ✓ has nothing at most as costly that is as accurate.
+    for _, row in shown[shown[FRONT] == "✓"].iterrows():
+        rivals = shown[shown[pair.unit.name] < row[pair.unit.name]]["finetuned (%)"]
+        assert not (rivals >= row["finetuned (%)"]).any()
+    tester.slider(key="widget:tau").set_value(0.97).run()
+    assert not tester.exception
+    assert (choose(pair, SMALL.selection.model_copy(update={"tau": 0.97})).chosen != chosen).any()
+    assert (
+        tester.button_group(key="widget:tier").value == "finetuned"
+    )  # by no hand but the reader's
+    assert "tier" not in tester.query_params
+    assert "no chosen stitch is measured at tier finetuned" in said(tester)
