@@ -46,8 +46,6 @@ from klas.study import Metric, Tier
 
 __all__ = ["best_tier", "budget_over_all", "budget_picker", "offer"]
 
-ANSWER = 370  # pixels that are kept free for the answer
-
 
 @says_errors
 def budget_picker(
@@ -101,27 +99,29 @@ def _answer(
     left, right = st.columns([1, 3], gap="large")
     with left:
         budget = budget_field(costs, ends, sheet.pair.index)
-    with right, st.container(height=ANSWER, border=False):
+    with right:
         if budget is None:
             return
         budget *= costs.unit.scale
         best: Network | None = None
-        if not found.stitches:
-            _unmeasured(sheet.pair, costs, guess, found.tier, budget, left)
-        elif (pick := found.pick(budget)) is None:
-            st.markdown(too_little(costs, found, budget))
-        else:
+        pick = found.pick(budget) if found.stitches else None
+        if pick is not None:
             best = found.networks[pick.best]
             st.markdown(deploy(costs, found, pick, budget, "of this pair"))
             st.caption(said)
             _spread(sheet, costs, best)
-            _alternatives(costs, found, pick, all_pairs=False)
-            with left:
-                _listing(best)
+        elif found.stitches:
+            st.markdown(too_little(costs, found, budget))
+        else:
+            _unmeasured(sheet.pair, costs, guess, found.tier, budget, left)
         if (elsewhere := better(best, others, budget)) is not None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.markdown(better_elsewhere(costs, elsewhere, others), width="content")
                 _all_pairs_link(budget / costs.unit.scale)
+        if pick is not None and best is not None:
+            _alternatives(costs, found, pick, all_pairs=False)
+            with left:
+                _listing(best)
 
 
 @st.fragment
@@ -141,13 +141,13 @@ def budget_over_all(
         where: the machine of the times, if there are any.
     """
     st.subheader("What to deploy within a budget")
+    costs = by_cost[pick_axis(list(by_cost))]
+    if costs.name == "latency" and where is not None:
+        st.caption(f"Median forward time of one image on {plain(where)}.")
     left, right = st.columns([1, 3], gap="large")
     with left:
-        costs = by_cost[pick_axis(list(by_cost))]
-        if costs.name == "latency" and where is not None:
-            st.caption(f"Median forward time of one image on {plain(where)}.")
         budget = budget_field(costs, limits(costs), EVERY_PAIR)
-    with right, st.container(height=ANSWER, border=False):
+    with right:
         if budget is None:
             return
         budget *= costs.unit.scale
