@@ -3,7 +3,6 @@
 Beside it, in line with its rows and columns, what a linear probe reads at each cut.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from dashboard.blocks import block_names, block_ticks, probe_axis, probe_strips
 from dashboard.figures import ANCHOR, SNNET, log_ticks
 from dashboard.jointly import JOINTLY, NAME, jointly_field
+from dashboard.map_numbers import numbers_trace
 from dashboard.map_stitches import HOVER, Stitches, facts, stitches_of
 from dashboard.quantities import Field, field, quantity
 from klas.choice.buckets import Selection
@@ -25,7 +25,6 @@ DARK_INK, LIGHT_INK = "#222", "white"
 HOVER_PAPER = "#f4f1e8"
 DECADE = 10.0  # values that span more than this get logarithmic colours
 LINEAR = ("cka",)  # may come out below 0; its colours should not change their kind with that
-NUMBERED = 16  # rows or columns: in smaller cells numbers are a mess, and the hover has them
 STRIP, GAP, TOP, BOTTOM = 44, 8, 40, 62  # pixels
 Cell = tuple[int, int]
 Trace = dict[str, Any]
@@ -38,8 +37,10 @@ def cell_map(
     name: str,
     cell: Cell | None = None,
     jointly: NDArray[np.float64] | None = None,
+    *,
+    buckets: bool = False,
 ) -> go.Figure:
-    """A quantity over the cells, with the bucket of every stitch, the chosen and the best.
+    """A quantity over the cells, its values printed where they fit, the chosen and the best.
 
     Args:
         selection: what ``metric`` chooses of the pair.
@@ -47,6 +48,7 @@ def cell_map(
             ``finetuned``.
         cell: the stitch that is ringed at first; a click rings another.
         jointly: (N,) accuracies after joint training, NaN where there are none; for ``finetuned``.
+        buckets: print the number of every stitch's bucket in place of the values.
     """
     shown = field(pair, name) if jointly is None else jointly_field(pair, jointly)
     assert shown is not None, f"{name} is not computed"
@@ -121,7 +123,7 @@ def cell_map(
             stitches, facts(stitches, name, jointly), cell, round(0.62 * height)
         ),  # inside a frame
         _no_stitches(pair, shown, stitches, what.label),
-        _texts(shown, stitches, inks),
+        numbers_trace(shown, stitches, inks, height, buckets=buckets),
         *_marks(stitches, small=height < 24),
         *probes,
     ]
@@ -199,31 +201,6 @@ def _no_stitches(pair: Pair, shown: Field, stitches: Stitches, label: str) -> Tr
         "unselected": {"marker": {"opacity": 0}},
         "text": told,
         "hovertemplate": "%{text}<extra></extra>",
-        "showlegend": False,
-    }
-
-
-def _texts(shown: Field, stitches: Stitches, inks: NDArray[np.str_]) -> Trace:
-    """The bucket of every stitch; of what is a row, the values."""
-    if not shown.rows:
-        x: Sequence[int] | NDArray[np.int64] = shown.columns
-        y: Sequence[int] | NDArray[np.int64] = [0] * len(shown.columns)
-        texts, ink = [f"{v:.2g}" for v in shown.values[0].tolist()], inks[0].tolist()
-    else:
-        x, y, ink = stitches.j, stitches.i, stitches.ink
-        labels = ["–" if b < 0 else str(b) for b in stitches.bucket.tolist()]
-        texts = [f"<b>{t}</b>" if c else t for t, c in zip(labels, stitches.chosen.tolist())]
-    fits = max(len(shown.rows), len(shown.columns)) <= NUMBERED
-    return {
-        "type": "scatter",
-        "x": x if fits else [],
-        "y": y if fits else [],
-        "mode": "text",
-        "text": texts if fits else [],
-        "textfont": {"color": ink, "size": 11},
-        # Told how a selected text looks, Plotly leaves the others as they are.
-        "selected": {"textfont": {"color": FRAME}},
-        "hoverinfo": "skip",
         "showlegend": False,
     }
 

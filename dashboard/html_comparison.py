@@ -10,13 +10,14 @@ from dashboard.html_page import figure, paragraph, table
 from dashboard.links import Cell
 from klas.comparison import compare
 from klas.errors import KlasError
-from klas.report import METHODS
+from klas.report import METHODS, below_cheap_anchor, ranked_candidates, tally, whole
 from klas.report import figure as with_interval
 from klas.results import Document, Pair, number
 from klas.store import Store
 from klas.study import METRICS, TIERS, Metric, Study, Tier
 
 Figures = Mapping[str, Any]
+EVERY = "all"  # in the names of the figures over all pairs
 BUDGET_FIGURES = {"mean_top1": "Mean top-1", "auc_stitches": "auc_stitches"}
 
 
@@ -72,11 +73,11 @@ def verdict(compared: Figures) -> str:
     scored = [metric for metric in METRICS if metric != "snnet"]
     first = max(scored, key=lambda m: number((methods[m]["overlap"] or {"value": 0})["value"]))
     named: list[Metric] = list(dict.fromkeys(("kl", "cka", first)))  # the best, whichever it is
-    hits = [f"{METHODS[m]} in {with_interval(methods[m]['overlap'], digits=1)}" for m in named]
+    hits = [f"{METHODS[m]} in {tally(methods[m]['overlap'])}" for m in named]
     said = (
         f"In how many of {buckets} buckets of {_pairs(len(compared['pairs']))} the stitch that a "
         f"score likes best is the best by tuned accuracy: {', '.join(hits)}; chance "
-        f"{number(every['chance']['value']):.1f}. Most often: {METHODS[first]}."
+        f"{whole(number(every['chance']['value']))}. Most often: {METHODS[first]}."
     )
     gains = [
         f"{with_interval(gain, scale=100)} points on {METHODS[metric]}"
@@ -107,15 +108,17 @@ def over_all(compared: Figures) -> list[str]:
         ),
         _agreement(every, buckets, None),
         paragraph(
-            "Hits are summed over the pairs and ρ within buckets is of all their buckets together; "
-            "everything else is a mean over the pairs where every method has it.",
+            "Hits are summed over the pairs. ρ within buckets pools the buckets of all pairs, so "
+            "each pair weighs by its candidates in buckets of at least three; their number stands "
+            "beside it. Everything else is a mean over the pairs where every method has it, the "
+            "greatest gain and saving too.",
             note=True,
         ),
     ]
     for tier in TIERS:
         counts = {(m.get(tier) or {}).get("pairs", 0) for m in every["methods"].values()}
-        parts += _tier_table(compared, every, tier, f", mean over {_pairs(max(counts))}")
-    return [*parts, *_budgets(compared, every["methods"], "all")]
+        parts += _tier_table(compared, every, pairs, tier, f", mean over {_pairs(max(counts))}")
+    return [*parts, *budget_figures(compared, every["methods"], EVERY)]
 
 
 def of_pair(compared: Figures, entry: Figures, pair: Pair) -> Iterable[str]:
@@ -139,21 +142,22 @@ def of_pair(compared: Figures, entry: Figures, pair: Pair) -> Iterable[str]:
             "on the legend switches a method.",
         )
     for tier in TIERS:
-        yield from _tier_table(compared, entry, tier, "")
-    yield from _budgets(compared, entry["methods"], str(pair.index))
+        yield from _tier_table(compared, entry, [entry], tier, "")
+    yield from budget_figures(compared, entry["methods"], str(pair.index))
 
 
 def _agreement(figures: Figures, buckets: int, sizes: Mapping[Metric, int] | None) -> str:
     """How every method agrees with the oracle."""
-    head = [f"hits of {buckets}", f"holds of {buckets}", "ρ", "ρ within buckets"]
+    head = [f"hits of {buckets}", f"holds of {buckets}", "ρ", "ρ within buckets", "candidates"]
     rows = [
         (
             METHODS[metric],
             *([] if sizes is None else [sizes[metric]]),
-            with_interval(method["overlap"], digits=1),
-            with_interval(method["containment"], digits=0),
+            tally(method["overlap"]),
+            tally(method["containment"]),
             with_interval(method["spearman"]),
             with_interval(method["spearman_within"]),
+            ranked_candidates(method),
         )
         for metric, method in _in_order(figures)
     ]
@@ -161,12 +165,19 @@ def _agreement(figures: Figures, buckets: int, sizes: Mapping[Metric, int] | Non
         ("method", *([] if sizes is None else ["chosen"]), *head),
         rows,
         f"Agreement with the best by tuned accuracy; chance hits "
-        f"{number(figures['chance']['value']):.1f} of {buckets}",
+        f"{whole(number(figures['chance']['value']))} of {buckets}; candidates: those that ρ "
+        "within buckets rests on",
     )
 
 
-def _tier_table(compared: Figures, figures: Figures, tier: Tier, over: str) -> list[str]:
-    """Every method's curve at a tier in figures; nothing where no method is measured there."""
+def _tier_table(
+    compared: Figures, figures: Figures, pairs: Sequence[Figures], tier: Tier, over: str
+) -> list[str]:
+    """Every method's curve at a tier in figures; nothing where no method is measured there.
+
+    Args:
+        pairs: those that the figures are of.
+    """
     rows = [
         (
             METHODS[metric],
@@ -184,24 +195,32 @@ def _tier_table(compared: Figures, figures: Figures, tier: Tier, over: str) -> l
     if not rows:
         return []
     areas = ("mean top-1 (%)", "auc", "auc_stitches")
-    against = ("gain of KLAS (points)", "greatest", "saving of KLAS (×)", "greatest")
+    gains = ("gain of KLAS (points)", "greatest gain", "saving of KLAS (×)", "greatest saving")
     title = f"Curves, tier {tier}, {_judged(compared, tier)}{over}"
-    return [table(("method", *areas, *against), rows, title)]
+    why = below_cheap_anchor(compared, pairs, tier)
+    note = [] if why is None else [paragraph(why, note=True)]
+    return [table(("method", *areas, *gains), rows, title), *note]
 
 
-def _budgets(compared: Figures, methods: Figures, name: str) -> Iterable[str]:
-    """What every method reaches after how much joint training, where that was computed."""
+def budget_figures(compared: Figures, methods: Figures, name: str) -> Iterable[str]:
+    """What every method reaches after how much joint training, where that was computed.
+
+    Args:
+        methods: a pair's, or those over all pairs.
+        name: :data:`EVERY`, or what tells the pair's figures from others.
+    """
     steps = charts.budgets_of(methods)
     if not steps:
         return
-    first = methods["kl"]["budgets"][str(steps[0])] or {}
-    over = f", mean over {_pairs(first['pairs'])}" if "pairs" in first else ""
     for quantity, words in BUDGET_FIGURES.items():
+        joined = charts.budget_pairs(methods, quantity) if name == EVERY else 0
+        over = f", mean over {_pairs(joined)}" if joined else ""
         yield figure(
             f"budget-{quantity.replace('_', '-')}-{name}",
             charts.budget_chart(methods, quantity),
             f"{words} of every method after so many steps of joint training"
-            f"{over}, {_judged(compared, 'finetuned')}. Bars are {_level(compared)} intervals.",
+            f"{over}, {_judged(compared, 'finetuned')}. Bars are {_level(compared)} intervals. "
+            f"{charts.SIDE_BY_SIDE}",
         )
 
 

@@ -9,6 +9,7 @@ from dashboard import html_comparison as rivals
 from dashboard.heatmap import cell_map
 from dashboard.html_page import figure, table
 from dashboard.links import Cell
+from dashboard.map_numbers import values_fit
 from dashboard.quantities import field, in_words
 from dashboard.tradeoff import Floats, Sheet, curves, limits
 from dashboard.tradeoff_figures import AT_FIRST, choice_chart, tradeoff_chart
@@ -36,8 +37,9 @@ def pair_parts(
     yield figure(
         f"gamma-{pair.index}",
         cell_map(pair, picked, "kl", "kl"),
-        "Γ of every stitch, lower is better. Numbers are buckets of cost; framed are the chosen, "
-        "dotted the best of a bucket.",
+        "Γ of every stitch, lower is better"
+        + (", printed in its cell" if values_fit(shown) else "")
+        + ". Framed are the chosen; a dot marks the best of its bucket of cost.",
         in_words(pair, "kl", shown),
     )
     yield figure(

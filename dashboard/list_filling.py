@@ -78,20 +78,32 @@ def _by_method(pair: Pair, spec: SelectionSpec, method: Metric) -> NDArray[np.bo
 def _by_hand(found: Document) -> None:
     pairs = {p.name: p for p in pairs_of(found) if len(p.macs) and p.is_scored("kl")}
     pair = pairs[st.selectbox("Pair (source → target)", list(pairs), key="by-hand:pair")]
+    listed = set(my_list.entries())
+    free = [
+        row
+        for row in np.argsort(pair.macs, kind="stable").tolist()
+        if my_list.entry_of(pair, row) not in listed
+    ]
+    if not free:
+        st.caption("Every stitch of this pair is in my list.")
+        return
+    key = f"by-hand:{pair.name}"
+    if st.session_state.get(key) not in free:
+        st.session_state.pop(key, None)  # it was put on the list in another way
     row = st.selectbox(
-        "Stitch (i → j)",
-        np.argsort(pair.macs, kind="stable"),
+        "Stitch (i → j), not listed yet",
+        free,
         format_func=lambda row: (
             "{} → {}, ".format(*pair.stitches[row])
             + f"{pair.macs[row] / pair.unit.scale:.3g} {pair.unit.name}"
         ),
-        key=f"by-hand:{pair.name}",
+        key=key,
     )
-    entry = my_list.entry_of(pair, int(row))
-    st.button(
-        "Add",
-        on_click=my_list.add,
-        args=([entry],),
-        disabled=entry in my_list.entries(),
-        width="stretch",
-    )
+    later = free[free.index(row) + 1 :]
+    st.button("Add", on_click=_add_one, args=(pair, row, key, (later or free)[0]), width="stretch")
+
+
+def _add_one(pair: Pair, row: int, key: str, following: int) -> None:
+    """Put a stitch on the list, and offer the one that follows it by cost."""
+    my_list.add([my_list.entry_of(pair, row)])
+    st.session_state[key] = following

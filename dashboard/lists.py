@@ -1,7 +1,7 @@
 """Stitch lists beside each other: one's own, and one from a file. Pure functions and a figure.
 
-A list is what the ``klas-stitches`` form says of its stitches. What it says of another study's
-anchors is shown as it says it.
+A list is what the ``klas-stitches`` form says of its stitches. Only those between the study's own
+anchors are drawn.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,10 +48,44 @@ def entries_in(listed: StitchList) -> list[Entry]:
 
 def known_entries(found: Document, listed: StitchList) -> list[Entry]:
     """Those stitches of a list that the study has too, between the very same anchors."""
-    same = {a["name"] for a in listed["anchors"] if a["digest"] == _digests(found).get(a["name"])}
-    both = [entry for entry in entries_in(listed) if {*entry[:2]} <= same]
+    both = entries_in({"stitches": _between_own_anchors(found, listed)})
     here = {(*pair.names, i, j) for pair, mask in picks(found, both) for i, j in pair.places(mask)}
     return [entry for entry in both if entry in here]
+
+
+def of_own_anchors(found: Document, listed: Listed) -> Listed:
+    """A list without the stitches of anchors that are not this study's: their figures have no
+    place beside these anchors."""
+    return listed._replace(
+        form={**listed.form, "stitches": _between_own_anchors(found, listed.form)}
+    )
+
+
+def left_out(found: Document, listed: StitchList) -> list[str]:
+    """Which stitches of a list are not taken over, a clause with their number for each reason."""
+    own = _between_own_anchors(found, listed)
+    strange = len(listed["stitches"]) - len(own)
+    absent = len(own) - len(known_entries(found, listed))
+    said = []
+    if strange:
+        said.append(
+            f"{_are(strange)} of anchors that are not this study's: neither drawn nor added"
+        )
+    if absent:
+        what = "no candidates" if absent > 1 else "no candidate"
+        said.append(f"{_are(absent)} {what} of this study's pairs: not added")
+    return said
+
+
+def _are(count: int) -> str:
+    return f"{count} {'is' if count == 1 else 'are'}"
+
+
+def _between_own_anchors(found: Document, listed: StitchList) -> list[Mapping[str, Any]]:
+    """Its stitches whose anchors both are the study's, weights included."""
+    own = _digests(found)
+    same = {a["name"] for a in listed["anchors"] if own.get(a["name"]) == a["digest"]}
+    return [s for s in listed["stitches"] if {s["source"], s["target"]} <= same]
 
 
 def differences(found: Document, listed: StitchList) -> list[str]:

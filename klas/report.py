@@ -338,6 +338,55 @@ def figure(found: Mapping[str, Any] | None, *, scale: float = 1.0, digits: int =
     return f"{value} [{low}, {high}]"
 
 
+def tally(found: Mapping[str, Any] | None) -> str:
+    """A count with its interval: 4 [3, 5.5]; a dash where there is none."""
+    if found is None:
+        return "–"
+    value, low, high = (whole(number(found[name])) for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def whole(count: float) -> str:
+    """A count that ties or a mean may make fractional: 4, 3.5."""
+    return f"{count:z.1f}".removesuffix(".0")
+
+
+def below_cheap_anchor(
+    comparison: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]], tier: str
+) -> str | None:
+    """Why areas and gains are all alike at a tier, in a sentence; None where they are not.
+
+    Args:
+        pairs: those of the comparison that the figures are of.
+    """
+    flat = sum(_is_flat(comparison, pair, tier) for pair in pairs)
+    if not flat:
+        return None
+    some = f"all {flat}" if flat == len(pairs) else f"{flat} of {len(pairs)}"
+    where = "" if len(pairs) == 1 else f" in {some} pairs"
+    return (
+        f"At tier {tier} all chosen stitches{where} lie below the cheap anchor, so the envelope is "
+        "the anchors' alone there: every auc and gain is 0, every saving 1."
+    )
+
+
+def _is_flat(comparison: Mapping[str, Any], pair: Mapping[str, Any], tier: str) -> bool:
+    """Whether no method's stitches reach the cheap anchor, though the costly one is better."""
+    split = comparison["finetuned_on"] if tier == "finetuned" else "val"
+    ends = (pair["source"], pair["target"])
+    anchors = [a for a in comparison["anchors"] if a["name"] in ends]
+    if any(a[split] is None for a in anchors):
+        return False
+    cheap, costly = sorted(anchors, key=lambda a: a["macs"])
+    floor = number(cheap[split]["value"])
+    chosen = [s for stitches in pair["chosen"].values() for s in stitches]
+    top1 = [number(s["accuracy"][tier]) for s in chosen if s["accuracy"][tier] is not None]
+    # A stitch cheaper than both anchors has costs of its own, which a saving counts.
+    inside = all(s["macs"] >= cheap["macs"] for s in chosen)
+    rising = cheap["macs"] < costly["macs"] and floor < number(costly[split]["value"])
+    return inside and rising and bool(top1) and max(top1) <= floor
+
+
 def comparison_tables(comparison: Mapping[str, Any]) -> list[Any]:
     """Agreement with the oracle and the curves, pair by pair and over all pairs."""
     parts: list[Any] = []
@@ -350,6 +399,11 @@ def comparison_tables(comparison: Mapping[str, Any]) -> list[Any]:
         parts += _comparison_pair(f"{pair['source']} → {pair['target']}", pair, sizes)
     if len(comparison["pairs"]) > 1:
         parts += _comparison_pair("All pairs", everything, None)
+    parts += [
+        said
+        for tier in ("tuned", "finetuned")
+        if (said := below_cheap_anchor(comparison, comparison["pairs"], tier)) is not None
+    ]
     if not any(m["finetuned"] for p in comparison["pairs"] for m in p["methods"].values()):
         parts.append("Nothing is trained jointly yet: `klas finetune --compare` does it.")
     parts.append(
@@ -363,13 +417,13 @@ def comparison_tables(comparison: Mapping[str, Any]) -> list[Any]:
 def _comparison_pair(
     title: str, found: Mapping[str, Any], sizes: Mapping[str, int] | None
 ) -> list[Any]:
-    chance = found["chance"]["value"]
+    chance = whole(found["chance"]["value"])
     rows = [
         (
             METHODS[metric],
             "" if sizes is None else str(sizes[metric]),
-            figure(method["overlap"], digits=1),
-            figure(method["containment"], digits=0),
+            tally(method["overlap"]),
+            tally(method["containment"]),
             figure(method["spearman"]),
             figure(method["spearman_within"]),
             str(ranked_candidates(method)),
@@ -378,7 +432,7 @@ def _comparison_pair(
     ]
     head = ("chosen", "hits", "holds", "ρ", "ρ within buckets", "candidates")
     agreement = _method_table(
-        f"{title}: best of {found['buckets']} buckets hit, or held by the set; chance {chance:.1f}",
+        f"{title}: best of {found['buckets']} buckets hit, or held by the set; chance {chance}",
         head,
         rows,
     )

@@ -26,11 +26,16 @@ from dashboard.state import (
 from klas.comparison import compare
 from klas.errors import SelectionError
 from klas.exports import dumps
-from klas.report import METHODS, figure, ranked_candidates
+from klas.report import METHODS, below_cheap_anchor, figure, ranked_candidates, tally, whole
 from klas.results import Document, Pair, number
 from klas.study import METRICS, Metric, Study, Tier
 
 Figures = Mapping[str, Any]
+STYLE = """<style>
+/* One below the other where there is no room to read them side by side. */
+.st-key-pair-and-tier > * > .stHorizontalBlock > .stColumn {min-width: 18rem}
+.st-key-curves-and-scores > * > .stHorizontalBlock > .stColumn {min-width: 25rem}
+</style>"""
 BUDGET_FIGURES = {"mean_top1": "mean top-1", "auc_stitches": "auc_stitches"}
 
 
@@ -90,8 +95,8 @@ def _table(
             {
                 "method": METHODS[metric],
                 **({} if sizes is None else {"chosen": sizes[metric]}),
-                f"hits of {buckets}": figure(method["overlap"], digits=1),
-                f"holds of {buckets}": figure(method["containment"], digits=0),
+                f"hits of {buckets}": tally(method["overlap"]),
+                f"holds of {buckets}": tally(method["containment"]),
                 "ρ": figure(method["spearman"]),
                 "ρ within buckets": figure(method["spearman_within"]),
                 "candidates": ranked_candidates(method),
@@ -115,10 +120,14 @@ def _table(
         "candidates": "Those in buckets of at least three, which ρ within buckets rests on; over "
         "all pairs each pair weighs by them. Of few of them it says little.",
         "mean top-1 (%)": "Over the chosen stitches.",
-        "auc": "Area under the envelope of stitches and anchors: 0 is the cheap anchor "
-        "throughout, 1 the costly one. Not the poster's normalisation.",
-        "auc_stitches": "The same over the stitches alone; below 0 where they stay under the "
-        "cheap anchor.",
+        "auc": "The area under the envelope E of stitches and anchors, between the costs of the "
+        "two anchors: 0 is the cheap anchor throughout, 1 the costly one. auc = (mean of E over "
+        "these costs − a) / (b − a), with a and b the top-1 of the cheap and of the costly "
+        "anchor; E at a cost is the best top-1 among all that costs at most that. Not the "
+        "poster's normalisation.",
+        "auc_stitches": "The same formula with an envelope of the chosen stitches alone, which is "
+        "0 % below the cost of the cheapest: so the anchors carry no method. Below 0 where the "
+        "stitches stay under the cheap anchor.",
         "area_top1 (%)": "The area of auc's envelope with accuracy as it is: its mean height.",
         "gain of KLAS": "Points of top-1 by which KLAS's envelope lies above this method's at "
         "equal cost, on average.",
@@ -138,9 +147,17 @@ def _table(
         },
     )
     st.caption(
-        f"Chance hits {number(figures['chance']['value']):.1f} of {buckets}. SN-Net's set has no "
-        "score, so it ranks nothing."
+        f"Chance hits {whole(number(figures['chance']['value']))} of {buckets}. SN-Net's set has "
+        "no score, so it ranks nothing."
     )
+
+
+def _why_alike(comparison: Figures, pairs: Sequence[Figures], tier: Tier) -> None:
+    """Where no stitch reaches the cheap anchor, that this is why so many figures are alike."""
+    said = below_cheap_anchor(comparison, pairs, tier)
+    if said is not None:
+        more = "" if tier == "finetuned" else ", and so does joint training below"
+        st.caption(f"{said} **auc_stitches** and **mean top-1** still tell methods apart{more}.")
 
 
 @st.fragment
@@ -224,8 +241,8 @@ def _budgets(comparison: Figures, methods: Figures, entries: Sequence[Figures]) 
         )
     st.caption(
         "Stitches and anchors trained jointly, one random member a step, every method for "
-        f"equally many steps; judged on the {comparison['finetuned_on']} split. What a "
-        f"good choice is worth is the budget that it saves.{over}"
+        f"equally many steps; judged on the {comparison['finetuned_on']} split. "
+        f"{charts.SIDE_BY_SIDE} What a good choice is worth is the budget that it saves.{over}"
     )
 
 
@@ -294,7 +311,7 @@ def _one_pair(comparison: Figures, pair: Pair, at_hand: Study, tier: Tier) -> No
             icon=":material/info:",
         )
         return
-    left, right = st.columns(2, gap="large")
+    left, right = st.container(key="curves-and-scores").columns(2, gap="large")
     with left:
         _curves(comparison, entry, tier)
     with right:
@@ -302,6 +319,7 @@ def _one_pair(comparison: Figures, pair: Pair, at_hand: Study, tier: Tier) -> No
     st.subheader("Every method")
     sizes = {metric: len(chosen) for metric, chosen in entry["chosen"].items()}
     _table(entry, entry["buckets"], tier, sizes)
+    _why_alike(comparison, [entry], tier)
     _regime(comparison, entry["methods"], [entry], at_hand)
 
 
@@ -324,6 +342,7 @@ def _all_pairs(comparison: Figures, at_hand: Study, tier: Tier) -> None:
         "and saving too. "
         f"Curves and areas here: {max(counts)} of {len(pairs)} pairs."
     )
+    _why_alike(comparison, pairs, tier)
     _regime(comparison, every["methods"], pairs, at_hand)
 
 
@@ -334,7 +353,9 @@ def page() -> None:
     at_hand = study().model_copy(update={"selection": selection()})
     stamps = _stamps(at_hand)  # before what they stand for is read
     found = scored_document()
-    left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
+    st.html(STYLE)
+    choices = st.container(key="pair-and-tier")
+    left, right = choices.columns([3, 2], gap="large", vertical_alignment="bottom")
     with left:
         pair = pick_pair(found, or_all=True)
     with right:

@@ -39,6 +39,7 @@ from klas.study import TIERS, SelectionSpec
 
 MINE, OTHER = STYLES["kl"], STYLES["snnet"]
 MOST_MEGABYTES = 5  # a list of ten thousand stitches
+HALF_A_HUNDREDTH = 0.005  # less is printed as nothing
 
 
 def _judged(picked: Sequence[Picked]) -> tuple[list[Picked], SelectionSpec]:
@@ -144,6 +145,8 @@ def _open_file() -> Listed | None:
         max_upload_size=MOST_MEGABYTES,
         key=f"uploader:{turn}",
     )
+    # What is larger the browser refuses with a red mark alone.
+    st.caption(f"JSON, up to {MOST_MEGABYTES} MB; a larger file is marked red and not read.")
     if given is not None and given.file_id != st.session_state.get("uploaded"):
         try:
             form = parse(given.getvalue(), given.name, "klas-stitches")
@@ -167,19 +170,34 @@ def _other(found: Document, other: Listed) -> None:
     rule = other.form["selection"]
     made = "edited by hand" if rule.get("edited") else f"by {METHODS.get(rule['metric'], '?')}"
     st.markdown(f"**{plain(other.name)}**: {len(other.stitches)} stitches, {made}.")
+    if not other.stitches:
+        st.info("The list in this file is empty.", icon=":material/info:")
     apart = lists.differences(found, other.form)
     if apart:
         st.warning(f"It has {plain('; '.join(apart))}.", icon=":material/difference:")
     known = lists.known_entries(found, other.form)
+    new = set(known) - set(my_list.entries())
     with st.container(horizontal=True):
-        st.button(
-            f"Add its {len(known)} stitches to mine" if known else "None of its stitches is known",
-            icon=":material/playlist_add:",
-            disabled=not set(known) - set(my_list.entries()),
-            on_click=my_list.add,
-            args=(known,),
-        )
+        if other.stitches:
+            st.button(
+                _offer(len(known), any_new=bool(new)),
+                icon=":material/playlist_add:",
+                disabled=not new,
+                on_click=my_list.add,
+                args=(known,),
+            )
         st.button("Close the file", icon=":material/close:", on_click=_close_file)
+    gone = lists.left_out(found, other.form)
+    if gone:
+        st.caption(f"Of its {len(other.stitches)} stitches, {'; '.join(gone)}.")
+
+
+def _offer(known: int, *, any_new: bool) -> str:
+    """What the button that takes over a list says."""
+    if not known:
+        return "None of its stitches is known"
+    stitches = f"{known} stitch{'es' * (known > 1)}"
+    return f"Add its {stitches} to mine" if any_new else f"Its {stitches} are in mine"
 
 
 def _beside(found: Document, shown: list[Listed]) -> None:
@@ -207,13 +225,32 @@ def _beside(found: Document, shown: list[Listed]) -> None:
         },
     )
     if len(shown) == 2:
-        won, spared = lists.in_words(found, *shown, tier)
-        if won is not None:
-            st.markdown(f"At equal cost my list is on average **{won:+.2f} points** against it.")
-        if spared is not None:
-            st.markdown(
-                f"At equal accuracy it costs on average **{spared:.2f} ×** what mine costs."
-            )
+        _against(*lists.in_words(found, *shown, tier))
+
+
+def _against(won: float | None, spared: float | None) -> None:
+    """How my list does against the other one: points at equal cost, cost ratio at equal accuracy.
+
+    What would be printed as no difference is called the same.
+    """
+    said = []
+    if won is not None:
+        same = abs(won) < HALF_A_HUNDREDTH
+        said.append(
+            "At equal cost both lists reach the **same** accuracy."
+            if same
+            else f"At equal cost my list is on average **{won:+.2f} points** against it."
+        )
+    if spared is not None:
+        same = abs(spared - 1) < HALF_A_HUNDREDTH
+        said.append(
+            "At equal accuracy both cost the **same**."
+            if same
+            else f"At equal accuracy it costs on average **{spared:.2f} ×** what mine costs."
+        )
+    if said:
+        st.markdown("  \n".join(said))
+        st.caption("Each list reaches what the best of its stitches and of the anchors reaches.")
 
 
 def _take_away(found: Document, own: Mapping[str, Any] | None) -> None:
@@ -299,7 +336,8 @@ def page() -> None:
     with right:
         _take_away(found, own)
     mine = [] if own is None else [Listed("my list", own, *MINE)]
-    shown = [*mine, *([] if other is None else [other])]
+    theirs = [] if other is None else [lists.of_own_anchors(found, other)]
+    shown = [listed for listed in (*mine, *theirs) if listed.stitches]
     if shown:
         _beside(found, shown)
 

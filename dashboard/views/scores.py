@@ -6,11 +6,13 @@ import streamlit as st
 
 from dashboard import jointly, links, pictures
 from dashboard.heatmap import cell_map
+from dashboard.map_numbers import buckets_fit, values_fit
 from dashboard.progress import job_panel, start_button
 from dashboard.quantities import (
     QUANTITIES,
     SHOWN,
     THE_SCORE,
+    Field,
     field,
     in_words,
     of_stitches,
@@ -33,6 +35,7 @@ from dashboard.state import (
 from dashboard.stitch_card import stitch_card
 from dashboard.tradeoff import Floats
 from klas.choice.buckets import Selection
+from klas.report import METHODS
 from klas.results import Document, Pair, choose, finetuned_accuracy
 from klas.study import Metric, SelectionSpec, Stage
 
@@ -105,8 +108,8 @@ def _pick_shown(pair: Pair, *, trained: bool) -> str:
         "Show",
         offered,
         format_func=lambda name: (names | OTHERS)[name],
-        help="What the map shows. **Score** is what chooses; buckets, frames and dots stay with "
-        "it.",
+        help="What the map shows. **The score** is what chooses; buckets, frames and dots stay "
+        "with it.",
         **bound("show", start if start in offered else THE_SCORE, *offered),
     )
     if start not in offered:
@@ -131,7 +134,8 @@ def _pick_stitch(pair: Pair) -> int | None:
         [NONE_OPEN, *open_to_all],
         format_func=lambda place: "{} → {}".format(*place) if place else "none",
         help="Opens a stitch as a click on its cell does: *i* → *j* leaves the source after block "
-        "*i* and goes on with the target after block *j*.",
+        "*i* and goes on with the target after block *j*. The map's cells take the mouse alone; "
+        "from the keyboard, every stitch is opened here.",
         **shown | {"on_change": lambda: keep("cell", st.session_state["widget:cell"] or None)},
     )
     return None if cell is None else places[cell]
@@ -175,10 +179,12 @@ def _map(
     if shown is None:
         _not_computed(pair, what.label, what.stage)
         return
-    key, ringed = _drawing(f"map:{study().name}:{pair.name}:{name}:{spec.model_dump_json()}")
+    buckets = buckets_fit(shown) and _pick_numbers()
+    known_as = f"map:{study().name}:{pair.name}:{name}:{buckets}:{spec.model_dump_json()}"
+    key, ringed = _drawing(known_as)
     words = in_words(pair, name, shown) if trained is None else jointly.jointly_in_words(shown)
     st.plotly_chart(
-        cell_map(pair, picked, spec.metric, name, ringed, trained),
+        cell_map(pair, picked, spec.metric, name, ringed, trained, buckets=buckets),
         config=pictures.config(),
         key=key,
         on_select=lambda: _open_cell(key),
@@ -187,19 +193,40 @@ def _map(
     )
     st.caption(words)
     st.caption(
-        (_marks_in_words(pair, spec, picked) if shown.rows else "")
+        _numbers_in_words(pair, what.label, shown, picked, buckets=buckets)
+        + (_marks_in_words(spec) if shown.rows else "")
         + "The bars are what a linear probe reads at each cut; hatched ones did not converge.",
         help=f"{TAU[spec.tau_mode]}\n\n{BUCKETS}" if shown.rows else None,
     )
 
 
-def _marks_in_words(pair: Pair, spec: SelectionSpec, picked: Selection) -> str:
+def _pick_numbers() -> bool:
+    """Whether the cells have the numbers of their buckets in place of values."""
+    asked: bool = st.toggle(
+        "Bucket numbers",
+        help="Prints in each cell which bucket of cost its stitch is in, 0 beside the cheap "
+        "anchor's cost, in place of the value.",
+        **bound("bucket_numbers", remembered("bucket_numbers", False)),
+    )
+    return asked
+
+
+def _numbers_in_words(
+    pair: Pair, label: str, shown: Field, picked: Selection, *, buckets: bool
+) -> str:
+    """What the printed numbers are."""
+    if not buckets:
+        return f"Printed: {label}. " if values_fit(shown) else f"Hover for {label}. "
     outside = int((picked.bucket[pair.in_space] < 0).sum())
-    note = f" – marks the {outside} outside the anchors' costs." if outside else ""
+    note = f"; – marks the {outside} outside the anchors' costs" if outside else ""
+    return f"Printed: buckets of cost, from the cheap anchor's to the costly one's{note}. "
+
+
+def _marks_in_words(spec: SelectionSpec) -> str:
     return (
-        f"Numbers are buckets of cost, from the cheap anchor's to the costly one's.{note} "
-        f"Framed: chosen with τ = {spec.tau:g} ({spec.tau_mode}); change it on **Stitches**. "
-        "A click on a cell opens its stitch. "
+        f"Framed: chosen with τ = {spec.tau:g} ({spec.tau_mode}); change it on **Stitches**. Dot: "
+        f"the best of its bucket of cost by {METHODS[spec.metric]}. A click on a cell opens its "
+        "stitch. "
     )
 
 

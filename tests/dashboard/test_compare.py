@@ -11,7 +11,7 @@ from klas.comparison import compare
 from klas.evidence import REPLICATES, Evidence
 from klas.exports import dumps
 from klas.pipeline import Pipeline
-from klas.report import METHODS, figure, ranked_candidates
+from klas.report import METHODS, below_cheap_anchor, figure, ranked_candidates, tally, whole
 from klas.results import pairs_of
 from klas.store import Store
 from klas.study import METRICS, change
@@ -87,7 +87,10 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed):
     assert shown["method"].tolist() == [METHODS[m] for m in METRICS]
     assert shown["chosen"].tolist() == [len(entry["chosen"][m]) for m in METRICS]
     assert shown[f"hits of {entry['buckets']}"].tolist() == [
-        figure(entry["methods"][m]["overlap"], digits=1) for m in METRICS
+        tally(entry["methods"][m]["overlap"]) for m in METRICS
+    ]
+    assert shown[f"holds of {entry['buckets']}"].tolist() == [
+        tally(entry["methods"][m]["containment"]) for m in METRICS
     ]
     assert shown["mean top-1 (%)"].tolist() == [
         figure(entry["methods"][m]["tuned"]["mean_top1"], scale=100, digits=1) for m in METRICS
@@ -105,7 +108,7 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed):
     said = captions(tester)
     assert "as many candidates in each bucket" in said
     assert "300 validation samples" in said
-    assert f"Chance hits {entry['chance']['value']:.1f} of {entry['buckets']}" in said
+    assert f"Chance hits {whole(entry['chance']['value'])} of {entry['buckets']}" in said
     assert f"Spearman's ρ {figure(entry['methods']['kl']['spearman'])}" in said
     tester.selectbox(key="widget:score").set_value("cka").run()
     assert not tester.exception
@@ -145,12 +148,31 @@ def test_all_pairs_show_agreement_instead_of_curves(app, computed):
     buckets = sum(p["buckets"] for p in comparison["pairs"])
     methods = comparison["all_pairs"]["methods"]
     assert table(tester)[f"hits of {buckets}"].tolist() == [
-        figure(methods[m]["overlap"], digits=1) for m in METRICS
+        tally(methods[m]["overlap"]) for m in METRICS
     ]
     assert "Curves and areas here: 5 of 6 pairs" in captions(tester)  # one has no SN-Net set
     tester.segmented_control(key="widget:tier").set_value("finetuned").run()
     assert not tester.exception
     assert "--pair" not in "".join(c.value for c in tester.code)
+
+
+def test_where_no_stitch_reaches_the_cheap_anchor_it_says_why_figures_are_alike(
+    app, computed, monkeypatch
+):
+    store, document = computed
+    comparison = copy.deepcopy(compare(document, SMALL, store))
+    richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
+    entry = entry_of(comparison, richest)
+    said = below_cheap_anchor(comparison, [entry], "tuned")
+    tester = app(store.root, "compare")
+    assert f"{said} **auc_stitches**" in captions(tester)
+    assert {cell.split()[0] for cell in table(tester)["auc"]} == {"0.00"}
+    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    every = below_cheap_anchor(comparison, comparison["pairs"], "tuned")
+    assert every in captions(tester)
+    entry["chosen"]["dm"][0]["accuracy"]["tuned"] = 0.999
+    monkeypatch.setattr("klas.comparison.compare", lambda *_: comparison)
+    assert "below the cheap anchor" not in captions(app(store.root, "compare"))
 
 
 def test_what_is_trained_meanwhile_fills_the_page(app, copied, tmp_path, monkeypatch):
@@ -179,6 +201,7 @@ def test_what_is_trained_meanwhile_fills_the_page(app, copied, tmp_path, monkeyp
     drawn = charts(tester)
     entry = entry_of(compare(document, QUICK, store), pair)
     assert len(drawn["budget_chart"]["CKA"]["x"]) == 2
+    assert "at each budget all were trained for equally many steps" in captions(tester)
     assert f"KLAS (Γ) ({len(entry['chosen']['kl'])})" in drawn["curves_chart"]
     assert table(tester)["mean top-1 (%)"].tolist() == [
         figure(entry["methods"][m]["finetuned"]["mean_top1"], scale=100, digits=1) for m in METRICS

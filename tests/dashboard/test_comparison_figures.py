@@ -194,7 +194,8 @@ def test_all_pairs_are_dots_with_intervals_and_a_chance_level(comparison):
     every = comparison["all_pairs"]["methods"]
     candidates = every["kl"]["spearman_within"]["candidates"]
     titles = [annotation.text for annotation in figure.layout.annotations]
-    assert f"ρ within buckets ({candidates} candidates)" in titles
+    assert f"ρ within buckets<br>({candidates} candidates)" in titles
+    assert all("<br>" in title for title in titles[:3])  # in one line they overlap at 700 pixels
     chance = 100 * comparison["all_pairs"]["chance"]["value"] / buckets
     assert chance in [pytest.approx(shape.x0) for shape in figure.layout.shapes]
     assert f"chance {chance:.0f} %" in figure.layout.annotations[-1].text
@@ -216,8 +217,8 @@ def test_budgets_show_every_method_with_whiskers(trained, name):
         assert list(whiskers.y[0::3]) == pytest.approx([scale * f["low"] for f in found])
         assert list(whiskers.y[1::3]) == pytest.approx([scale * f["high"] for f in found])
         assert set(whiskers.y[2::3]) == {None}
-        # Each stands by its own budget, none exactly on another.
-        assert [round(x) for x in dots.x] == list(range(len(found)))
+        # Each stands by its own budget, none exactly on another, none as if trained longer.
+        assert np.abs(np.array(dots.x) - np.arange(len(found))).max() < 0.1
     starts = [trace(figure, METHODS[metric]).x[0] for metric in METRICS]
     assert len(set(starts)) == len(METRICS)
 

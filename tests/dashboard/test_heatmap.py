@@ -27,9 +27,16 @@ def one(computed):
     return pairs_of(copy.deepcopy(computed[1]))[1]
 
 
-def drawn(pair, name="kl", metric="kl", cell=None, **values):
+def drawn(pair, name="kl", metric="kl", cell=None, *, numbers=False, **values):
     spec = SMALL.selection.model_copy(update={"metric": metric, **values})
-    return cell_map(pair, choose(pair, spec), metric, name, cell)
+    return cell_map(pair, choose(pair, spec), metric, name, cell, buckets=numbers)
+
+
+def printed(figure):
+    """(i, j) of every cell with a number: the number, bold or not."""
+    texts = figure.data[3]
+    assert texts.mode == "text"
+    return dict(zip(zip(texts.y, texts.x), texts.text, strict=True))
 
 
 def named(figure, start):
@@ -122,7 +129,8 @@ def test_a_row_says_its_values_and_opens_nothing(one):
     figure = drawn(one, "sigma")
     assert len(squares(figure).x) == 0
     own = one.raw["theta_target"]
-    assert list(figure.data[3].text) == [f"{own[j][j + 1]:.2g}" for j in range(len(own) - 1)]
+    told = {(0, j): f"{own[j][j + 1]:.3g}" for j in range(len(own) - 1)}
+    assert printed(figure) == told == printed(drawn(one, "sigma", numbers=True))
     assert [t.type for t in figure.data].count("bar") == 1
     assert not any(t.name == "chosen" for t in figure.data)
 
@@ -234,27 +242,56 @@ def large(one, blocks):
     return pairs_of(one.document)[one.index]
 
 
-def test_numbers_stay_out_of_cells_that_are_too_small(one):
-    texts = drawn(one).data[3]
-    picked = chosen_by(one)
+@pytest.mark.parametrize("name", ["kl", "tuned", "cuts", "macs"])
+def test_cells_have_the_values_that_are_shown_bold_where_chosen(pair, name):
+    shown, told = field(pair, name), printed(drawn(pair, name))
+    picked = set(pair.places(chosen_by(pair).chosen))
+    assert set(told) == {(i, j) for i in shown.rows for j in shown.columns}
+    for (i, j), text in told.items():
+        assert text.startswith("<b>") == ((i, j) in picked)
+        value = shown.values[shown.rows.index(i), shown.columns.index(j)]
+        digits = 3 if len(shown.columns) <= 8 else 2
+        assert float(text.strip("</b>")) == pytest.approx(value, rel=0.51 * 10 ** (1 - digits))
+
+
+def test_bucket_numbers_take_their_place_when_asked_for(one):
+    picked, told = chosen_by(one), printed(drawn(one, numbers=True))
     rows = np.flatnonzero(one.in_space)
-    assert [t.strip("</b>") for t in texts.text] == [
-        str(b) if b >= 0 else "–" for b in picked.bucket[rows]
-    ]
+    assert {place: text.strip("</b>") for place, text in told.items()} == {
+        tuple(one.stitches[row]): str(b) if (b := picked.bucket[row]) >= 0 else "–" for row in rows
+    }
+
+
+def test_numbers_stay_out_of_cells_that_are_too_small(one):
+    twelve = large(one, 12)
+    assert max(map(len, printed(drawn(twelve)).values())) <= len("<b>0.037</b>")
+    assert len(printed(drawn(twelve))) == 12 * 11
     big = drawn(large(one, 24))
-    assert len(big.data[3].x) == 0
+    assert printed(big) == {}
     assert len(squares(big).x) == 24 * 23
     assert big.layout.height < 750
+    assert len(printed(drawn(large(one, 24), numbers=True))) == 24 * 23
+    assert printed(drawn(large(one, 25), numbers=True)) == {}
 
 
-def test_numbers_without_a_colour_behind_them_are_read_on_any_page(one):
+def test_a_value_without_a_colour_behind_it_is_read_on_any_page(one):
     gone = int(np.flatnonzero(one.in_space)[2])
-    one.raw["candidates"][gone]["accuracy"]["tuned"] = None
+    one.raw["candidates"][gone]["scores"]["kl"] = "inf"
+    figure = drawn(pairs_of(one.document)[one.index])
     i, j = one.stitches[gone]
-    texts = next(t for t in drawn(one, "tuned").data if t.type == "scatter" and t.mode == "text")
+    texts = figure.data[3]
     colours = dict(zip(zip(texts.y, texts.x), texts.textfont.color))
     assert colours.pop((i, j)) == ANCHOR
+    assert printed(figure)[i, j] == "∞"
     assert set(colours.values()) == {"#222", "white"}
+
+
+def test_what_is_not_measured_has_no_number_but_a_bucket(one):
+    gone = int(np.flatnonzero(one.in_space)[2])
+    one.raw["candidates"][gone]["accuracy"]["tuned"] = None
+    place = tuple(one.stitches[gone])
+    assert printed(drawn(one, "tuned"))[place].strip("</b>") == ""
+    assert printed(drawn(one, "tuned", numbers=True))[place].strip("</b>") != ""
 
 
 def test_a_joint_training_fills_the_cells_of_the_chosen(one):
@@ -297,7 +334,7 @@ def test_one_stitch_in_one_bucket_is_a_map_too(one):
     del one.raw["candidates"][1:]
     figure = drawn(pairs_of(one.document)[one.index], buckets=1)
     assert np.array(figure.data[0].z).shape == (1, 1)
-    assert figure.data[3].text[0] in ("<b>0</b>", "–")
+    assert printed(figure) == {tuple(one.stitches[0]): printed(figure)[tuple(one.stitches[0])]}
 
 
 def test_a_pair_without_stitches_has_a_map_of_its_cuts(one):

@@ -7,11 +7,12 @@ from html import unescape
 
 import pytest
 
+from dashboard import html_comparison
 from dashboard.html_report import study_report, unscored
 from klas.comparison import compare
 from klas.exports import dumps, stitch_list
 from klas.pipeline import Pipeline
-from klas.report import METHODS, percent
+from klas.report import METHODS, percent, ranked_candidates, tally
 from klas.report import figure as with_interval
 from klas.results import choose, finetuned_accuracy, pairs_of
 from klas.study import METRICS, change
@@ -87,10 +88,11 @@ def test_the_comparison_is_the_document_of_the_compare_command(computed):
         [
             METHODS[m],
             *([] if "chosen" not in place else [str(len(place["chosen"][m]))]),
-            with_interval(place["methods"][m]["overlap"], digits=1),
-            with_interval(place["methods"][m]["containment"], digits=0),
+            tally(place["methods"][m]["overlap"]),
+            tally(place["methods"][m]["containment"]),
             with_interval(place["methods"][m]["spearman"]),
             with_interval(place["methods"][m]["spearman_within"]),
+            str(ranked_candidates(place["methods"][m])),
         ]
         for place in places
         for m in METRICS
@@ -113,8 +115,10 @@ def test_the_comparison_is_the_document_of_the_compare_command(computed):
     found = {m: methods[m]["overlap"] for m in METRICS if m != "snnet"}
     best = max(found, key=lambda m: found[m]["value"])
     for m in ("kl", "cka", best):
-        assert f"{METHODS[m]} in {with_interval(found[m], digits=1)}" in text
+        assert f"{METHODS[m]} in {tally(found[m])}" in text
     assert f"Most often: {METHODS[best]}." in text
+    assert "ρ within buckets pools the buckets of all pairs" in text
+    assert "<th>greatest gain</th><th>saving of KLAS (×)</th><th>greatest saving</th>" in page
     assert "tier finetuned" not in page
 
 
@@ -156,7 +160,10 @@ def test_what_is_trained_jointly_is_there_with_its_split(copied, computed):
     drawn = figures(page)
     assert f"finetuned-{pair.index}" in drawn
     assert {f"budget-mean-top1-{pair.index}", "budget-mean-top1-all"} <= set(drawn)
-    assert "steps of joint training, mean over 1 pair, 200 samples" in page
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page)
+    assert sum("training, mean over 1 pair, 200 samples" in words for words in captions) == 2
+    assert sum("training, 200 samples" in words for words in captions) == 2  # the pair's own
+    assert "at each budget all were trained for equally many steps" in page
     assert "Curves, tier finetuned, 200 samples of the test split, which no choice saw" in page
 
 
@@ -216,3 +223,23 @@ def test_buckets_of_one_candidate_are_no_contest(computed):
     page = report(store, document, spec=spec)
     assert "No bucket holds two candidates" in page
     assert "agreement" in figures(page)
+
+
+def test_the_budgets_over_all_pairs_say_of_how_many_each_figure_is():
+    """Means and areas may be of other pairs: those where every method has the figure."""
+
+    def areas(mean, area):
+        ends = {"value": 0.5, "low": 0.4, "high": 0.6}
+        return {"mean_top1": ends | {"pairs": mean}, "auc_stitches": ends | {"pairs": area}}
+
+    methods = {m: {"budgets": {"0": areas(3, 2), "12": areas(3, 2)}} for m in METRICS}
+    compared = {
+        "finetuned_on": "val",
+        "bootstrap": {"level": 0.95},
+        "data": {"val": {"samples": 7}},
+    }
+    mean, area = html_comparison.budget_figures(compared, methods, html_comparison.EVERY)
+    assert "mean over 3 pairs, 7 validation samples" in mean
+    assert "mean over 2 pairs, 7 validation samples" in area
+    alone = next(iter(html_comparison.budget_figures(compared, methods, "0")))
+    assert "mean over" not in alone

@@ -51,7 +51,7 @@ def test_a_list_goes_out_and_comes_back(page_of_list, tmp_path):
     expect(page.get_by_text(f"out.json: {chosen.sum()} stitches")).to_be_visible()
     button(page, f"Add its {chosen.sum()} stitches to mine").click()
     expect(page.get_by_text("Nothing is picked yet")).to_have_count(0)
-    expect(page.get_by_text("At equal cost my list is on average +0.00 points")).to_be_visible()
+    expect(page.get_by_text("At equal cost both lists reach the same accuracy")).to_be_visible()
 
     # The address alone brings the list to another browser.
     expect(page).to_have_url(re.compile("list="))

@@ -80,7 +80,38 @@ def test_a_stitch_is_added_by_hand(app, computed):
     press(tester, "Add")
     i, j = pair.stitches[row]
     assert listed(tester) == {(pair.name, f"{i} → {j}")}
-    assert next(b for b in tester.button if b.label == "Add").disabled
+
+
+def by_hand(tester):
+    return next((s for s in tester.selectbox if s.label.startswith("Stitch")), None)
+
+
+def test_by_hand_offers_what_is_not_listed_and_goes_on_by_cost(app, computed):
+    store, document = computed
+    pair = next(pair for pair in pairs_of(document) if len(pair.macs))
+    order = np.argsort(pair.macs, kind="stable").tolist()
+    cheapest = "{}-{}".format(*pair.stitches[order[0]])
+    tester = app(store.root, "my_list", list=f"{'~'.join(pair.names)}:{cheapest}")
+    assert by_hand(tester).value == order[1]
+    assert not next(b for b in tester.button if b.label == "Add").disabled
+    by_hand(tester).set_value(order[2]).run()
+    press(tester, "Add")
+    assert by_hand(tester).value == order[3]
+    press(tester, "Undo")
+    tester.session_state["kept:list"] = my_list.entries_of(pair, np.arange(len(order)) == order[3])
+    tester.run()
+    assert by_hand(tester).value == order[0]  # what it stood at was listed in another way
+    tester.session_state["kept:list"] = tuple(
+        my_list.entry_of(pair, row) for row in order if row != order[-1]
+    )
+    tester.run()
+    assert by_hand(tester).value == order[-1]
+    press(tester, "Add")
+    assert not tester.exception
+    assert by_hand(tester) is None
+    assert "Every stitch of this pair is in my list." in [c.value for c in tester.caption]
+    press(tester, "Empty the list")
+    assert by_hand(tester).value is not None
 
 
 def test_the_address_brings_a_list_and_strangers_in_it_are_counted(app, computed):
@@ -105,6 +136,7 @@ def test_the_two_lists_stand_side_by_side(app, computed, made):
     assert list(figures["stitches"]) == [len(table(tester)), len(made["stitches"])]
     assert set(figures["in both"]) == {len(table(tester))}
     assert any("At equal cost" in m.value for m in tester.markdown)
+    assert not any("Of its" in c.value for c in tester.caption)
     press(tester, f"Add its {len(made['stitches'])} stitches to mine")
     assert len(table(tester)) == len(made["stitches"])
     press(tester, "Close the file")
@@ -151,10 +183,75 @@ def test_a_list_of_other_anchors_is_shown_as_text_and_called_so(app, computed, m
     assert f"with other weights ({', '.join(names)})" in shown
     assert "other images" in shown
     assert "bfloat16" in shown
-    (chart,) = [c.proto.spec for c in tester.get("plotly_chart")]
-    assert "<img" not in chart
-    assert "&lt;img" in chart
+    assert not tester.get("plotly_chart")  # nothing of it has a place beside these anchors
+    assert not any("<img" in m.value.replace("\\", "") for m in tester.markdown)
     assert "None of its stitches is known" in [b.label for b in tester.button]
+    n = len(made["stitches"])
+    told = f"Of its {n} stitches, {n} are of anchors that are not this study's: neither drawn nor"
+    assert any(c.value.startswith(told) for c in tester.caption)
+
+
+def chart(tester):
+    (found,) = [json.loads(c.proto.spec) for c in tester.get("plotly_chart")]
+    return found
+
+
+def test_stitches_of_other_anchors_leave_the_chart_as_it_is(app, computed, made):
+    store, document = computed
+    pair = next(p for p in pairs_of(document) if p.in_space.any())
+    strange = next(a for a in made["anchors"] if a["name"] not in pair.names)
+    strange["digest"] = "0" * 64
+    for stitch in made["stitches"]:
+        if strange["name"] in (stitch["source"], stitch["target"]):
+            stitch["macs"] *= 1000
+            stitch["accuracy"] = dict.fromkeys(stitch["accuracy"], 0.999)
+    ours = [s for s in made["stitches"] if strange["name"] not in (s["source"], s["target"])]
+    assert 0 < len(ours) < len(made["stitches"])
+    absent = next(s for s in ours if s["source"] == pair.names[0])
+    absent["target_block"] = 0  # of these anchors, but no candidate
+    drawn = []
+    for form in (made | {"stitches": ours}, made):
+        tester = app(store.root, "my_list")
+        press(tester, "Add them")
+        tester.file_uploader[0].set_value(("theirs.json", dumps(form), "application/json")).run()
+        assert not tester.exception
+        drawn.append(chart(tester))
+    assert drawn[0] == drawn[1]
+    figures = next(d.value for d in tester.dataframe if "list" in d.value.columns)
+    assert figures["stitches"].tolist()[1] == len(ours)
+    assert f"Add its {len(ours) - 1} stitches to mine" in [b.label for b in tester.button]
+    (told,) = [c.value for c in tester.caption if c.value.startswith("Of its")]
+    gone = len(made["stitches"]) - len(ours)
+    assert f"{gone} {'is' if gone == 1 else 'are'} of anchors that are not this study's" in told
+    assert "1 is no candidate of this study's pairs: not added" in told
+    press(tester, f"Add its {len(ours) - 1} stitches to mine")
+    assert f"Its {len(ours) - 1} stitches are in mine" in [b.label for b in tester.button]
+
+
+def test_a_list_without_stitches_is_called_empty(app, computed, made):
+    tester = app(computed[0].root, "my_list")
+    assert any(c.value.startswith("JSON, up to 5 MB") for c in tester.caption)
+    empty = dumps(made | {"stitches": []})
+    tester.file_uploader[0].set_value(("theirs.json", empty, "application/json")).run()
+    assert not tester.exception
+    assert any("The list in this file is empty" in i.value for i in tester.info)
+    assert not any("not measured" in i.value for i in tester.info)
+    assert not tester.get("plotly_chart")
+    press(tester, "Add them")
+    assert len([t for t in chart(tester)["data"] if "measured" in t.get("name", "")]) == 1
+
+
+def test_equal_lists_are_called_the_same(app, computed):
+    store, document = computed
+    pair = next(pair for pair in pairs_of(document) if pair.in_space.any())
+    own = dumps(stitch_list(document, SMALL.selection, pairs=[pair]))
+    tester = app(store.root, "my_list")
+    press(tester, "Add them")
+    tester.file_uploader[0].set_value(("same.json", own, "application/json")).run()
+    said = " ".join(m.value for m in tester.markdown)
+    assert "At equal cost both lists reach the **same** accuracy." in said
+    assert "At equal accuracy both cost the **same**." in said
+    assert "0.00" not in said
 
 
 def test_what_is_known_of_a_list(computed, made):
