@@ -1,5 +1,7 @@
 """The view of every pair: its tier, its table, its budget over all that is chosen."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -120,3 +122,22 @@ def test_the_tier_stays_with_tau_and_what_is_not_measured_comes_last(app, comput
     )  # by no hand but the reader's
     assert "tier" not in tester.query_params
     assert "no chosen stitch is measured at tier finetuned" in said(tester)
+
+
+def test_the_front_comes_first_however_costly_it_is(app, computed, pairs):
+    store, document = computed
+    changed = copy.deepcopy(document)
+    pair = max(pairs, key=lambda p: int(p.in_space.sum()))
+    rows = np.flatnonzero(choose(pair, SMALL.selection).chosen)
+    best = int(rows[pair.macs[rows].argmax()])
+    changed["pairs"][pair.index]["candidates"][best]["accuracy"]["tuned"] = 1.0
+    name = f"scores-{SMALL.results_key()}"
+    store.set_ref(name, changed)
+    try:
+        shown = table(look(app, store.root, "stitches", pair="all", tier="tuned")).value
+        assert shown[FRONT].tolist() == ["✓"] + ["–"] * (len(shown) - 1)
+        assert shown["stitch"][0] == "{} → {}".format(*pair.stitches[best])
+        assert shown[pair.unit.name][1:].is_monotonic_increasing
+        assert shown[pair.unit.name][0] > shown[pair.unit.name][1]
+    finally:
+        store.set_ref(name, document)
