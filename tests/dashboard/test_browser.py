@@ -52,6 +52,7 @@ def test_the_whole_walk(server, page, tmp_path):
     chart = page.locator(".js-plotly-plot").first
     cells = chart.locator(".heatmaplayer image").first
     expect(cells).to_be_attached()
+    expect(page.get_by_text("Done: Compute")).to_be_visible()  # its job stood above the map
     settled(page)
     box = cells.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
