@@ -31,7 +31,7 @@ from klas.choice.scores import candidate_scores
 from klas.comparison import budget_steps, compare
 from klas.errors import DivergedError
 from klas.evidence import Evidence
-from klas.report import METHODS, duration, ranked_candidates
+from klas.report import METHODS, duration, ranked_candidates, whole
 from klas.results import Document, Pair, choose, pairs_of
 from klas.store import Key, Store
 from klas.study import DIGITS, METRICS, AnchorSpec, Study
@@ -347,7 +347,7 @@ def overlap_section(found: Sequence[Mapping[str, Any]]) -> str:
             f"{p['source']} → {p['target']}",
             p["buckets"],
             f"{p['chance']['value']:.1f}",
-            *(plain(p["methods"][m]["overlap"], 1, 1) for m in METRICS if m != "snnet"),
+            *(whole(p["methods"][m]["overlap"]["value"]) for m in METRICS if m != "snnet"),
             plain(p["methods"]["snnet"]["containment"], 1, 0),
         )
         for p in found[0]["pairs"]
@@ -512,7 +512,7 @@ def oracle_section(store: Store, document: Callable[[Study], Document]) -> str:
         stronger.append(
             (
                 name,
-                f"{float(overlap(scores, against, bucket)):.1f}",
+                whole(float(overlap(scores, against, bucket))),
                 f"{float(spearman(scores[inside], alone)):.2f}",
                 f"{float(within):.2f}",
                 int(candidates),
@@ -549,7 +549,7 @@ def matrix_section(store: Store, first: Document, second: Document) -> str:
                 bucket, scores = choose(pair, DIGITS.selection).bucket, matrix_scores(pair)[name]
                 hits += float(overlap(scores, oracle, bucket))
                 ranked.append(spearman_within(scores, oracle, bucket))
-            cells += [f"{hits:.1f}", within_pairs(ranked)]
+            cells += [whole(hits), within_pairs(ranked)]
         rows.append((name, *cells))
     counts = [
         sum(overlap_buckets(choose(pair, DIGITS.selection).bucket) for pair, _ in judged)
