@@ -55,9 +55,9 @@ def budget_picker(
     metric: Metric,
     picked: Selection,
     accuracies: Mapping[Tier, Floats | None],
+    tier: Tier,
 ) -> None:
-    """The field, and the answer beside it, over one pair."""
-    tier: Tier = st.session_state["widget:tier"]  # as the page's control shows it
+    """The field, and the answer beside it, over one pair at the tier that is shown."""
     trained = _trained(sheet.pair, picked, metric) if tier == "finetuned" else []
     found = offer(sheet.pair, costs, accuracies, tier, trained)
     said = counted(found, metric, selection().tau, {c.metric: int(c.chosen.sum()) for c in trained})

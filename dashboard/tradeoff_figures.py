@@ -63,7 +63,9 @@ def choice_chart(
         low, high = np.log10(values.min()), np.log10(values.max())
         pad = 0.08 * max(high - low, 0.2)
         bottom, top = 10 ** (low - pad), 10 ** (high + pad)
+        ticks = log_ticks(values)
         axis |= {"type": "log", "range": [low - pad, high + pad]}
+        axis |= {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
     elif values.size:  # an unbiased 1 − CKA may come out below 0, which no logarithm shows
         pad = 0.08 * max(values.max() - values.min(), 1e-9)
         bottom, top = values.min() - pad, values.max() + pad

@@ -13,9 +13,9 @@ from dashboard.quantities import QUANTITIES, SCORES
 from dashboard.tradeoff import Bits, Curve, Floats, Sheet, steps
 from klas.choice.buckets import Selection
 from klas.choice.curves import gain, saving
-from klas.costs import Costs
+from klas.costs import Costs, above_anchors
 from klas.report import METHODS
-from klas.results import Pair, above_anchors, method_areas
+from klas.results import Pair, method_areas
 from klas.study import TIERS, Metric, Tier
 
 TABLE = 388  # pixels: ten rows, however many τ takes
@@ -68,7 +68,9 @@ def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:
             f"{other}, at best {100 * won.greatest:+.2f}."
         )
     spared = saving(mine, rival)
-    if spared is not None and spared.mean >= 1:
+    if spared is not None and spared.mean == spared.greatest == 1:
+        said.append(f"At equal accuracy both need the **same** {what}.")
+    elif spared is not None and spared.mean >= 1:
         less = f"less {what}" if costs.name == "latency" else f"fewer {what}"
         said.append(
             f"At equal accuracy it needs on average **{spared.mean:.2f}× {less}**, at best "
@@ -82,12 +84,13 @@ def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:
     return said
 
 
-def above(pair: Pair, ours: Curve) -> str:
-    """How many of the chosen beat the anchors."""
-    better = int(above_anchors(pair, ours.chosen, ours.accuracy).sum())
+def above(pair: Pair, costs: Costs, ours: Curve) -> str:
+    """How many of the chosen beat the pair's anchors."""
+    better = int(above_anchors(costs, pair, ours.chosen, ours.accuracy).sum())
+    what = {"macs": "at most their MACs", "params": "at most as many parameters"}
     return (
-        f"**{better} of {int(ours.chosen.sum())}** chosen stitches are better than every anchor "
-        "of at most their MACs."
+        f"**{better} of {int(ours.chosen.sum())}** chosen stitches are better than each of this "
+        f"pair's anchors of {what.get(costs.name, 'at most their latency')}."
     )
 
 

@@ -24,12 +24,12 @@ from rich.table import Table
 from rich.text import Text
 
 from klas.catalogue import Network
+from klas.costs import above_anchors, costs_of
 from klas.results import (
     GIGA,
     CostUnit,
     Document,
     Pair,
-    above_anchors,
     choose,
     cost_unit,
     finetuned_accuracy,
@@ -259,7 +259,7 @@ def finetuned_tables(
         for row in np.flatnonzero(chosen):
             i, j = pair.stitches[row]
             accuracy[row] = result["accuracy"][f"{i}-{j}"]
-        above = above_anchors(pair, chosen, accuracy)
+        above = above_anchors(costs_of(pair, "macs"), pair, chosen, accuracy)
         table = Table(
             title=f"{pair.name}: finetuned, {result['steps']:,} steps", title_justify="left"
         )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klas.choice.buckets import OUTSIDE, Selection, matched, select
-from klas.choice.curves import Areas, areas, envelope, front_rows
+from klas.choice.curves import Areas, areas, front_rows
 from klas.errors import SelectionError
 from klas.keys import (
     finetuned_hits_key,
@@ -380,14 +380,3 @@ def front(choices: Sequence[Choice]) -> list[FrontPoint]:
         for row in np.flatnonzero(c.chosen)
     ]
     return [points[k] for k in front_rows([p.macs for p in points], [p.accuracy for p in points])]
-
-
-def above_anchors(
-    pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """(N,) the chosen stitches that lie strictly above the pretrained anchors' step envelope."""
-    anchors = pair.measured_anchors
-    step = envelope([a["macs"] for a in anchors], [a["accuracy"] for a in anchors])
-    floor = np.nan_to_num(step.at(pair.macs), nan=0.0)
-    with np.errstate(invalid="ignore"):
-        return chosen & (accuracy > floor)

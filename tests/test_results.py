@@ -3,12 +3,12 @@ import copy
 import numpy as np
 import pytest
 
+from klas.costs import above_anchors, costs_of
 from klas.errors import SelectionError
 from klas.report import anchor_tables
 from klas.results import (
     Choice,
     Pair,
-    above_anchors,
     choose,
     front,
     method_areas,
@@ -57,10 +57,12 @@ def test_above_the_anchors_means_strictly_above_every_cheaper_one(computed):
     cheap, costly = pair.cheap_and_costly
     chosen = np.ones(len(pair.macs), dtype=bool)
     level = np.full(len(pair.macs), cheap["accuracy"])
-    assert not above_anchors(pair, chosen, level).any()
+    assert not above_anchors(costs_of(pair, "macs"), pair, chosen, level).any()
     between = pair.macs < costly["macs"]
-    assert (above_anchors(pair, chosen, level + 1e-6) == between).all()
-    assert not above_anchors(pair, chosen, np.full(len(level), np.nan)).any()
+    assert (above_anchors(costs_of(pair, "macs"), pair, chosen, level + 1e-6) == between).all()
+    assert not above_anchors(
+        costs_of(pair, "macs"), pair, chosen, np.full(len(level), np.nan)
+    ).any()
 
 
 def test_envelope_and_areas_agree(computed):
@@ -153,7 +155,9 @@ def test_a_headless_source_leaves_the_pair_its_stitches_and_the_target(computed)
     assert curve.at(costly["macs"]) >= costly["accuracy"]
     # Nothing to beat below the target's cost: every stitch that gets anything right is above.
     below = chosen & (pair.macs < costly["macs"]) & (accuracy > 0)
-    assert (above_anchors(pair, chosen, accuracy) & below).sum() == below.sum()
+    assert (
+        above_anchors(costs_of(pair, "macs"), pair, chosen, accuracy) & below
+    ).sum() == below.sum()
     found = method_areas(pair, chosen, accuracy)
     assert (found.auc, found.mean_top1) == (None, pytest.approx(accuracy[chosen].mean()))
     assert "no accuracy of its own" in found.reason

@@ -8,8 +8,9 @@ import streamlit as st
 
 from dashboard import cost_controls, pictures
 from dashboard.all_pairs import all_pairs, say_unscored
-from dashboard.budget import best_tier, budget_picker
+from dashboard.budget import budget_picker
 from dashboard.links import Cell
+from dashboard.offers import best_tier
 from dashboard.progress import estimate, job_panel, start_button
 from dashboard.quantities import QUANTITIES
 from dashboard.selection_controls import selection_controls
@@ -42,11 +43,12 @@ LINE, PANEL = 56, 160  # pixels that are kept free for what comes and goes
 
 @st.fragment
 @says_errors
-def _choice(sheets: Sequence[Sheet], metric: Metric) -> None:
+def _choice(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
     """All that hangs on a control.
 
     Args:
         sheets: the pair, once for every machine that it was timed on.
+        start: whose accuracies are shown at first.
     """
     spec, beside = selection_controls(metric)
     pair = sheets[0].pair
@@ -73,7 +75,7 @@ def _choice(sheets: Sequence[Sheet], metric: Metric) -> None:
         "finetuned": finetuned_accuracy(store(), pair, picked.chosen, study()),
     }
     with beside:
-        tier = pick_tier(best_tier(accuracies) or TIERS[0])
+        tier = pick_tier(start)
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader(
@@ -119,7 +121,7 @@ def _choice(sheets: Sequence[Sheet], metric: Metric) -> None:
         with st.container(height=PANEL, border=False):
             said = []
             if metric in by_method:
-                said.append(above(pair, by_method[metric]))
+                said.append(above(pair, costs, by_method[metric]))
             if metric in by_method and rival in by_method:
                 said += verdict(pair, costs, by_method[metric], by_method[rival])
             if rival == "snnet" and not pair.snnet.any():
@@ -130,7 +132,7 @@ def _choice(sheets: Sequence[Sheet], metric: Metric) -> None:
             areas_table(pair, drawn)
         asked = [m for m in missing if m == metric or m in (*wanted, rival)]
         _missing(sheet, picked, spec, tier, asked)
-    budget_picker(sheet, costs, ends, metric, picked, accuracies)
+    budget_picker(sheet, costs, ends, metric, picked, accuracies, tier)
     st.subheader("Chosen stitches")
     chosen_table(sheet, metric, picked, chosen, accuracies)
     add_button([(pair, chosen)], limited=limited)
@@ -311,7 +313,21 @@ def page() -> None:
         say_unscored([pair], metric)
         return
     timings = timings_of(store(), study(), pair)
-    _choice([Sheet(pair=pair, timings=t) for t in timings] or [Sheet(pair=pair)], metric)
+    sheets = [Sheet(pair=pair, timings=t) for t in timings] or [Sheet(pair=pair)]
+    _choice(sheets, metric, _first_tier(sheets[0]))
+
+
+def _first_tier(sheet: Sheet) -> Tier:
+    """The best tier at which anything of the study's own selection is measured.
+
+    It hangs on no control: what τ lets through may not be trained jointly, and then the tier
+    would change by itself.
+    """
+    pair, own = sheet.pair, study().selection
+    trained = None
+    if pair.is_scored(own.metric):
+        trained = finetuned_accuracy(store(), pair, choose(pair, own).chosen, study())
+    return best_tier({**sheet.accuracy, "finetuned": trained}) or TIERS[0]
 
 
 page()

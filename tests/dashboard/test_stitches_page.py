@@ -13,7 +13,7 @@ from klas.choice.curves import gain
 from klas.costs import costs_of, latency_pair_key, note_timings
 from klas.pipeline import Pipeline
 from klas.report import METHODS
-from klas.results import choose, fair_share, pairs_of
+from klas.results import choose, fair_share, finetuned_pair_key, pairs_of
 from klas.study import METRICS
 from tests.conftest import SMALL, method_envelope
 from tests.dashboard.test_links import look
@@ -458,3 +458,19 @@ def test_one_pair_with_one_candidate_in_one_bucket(app, computed, retold, tmp_pa
     assert "SN-Net's set is empty for this pair." in said(tester)
     click(tester, "Add the one to my list")
     assert len(tester.session_state["kept:list"]) == 1
+
+
+def test_tau_never_moves_the_tier(app, computed, copied, pair):
+    """What τ lets through may not be trained jointly, though the study's own choice is."""
+    chosen = choose(pair, SMALL.selection).chosen
+    key = finetuned_pair_key(pair, chosen, SMALL)
+    names = [f"{i}-{j}" for i, j in pair.places(chosen)]
+    said = {"accuracy": dict.fromkeys(names, 0.5), "anchors": dict.fromkeys(pair.names, 0.6)}
+    copied.put(key, said | {"steps": SMALL.finetuning.steps})
+    tester = app(copied.root, "stitches")
+    control = tester.button_group(key="widget:tier")
+    assert control.value == "finetuned"
+    tester.slider(key="widget:tau").set_value(1.0).run()
+    assert not tester.exception
+    assert tester.button_group(key="widget:tier").value == "finetuned"
+    assert any("Not trained jointly yet, so not drawn: KLAS" in i.value for i in tester.info)
