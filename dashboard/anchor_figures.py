@@ -36,6 +36,7 @@ def anchors_chart(found: Document) -> go.Figure:
                 hoverinfo="skip",
                 showlegend=False,
             )
+    costliest = max((macs for macs, _ in places.values()), default=0.0)
     for anchor, colour in _coloured(found["anchors"]):
         if anchor["name"] in places:
             macs, top1 = places[anchor["name"]]
@@ -46,7 +47,7 @@ def anchors_chart(found: Document) -> go.Figure:
                 mode="markers+text",
                 name=name,
                 text=name,
-                textposition="top center",
+                textposition="top left" if macs == costliest else "top center",
                 cliponaxis=False,
                 marker={"symbol": "diamond", "size": 13, "color": colour},
                 hovertemplate=f"{name}<br>%{{x:.3g}} {unit.name}, {anchor['params']:,} parameters"

@@ -7,8 +7,18 @@ import streamlit as st
 VIEWS = Path(__file__).parent / "views"
 
 st.set_page_config(page_title="KLAS", page_icon=":material/join_inner:", layout="wide")
-# Streamlit leaves a hand's breadth above every page; a tool needs it for the picture.
-st.html("<style>.stMainBlockContainer {padding-top: 4rem; padding-bottom: 3rem}</style>")
+# Streamlit leaves a hand's breadth above every page; a tool needs it for the picture. And it keeps
+# columns side by side down to 640 pixels, where tables and charts are long cut off.
+st.html(
+    """<style>
+    .stMainBlockContainer {padding-top: 4rem; padding-bottom: 3rem}
+    @media (max-width: 960px) {
+        [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"]) {flex-wrap: wrap}
+        [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {min-width: 100%}
+        [data-testid="stButtonGroup"] [role] {flex-wrap: wrap}
+    }
+    </style>"""
+)
 st.navigation(
     [
         st.Page(VIEWS / "study.py", title="Study", icon=":material/science:", default=True),

@@ -68,8 +68,11 @@ def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:
             f"{other}, at best {100 * won.greatest:+.2f}."
         )
     spared = saving(mine, rival)
-    if spared is not None and spared.mean == spared.greatest == 1:
-        said.append(f"At equal accuracy both need the **same** {what}.")
+    if spared is not None and f"{spared.mean:.2f}" == "1.00":
+        said.append(
+            f"At equal accuracy both need on average the **same** {what}; at best it needs "
+            f"{spared.greatest:.2f}× {'less' if costs.name == 'latency' else 'fewer'}."
+        )
     elif spared is not None and spared.mean >= 1:
         less = f"less {what}" if costs.name == "latency" else f"fewer {what}"
         said.append(

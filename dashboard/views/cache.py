@@ -11,6 +11,7 @@ from dashboard.held import held, study_files
 from dashboard.markdown import plain
 from dashboard.progress import WORDS
 from dashboard.state import heading, says_errors, store
+from dashboard.told_apart import titles
 from klas.errors import KlasError
 from klas.report import size
 from klas.usage import Usage, free_everything, free_stage, free_study, free_unclaimed
@@ -48,9 +49,11 @@ def _by_stage(found: Usage) -> None:
 def _by_study(found: Usage) -> None:
     st.subheader("By study", anchor=False)
     rows = [
-        {"study": h.known.name, "results": h.results, "size (MB)": h.bytes / 1e6,
+        {"study": title, "results": h.results, "size (MB)": h.bytes / 1e6,
          "only its own (MB)": h.freeable / 1e6}
-        for h in sorted(found.studies, key=lambda h: -h.bytes)
+        for h, title in sorted(
+            zip(found.studies, titles(found.studies)), key=lambda row: -row[0].bytes
+        )
         if h.results
     ]  # fmt: skip
     if rows:
@@ -81,12 +84,12 @@ def _offers(found: Usage) -> list[_Offer]:
     ]
     offers += [
         _Offer(
-            name=f"Study {h.known.name}: what no other study uses",
+            name=f"Study {title}: what no other study uses",
             bytes=h.freeable,
             means="Running the study again computes them anew.",
             free=lambda study=h.known.study: free_study(store(), study, study_files()),
         )
-        for h in found.studies
+        for h, title in zip(found.studies, titles(found.studies))
         if h.known.study is not None
     ]
     offers += [

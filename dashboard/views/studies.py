@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard.held import held, study_files
 from dashboard.markdown import plain
 from dashboard.state import heading, open_named, says_errors, store
+from dashboard.told_apart import counted, titles
 from klas import jobs
 from klas.errors import KlasError
 from klas.report import size
@@ -23,6 +24,7 @@ KEPT_AS = {
     "results": "its results alone",
 }
 TABLE_HELP = {
+    "study": "Of a name that comes again, with what differs from the first of that name.",
     "kept as": "A study run from a file elsewhere is known here by its results alone.",
     "size (MB)": "All results that it uses; those that several studies share count with each.",
     "only its own (MB)": "What freeing its results gives back: no other study uses them.",
@@ -45,7 +47,7 @@ def _table(studies: tuple[Holding, ...]) -> Holding:
     busy = {jobs.study_name(store(), job) for job in jobs.running(store())}
     rows = [
         {
-            "study": h.known.name,
+            "study": title,
             "kept as": KEPT_AS[h.known.origin],
             **{stage: _cell(h.done.get(stage)) for stage in STAGES},
             "joint trainings": h.trainings,
@@ -56,7 +58,7 @@ def _table(studies: tuple[Holding, ...]) -> Holding:
             else pd.Timestamp(h.changed, unit="s", tz="UTC"),
             "now": "computing …" if h.known.study and h.known.study.name in busy else "",
         }
-        for h in studies
+        for h, title in zip(studies, titles(studies))
     ]
     names = [_identity(h.known) for h in studies]
     opened = st.session_state["opened"]
@@ -83,7 +85,7 @@ def _table(studies: tuple[Holding, ...]) -> Holding:
         placeholder="–",
         selection_default={"selection": {"rows": [shown]}},
         column_config={
-            "study": st.column_config.TextColumn(width="medium"),
+            "study": st.column_config.TextColumn(width="medium", help=TABLE_HELP["study"]),
             "kept as": st.column_config.TextColumn(help=TABLE_HELP["kept as"]),
             **{
                 stage: st.column_config.TextColumn(width="small", alignment="center")
@@ -150,7 +152,7 @@ def _what_stays(holding: Holding) -> str:
     if not holding.shared_with:
         return ""
     shared = size(holding.bytes - holding.freeable)
-    return f" What it shares with {plain(', '.join(holding.shared_with))} stays ({shared})."
+    return f" What it shares with {plain(counted(holding.shared_with))} stays ({shared})."
 
 
 def _free(holding: Holding, study: Study) -> None:
