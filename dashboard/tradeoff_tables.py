@@ -155,7 +155,7 @@ def chosen_table(
         pair.unit.name: pair.macs[rows] / pair.unit.scale,
         "parameters": params.astype(np.int64),
         **score_columns(pair, metric, rows),
-        "SN-Net's too": pair.snnet[rows],
+        "SN-Net's too": np.where(pair.snnet[rows], "✓", "–"),
     }
     if sheet.timings is not None:
         table["ms"] = sheet.timings.median[rows]
@@ -171,8 +171,8 @@ def chosen_table(
             **SCORE_COLUMNS,
             **TIER_COLUMNS,
             "bucket": st.column_config.NumberColumn(help=BUCKET),
-            "SN-Net's too": st.column_config.CheckboxColumn(
-                help="Whether SN-Net's own set has this stitch."
+            "SN-Net's too": st.column_config.TextColumn(
+                alignment="center", help="Whether SN-Net's own set has this stitch."
             ),
             "parameters": st.column_config.NumberColumn(format="localized"),
             "ms": st.column_config.NumberColumn(

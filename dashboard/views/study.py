@@ -72,7 +72,11 @@ def _anchors_table(found: Document) -> None:
                 format="%.3g", help="Multiply–accumulates of one image; papers call them FLOPs."
             ),
             "parameters": st.column_config.NumberColumn(format="localized"),
-            "top-1 (%)": st.column_config.NumberColumn(format="%.1f"),
+            "top-1 (%)": st.column_config.NumberColumn(
+                format="%.1f",
+                help=f"On {found['data']['val']['samples']:,} validation images, as every accuracy "
+                "of the stitches.",
+            ),
         },
     )
 
