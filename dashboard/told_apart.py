@@ -12,7 +12,8 @@ MOST = 2
 
 
 def titles(studies: Sequence[Holding]) -> list[str]:
-    """A name for each; of a name that comes again also what differs from the first of that name."""
+    """A name for each; of a name that comes again also what differs from the first of that name,
+    and where that is not enough a piece of its digest."""
     firsts: dict[str, Study | None] = {}
     found = []
     for holding in studies:
@@ -21,12 +22,18 @@ def titles(studies: Sequence[Holding]) -> list[str]:
         words = [] if study is None or first is None else list(_differences(first, study))
         more = ["…"] if len(words) > MOST else []
         found.append(f"{name} ({', '.join(words[:MOST] + more)})" if words else name)
-    return found
+    often = Counter(found)
+    return [
+        f"{title} {holding.known.study.results_key()[:6]}"
+        if often[title] > 1 and holding.known.study is not None
+        else title
+        for title, holding in zip(found, studies)
+    ]
 
 
 def counted(names: Iterable[str]) -> str:
     """Names as a list in words, a name that comes again said once."""
-    return ", ".join(n if k == 1 else f"{k} named {n}" for n, k in Counter(names).items())
+    return ", ".join(n if k == 1 else f"{k} others named {n}" for n, k in Counter(names).items())
 
 
 def _differences(first: Study, other: Study) -> Iterable[str]:

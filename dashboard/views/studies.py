@@ -42,8 +42,10 @@ def _cell(done: tuple[int, int] | None) -> str:
     return "✓" if done[0] == done[1] else f"{done[0]} of {done[1]}"
 
 
-def _table(studies: tuple[Holding, ...]) -> Holding:
-    """Every study; returns the one whose row is picked, at first that of the study at hand."""
+def _table(studies: tuple[Holding, ...]) -> tuple[Holding, str]:
+    """Every study; returns the one whose row is picked, at first that of the study at hand, and
+    its title."""
+    named = titles(studies)
     busy = {jobs.study_name(store(), job) for job in jobs.running(store())}
     rows = [
         {
@@ -58,7 +60,7 @@ def _table(studies: tuple[Holding, ...]) -> Holding:
             else pd.Timestamp(h.changed, unit="s", tz="UTC"),
             "now": "computing …" if h.known.study and h.known.study.name in busy else "",
         }
-        for h, title in zip(studies, titles(studies))
+        for h, title in zip(studies, named)
     ]
     names = [_identity(h.known) for h in studies]
     opened = st.session_state["opened"]
@@ -99,7 +101,7 @@ def _table(studies: tuple[Holding, ...]) -> Holding:
             "last computed": st.column_config.DatetimeColumn(format="distance"),
         },
     )
-    return studies[shown]
+    return studies[shown], named[shown]
 
 
 def _done(said: str) -> None:
@@ -222,10 +224,10 @@ def _facts(holding: Holding) -> str:
     return f"{holding.results:,} results, {size(holding.bytes)}: {parts}.{_what_stays(holding)}"
 
 
-def _actions(holding: Holding) -> None:
+def _actions(holding: Holding, title: str) -> None:
     known, study = holding.known, holding.known.study
     at_hand = known.origin != "results" and known.name == st.session_state["opened"]
-    st.subheader(plain(known.name), anchor=False)
+    st.subheader(plain(title), anchor=False)
     if study is None:
         st.error(plain(known.problem), icon=":material/error:")
         if known.origin == "saved":
@@ -267,9 +269,9 @@ def page() -> None:
     heading("Studies")
     if said := st.session_state.pop("studies:said", None):
         st.success(plain(said), icon=":material/check_circle:")
-    holding = _table(held().studies)
+    holding, title = _table(held().studies)
     with st.container(border=True):
-        _actions(holding)
+        _actions(holding, title)
     if st.button("Make a new study", icon=":material/add:", help="On the Anchors page."):
         st.switch_page("views/anchors.py")
 

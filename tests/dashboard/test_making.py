@@ -6,6 +6,7 @@ import pytest
 
 from klas.store import Store
 from klas.study import load_study
+from tests.dashboard.server import settled
 from tests.small_catalogue import NETWORKS, put_catalogue
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -18,6 +19,7 @@ def tick(page, row):
     table = page.get_by_test_id("stDataFrame")
     expect(table).to_have_count(1)  # the old one is gone
     expect(table.locator("canvas").first).to_be_visible()
+    settled(page)
     box = table.bounding_box()
     page.mouse.click(box["x"] + 18, box["y"] + HEADER + ROW * row + ROW // 2)
 
@@ -51,6 +53,7 @@ def test_a_study_is_made_opened_by_its_link_and_duplicated(server, browser, page
     expect(heading(page, "3 anchors picked")).to_be_visible()
     tick(page, 0)  # the table shows what is picked: this one comes off again
     expect(heading(page, "2 anchors picked")).to_be_visible()
+    settled(page)
 
     # A slip is a sentence; the form keeps what was typed.
     page.get_by_label("Name", exact=True).fill("zoo")
