@@ -44,8 +44,6 @@ from klas.report import METHODS
 from klas.results import Choice, Pair, choose, finetuned_accuracy, pairs_of
 from klas.study import Metric, Tier
 
-__all__ = ["best_tier", "budget_over_all", "budget_picker", "offer"]
-
 
 @says_errors
 def budget_picker(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dashboard import my_list
-from dashboard.budget import best_tier, offer
+from dashboard.offers import best_tier, offer
 from klas import jobs
 from klas.choice.curves import gain
 from klas.costs import costs_of, latency_pair_key, note_timings
