@@ -84,6 +84,11 @@ def method_curve(comparison: Figures, pair: Figures, metric: Metric, tier: Tier)
     )
 
 
+def on_top(metric: Metric) -> bool:
+    """Sorts the methods for drawing: KLAS lies over the others, which are in their own order."""
+    return metric == "kl"
+
+
 def curve_traces(
     metric: Metric,
     costs: NDArray[np.float64],
@@ -122,7 +127,8 @@ def curve_traces(
         "y": top1,
         "mode": "markers",
         "name": f"{METHODS[metric]} ({len(costs)})",
-        # Many methods choose the same stitch: Γ's disc is seen through the others' outlines.
+        "legendrank": 1 if metric == "kl" else 2,  # first, though it is drawn last
+        # Many methods choose the same stitch: Γ's disc lies inside the others' outlines.
         "marker": _marker(metric, 9) if metric == "kl" else _outline(metric, 13),
         "error_y": {
             "type": "data",
@@ -147,7 +153,7 @@ def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
     split = comparison["finetuned_on"] if tier == "finetuned" else "val"
     samples = comparison["data"][split]["samples"]
     figure = go.Figure()
-    for metric in METRICS:
+    for metric in sorted(METRICS, key=on_top):
         stitches = [s for s in pair["chosen"][metric] if s["accuracy"][tier] is not None]
         if not stitches:
             continue

@@ -84,7 +84,7 @@ def latency_button(pair: Pair, *, timed: bool) -> None:
     finds is known to the job alone, and times of others do not stand for these.
 
     Args:
-        timed: whether the pair was timed on any machine.
+        timed: whether the pair was timed on any machine; else MACs stand in, and this says so.
     """
     task = {"kind": "latency", "pairs": [list(pair.names)]}
     if timed:
@@ -99,9 +99,12 @@ def latency_button(pair: Pair, *, timed: bool) -> None:
             "they are shown first and nothing is timed again.",
         )
         return
-    st.info(
-        f"The networks of {plain(pair.name)} have not been timed yet. Every stitch and both "
-        "anchors run at batch 1, for about 0.2 seconds each.",
+    st.caption(":material/info: Not timed yet: **MACs** are shown meanwhile.", width="content")
+    start_button(
+        "Measure latency",
+        study(),
+        task,
         icon=":material/timer:",
+        help="Every stitch of the pair and both anchors run at batch 1, for about 0.2 seconds "
+        "each.",
     )
-    start_button("Measure latency", study(), task, icon=":material/timer:")

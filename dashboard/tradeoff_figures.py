@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dashboard.anchor_figures import anchors_trace, spread_out
 from dashboard.blocks import chart_text
-from dashboard.comparison_figures import AT_FIRST, LEGEND, STYLES, curve_traces
+from dashboard.comparison_figures import AT_FIRST, LEGEND, STYLES, curve_traces, on_top
 from dashboard.figures import (
     ANCHOR,
     FAINT,
@@ -140,7 +140,7 @@ def tradeoff_chart(
     right = max(*costs.anchors.values(), np.nanmax(costs.stitches, initial=0.0), 0.0) / unit.scale
     traces: list[dict[str, Any]] = []
     marks = _marks(picked, picked.chosen)
-    for curve in drawn:
+    for curve in sorted(drawn, key=lambda c: on_top(c.metric)):
         rows = np.flatnonzero(curve.chosen & np.isfinite(costs.stitches))
         line = steps(costs, pair, curve)
         traces += curve_traces(

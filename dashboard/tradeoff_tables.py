@@ -14,11 +14,13 @@ from dashboard.tradeoff import Bits, Curve, Floats, Sheet, steps
 from klas.choice.buckets import Selection
 from klas.choice.curves import gain, saving
 from klas.costs import Costs, above_anchors
-from klas.report import METHODS
+from klas.report import METHODS, percent
 from klas.results import Pair, method_areas
 from klas.study import TIERS, Metric, Tier
 
 TABLE = 388  # pixels: ten rows, however many τ takes
+HEAD, ROW = 38, 35  # pixels of a table
+ROWS = 20  # that show without scrolling
 COLUMN_THREE = st.column_config.NumberColumn(format="%.3g")
 SCORE_COLUMNS = {
     QUANTITIES[metric].label: st.column_config.NumberColumn(
@@ -37,6 +39,7 @@ BUCKET = (
     "Stitches of about the same cost share a bucket, numbered from the cheap anchor's cost to the "
     "costly one's. In every bucket the best and what τ lets through are chosen."
 )
+DECADES = 1e4  # a column that spans more is written with powers of ten
 METHOD = (
     "What chose. KLAS (Γ): by Γ = Ω / Σ, the distance across the stitch over the capacity of the "
     "block that follows. Ω = Θ(Pᵢ of the source, Pⱼ of the target) and Σ = Θ(Pⱼ, Pⱼ₊₁), both of "
@@ -52,6 +55,24 @@ def score_columns(pair: Pair, metric: Metric, rows: NDArray[np.int64]) -> dict[s
     return {QUANTITIES[m].label: pair.scores(m)[rows] for m in dict.fromkeys((metric, "kl"))}
 
 
+def three_digits(values: NDArray[np.float64]) -> str:
+    """The format of a column in which every value has at least three significant digits, and all
+    have as many decimals.
+
+    Args:
+        values: (M,) of the column.
+    """
+    sizes = np.abs(values[np.isfinite(values)])
+    # What is a rounding error beside the others, such as 1 − CKA of one network, needs none.
+    sizes = sizes[sizes > 1e-9 * sizes.max(initial=0.0)]
+    if not sizes.size:
+        return "%.2f"
+    least = float(f"{sizes.min():.2e}")  # 9.996 has the digits of 10.0
+    if sizes.max() > DECADES * least:
+        return "%.2e"
+    return f"%.{max(0, 2 - int(np.floor(np.log10(least))))}f"
+
+
 def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:
     """At equal cost so many points, at equal accuracy so many times cheaper, as sentences."""
     name, other = METHODS[ours.metric], METHODS[theirs.metric]
@@ -62,19 +83,26 @@ def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:
     if won is not None and won.mean == 0 and won.greatest == 0:
         return [f"At equal cost {name} and {other} reach the **same** accuracy."]
     said = []
-    if won is not None:
+    if won is not None and f"{100 * won.mean:z.2f}" == "0.00":
+        best = f"; at best {name} is {100 * won.greatest:+.2f} points above"
+        said.append(
+            f"At equal cost {name} and {other} reach on average the **same** accuracy"
+            f"{best if 100 * won.greatest >= 0.005 else ''}."
+        )
+    elif won is not None:
         said.append(
             f"At equal cost {name} is on average **{100 * won.mean:+.2f} points** against "
-            f"{other}, at best {100 * won.greatest:+.2f}."
+            f"{other}, at best {100 * won.greatest:+z.2f}."
         )
     spared = saving(mine, rival)
+    less = f"{'less' if costs.name == 'latency' else 'fewer'} {what}"
     if spared is not None and f"{spared.mean:.2f}" == "1.00":
+        best = f"; at best {name} needs {spared.greatest:.2f}× {less}"
         said.append(
-            f"At equal accuracy both need on average the **same** {what}; at best it needs "
-            f"{spared.greatest:.2f}× {'less' if costs.name == 'latency' else 'fewer'}."
+            f"At equal accuracy both need on average the **same** {what}"
+            f"{best if spared.greatest >= 1.005 else ''}."
         )
     elif spared is not None and spared.mean >= 1:
-        less = f"less {what}" if costs.name == "latency" else f"fewer {what}"
         said.append(
             f"At equal accuracy it needs on average **{spared.mean:.2f}× {less}**, at best "
             f"{spared.greatest:.2f}×."
@@ -91,9 +119,24 @@ def above(pair: Pair, costs: Costs, ours: Curve) -> str:
     """How many of the chosen beat the pair's anchors."""
     better = int(above_anchors(costs, pair, ours.chosen, ours.accuracy).sum())
     what = {"macs": "at most their MACs", "params": "at most as many parameters"}
+    why = "" if better else _why_none(pair, ours)
     return (
         f"**{better} of {int(ours.chosen.sum())}** chosen stitches are better than each of this "
-        f"pair's anchors of {what.get(costs.name, 'at most their latency')}."
+        f"pair's anchors of {what.get(costs.name, 'at most their latency')}.{why}"
+    )
+
+
+def _why_none(pair: Pair, ours: Curve) -> str:
+    """Why areas and gains are 0, where they are."""
+    cheap, costly = pair.cheap_and_costly
+    top1 = ours.accuracy[ours.chosen]
+    if len(pair.measured_anchors) < 2 or not top1.size or top1.max() > cheap["accuracy"]:
+        return ""
+    if cheap["macs"] == costly["macs"] or cheap["accuracy"] >= costly["accuracy"]:
+        return ""  # then there are no areas
+    return (
+        f" None reaches above the cheap anchor's {percent(cheap['accuracy'])}, so the envelope is "
+        "the anchors' alone and **auc** is 0."
     )
 
 
@@ -162,21 +205,32 @@ def chosen_table(
     for tier, values in accuracies.items():
         if values is not None:
             table[f"{tier} (%)"] = 100 * values[rows]
+    number, shown = st.column_config.NumberColumn, min(len(rows), ROWS)
+    able = picked.bucket >= 0  # all that τ may take: the digits hang on these, so τ leaves them
+    times = np.array([]) if sheet.timings is None else sheet.timings.median[able]
     st.dataframe(
         pd.DataFrame(table),
         hide_index=True,
-        height=TABLE,
+        height=HEAD + ROW * shown if shown else "auto",
         column_config={
-            pair.unit.name: COLUMN_THREE,
-            **SCORE_COLUMNS,
+            pair.unit.name: number(format=three_digits(pair.macs[able] / pair.unit.scale)),
+            **{
+                QUANTITIES[m].label: number(
+                    format=three_digits(pair.scores(m)[able]), help=QUANTITIES[m].words
+                )
+                for m in (metric, "kl")
+            },
             **TIER_COLUMNS,
             "bucket": st.column_config.NumberColumn(help=BUCKET),
             "SN-Net's too": st.column_config.TextColumn(
                 alignment="center", help="Whether SN-Net's own set has this stitch."
             ),
             "parameters": st.column_config.NumberColumn(format="localized"),
-            "ms": st.column_config.NumberColumn(
-                format="%.3g", help="Median time of a forward pass of one image."
+            "ms": number(
+                format=three_digits(times),
+                help="Median time of a forward pass of one image.",
             ),
         },
     )
+    if len(rows) > ROWS:
+        st.caption(f"{len(rows)} rows: the table scrolls.")

@@ -59,10 +59,9 @@ def _choice(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
     place = row.empty()  # of the range, which hangs on the machine
     with row:
         sheet = cost_controls.pick_machine(sheets, cost_name)
-        if cost_name == "latency" and sheet.timings is not None:
-            cost_controls.latency_button(pair, timed=True)
+        if cost_name == "latency":  # in this row, so that nothing below moves
+            cost_controls.latency_button(pair, timed=sheet.timings is not None)
     if cost_name not in sheet.costs:
-        cost_controls.latency_button(pair, timed=False)
         cost_name = "macs"
     costs = sheet.costs[cost_name]
     with place:

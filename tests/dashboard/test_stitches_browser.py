@@ -8,7 +8,8 @@ import pytest
 
 from dashboard.links import pair_word
 from klas.exports import read
-from klas.results import choose, pairs_of
+from klas.results import choose, finetuned_pair_key, pairs_of
+from klas.store import Store
 from klas.study import change
 from tests.conftest import SMALL
 from tests.dashboard.server import settled
@@ -80,6 +81,35 @@ def test_a_click_opens_a_stitch_and_tau_leaves_everything_in_its_place(
     page.get_by_role("link", name="Open on Scores").click()
     expect(page.get_by_role("heading", name=f"Stitch {i} → {j}")).to_be_visible()
     expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_quick_keys_leave_control_address_and_charts_at_one_tier(server, page, computed):
+    """The study's own choice is trained jointly, what τ makes of it is not."""
+    shutil.copytree(computed[0].root, server.cache, dirs_exist_ok=True)
+    pair = pairs_of(computed[1])[1]
+    store = Store(server.cache)
+    chosen = choose(pair, SMALL.selection).chosen
+    top1 = {f"{i}-{j}": 0.5 for i, j in pair.places(chosen)}
+    store.put(finetuned_pair_key(pair, chosen, SMALL), {"accuracy": top1})
+    store.close()
+    page.goto(f"{server.url}/stitches?pair={pair_word(pair)}")
+    tiers = page.get_by_role("radiogroup", name="Accuracy")
+    shown = tiers.get_by_role("radio", checked=True)
+    expect(shown).to_have_text("finetuned")
+    settled(page)
+    thumb = page.get_by_role("slider").first
+    thumb.focus()
+    for _ in range(95):
+        thumb.press("ArrowRight")
+    expect(page.get_by_text("--tau 1 --tau-mode")).to_be_visible()
+    settled(page)
+    assert thumb.input_value() == "1"
+    expect(page).to_have_url(re.compile(r"tau=1(\.0)?(&|$)"))
+    assert "tier=" not in page.url
+    expect(shown).to_have_text("finetuned")
+    expect(page.get_by_text("Not trained jointly yet, so not drawn: KLAS")).to_be_visible()
+    chart = page.locator(".js-plotly-plot").nth(1)
+    assert chart.evaluate("node => node.data.map(trace => trace.name)") == ["anchors"]
 
 
 def test_a_budget_is_answered_without_touching_the_charts(server, page, computed):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import numpy as np
 import pytest
@@ -351,6 +352,9 @@ def test_untimed_latency_offers_the_job_and_timed_it_is_an_axis(app, computed, p
     tester.button_group(key="widget:cost").set_value("latency").run()
     assert not tester.exception
     assert "Measure latency" in [b.label for b in tester.button]
+    (note,) = [c.value for c in tester.caption if "Not timed yet" in c.value]
+    assert "**MACs** are shown meanwhile" in note
+    assert "MMACs" in charts(tester)[1]["layout"]["xaxis"]["title"]["text"]
     assert "ms" not in next(d.value for d in tester.dataframe if "bucket" in d.value.columns)
     timed()
     tester.run()
@@ -380,7 +384,7 @@ def test_times_of_another_machine_do_not_bar_those_of_this_one(
     tester = app(computed[0].root, "stitches")
     assert "Measure on this machine" not in [b.label for b in tester.button]
     tester.button_group(key="widget:cost").set_value("latency").run()
-    assert not [i for i in tester.info if "not been timed" in i.value]
+    assert not [c for c in tester.caption if "Not timed yet" in c.value]
     click(tester, "Measure on this machine")
     assert started == [{"kind": "latency", "pairs": [list(pair.names)]}]
 
@@ -458,6 +462,21 @@ def test_one_pair_with_one_candidate_in_one_bucket(app, computed, retold, tmp_pa
     assert "SN-Net's set is empty for this pair." in said(tester)
     click(tester, "Add the one to my list")
     assert len(tester.session_state["kept:list"]) == 1
+
+
+def test_the_table_shows_its_rows_up_to_twenty_or_says_that_it_scrolls(app, computed, pair):
+    tester, formats = app(computed[0].root, "stitches"), []
+    for tau, scrolls in ((0.0, False), (1.0, True)):
+        tester.slider(key="widget:tau").set_value(tau).run()
+        count = int(choose(pair, SMALL.selection.model_copy(update={"tau": tau})).chosen.sum())
+        assert (count > 20) == scrolls
+        notes = [c.value for c in tester.caption if "the table scrolls" in c.value]
+        assert notes == ([f"{count} rows: the table scrolls."] if scrolls else [])
+        table = next(d for d in tester.dataframe if "bucket" in d.value.columns)
+        columns = json.loads(table.proto.columns)
+        formats.append([columns[n]["type_config"]["format"] for n in ("MMACs", "Γ")])
+        assert all(re.fullmatch(r"%\.\df", form) for form in formats[-1])
+    assert formats[0] == formats[1]  # τ leaves the digits as they are
 
 
 def test_tau_never_moves_the_tier(app, computed, copied, pair):

@@ -159,6 +159,25 @@ def test_the_curves_are_the_methods_stitches_and_envelopes_in_their_own_colours(
     assert set(anchors.text) == {pair.source["name"], pair.target["name"]}
 
 
+def test_klas_is_drawn_over_the_others_and_named_first(sheet, picked):
+    drawn, _ = curves(sheet.pair, picked, "cka", METRICS, lambda c: sheet.accuracy["tuned"])
+    points = [t for t in tradeoff(sheet, picked, drawn).data if t.legendrank]
+    assert [t.legendgroup for t in points][-1] == "kl"
+    assert min(points, key=lambda t: t.legendrank).legendgroup == "kl"
+    ours = points[-1].marker
+    for other in points[:-1]:
+        assert other.marker.symbol.endswith(("-open", "-thin"))
+        assert other.marker.size > ours.size
+
+
+def test_the_ticks_of_scores_are_whole_numbers_with_all_their_digits(sheet, picked):
+    axis = choice_chart(sheet, picked, "kl", tau=0.05, tau_mode="relative").layout.yaxis
+    assert axis.type == "log"
+    low, high = axis.range
+    assert all(10**low <= tick <= 10**high for tick in axis.tickvals)
+    assert [float(text) for text in axis.ticktext] == pytest.approx(list(axis.tickvals))
+
+
 def test_the_hover_tells_bucket_and_choice(sheet, picked):
     drawn, _ = curves(sheet.pair, picked, "kl", ["kl"], lambda c: sheet.accuracy["tuned"])
     texts = named(tradeoff(sheet, picked, drawn), f"{METHODS['kl']} (").text
