@@ -25,7 +25,7 @@ def picked(sheet):
     return choose(sheet.pair, SMALL.selection)
 
 
-@given(st.lists(st.floats(1e-4, 1e6), min_size=1, max_size=9))
+@given(st.lists(st.floats(1e-3, 1e5), min_size=1, max_size=9))
 def test_all_values_of_a_column_have_as_many_decimals_and_at_least_three_digits(values):
     form = three_digits(np.array(values))
     texts = [form % value for value in values]
