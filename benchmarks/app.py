@@ -289,7 +289,7 @@ def _script(root: Path, study: Path | None = None) -> list[float]:
     tester = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60).run()
     tester.switch_page("views/stitches.py").run()
     for k in range(TIMES + 4):
-        tester.slider(key="widget:tau").set_value((0.3, 0.1)[k % 2]).run()
+        tester.slider[0].set_value((0.3, 0.1)[k % 2]).run()
     selection_controls.selection_controls, take_away.take_away = first, last
     tradeoff.Sheet = made
     return [end - start for start, end in zip(began, ended)][-TIMES:]

@@ -13,7 +13,6 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.budget_field import budget_field, pick_axis
 from dashboard.budget_words import (
     better_elsewhere,
     counted,
@@ -23,6 +22,7 @@ from dashboard.budget_words import (
     too_little,
 )
 from dashboard.comparison_figures import AT_FIRST
+from dashboard.cost_controls import budget_field, pick_cost, settle_axis
 from dashboard.links import EVERY_PAIR
 from dashboard.markdown import plain
 from dashboard.offers import Network, Offer, best_tier, better, joined, offer, offer_of_all
@@ -43,6 +43,10 @@ from klas.costs import CostName, Costs, costs_of, timings_of
 from klas.report import METHODS
 from klas.results import Choice, Pair, choose, finetuned_accuracy, pairs_of
 from klas.study import Metric, Tier
+
+COST = (
+    "What the budget is about. Latency can be chosen once every pair was timed on the same machine."
+)
 
 
 @says_errors
@@ -139,7 +143,9 @@ def budget_over_all(
         where: the machine of the times, if there are any.
     """
     st.subheader("What to deploy within a budget")
-    costs = by_cost[pick_axis(list(by_cost))]
+    name = pick_cost(COST, list(by_cost))
+    settle_axis(name)
+    costs = by_cost[name]
     if costs.name == "latency" and where is not None:
         st.caption(f"Median forward time of one image on {plain(where)}.")
     left, right = st.columns([1, 3], gap="large")

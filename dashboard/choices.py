@@ -6,6 +6,7 @@ read and written here.
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -24,13 +25,8 @@ def remembered(name: str, default: Any) -> Any:
 
 
 def forget(name: str) -> None:
-    """Go back to the study's own value; the next :func:`remember` tells the address."""
+    """Go back to the study's own value; the next :func:`keep` tells the address."""
     st.session_state.pop(f"kept:{name}", None)
-
-
-def remember(name: str) -> Callable[[], None]:
-    """A callback that keeps a widget's value beyond the page that shows it."""
-    return lambda: keep(name, st.session_state[f"widget:{name}"])
 
 
 def keep(name: str, value: Any) -> None:
@@ -42,26 +38,39 @@ def keep(name: str, value: Any) -> None:
     write_address()
 
 
-def bound(name: str, value: Any, *limits: Any) -> dict[str, Any]:
-    """Arguments for a widget that shows this value and keeps what it is changed to.
+def bound(
+    name: str, value: Any, *limits: Any, change: Callable[[Any], None] | None = None
+) -> dict[str, Any]:
+    """Arguments for a widget that shows this value and follows what it is changed to.
 
-    The browser is told the value only where its widget shows another one, for an echo of every
-    change would undo the next one of a quick hand.
+    A widget that has to show another value than the browser's is another widget, with a key of
+    its own, and the old one changes nothing any more: the browser's next message may have left
+    before it heard of this (an idle page sends one every few seconds) and still hold the old
+    value.
 
     Args:
         limits: what makes the widget another one to Streamlit, beside the page that it is on:
             its range, its options.
+        change: what to do with a new value; it is kept under the name unless told otherwise.
     """
-    key, known_as = f"widget:{name}", f"identity:{name}"
-    identity = (st.session_state.get("page"), *limits)
-    if (st.session_state.get(key), st.session_state.get(known_as)) != (value, identity):
+    counter, identity = f"times:{name}", (st.session_state.get("page"), *limits)
+    times, known_as = st.session_state.get(counter, (0, None))
+    key = f"bound:{name}:{times}"
+    if key not in st.session_state or (st.session_state[key], known_as) != (value, identity):
+        times += 1
+        key = f"bound:{name}:{times}"
         st.session_state[key] = value
-        st.session_state[known_as] = identity
-    return {"key": key, "on_change": remember(name)}
+        st.session_state[counter] = times, identity
+
+    def changed() -> None:
+        if st.session_state[counter][0] == times:
+            (change or partial(keep, name))(st.session_state[key])
+
+    return {"key": key, "on_change": changed}
 
 
 def forget_all() -> None:
-    """Forget every choice, and what the widgets show of it."""
+    """Forget every choice; bound widgets follow, and what others show goes with it."""
     for key in [k for k in st.session_state if str(k).startswith(("kept:", "widget:"))]:
         del st.session_state[key]
 

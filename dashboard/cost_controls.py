@@ -1,4 +1,4 @@
-"""The controls of the trade-off's costs: the axis, the machine that was timed, the range."""
+"""The controls of the trade-off's costs: axis, timed machine, range, budget."""
 
 from collections.abc import Sequence
 
@@ -7,35 +7,62 @@ import streamlit as st
 from dashboard.markdown import plain
 from dashboard.progress import start_button
 from dashboard.selection_controls import SLIDER
-from dashboard.state import bound, forget, keep, remembered, study
+from dashboard.state import bound, forget, keep, remembered, study, write_address
 from dashboard.tradeoff import Limits, Sheet, clamped, limits
 from klas.costs import COSTS, CostName, Costs
 from klas.results import Pair
 
+AXIS = "widget:axis"  # whose numbers the range and the budget are; goes with the widgets
+TYPED = "widget:budget:typed"  # what the field says where that is no budget; goes with the widgets
 NAMES: dict[CostName, str] = {"macs": "MACs", "params": "parameters", "latency": "latency"}
 
 
-def pick_cost() -> CostName:
-    """A selector of the axis of cost."""
+def pick_cost(words: str, names: Sequence[CostName] = COSTS) -> CostName:
+    """A selector of the axis of cost.
+
+    Args:
+        words: its help.
+        names: the axes that are known; the choice of another one is forgotten.
+    """
+    asked: CostName = remembered("cost", COSTS[0])
+    if asked not in names:
+        asked = COSTS[0]
+        keep("cost", None)
+
+    def change(name: CostName) -> None:
+        _numbers_are_of(name)
+        keep("cost", None if name == COSTS[0] else name)
+
     name: CostName = st.segmented_control(
         "Cost",
-        COSTS,
+        names,
         required=True,
         format_func=NAMES.__getitem__,
-        help="What the curves, the range and the budget are about. Buckets are of MACs, as the "
-        "paper's. Latency is the median time of a forward pass of one image, measured on a "
-        "machine; MACs are multiply-accumulates of the same pass.",
-        **bound("cost", remembered("cost", COSTS[0])) | {"on_change": _change_cost},
+        help=words,
+        **bound("cost", asked, words, *names, change=change),
     )
     return name
 
 
-def _change_cost() -> None:
-    """A range and a budget of one cost mean nothing as another."""
+def settle_axis(shown: CostName) -> None:
+    """Forget a range and a budget of another axis than the one that is shown.
+
+    It is another one than the chosen one where MACs stand in for times that are not known yet.
+    """
+    st.session_state.setdefault(AXIS, remembered("cost", COSTS[0]))
+    if _numbers_are_of(shown):
+        write_address()
+
+
+def _numbers_are_of(name: CostName) -> bool:
+    """A range and a budget of one cost mean nothing as another; whether any were forgotten."""
+    same = st.session_state.get(AXIS, COSTS[0]) == name
+    st.session_state[AXIS] = name
+    if same:
+        return False
     forget("range")
     forget("budget")
-    name = st.session_state["widget:cost"]
-    keep("cost", None if name == COSTS[0] else name)
+    return True
 
 
 def pick_range(costs: Costs) -> tuple[tuple[float, float], Limits]:
@@ -43,9 +70,8 @@ def pick_range(costs: Costs) -> tuple[tuple[float, float], Limits]:
     ends = limits(costs)
     at = clamped(remembered("range", None), ends)
 
-    def change() -> None:
-        low, high = st.session_state["widget:range"]
-        keep("range", None if (low, high) == (ends.low, ends.high) else (low, high))
+    def change(new: tuple[float, float]) -> None:
+        keep("range", None if new == (ends.low, ends.high) else new)
 
     st.slider(
         f"Range of cost ({costs.unit.name})",
@@ -55,9 +81,45 @@ def pick_range(costs: Costs) -> tuple[tuple[float, float], Limits]:
         format="%.6g",
         width=SLIDER,
         help="What lies outside is neither drawn nor listed. The buckets stay as they are.",
-        **bound("range", at, *ends, costs.name) | {"on_change": change},
+        **bound("range", at, *ends, costs.name, change=change),
     )
     return at, ends
+
+
+def budget_field(costs: Costs, ends: Limits, place: int | str) -> float | None:
+    """The field for a budget in the shown unit; None, and why, where it says none."""
+    identity = costs.name, place
+    kept: float | None = remembered("budget", None)
+    known_as, typed = st.session_state.get(TYPED, (None, None))
+    if kept is not None:
+        value: float | None = float(kept)
+    elif known_as == identity:
+        value = typed
+    else:
+        value = float(round((ends.low + ends.high) / 2 / ends.step) * ends.step)
+
+    def change(new: float | None) -> None:
+        if new is not None and new >= 0:
+            st.session_state.pop(TYPED, None)
+            keep("budget", new)
+        else:
+            st.session_state[TYPED] = identity, new
+            keep("budget", None)
+
+    # No limit here: below one the browser would say so and leave the old answer beside it.
+    budget: float | None = st.number_input(
+        f"Budget of {NAMES[costs.name]} ({costs.unit.name})",
+        value=None,
+        step=ends.step,
+        format="%.6g",
+        placeholder="a number",
+        **bound("budget", value, *identity, change=change),
+    )
+    if budget is None:
+        st.markdown("Type a budget.")
+    elif budget < 0:
+        st.markdown("Type a budget of 0 or more.")
+    return budget if budget is not None and budget >= 0 else None
 
 
 def pick_machine(sheets: Sequence[Sheet], name: CostName) -> Sheet:

@@ -3,7 +3,7 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.state import bound, forget, remember, selection
+from dashboard.state import bound, forget, keep, selection
 from klas.study import Metric, SelectionSpec
 
 SLIDER, NUMBER = 340, 150  # pixels
@@ -53,7 +53,7 @@ def selection_controls(metric: Metric) -> tuple[SelectionSpec, DeltaGenerator]:
         help="relative: τ is a share of the bucket's lowest score, score ≤ (1 + τ) · lowest (the "
         "paper's practice). absolute: τ is a score, score ≤ τ or the lowest of the bucket (the "
         "poster's formula).",
-        **bound("tau_mode", start.tau_mode) | {"on_change": _change_mode},
+        **bound("tau_mode", start.tau_mode, change=_change_mode),
     )
     row.number_input(
         "Buckets", 1, 1000, width=NUMBER, help=BUCKETS, **bound("buckets", start.buckets)
@@ -68,7 +68,7 @@ def selection_controls(metric: Metric) -> tuple[SelectionSpec, DeltaGenerator]:
     return start.model_copy(update={"metric": metric}), row
 
 
-def _change_mode() -> None:
+def _change_mode(mode: str) -> None:
     """A τ of one kind means nothing as the other: start again from the study's."""
     forget("tau")
-    remember("tau_mode")()
+    keep("tau_mode", mode)

@@ -18,7 +18,6 @@ from dashboard.choices import (
     forget_all,
     keep,
     news,
-    remember,
     remembered,
     write_address,
 )
@@ -41,7 +40,7 @@ __all__ = [
     "open_named",
     "pick_metric",
     "pick_pair",
-    "remember",
+    "pick_tier",
     "remembered",
     "says_errors",
     "scored_document",
@@ -49,6 +48,7 @@ __all__ = [
     "store",
     "study",
     "study_arguments",
+    "write_address",
 ]
 
 P = ParamSpec("P")
@@ -72,13 +72,11 @@ def heading(title: str) -> None:
         _open(wanted)
     left, right = st.columns([3, 1], vertical_alignment="bottom", gap="large")
     left.title(title)
-    st.session_state["study"] = st.session_state["opened"]
     right.selectbox(
         "Study",
         names,
-        key="study",
-        on_change=lambda: open_named(st.session_state["study"]),
         help="The built-in study, and those made on the **Anchors** page.",
+        **bound("study", st.session_state["opened"], *names, change=open_named),
     )
     if wanted is not None and wanted not in names:
         st.warning(f"There is no study {links.code(wanted)} here.", icon=":material/link_off:")
@@ -127,13 +125,15 @@ def pick_pair(found: Document, *, or_all: bool = False) -> Pair | None:
         keep("pair", None)
     names = list(words.values())
 
-    def change_pair() -> None:
-        word = next(w for w, name in words.items() if name == st.session_state["widget:pair"])
+    def change_pair(name: str) -> None:
+        word = next(w for w, n in words.items() if n == name)
         forget("cell")  # it belongs to the other pair
         keep("pair", None if word == own else word)
 
-    shown = bound("pair", words.get(chosen, words[own]), *names)
-    name = st.selectbox("Pair (source → target)", names, **shown | {"on_change": change_pair})
+    shown = words.get(chosen, words[own])
+    name = st.selectbox(
+        "Pair (source → target)", names, **bound("pair", shown, *names, change=change_pair)
+    )
     return None if name == ALL_PAIRS else pairs[names.index(name)]
 
 

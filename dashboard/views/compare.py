@@ -11,10 +11,10 @@ from dashboard import comparison_figures as charts
 from dashboard import pictures
 from dashboard.progress import estimate, job_panel, start_button
 from dashboard.state import (
+    bound,
     heading,
     pick_pair,
     pick_tier,
-    remember,
     remembered,
     says_errors,
     scored_document,
@@ -169,11 +169,9 @@ def _scores(pair: Pair, entry: Figures) -> None:
     metric: Metric = right.selectbox(
         "Score",
         scored,
-        index=scored.index(remembered("score", "kl")),
         format_func=METHODS.__getitem__,
-        key="widget:score",
-        on_change=remember("score"),
         label_visibility="collapsed",
+        **bound("score", remembered("score", "kl")),
     )
     chosen = {(s["source_block"], s["target_block"]) for s in entry["chosen"][metric]}
     st.plotly_chart(
@@ -219,12 +217,10 @@ def _budgets(comparison: Figures, methods: Figures, entries: Sequence[Figures]) 
     name = st.segmented_control(
         "Figure",
         list(BUDGET_FIGURES),
-        default=remembered("budget_figure", "mean_top1"),
         required=True,
         format_func=BUDGET_FIGURES.__getitem__,
-        key="widget:budget_figure",
-        on_change=remember("budget_figure"),
         label_visibility="collapsed",
+        **bound("budget_figure", remembered("budget_figure", "mean_top1")),
     )
     st.plotly_chart(
         charts.budget_chart(methods, str(name)),

@@ -128,7 +128,6 @@ def _pick_stitch(pair: Pair) -> int | None:
         st.warning(said, icon=":material/link_off:")
         keep("cell", None)
         cell = None
-    shown = bound("cell", cell or NONE_OPEN, pair.name)
     st.selectbox(
         "Stitch",
         [NONE_OPEN, *open_to_all],
@@ -136,7 +135,7 @@ def _pick_stitch(pair: Pair) -> int | None:
         help="Opens a stitch as a click on its cell does: *i* → *j* leaves the source after block "
         "*i* and goes on with the target after block *j*. The map's cells take the mouse alone; "
         "from the keyboard, every stitch is opened here.",
-        **shown | {"on_change": lambda: keep("cell", st.session_state["widget:cell"] or None)},
+        **bound("cell", cell or NONE_OPEN, pair.name, change=lambda new: keep("cell", new or None)),
     )
     return None if cell is None else places[cell]
 

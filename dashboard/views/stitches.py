@@ -21,7 +21,6 @@ from dashboard.state import (
     pick_metric,
     pick_pair,
     pick_tier,
-    remember,
     remembered,
     says_errors,
     scored_document,
@@ -38,6 +37,11 @@ from klas.report import METHODS, percent
 from klas.results import choose, finetuned_accuracy
 from klas.study import METRICS, TIERS, Metric, SelectionSpec, Tier
 
+COST = (
+    "What the curves, the range and the budget are about. Buckets are of MACs, as the paper's. "
+    "Latency is the median time of a forward pass of one image, measured on a machine; MACs are "
+    "multiply-accumulates of the same pass."
+)
 LINE, PANEL = 56, 160  # pixels that are kept free for what comes and goes
 
 
@@ -55,7 +59,7 @@ def _choice(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
     picked = choose(pair, spec)
     row = st.container(horizontal=True, gap="medium")
     with row:
-        cost_name = cost_controls.pick_cost()
+        cost_name = cost_controls.pick_cost(COST)
     place = row.empty()  # of the range, which hangs on the machine
     with row:
         sheet = cost_controls.pick_machine(sheets, cost_name)
@@ -63,6 +67,7 @@ def _choice(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
             cost_controls.latency_button(pair, timed=sheet.timings is not None)
     if cost_name not in sheet.costs:
         cost_name = "macs"
+    cost_controls.settle_axis(cost_name)
     costs = sheet.costs[cost_name]
     with place:
         bounds, ends = cost_controls.pick_range(costs)
@@ -159,8 +164,7 @@ def _pick_curves(own: Metric) -> tuple[Metric, ...]:
     others = [metric for metric in METRICS if metric != own]
     wanted = [m for m in remembered("curves", AT_FIRST) if m != own]
 
-    def change() -> None:
-        named = st.session_state["widget:curves"]
+    def change(named: Sequence[Metric]) -> None:
         keep("curves", tuple(metric for metric in METRICS if metric in named))
 
     st.pills(
@@ -169,7 +173,7 @@ def _pick_curves(own: Metric) -> tuple[Metric, ...]:
         selection_mode="multi",
         format_func=METHODS.__getitem__,
         label_visibility="collapsed",
-        **bound("curves", wanted, own) | {"on_change": change},
+        **bound("curves", wanted, own, change=change),
     )
     return tuple(wanted)
 
@@ -187,7 +191,7 @@ def _pick_rival(own: Metric, rival: Metric) -> None:
         format_func=METHODS.__getitem__,
         help="A rival takes in every bucket as many stitches as the chosen score took. SN-Net's "
         "set is compared as it is. Intervals by bootstrap are on the **Compare** page.",
-        **bound("rival", rival, own) | {"on_change": remember("rival")},
+        **bound("rival", rival, own),
     )
 
 

@@ -9,6 +9,7 @@ from klas.costs import latency_pair_key, note_timings
 from klas.pipeline import Pipeline
 from klas.results import choose, pairs_of
 from tests.conftest import SMALL
+from tests.dashboard.reading import widget
 from tests.dashboard.test_links import look
 
 MACHINE = {"device": "this processor", "threads": 1, "torch": "2.0"}
@@ -56,11 +57,11 @@ def test_the_budget_is_over_every_anchor_and_all_that_is_chosen(app, computed, p
             name = f"{c['source_block']} → {c['target_block']}"
             able.append((c["accuracy"]["tuned"], -c[cost], name, p.name))
     tester = look(app, computed[0].root, "stitches", pair="all", cost=cost)
-    assert tester.button_group(key="widget:cost").value == cost
+    assert widget(tester, "cost").value == cost
     scale = pairs[0].unit.scale if cost == "macs" else 1e3
     for budget in (float(np.median([-c for _, c, *_ in able])), max(-c for _, c, *_ in able)):
         shown = float(f"{1.001 * budget / scale:.6g}")
-        tester.number_input(key="widget:budget").set_value(shown).run()
+        widget(tester, "budget").set_value(shown).run()
         paid = [x for x in able if -x[1] <= shown * scale]
         best = max(paid, key=lambda x: x[:2])
         row = answer(tester).loc["within the budget"]
@@ -68,7 +69,7 @@ def test_the_budget_is_over_every_anchor_and_all_that_is_chosen(app, computed, p
         assert row["top-1 (%)"] == pytest.approx(100 * best[0])
         assert (row["pair"] or None) == best[3]
         assert f"Of {len(paid)} networks of this study" in said(tester)
-    tester.number_input(key="widget:budget").set_value(0.0).run()
+    widget(tester, "budget").set_value(0.0).run()
     assert "Nothing costs as little as 0 " in said(tester)
 
 
@@ -77,14 +78,14 @@ def test_latency_is_offered_once_every_pair_is_timed_on_one_machine(app, compute
 
     def offered():
         tester = look(app, store.root, "stitches", pair="all", cost="latency", budget="14")
-        return tester, tester.button_group(key="widget:cost").options
+        return tester, widget(tester, "cost").options
 
     time_pairs(store, pairs[1:])
     time_pairs(store, pairs[:1], {**MACHINE, "device": "another one"})
     try:
         tester, options = offered()
         assert "latency" not in options
-        assert tester.button_group(key="widget:cost").value == "macs"
+        assert widget(tester, "cost").value == "macs"
         assert "budget" not in tester.query_params  # 14 ms are no 14 MMACs
         time_pairs(store, pairs[:1])
         tester, options = offered()
@@ -101,7 +102,7 @@ def test_the_tier_stays_with_tau_and_what_is_not_measured_comes_last(app, comput
     chosen = choose(pair, SMALL.selection).chosen
     Pipeline(SMALL, computed[0], device="cpu").finetune(pair, chosen)
     tester = look(app, computed[0].root, "stitches", pair="all")
-    assert tester.button_group(key="widget:tier").value == "finetuned"
+    assert widget(tester, "tier").value == "finetuned"
     shown = table(tester).value
     assert table(tester).proto.placeholder == "–"
     assert set(shown[FRONT]) <= {"✓", "–"}
@@ -114,12 +115,10 @@ def test_the_tier_stays_with_tau_and_what_is_not_measured_comes_last(app, comput
     for _, row in shown[shown[FRONT] == "✓"].iterrows():
         rivals = shown[shown[pair.unit.name] < row[pair.unit.name]]["finetuned (%)"]
         assert not (rivals >= row["finetuned (%)"]).any()
-    tester.slider(key="widget:tau").set_value(0.97).run()
+    widget(tester, "tau").set_value(0.97).run()
     assert not tester.exception
     assert (choose(pair, SMALL.selection.model_copy(update={"tau": 0.97})).chosen != chosen).any()
-    assert (
-        tester.button_group(key="widget:tier").value == "finetuned"
-    )  # by no hand but the reader's
+    assert widget(tester, "tier").value == "finetuned"  # by no hand but the reader's
     assert "tier" not in tester.query_params
     assert "no chosen stitch is measured at tier finetuned" in said(tester)
 

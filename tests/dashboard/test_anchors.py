@@ -8,6 +8,7 @@ from klas.store import Store
 from klas.studies import open_study, save_study, saved_studies
 from klas.study import DIGITS, load_study
 from tests.conftest import SMALL
+from tests.dashboard.reading import widget
 from tests.small_catalogue import NETWORKS, put_catalogue
 
 TAGS = [n.tag for n in NETWORKS]
@@ -219,15 +220,15 @@ def saved(root):
 def test_a_link_opens_the_study_that_it_names(app, saved):
     tester = app(saved, study="mine")
     assert [s.value for s in tester.subheader] == ["Study: mine"]
-    assert tester.selectbox(key="study").options == ["small.toml", "digits", "mine"]
+    assert widget(tester, "study").options == ["small.toml", "digits", "mine"]
 
 
 def test_the_chooser_opens_any_study_on_any_page(app, saved):
     tester = app(saved)
     assert [s.value for s in tester.subheader] == ["Study: small"]
-    tester.selectbox(key="study").set_value("digits").run()
+    widget(tester, "study").set_value("digits").run()
     assert [s.value for s in tester.subheader] == [f"Study: {DIGITS.name}"]
-    tester.selectbox(key="study").set_value("mine").run()
+    widget(tester, "study").set_value("mine").run()
     assert "seed = 3" in tester.code[-1].value
 
 
@@ -244,10 +245,10 @@ def test_a_choice_made_with_one_study_does_not_reach_the_next(app, computed, tmp
     save_study(store, twin)  # another name for the same results
     try:
         tester = app(store.root, "stitches")
-        tester.slider(key="widget:tau").set_value(0.8).run()
-        tester.selectbox(key="study").set_value("twin").run()
+        widget(tester, "tau").set_value(0.8).run()
+        widget(tester, "study").set_value("twin").run()
         assert not tester.exception
-        assert tester.slider(key="widget:tau").value == SMALL.selection.tau
+        assert widget(tester, "tau").value == SMALL.selection.tau
     finally:
         (store.root / "studies" / "twin.toml").unlink()
 

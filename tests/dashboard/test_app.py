@@ -10,6 +10,7 @@ from klas.results import choose, pairs_of
 from klas.store import Store
 from klas.study import change
 from tests.conftest import SMALL
+from tests.dashboard.reading import widget
 
 
 def headings(tester):
@@ -65,22 +66,22 @@ def test_the_table_follows_tau_buckets_binning_and_pair(app, computed):
     tester = app(store.root, "stitches")
     richest = max(pairs, key=lambda p: p.in_space.sum())
     assert shown_stitches(tester) == expected(richest)
-    tester.slider(key="widget:tau").set_value(0.8).run()
+    widget(tester, "tau").set_value(0.8).run()
     assert shown_stitches(tester) == expected(richest, tau=0.8)
-    tester.number_input(key="widget:buckets").set_value(2).run()
+    widget(tester, "buckets").set_value(2).run()
     assert shown_stitches(tester) == expected(richest, tau=0.8, buckets=2)
-    tester.selectbox(key="widget:pair").set_value(pairs[2].name).run()
+    widget(tester, "pair").set_value(pairs[2].name).run()
     assert shown_stitches(tester) == expected(pairs[2], tau=0.8, buckets=2)
     assert not tester.exception
 
 
 def test_a_choice_made_on_one_page_is_kept_on_the_next(app, computed):
     tester = app(computed[0].root, "stitches")
-    tester.slider(key="widget:tau").set_value(0.5).run()
+    widget(tester, "tau").set_value(0.5).run()
     tester.switch_page("views/scores.py").run()
     assert any("τ = 0.5" in c.value for c in tester.caption)
     tester.switch_page("views/stitches.py").run()
-    assert tester.slider(key="widget:tau").value == 0.5
+    assert widget(tester, "tau").value == 0.5
 
 
 def every_chosen(tester):
@@ -93,15 +94,15 @@ def test_any_score_can_choose_and_the_command_says_which(app, computed, metric):
     store, document = computed
     richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
     tester = app(store.root, "stitches")
-    tester.selectbox(key="widget:metric").set_value(metric).run()
+    widget(tester, "metric").set_value(metric).run()
     assert not tester.exception
     assert shown_stitches(tester) == expected(richest, metric=metric)
     assert f"--metric {metric} " in tester.code[-1].value
-    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    widget(tester, "pair").set_value("All pairs").run()
     table = every_chosen(tester)
     assert len(table) == sum(len(expected(p, metric=metric)) for p in pairs_of(document))
     tester.switch_page("views/scores.py").run()
-    assert tester.selectbox(key="widget:metric").value == metric
+    assert widget(tester, "metric").value == metric
 
 
 def test_snnets_set_is_no_score_and_stands_beside_klas(app, computed, tmp_path):
@@ -110,8 +111,8 @@ def test_snnets_set_is_no_score_and_stands_beside_klas(app, computed, tmp_path):
     own = change(SMALL, "selection", metric="snnet")
     (tmp_path / "small.toml").write_text(own.to_toml())
     tester.run()
-    assert tester.selectbox(key="widget:metric").value == "kl"
-    assert "snnet" not in tester.selectbox(key="widget:metric").options
+    assert widget(tester, "metric").value == "kl"
+    assert "snnet" not in widget(tester, "metric").options
     richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
     assert shown_stitches(tester) == expected(richest)
     assert "--metric kl" in tester.code[-1].value
@@ -135,7 +136,7 @@ def test_all_pairs_share_one_front(app, computed):
     store, document = computed
     pairs = pairs_of(document)
     tester = app(store.root, "stitches")
-    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    widget(tester, "pair").set_value("All pairs").run()
     assert not tester.exception
     table = every_chosen(tester)
     chosen = {(p.name, s) for p in pairs for s in expected(p)}
@@ -146,7 +147,7 @@ def test_all_pairs_share_one_front(app, computed):
     assert all(any(n.startswith(p.name) for n in names) for p in pairs)
     anchors = next(t for t in chart["data"] if t["name"] == "anchors")
     assert set(anchors["text"]) == {a["name"] for a in document["anchors"]}
-    tester.slider(key="widget:tau").set_value(0.8).run()
+    widget(tester, "tau").set_value(0.8).run()
     table = every_chosen(tester)
     assert len(table) == sum(len(expected(p, tau=0.8)) for p in pairs)
     assert "--pair" not in tester.code[-1].value
@@ -154,17 +155,17 @@ def test_all_pairs_share_one_front(app, computed):
 
 def test_another_page_shows_one_pair_after_all_pairs(app, computed):
     tester = app(computed[0].root, "stitches")
-    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    widget(tester, "pair").set_value("All pairs").run()
     tester.switch_page("views/scores.py").run()
     assert not tester.exception
-    assert "All pairs" not in tester.selectbox(key="widget:pair").options
+    assert "All pairs" not in widget(tester, "pair").options
 
 
 def test_what_is_chosen_can_be_measured_on_every_validation_image(app, computed):
     store, document = computed
     pair = pairs_of(document)[1]
     tester = app(store.root, "stitches")
-    tester.selectbox(key="widget:pair").set_value(pair.name).run()
+    widget(tester, "pair").set_value(pair.name).run()
     label = "Measure what is chosen on all 10,000 validation images"
     assert label in [b.label for b in tester.button]
     assert "--full-val" not in tester.code[-1].value

@@ -14,6 +14,7 @@ from klas.costs import costs_of
 from klas.pipeline import Pipeline
 from klas.results import Choice, choose, fair_share, pairs_of
 from tests.conftest import SMALL
+from tests.dashboard.reading import widget
 from tests.dashboard.test_links import look
 
 few = st.integers(0, 5).map(float)
@@ -34,7 +35,7 @@ def budget_table(tester):
 
 
 def field(tester):
-    return tester.number_input(key="widget:budget")
+    return widget(tester, "budget")
 
 
 @pytest.fixture

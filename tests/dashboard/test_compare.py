@@ -16,6 +16,7 @@ from klas.results import pairs_of
 from klas.store import Store
 from klas.study import METRICS, change
 from tests.conftest import SMALL
+from tests.dashboard.reading import widget
 
 TRAIN = "Train every method jointly"
 QUICK = change(SMALL, "finetuning", steps=1)  # budgets of no step and one
@@ -110,10 +111,10 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed):
     assert "300 validation samples" in said
     assert f"Chance hits {whole(entry['chance']['value'])} of {entry['buckets']}" in said
     assert f"Spearman's ρ {figure(entry['methods']['kl']['spearman'])}" in said
-    tester.selectbox(key="widget:score").set_value("cka").run()
+    widget(tester, "score").set_value("cka").run()
     assert not tester.exception
     assert f"Spearman's ρ {figure(entry['methods']['cka']['spearman'])}" in captions(tester)
-    tester.segmented_control(key="widget:tier").set_value("zero_shot").run()
+    widget(tester, "tier").set_value("zero_shot").run()
     assert table(tester)["mean top-1 (%)"].tolist() == [
         figure(entry["methods"][m]["zero_shot"]["mean_top1"], scale=100, digits=1) for m in METRICS
     ]
@@ -123,7 +124,7 @@ def test_it_compares_with_the_selection_made_on_another_page(app, computed):
     store, document = computed
     richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
     tester = app(store.root, "stitches")
-    tester.slider(key="widget:tau").set_value(0.8).run()
+    widget(tester, "tau").set_value(0.8).run()
     tester.switch_page("views/compare.py").run()
     assert not tester.exception
     study = change(SMALL, "selection", tau=0.8)
@@ -140,7 +141,7 @@ def test_all_pairs_show_agreement_instead_of_curves(app, computed):
     store, document = computed
     comparison = compare(document, SMALL, store)
     tester = app(store.root, "compare")
-    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    widget(tester, "pair").set_value("All pairs").run()
     assert not tester.exception
     drawn = charts(tester)
     assert "agreement_chart" in drawn
@@ -151,7 +152,7 @@ def test_all_pairs_show_agreement_instead_of_curves(app, computed):
         tally(methods[m]["overlap"]) for m in METRICS
     ]
     assert "Curves and areas here: 5 of 6 pairs" in captions(tester)  # one has no SN-Net set
-    tester.segmented_control(key="widget:tier").set_value("finetuned").run()
+    widget(tester, "tier").set_value("finetuned").run()
     assert not tester.exception
     assert "--pair" not in "".join(c.value for c in tester.code)
 
@@ -167,7 +168,7 @@ def test_where_no_stitch_reaches_the_cheap_anchor_it_says_why_figures_are_alike(
     tester = app(store.root, "compare")
     assert f"{said} **auc_stitches**" in captions(tester)
     assert {cell.split()[0] for cell in table(tester)["auc"]} == {"0.00"}
-    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    widget(tester, "pair").set_value("All pairs").run()
     every = below_cheap_anchor(comparison, comparison["pairs"], "tuned")
     assert every in captions(tester)
     entry["chosen"]["dm"][0]["accuracy"]["tuned"] = 0.999
@@ -180,8 +181,8 @@ def test_what_is_trained_meanwhile_fills_the_page(app, copied, tmp_path, monkeyp
     (tmp_path / "small.toml").write_text(QUICK.to_toml())  # what is shown, from its next run on
     (pair,) = [p for p in pairs_of(document) if p.names == ("digits_vit_tiny", "digits_vit_small")]
     tester = app(store.root, "compare")
-    tester.selectbox(key="widget:pair").set_value(pair.name).run()
-    tester.segmented_control(key="widget:tier").set_value("finetuned").run()
+    widget(tester, "pair").set_value(pair.name).run()
+    widget(tester, "tier").set_value("finetuned").run()
     assert "budget_chart" not in charts(tester)
     assert "curves_chart" not in charts(tester)
     assert any("Not trained yet" in i.value for i in tester.info)
@@ -207,9 +208,9 @@ def test_what_is_trained_meanwhile_fills_the_page(app, copied, tmp_path, monkeyp
         figure(entry["methods"][m]["finetuned"]["mean_top1"], scale=100, digits=1) for m in METRICS
     ]
     assert "200 samples of the test split" in captions(tester)
-    tester.segmented_control(key="widget:budget_figure").set_value("auc_stitches").run()
+    widget(tester, "budget_figure").set_value("auc_stitches").run()
     assert not tester.exception
-    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    widget(tester, "pair").set_value("All pairs").run()
     assert not tester.exception
     assert "Mean over 1 of 6 pairs" in captions(tester)
     assert TRAIN in buttons(tester)
@@ -228,7 +229,7 @@ def test_midway_the_line_over_budgets_is_of_the_pairs_that_have_them_all(app, co
     monkeypatch.setattr(Evidence, "trained_accuracy", accuracy)
     whole = compare(document, SMALL, store)["pairs"][0]["methods"]
     tester = app(store.root, "compare")
-    tester.selectbox(key="widget:pair").set_value("All pairs").run()
+    widget(tester, "pair").set_value("All pairs").run()
     assert not tester.exception
     assert "Mean over 1 of 6 pairs: those that have every budget shown" in captions(tester)
     for metric in METRICS:

@@ -13,6 +13,7 @@ from klas.results import choose, pairs_of
 from klas.studies import save_study
 from klas.study import DIGITS, METRICS, TIERS, change
 from tests.conftest import SMALL
+from tests.dashboard.reading import widget, widgets
 
 SCORED = [metric for metric in METRICS if metric != "snnet"]
 NAMES = some.text(some.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -144,22 +145,10 @@ def table(tester):
     return next(d.value for d in tester.dataframe if "stitch" in d.value.columns)
 
 
-WIDGETS = {
-    "slider": ["tau"],
-    "number_input": ["buckets"],
-    "selectbox": ["pair", "metric", "study"],
-    "button_group": ["tau_mode", "binning", "tier"],
-}
-
-
-def widgets(tester):
-    found = {}
-    for kind, names in WIDGETS.items():
-        for widget in tester.get(kind):
-            name = (widget.key or "").removeprefix("widget:")
-            if name in names:
-                found[name] = widget.value
-    return found
+def shown(tester):
+    """What the widgets of study, pair, score, selection and tier show, as far as there are any."""
+    names = ("study", "pair", "metric", "tau", "tau_mode", "buckets", "binning", "tier")
+    return {name: w.value for name, w in widgets(tester).items() if name in names}
 
 
 def test_a_view_opens_again_from_its_address(app, computed):
@@ -167,12 +156,12 @@ def test_a_view_opens_again_from_its_address(app, computed):
     pair = pairs_of(document)[2]
     tester = app(store.root, "stitches")
     assert tester.query_params == {}  # the study as it is
-    tester.selectbox(key="widget:pair").set_value(pair.name).run()
-    tester.selectbox(key="widget:metric").set_value("cka").run()
-    tester.slider(key="widget:tau").set_value(0.37).run()
-    tester.number_input(key="widget:buckets").set_value(3).run()
-    tester.button_group(key="widget:binning").set_value("count").run()
-    tester.button_group(key="widget:tier").set_value("zero_shot").run()
+    widget(tester, "pair").set_value(pair.name).run()
+    widget(tester, "metric").set_value("cka").run()
+    widget(tester, "tau").set_value(0.37).run()
+    widget(tester, "buckets").set_value(3).run()
+    widget(tester, "binning").set_value("count").run()
+    widget(tester, "tier").set_value("zero_shot").run()
     said = dict(tester.query_params)
     assert said == {
         "pair": "~".join(pair.names),
@@ -184,8 +173,8 @@ def test_a_view_opens_again_from_its_address(app, computed):
     }
     again = look(app, store.root, "stitches", **said)
     assert dict(again.query_params) == said
-    assert widgets(again) == widgets(tester)
-    assert len(widgets(again)) == 8
+    assert shown(again) == shown(tester)
+    assert len(shown(again)) == 8
     assert table(again).equals(table(tester))
     chosen = choose(
         pair,
@@ -199,7 +188,7 @@ def test_a_view_opens_again_from_its_address(app, computed):
 
 def test_the_address_goes_with_the_reader_and_forgets_what_is_taken_back(app, computed):
     tester = app(computed[0].root, "stitches")
-    tester.slider(key="widget:tau").set_value(0.5).run()
+    widget(tester, "tau").set_value(0.5).run()
     # The way to another page empties the address.
     tester.switch_page("views/scores.py")
     follow(tester)
@@ -209,48 +198,63 @@ def test_the_address_goes_with_the_reader_and_forgets_what_is_taken_back(app, co
     assert tester.query_params == {"tau": "0.5"}
     tester.switch_page("views/stitches.py")
     follow(tester)
-    assert tester.slider(key="widget:tau").value == 0.5
-    tester.slider(key="widget:tau").set_value(SMALL.selection.tau).run()
+    assert widget(tester, "tau").value == 0.5
+    widget(tester, "tau").set_value(SMALL.selection.tau).run()
     assert tester.query_params == {}
 
 
 def test_the_browsers_back_brings_back_the_view_and_its_widgets(app, computed, monkeypatch):
     monkeypatch.setattr("dashboard.choices.ECHO_SECONDS", 0.0)  # a hand is slower than a test
     tester = app(computed[0].root, "stitches")
-    tester.slider(key="widget:tau").set_value(0.5).run()
-    tester.number_input(key="widget:buckets").set_value(2).run()
+    widget(tester, "tau").set_value(0.5).run()
+    widget(tester, "buckets").set_value(2).run()
     follow(tester, tau="0.5")
-    assert tester.slider(key="widget:tau").value == 0.5
-    assert tester.number_input(key="widget:buckets").value == SMALL.selection.buckets
+    assert widget(tester, "tau").value == 0.5
+    assert widget(tester, "buckets").value == SMALL.selection.buckets
     follow(tester)
-    assert tester.slider(key="widget:tau").value == SMALL.selection.tau
+    assert widget(tester, "tau").value == SMALL.selection.tau
     assert tester.query_params == {}
 
 
 def test_another_kind_of_tau_starts_from_the_studys_own(app, computed):
     tester = app(computed[0].root, "stitches")
-    tester.slider(key="widget:tau").set_value(0.5).run()
-    tester.button_group(key="widget:tau_mode").set_value("absolute").run()
+    widget(tester, "tau").set_value(0.5).run()
+    widget(tester, "tau_mode").set_value("absolute").run()
     assert tester.query_params == {"tau_mode": "absolute"}
-    assert tester.slider(key="widget:tau").value == SMALL.selection.tau
-    assert tester.slider(key="widget:tau").max == 10
+    assert widget(tester, "tau").value == SMALL.selection.tau
+    assert widget(tester, "tau").max == 10
     follow(tester, tau="4.5", tau_mode="relative")
-    assert tester.slider(key="widget:tau").value == 4.5
-    tester.slider(key="widget:tau").set_value(2.0).run()
-    assert tester.slider(key="widget:tau").value == 2.0
+    assert widget(tester, "tau").value == 4.5
+    widget(tester, "tau").set_value(2.0).run()
+    assert widget(tester, "tau").value == 2.0
     assert tester.query_params == {"tau": "2"}
+
+
+@pytest.mark.parametrize(("page", "name", "said", "value"), [
+    ("stitches", "tau", {"tau": "0.8"}, 0.8),
+    ("stitches", "tier", {"tier": "zero_shot"}, "zero_shot"),
+    ("scores", "cell", {"cell": "1-1"}, (1, 1)),
+])  # fmt: skip
+def test_a_message_from_before_a_change_undoes_nothing(app, computed, page, name, said, value):
+    tester = app(computed[0].root, page)
+    late = tester._tree.get_widget_states()  # what the browser's widgets still hold
+    known_as = widget(tester, name).id
+    for state in [state for state in late.widgets if state.id != known_as]:
+        late.widgets.remove(state)
+    follow(tester, **said)
+    tester._run(late)
+    assert widget(tester, name).value == value
+    assert tester.query_params == said
 
 
 def test_all_pairs_have_an_address_and_the_first_pair_needs_none(app, computed):
     tester = app(computed[0].root, "stitches")
-    first = tester.selectbox(key="widget:pair").value
-    tester.selectbox(key="widget:pair").set_value(ALL_PAIRS).run()
+    first = widget(tester, "pair").value
+    widget(tester, "pair").set_value(ALL_PAIRS).run()
     assert tester.query_params == {"pair": "all"}
-    assert (
-        look(app, computed[0].root, "stitches", pair="all").selectbox(key="widget:pair").value
-        == ALL_PAIRS
-    )
-    tester.selectbox(key="widget:pair").set_value(first).run()
+    other = look(app, computed[0].root, "stitches", pair="all")
+    assert widget(other, "pair").value == ALL_PAIRS
+    widget(tester, "pair").set_value(first).run()
     assert tester.query_params == {}
 
 
@@ -270,11 +274,11 @@ def test_all_pairs_have_an_address_and_the_first_pair_needs_none(app, computed):
 )
 def test_a_hostile_address_is_a_sentence_and_the_page_goes_on(app, computed, page, name, value):
     plain = app(computed[0].root, page)
-    before = widgets(plain)
+    before = shown(plain)
     tester = follow(plain, **{name: value, "utm": "1"})
     (warning,) = tester.warning
     assert f"`{name}={value}`" in warning.value
-    assert widgets(tester) == before
+    assert shown(tester) == before
     assert tester.get("plotly_chart")
     assert tester.query_params == {}
     tester.run()
@@ -283,7 +287,7 @@ def test_a_hostile_address_is_a_sentence_and_the_page_goes_on(app, computed, pag
 
 def test_what_is_right_in_a_half_wrong_address_counts(app, computed):
     tester = look(app, computed[0].root, "stitches", tau="0.4", buckets="many")
-    assert tester.slider(key="widget:tau").value == 0.4
+    assert widget(tester, "tau").value == 0.4
     assert tester.query_params == {"tau": "0.4"}
 
 
@@ -291,8 +295,8 @@ def test_what_is_right_in_a_half_wrong_address_counts(app, computed):
 def test_a_study_that_is_not_there_leaves_the_first_one_with_its_own_settings(app, computed, name):
     tester = look(app, computed[0].root, "stitches", study=name, tau="0.4")
     assert "There is no study" in tester.warning[0].value
-    assert tester.selectbox(key="study").value == "small.toml"
-    assert tester.slider(key="widget:tau").value == SMALL.selection.tau
+    assert widget(tester, "study").value == "small.toml"
+    assert widget(tester, "tau").value == SMALL.selection.tau
     assert tester.query_params == {}
 
 
@@ -309,28 +313,28 @@ def test_two_sessions_keep_two_studies_apart(app, computed, request):
     other_study(store, request)
     mine = app(store.root, "stitches")
     theirs = look(app, store.root, "stitches", study="other", metric="mse")
-    mine.slider(key="widget:tau").set_value(0.2).run()
+    widget(mine, "tau").set_value(0.2).run()
     theirs.run()
-    assert widgets(theirs)["study"] == "other"
-    assert theirs.slider(key="widget:tau").value == 0.6
+    assert shown(theirs)["study"] == "other"
+    assert widget(theirs, "tau").value == 0.6
     assert theirs.query_params == {"study": "other", "metric": "mse"}
     assert mine.query_params == {"tau": "0.2"}
-    assert widgets(mine)["metric"] == "kl"
+    assert shown(mine)["metric"] == "kl"
 
 
 def test_another_study_drops_what_belonged_to_the_first(app, computed, request):
     store, _ = computed
     other_study(store, request)
     tester = look(app, store.root, "stitches", tau="0.3", metric="dm", tier="zero_shot")
-    tester.selectbox(key="study").set_value("other").run()
+    widget(tester, "study").set_value("other").run()
     assert not tester.exception
     assert tester.query_params == {"study": "other"}
-    assert tester.slider(key="widget:tau").value == 0.6
-    assert tester.number_input(key="widget:buckets").value == 2
-    assert widgets(tester)["metric"] == "kl"
+    assert widget(tester, "tau").value == 0.6
+    assert widget(tester, "buckets").value == 2
+    assert shown(tester)["metric"] == "kl"
     follow(tester, tau="0.3")  # Back, across studies
-    assert widgets(tester)["study"] == "small.toml"
-    assert tester.slider(key="widget:tau").value == 0.3
+    assert shown(tester)["study"] == "small.toml"
+    assert widget(tester, "tau").value == 0.3
 
 
 def test_a_broken_study_takes_no_page_down(app, computed, tmp_path):
@@ -360,7 +364,7 @@ def test_a_list_too_long_for_the_address_outlives_any_address(app, computed, mon
     tester = app(computed[0].root, "stitches")
     tester.session_state["kept:list"] = long
     tester.session_state["kept:undo"] = ((), few)
-    tester.slider(key="widget:tau").set_value(0.5).run()
+    widget(tester, "tau").set_value(0.5).run()
     assert tester.query_params == {"tau": "0.5"}
     for query in ({"tau": "0.2"}, {}, {"metric": "cka"}):
         follow(tester, **query)
@@ -434,9 +438,9 @@ def test_a_cell_in_the_address_opens_its_stitch(app, computed):
 def test_another_pair_closes_the_cell(app, computed):
     store, document = computed
     tester = look(app, store.root, "scores", cell="1-1")
-    shown = tester.selectbox(key="widget:pair").value
+    shown = widget(tester, "pair").value
     other = next(p for p in pairs_of(document) if p.name != shown)
-    tester.selectbox(key="widget:pair").set_value(other.name).run()
+    widget(tester, "pair").set_value(other.name).run()
     assert tester.query_params == {"pair": "~".join(other.names)}
     assert panel(tester) == ([], [])
 
@@ -463,7 +467,7 @@ def test_every_score_has_its_map_its_words_and_its_order(app, computed, metric):
 def test_an_address_from_before_a_choice_does_not_undo_it(app, computed):
     """A busy page may rerun with the bare address that it had when the choice was made."""
     tester = app(computed[0].root, "stitches")
-    tester.slider(key="widget:tau").set_value(0.5).run()
+    widget(tester, "tau").set_value(0.5).run()
     follow(tester)
-    assert tester.slider(key="widget:tau").value == 0.5
+    assert widget(tester, "tau").value == 0.5
     assert tester.query_params == {"tau": "0.5"}

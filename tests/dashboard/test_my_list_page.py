@@ -16,6 +16,7 @@ from klas.errors import StoreError
 from klas.exports import dumps, parse, stitch_list
 from klas.results import choose, fair_share, method_choice, pairs_of
 from tests.conftest import SMALL
+from tests.dashboard.reading import widget
 
 LOOKS = ("#123456", "circle")
 
@@ -448,7 +449,7 @@ def test_the_camera_of_every_figure_saves_what_was_picked(app, computed):
     tester = app(computed[0].root, "scores")
     assert formats(tester) == {"png"}
     tester.switch_page("views/my_list.py").run()
-    tester.segmented_control(key="widget:picture").set_value("svg").run()
+    widget(tester, "picture").set_value("svg").run()
     tester.switch_page("views/scores.py").run()
     assert formats(tester) == {"svg"}
     assert "picture" not in tester.query_params

@@ -9,6 +9,7 @@ import pytest
 from dashboard.quantities import field
 from klas.results import choose, pairs_of
 from tests.conftest import SMALL
+from tests.dashboard.reading import widget
 
 
 @pytest.fixture
@@ -49,18 +50,18 @@ def test_cells_have_values_until_buckets_are_asked_for_and_that_is_remembered(
     assert {place: float(text) for place, text in told.items()} == pytest.approx(values, rel=0.05)
     assert "Printed: Γ. " in captions(tester)
     assert "Dot: the best of its bucket of cost by KLAS (Γ)" in captions(tester)
-    tester.toggle(key="widget:bucket_numbers").set_value(True).run()
+    widget(tester, "bucket_numbers").set_value(True).run()
     assert not tester.exception
     buckets = dict(zip(richest.places(richest.in_space), picked.bucket[richest.in_space]))
     assert printed(tester) == {p: str(b) if b >= 0 else "–" for p, b in buckets.items()}
     assert "Printed: buckets of cost" in captions(tester)
-    tester.selectbox(key="widget:show").set_value("sigma").run()
+    widget(tester, "show").set_value("sigma").run()
     assert not tester.toggle  # a row of the target's own blocks is in no bucket
     assert "Printed: Σ (nats). " in captions(tester)
     tester.switch_page("views/stitches.py").run()
     tester.switch_page("views/scores.py").run()
-    tester.selectbox(key="widget:show").set_value("score").run()
-    assert tester.toggle(key="widget:bucket_numbers").value
+    widget(tester, "show").set_value("score").run()
+    assert widget(tester, "bucket_numbers").value
     assert "Printed: buckets of cost" in captions(tester)
 
 

@@ -12,6 +12,7 @@ from klas.report import METHODS
 from klas.results import choose, pairs_of
 from klas.study import METRICS, change
 from tests.conftest import SMALL
+from tests.dashboard.reading import widget
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_scores_show_its_cell_its_card_and_the_best(opened, smallest):
     _, _, pair = smallest
     tester = opened("scores")
     assert list(table(tester, "stitch")["stitch"]) == [name_of(pair)]
-    tester.selectbox(key="widget:cell").set_value(pair.places(pair.in_space)[0]).run()
+    widget(tester, "cell").set_value(pair.places(pair.in_space)[0]).run()
     assert not tester.exception
     assert f"Stitch {name_of(pair)}" in [s.value for s in tester.subheader]
     assert set(table(tester, "rank in its bucket")["rank in its bucket"]) == {"1 of 1"}
@@ -88,8 +89,8 @@ def test_stitches_show_one_chosen_and_its_rivals(opened, smallest):
     assert list(table(tester, "bucket")["stitch"]) == [name_of(pair)]
     names = {t.get("name") for t in charts(tester)[1]}
     assert {"KLAS (Γ) (1)", "CKA (1)", "anchors"} <= names
-    assert "All pairs" not in tester.selectbox(key="widget:pair").options
-    tester.slider(key="widget:tau").set_value(1.0).run()
+    assert "All pairs" not in widget(tester, "pair").options
+    widget(tester, "tau").set_value(1.0).run()
     assert list(table(tester, "bucket")["stitch"]) == [name_of(pair)]
     press(tester, "Add the one to my list")
     assert tester.session_state["kept:list"] == (entry_of(pair, 0),)

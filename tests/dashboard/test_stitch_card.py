@@ -13,6 +13,7 @@ from klas import jobs
 from klas.results import choose, finetuned_pair_key, pairs_of
 from klas.store import Store
 from tests.conftest import SMALL
+from tests.dashboard.reading import widget
 from tests.dashboard.test_links import follow, look, panel
 
 EVIL = "<img src=x onerror=alert(1)> ![a](http://evil.example/a.png)"
@@ -78,7 +79,7 @@ def ringed(tester):
 def test_the_selector_opens_a_stitch_without_a_mouse(app, computed, pair):
     row, (i, j) = stitch_named(pair, chosen=True)
     tester = app(computed[0].root, "scores")
-    select = tester.selectbox(key="widget:cell")
+    select = widget(tester, "cell")
     space = sorted(map(tuple, pair.stitches[pair.in_space]))
     assert select.options == ["none", *("{} → {}".format(*stitch) for stitch in space)]
     select.set_value((i, j)).run()
@@ -88,11 +89,11 @@ def test_the_selector_opens_a_stitch_without_a_mouse(app, computed, pair):
     assert ringed(tester) == [(i, j)]
     (drawing,) = [h.proto.body for h in tester.get("html") if 'role="img"' in h.proto.body]
     assert in_words(pair, row) in drawing
-    tester.selectbox(key="widget:cell").set_value(()).run()
+    widget(tester, "cell").set_value(()).run()
     assert panel(tester)[0] == []
     assert tester.query_params == {}
     follow(tester, cell=f"{i}-{j}")
-    assert tester.selectbox(key="widget:cell").value == (i, j)
+    assert widget(tester, "cell").value == (i, j)
 
 
 def test_a_stitch_goes_on_the_list_and_off_again(app, computed, pair):
@@ -142,7 +143,7 @@ def test_joint_training_is_the_very_job_of_the_stitches_page(app, computed, pair
 @pytest.mark.parametrize("name", QUANTITIES)
 def test_every_quantity_has_its_map_its_words_and_its_address(app, computed, name):
     tester = app(computed[0].root, "scores")
-    tester.selectbox(key="widget:show").set_value(name).run()
+    widget(tester, "show").set_value(name).run()
     assert not tester.exception
     assert not tester.error
     assert tester.query_params == {"show": name}
@@ -220,8 +221,8 @@ def trained(computed, pair, tmp_path):
 def test_a_joint_training_has_its_map_of_the_chosen_cells_alone(app, trained):
     root, found = trained
     tester = app(root, "scores")
-    assert "Accuracy: finetuned" in tester.selectbox(key="widget:show").options
-    tester.selectbox(key="widget:show").set_value("finetuned").run()
+    assert "Accuracy: finetuned" in widget(tester, "show").options
+    widget(tester, "show").set_value("finetuned").run()
     assert not tester.exception
     assert tester.query_params == {"show": "finetuned"}
     cells, squares = maps(tester)[0]["data"][:2]
@@ -236,8 +237,8 @@ def test_a_joint_training_has_its_map_of_the_chosen_cells_alone(app, trained):
     assert f"of {len(found)} chosen stitches" in tester.get("plotly_chart")[0].proto.alt
     # With another choice, which is not trained, the score is shown.
     follow(tester, show="finetuned", tau="0.9", buckets="1")
-    assert "Accuracy: finetuned" not in tester.selectbox(key="widget:show").options
-    assert tester.selectbox(key="widget:show").value == "score"
+    assert "Accuracy: finetuned" not in widget(tester, "show").options
+    assert widget(tester, "show").value == "score"
     assert any("not trained jointly" in c.value for c in tester.caption)
     assert maps(tester)
 
@@ -262,7 +263,7 @@ def test_every_symbol_of_the_page_is_explained_with_its_formula(app, computed):
 
 def test_without_a_joint_training_no_map_of_it_is_offered(app, computed):
     tester = app(computed[0].root, "scores")
-    assert "Accuracy: finetuned" not in tester.selectbox(key="widget:show").options
+    assert "Accuracy: finetuned" not in widget(tester, "show").options
 
 
 def test_a_pair_without_stitches_says_so_and_still_shows_its_cuts(app, changed):
@@ -272,7 +273,7 @@ def test_a_pair_without_stitches_says_so_and_still_shows_its_cuts(app, changed):
 
     tester = look(app, changed(change)[0], "scores")
     assert "no stitch to choose from" in tester.info[0].value
-    assert tester.selectbox(key="widget:cell").options == ["none"]
+    assert widget(tester, "cell").options == ["none"]
     assert maps(follow(tester, show="cuts"))
 
 

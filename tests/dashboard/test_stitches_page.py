@@ -17,6 +17,7 @@ from klas.report import METHODS
 from klas.results import choose, fair_share, finetuned_pair_key, pairs_of
 from klas.study import METRICS
 from tests.conftest import SMALL, method_envelope
+from tests.dashboard.reading import widget
 from tests.dashboard.test_links import look
 
 MACHINE = {"device": "this processor", "threads": 1, "torch": "2.0"}
@@ -92,17 +93,17 @@ def test_at_first_the_chosen_score_cka_and_snnets_set_are_drawn_with_the_anchors
 def test_every_method_can_be_drawn_and_the_address_keeps_it(app, computed):
     tester = app(computed[0].root, "stitches")
     others = [metric for metric in METRICS if metric != "kl"]
-    tester.button_group(key="widget:curves").set_value(others).run()
+    widget(tester, "curves").set_value(others).run()
     assert not tester.exception
     assert curve_names(tester) == {METHODS[m].split(" (")[0] for m in METRICS}
     assert tester.query_params["curves"] == "~".join(others)
-    tester.button_group(key="widget:curves").set_value([]).run()
+    widget(tester, "curves").set_value([]).run()
     assert curve_names(tester) == {"KLAS"}
 
 
 def test_another_score_chooses_and_klas_becomes_its_rival(app, computed, pair):
     tester = app(computed[0].root, "stitches")
-    tester.selectbox(key="widget:metric").set_value("cka").run()
+    widget(tester, "metric").set_value("cka").run()
     picked = choose(pair, SMALL.selection.model_copy(update={"metric": "cka"}))
     assert listed(tester) == names_of(pair, picked.chosen)
     assert curve_names(tester) == {"KLAS", "CKA", "SN-Net's set"}
@@ -114,9 +115,9 @@ def test_another_score_chooses_and_klas_becomes_its_rival(app, computed, pair):
 @pytest.mark.parametrize("rival", ["snnet", "theta", "random"])
 def test_the_sentence_follows_tau_and_the_rival(app, computed, pair, rival):
     tester = app(computed[0].root, "stitches")
-    tester.selectbox(key="widget:rival").set_value(rival).run()
+    widget(tester, "rival").set_value(rival).run()
     for tau in (0.1, 0.9):
-        tester.slider(key="widget:tau").set_value(tau).run()
+        widget(tester, "tau").set_value(tau).run()
         spec = SMALL.selection.model_copy(update={"tau": tau})
         picked, accuracy = choose(pair, spec), pair.accuracy("tuned")
         cheap, costly = pair.cheap_and_costly
@@ -135,9 +136,9 @@ def test_the_sentence_follows_tau_and_the_rival(app, computed, pair, rival):
 
 def test_a_range_of_cost_limits_the_table_the_curves_and_what_is_added(app, computed, pair):
     tester = app(computed[0].root, "stitches")
-    tester.slider(key="widget:tau").set_value(1.0).run()
+    widget(tester, "tau").set_value(1.0).run()
     whole = choose(pair, SMALL.selection.model_copy(update={"tau": 1.0})).chosen
-    slider = tester.slider(key="widget:range")
+    slider = widget(tester, "range")
     low, high = slider.value
     middle = round((low + high) / 2 / slider.step) * slider.step
     slider.set_value((low, middle)).run()
@@ -152,7 +153,7 @@ def test_a_range_of_cost_limits_the_table_the_curves_and_what_is_added(app, comp
     click(tester, f"Add these {kept.sum()} to my list")
     assert set(tester.session_state["kept:list"]) == set(my_list.entries_of(pair, kept))
     assert "range" in tester.query_params
-    slider = tester.slider(key="widget:range")
+    slider = widget(tester, "range")
     slider.set_value((low, high)).run()
     assert "range" not in tester.query_params
     assert listed(tester) == names_of(pair, whole)
@@ -190,7 +191,7 @@ def budget_table(tester):
 @pytest.mark.parametrize("cost", ["macs", "params"])
 def test_a_budget_gets_the_most_accurate_network_that_it_pays(app, computed, pair, cost):
     tester = app(computed[0].root, "stitches")
-    tester.button_group(key="widget:cost").set_value(cost).run()
+    widget(tester, "cost").set_value(cost).run()
     costs, accuracy = costs_of(pair, cost), pair.accuracy("tuned")
     networks = [
         *((f"{i} → {j}", c, a) for (i, j), c, a in zip(pair.stitches, costs.stitches, accuracy)),
@@ -198,7 +199,7 @@ def test_a_budget_gets_the_most_accurate_network_that_it_pays(app, computed, pai
     ]
     for budget in (float(np.median(costs.stitches)), 1.01 * max(c for _, c, _ in networks)):
         shown = float(f"{budget / costs.unit.scale:.6g}")
-        tester.number_input(key="widget:budget").set_value(shown).run()
+        widget(tester, "budget").set_value(shown).run()
         able = [n for n in networks if n[1] <= shown * costs.unit.scale]
         best = max(able, key=lambda n: (n[2], -n[1]))
         table = budget_table(tester).set_index("")
@@ -210,7 +211,7 @@ def test_a_budget_gets_the_most_accurate_network_that_it_pays(app, computed, pai
 
 def test_a_budget_below_the_cheapest_network_is_a_sentence(app, computed, pair):
     tester = app(computed[0].root, "stitches")
-    tester.number_input(key="widget:budget").set_value(0.0).run()
+    widget(tester, "budget").set_value(0.0).run()
     assert not tester.exception
     assert "Nothing costs as little as 0 MMACs" in said(tester)
     cheapest = min(pair.macs.min(), pair.cheap_and_costly[0]["macs"])
@@ -228,7 +229,7 @@ def test_without_accuracies_the_budget_goes_by_score_and_says_so(app, computed, 
     assert any("Not measured at tier zero_shot" in i.value for i in tester.info)
     assert "a guess by the score alone" in said(tester)
     picked, scores = choose(pair, SMALL.selection), pair.scores("kl")
-    budget = tester.number_input(key="widget:budget").value * pair.unit.scale
+    budget = widget(tester, "budget").value * pair.unit.scale
     able = [
         (-picked.bucket[r], scores[r], pair.macs[r], r)
         for r in range(len(scores))
@@ -236,7 +237,7 @@ def test_without_accuracies_the_budget_goes_by_score_and_says_so(app, computed, 
     ]
     i, j = pair.stitches[min(able)[3]]
     assert f"**the stitch {i} → {j}**" in said(tester)
-    tester.number_input(key="widget:budget").set_value(0.0).run()
+    widget(tester, "budget").set_value(0.0).run()
     assert "No stitch in a bucket costs at most 0 MMACs" in said(tester)
 
 
@@ -312,7 +313,7 @@ def test_a_curve_without_its_score_is_told_from_one_without_its_accuracies(
     assert note == (
         "Score not computed, so not drawn: CKA. Run the stage **scores** on the **Study** page."
     )
-    tester.button_group(key="widget:tier").set_value("finetuned").run()
+    widget(tester, "tier").set_value("finetuned").run()
     notes = [i.value for i in tester.info]
     assert sum("CKA" in n for n in notes) == 1  # it cannot be trained without its score
     assert any("Not trained jointly" in n and "CKA" not in n for n in notes)
@@ -320,10 +321,10 @@ def test_a_curve_without_its_score_is_told_from_one_without_its_accuracies(
 
 def test_every_symbol_and_control_is_explained_with_its_formula(app, computed):
     tester = app(computed[0].root, "stitches")
-    assert "score ≤ (1 + τ) · lowest" in tester.slider(key="widget:tau").help
-    assert "score ≤ τ" in tester.button_group(key="widget:tau_mode").help
-    assert "w = (high − low) / B" in tester.number_input(key="widget:buckets").help
-    assert "quantiles" in tester.button_group(key="widget:binning").help
+    assert "score ≤ (1 + τ) · lowest" in widget(tester, "tau").help
+    assert "score ≤ τ" in widget(tester, "tau_mode").help
+    assert "w = (high − low) / B" in widget(tester, "buckets").help
+    assert "quantiles" in widget(tester, "binning").help
     (title,) = [s for s in tester.subheader if "stitches chosen" in s.value]
     assert "Γ(i, j) = Ω / Σ" in title.help
     (curves_title,) = [s for s in tester.subheader if s.value == "Accuracy against cost"]
@@ -331,9 +332,9 @@ def test_every_symbol_and_control_is_explained_with_its_formula(app, computed):
         assert formula in curves_title.help
     column = next(d for d in tester.dataframe if "bucket" in d.value.columns)
     assert "Γ(i, j) = Ω / Σ" in json.loads(column.proto.columns)["Γ"]["help"]
-    tester.button_group(key="widget:tau_mode").set_value("absolute").run()
-    assert "score ≤ τ" in tester.slider(key="widget:tau").help
-    assert "(1 + τ)" not in tester.slider(key="widget:tau").help
+    widget(tester, "tau_mode").set_value("absolute").run()
+    assert "score ≤ τ" in widget(tester, "tau").help
+    assert "(1 + τ)" not in widget(tester, "tau").help
 
 
 def test_an_offer_never_mixes_tiers(pair):
@@ -349,22 +350,28 @@ def test_an_offer_never_mixes_tiers(pair):
 
 def test_untimed_latency_offers_the_job_and_timed_it_is_an_axis(app, computed, pair, timed):
     tester = app(computed[0].root, "stitches")
-    tester.button_group(key="widget:cost").set_value("latency").run()
+    widget(tester, "cost").set_value("latency").run()
     assert not tester.exception
     assert "Measure latency" in [b.label for b in tester.button]
     (note,) = [c.value for c in tester.caption if "Not timed yet" in c.value]
     assert "**MACs** are shown meanwhile" in note
     assert "MMACs" in charts(tester)[1]["layout"]["xaxis"]["title"]["text"]
     assert "ms" not in next(d.value for d in tester.dataframe if "bucket" in d.value.columns)
+    # A budget and a range of MACs are no times.
+    low, high = widget(tester, "range").value
+    widget(tester, "range").set_value((low, high / 2)).run()
+    widget(tester, "budget").set_value(1.0).run()
+    assert {"budget", "range"} < set(tester.query_params)
     timed()
     tester.run()
+    assert tester.query_params == {"cost": "latency"}
     assert "Measure latency" not in [b.label for b in tester.button]
     assert "Measure on this machine" in [b.label for b in tester.button]
     assert charts(tester)[1]["layout"]["xaxis"]["title"]["text"].endswith("batch 1 (ms)")
     table = next(d.value for d in tester.dataframe if "bucket" in d.value.columns)
     expected = [10.0 * int(s.split()[0]) + int(s.split()[2]) for s in table["stitch"]]
     assert table["ms"].tolist() == expected
-    tester.number_input(key="widget:budget").set_value(14.0).run()
+    widget(tester, "budget").set_value(14.0).run()
     able = [
         (a, -(10 * i + j), f"{i} → {j}")
         for (i, j), a in zip(pair.stitches, pair.accuracy("tuned"))
@@ -383,7 +390,7 @@ def test_times_of_another_machine_do_not_bar_those_of_this_one(
     timed({**MACHINE, "device": "another one"})
     tester = app(computed[0].root, "stitches")
     assert "Measure on this machine" not in [b.label for b in tester.button]
-    tester.button_group(key="widget:cost").set_value("latency").run()
+    widget(tester, "cost").set_value("latency").run()
     assert not [c for c in tester.caption if "Not timed yet" in c.value]
     click(tester, "Measure on this machine")
     assert started == [{"kind": "latency", "pairs": [list(pair.names)]}]
@@ -405,10 +412,10 @@ def test_several_machines_are_told_apart(app, computed, timed):
 def test_the_view_of_an_address_is_shown_and_nonsense_is_named(app, computed, pair):
     root = computed[0].root
     tester = look(app, root, "stitches", cost="params", rival="mse", curves="mse", budget="70")
-    assert tester.button_group(key="widget:cost").value == "params"
-    assert tester.selectbox(key="widget:rival").value == "mse"
+    assert widget(tester, "cost").value == "params"
+    assert widget(tester, "rival").value == "mse"
     assert curve_names(tester) == {"KLAS", "MSE"}
-    assert tester.number_input(key="widget:budget").value == 70
+    assert widget(tester, "budget").value == 70
     tester = look(app, root, "stitches", cost="euros", range="b~a", curves="x", budget="-4")
     warned = " ".join(w.value for w in tester.warning)
     assert all(f"`{name}=" in warned for name in ("cost", "range", "curves", "budget"))
@@ -417,7 +424,7 @@ def test_the_view_of_an_address_is_shown_and_nonsense_is_named(app, computed, pa
 
 def test_what_is_not_trained_jointly_is_named_and_not_drawn(app, computed):
     tester = app(computed[0].root, "stitches")
-    tester.button_group(key="widget:tier").set_value("finetuned").run()
+    widget(tester, "tier").set_value("finetuned").run()
     assert not tester.exception
     assert curve_names(tester) == set()
     (note,) = [i.value for i in tester.info if "Not trained jointly" in i.value]
@@ -429,7 +436,7 @@ def test_what_is_trained_and_what_is_not_stand_side_by_side(app, computed, pair)
     chosen = choose(pair, SMALL.selection).chosen
     trained = Pipeline(SMALL, computed[0], device="cpu").finetune(pair, chosen)
     tester = app(computed[0].root, "stitches")
-    assert tester.button_group(key="widget:tier").value == "finetuned"  # the best there is
+    assert widget(tester, "tier").value == "finetuned"  # the best there is
     assert curve_names(tester) == {"KLAS"}
     (note,) = [i.value for i in tester.info if "Not trained jointly" in i.value]
     assert METHODS["cka"] in note
@@ -439,7 +446,7 @@ def test_what_is_trained_and_what_is_not_stand_side_by_side(app, computed, pair)
     assert labels.count("Estimate") == 2
     assert "Train jointly" in labels
     # The budget's pick comes from what was trained, and from the anchors.
-    tester.number_input(key="widget:budget").set_value(1e6).run()
+    widget(tester, "budget").set_value(1e6).run()
     networks = {i.replace("-", " → "): a for i, a in trained["accuracy"].items()}
     networks |= {a["name"]: a["accuracy"] for a in pair.cheap_and_costly}
     best = budget_table(tester).set_index("")["top-1 (%)"]["within the budget"]
@@ -456,7 +463,7 @@ def test_one_pair_with_one_candidate_in_one_bucket(app, computed, retold, tmp_pa
     entry["candidates"] = [{**inside[0], "snnet": False}]
     retold(document)
     tester = app(computed[0].root, "stitches")
-    tester.number_input(key="widget:buckets").set_value(1).run()
+    widget(tester, "buckets").set_value(1).run()
     assert not tester.exception
     assert len(listed(tester)) == 1
     assert "SN-Net's set is empty for this pair." in said(tester)
@@ -467,7 +474,7 @@ def test_one_pair_with_one_candidate_in_one_bucket(app, computed, retold, tmp_pa
 def test_the_table_shows_its_rows_up_to_twenty_or_says_that_it_scrolls(app, computed, pair):
     tester, formats = app(computed[0].root, "stitches"), []
     for tau, scrolls in ((0.0, False), (1.0, True)):
-        tester.slider(key="widget:tau").set_value(tau).run()
+        widget(tester, "tau").set_value(tau).run()
         count = int(choose(pair, SMALL.selection.model_copy(update={"tau": tau})).chosen.sum())
         assert (count > 20) == scrolls
         notes = [c.value for c in tester.caption if "the table scrolls" in c.value]
@@ -487,9 +494,9 @@ def test_tau_never_moves_the_tier(app, computed, copied, pair):
     said = {"accuracy": dict.fromkeys(names, 0.5), "anchors": dict.fromkeys(pair.names, 0.6)}
     copied.put(key, said | {"steps": SMALL.finetuning.steps})
     tester = app(copied.root, "stitches")
-    control = tester.button_group(key="widget:tier")
+    control = widget(tester, "tier")
     assert control.value == "finetuned"
-    tester.slider(key="widget:tau").set_value(1.0).run()
+    widget(tester, "tau").set_value(1.0).run()
     assert not tester.exception
-    assert tester.button_group(key="widget:tier").value == "finetuned"
+    assert widget(tester, "tier").value == "finetuned"
     assert any("Not trained jointly yet, so not drawn: KLAS" in i.value for i in tester.info)
