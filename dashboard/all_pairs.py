@@ -7,13 +7,14 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import pictures
+from dashboard.accuracies import accuracy_at, first_tier
 from dashboard.budget import budget_over_all
 from dashboard.markdown import plain
-from dashboard.offers import best_tier, joined
+from dashboard.offers import joined
 from dashboard.progress import start_button
 from dashboard.selection_controls import selection_controls
 from dashboard.state import pick_tier, says_errors, store, study
-from dashboard.take_away import accuracy_at, add_button, take_away
+from dashboard.take_away import add_button, take_away
 from dashboard.tradeoff_figures import front_chart
 from dashboard.tradeoff_tables import (
     COLUMN_THREE,
@@ -25,7 +26,7 @@ from dashboard.tradeoff_tables import (
 from klas.costs import COSTS, CostName, Costs, costs_of, timings_of
 from klas.report import METHODS
 from klas.results import Choice, Document, FrontPoint, Pair, choose, front, pairs_of
-from klas.study import TIERS, Metric, Tier
+from klas.study import Metric, Tier
 
 FRONT = "on the front"
 
@@ -39,22 +40,7 @@ def all_pairs(found: Document, metric: Metric) -> None:
     if unscored:
         say_unscored(unscored, metric)
     if scored:
-        _choice(
-            scored, metric, *all_costs(scored), start=_first_tier(scored), complete=not unscored
-        )
-
-
-def _first_tier(pairs: Sequence[Pair]) -> Tier:
-    """The best tier at which anything of the study's own selection is measured.
-
-    It hangs on no control: what τ lets through may not be trained jointly, and then the tier
-    would change by itself.
-    """
-    spec = study().selection
-    own = [(p, choose(p, spec).chosen) for p in pairs if p.is_scored(spec.metric)]
-    known = {tier: [accuracy_at(p, chosen, tier) for p, chosen in own] for tier in TIERS}
-    every = {tier: np.concatenate(each) if each else None for tier, each in known.items()}
-    return best_tier(every) or TIERS[0]
+        _choice(scored, metric, *all_costs(scored), start=first_tier(scored), complete=not unscored)
 
 
 def all_costs(pairs: Sequence[Pair]) -> tuple[dict[CostName, Costs], str | None]:

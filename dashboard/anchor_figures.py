@@ -105,8 +105,8 @@ def probe_chart(anchors: Sequence[Anchor]) -> go.Figure:
 def anchors_trace(
     names: Sequence[str], costs: Sequence[float], top1: Sequence[float], unit: CostUnit
 ) -> dict[str, Any]:
-    """The anchors as named diamonds; costs in the unit, accuracies in percent."""
-    cheapest = min(costs, default=0.0)
+    """The anchors as diamonds, named inside the figure; costs in the unit, top-1 in percent."""
+    places = {max(costs, default=0.0): "top left", min(costs, default=0.0): "top right"}
     return {
         "type": "scatter",
         "x": list(costs),
@@ -114,7 +114,7 @@ def anchors_trace(
         "mode": "markers+text",
         "name": "anchors",
         "text": [chart_text(name) for name in names],
-        "textposition": ["top right" if c == cheapest else "top left" for c in costs],
+        "textposition": [places.get(c, "top center") for c in costs],
         "marker": {"symbol": "diamond", "size": 13, "color": ANCHOR},
         "cliponaxis": False,
         "unselected": {"marker": {"opacity": 1}},
@@ -123,11 +123,6 @@ def anchors_trace(
         "hovertemplate": f"%{{text}}<br>%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %"
         "<extra>anchor</extra>",
     }
-
-
-def spread_out(names: int) -> list[str]:
-    """Where the names of many anchors stand: those at the ends inside the figure."""
-    return ["top right", *["top center"] * (names - 2), "top left"]
 
 
 def _coloured(anchors: Sequence[Anchor]) -> list[tuple[Anchor, str]]:

@@ -13,6 +13,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.accuracies import accuracy_at, best_tier
 from dashboard.budget_words import (
     better_elsewhere,
     counted,
@@ -21,27 +22,25 @@ from dashboard.budget_words import (
     shown,
     too_little,
 )
-from dashboard.comparison_figures import AT_FIRST
 from dashboard.cost_controls import budget_field, pick_cost, settle_axis
 from dashboard.links import EVERY_PAIR
 from dashboard.markdown import plain
-from dashboard.offers import Network, Offer, best_tier, better, joined, offer, offer_of_all
+from dashboard.offers import Network, Offer, better, joined, offer, offer_of_all
 from dashboard.state import (
     forget,
     keep,
-    remembered,
     says_errors,
     selection,
     store,
     study,
 )
-from dashboard.take_away import accuracy_at, list_button
-from dashboard.tradeoff import Curve, Floats, Limits, Sheet, curves, limits
+from dashboard.take_away import list_button
+from dashboard.tradeoff import Curve, Floats, Limits, Sheet, limits
 from klas.choice.buckets import Selection
 from klas.choice.budget import Pick, pick_by_score
 from klas.costs import CostName, Costs, costs_of, timings_of
 from klas.report import METHODS
-from klas.results import Choice, Pair, choose, finetuned_accuracy, pairs_of
+from klas.results import Choice, Pair, choose, pairs_of
 from klas.study import Metric, Tier
 
 COST = (
@@ -58,9 +57,15 @@ def budget_picker(
     picked: Selection,
     accuracies: Mapping[Tier, Floats | None],
     tier: Tier,
+    drawn: Sequence[Curve],
 ) -> None:
-    """The field, and the answer beside it, over one pair at the tier that is shown."""
-    trained = _trained(sheet.pair, picked, metric) if tier == "finetuned" else []
+    """The field, and the answer beside it, over one pair at the tier that is shown.
+
+    Args:
+        drawn: what the page draws at that tier, whatever the range of cost.
+    """
+    # Of equals the page's own score counts.
+    trained = sorted(drawn, key=lambda c: c.metric != metric) if tier == "finetuned" else []
     found = offer(sheet.pair, costs, accuracies, tier, trained)
     said = counted(found, metric, selection().tau, {c.metric: int(c.chosen.sum()) for c in trained})
     guess = _Guess(metric=metric, picked=picked, known=best_tier(accuracies))
@@ -100,18 +105,17 @@ def _answer(
     st.subheader("What to deploy within a budget")
     left, right = st.columns([1, 3], gap="large")
     with left:
-        budget = budget_field(costs, ends, sheet.pair.index)
+        asked = budget_field(costs, ends, sheet.pair.index)
     with right:
-        if budget is None:
+        if asked is None:
             return
-        budget *= costs.unit.scale
-        best: Network | None = None
+        budget = asked * costs.unit.scale
         pick = found.pick(budget) if found.stitches else None
+        best = None if pick is None else found.networks[pick.best]
         if pick is not None:
-            best = found.networks[pick.best]
             st.markdown(deploy(costs, found, pick, budget, "of this pair"))
             st.caption(said)
-            _spread(sheet, costs, best)
+            _spread(sheet, costs, found.networks[pick.best])
         elif found.stitches:
             st.markdown(too_little(costs, found, budget))
         else:
@@ -119,11 +123,12 @@ def _answer(
         if (elsewhere := better(best, others, budget)) is not None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.markdown(better_elsewhere(costs, elsewhere, others), width="content")
-                _all_pairs_link(budget / costs.unit.scale)
-        if pick is not None and best is not None:
+                if len(sheet.pair.document["pairs"]) > 1:
+                    _all_pairs_link(asked)
+        if pick is not None:
             _alternatives(costs, found, pick, all_pairs=False)
             with left:
-                _listing(best)
+                _listing(found.networks[pick.best])
 
 
 @st.fragment
@@ -139,7 +144,7 @@ def budget_over_all(
 
     Args:
         choices: with their accuracies at the tier; at least one.
-        by_cost: the axes that are known of all their pairs, as :func:`all_costs` has them.
+        by_cost: the axes that are known of all their pairs, as the page of all pairs has them.
         where: the machine of the times, if there are any.
     """
     st.subheader("What to deploy within a budget")
@@ -166,15 +171,6 @@ def budget_over_all(
         _alternatives(costs, found, pick, all_pairs=True)
         with left:
             _listing(found.networks[pick.best])
-
-
-def _trained(pair: Pair, picked: Selection, metric: Metric) -> list[Curve]:
-    """The methods that the page draws and whose choices are trained jointly, the page's first."""
-    at_hand, wanted = study(), {metric, *remembered("curves", AT_FIRST)}
-    found, _ = curves(
-        pair, picked, metric, wanted, lambda c: finetuned_accuracy(store(), pair, c, at_hand)
-    )
-    return sorted(found, key=lambda curve: curve.metric != metric)
 
 
 def _others(sheet: Sheet, costs: Costs, metric: Metric, tier: Tier) -> Offer:
@@ -280,7 +276,7 @@ def _unmeasured(
     pair: Pair,
     costs: Costs,
     guess: _Guess,
-    tier: Tier | None,
+    tier: Tier,
     budget: float,
     beside: DeltaGenerator,
 ) -> None:

@@ -25,6 +25,7 @@ def pick_cost(words: str, names: Sequence[CostName] = COSTS) -> CostName:
         names: the axes that are known; the choice of another one is forgotten.
     """
     asked: CostName = remembered("cost", COSTS[0])
+    st.session_state.setdefault(AXIS, asked)
     if asked not in names:
         asked = COSTS[0]
         keep("cost", None)
@@ -49,14 +50,13 @@ def settle_axis(shown: CostName) -> None:
 
     It is another one than the chosen one where MACs stand in for times that are not known yet.
     """
-    st.session_state.setdefault(AXIS, remembered("cost", COSTS[0]))
     if _numbers_are_of(shown):
         write_address()
 
 
 def _numbers_are_of(name: CostName) -> bool:
     """A range and a budget of one cost mean nothing as another; whether any were forgotten."""
-    same = st.session_state.get(AXIS, COSTS[0]) == name
+    same = st.session_state[AXIS] == name
     st.session_state[AXIS] = name
     if same:
         return False

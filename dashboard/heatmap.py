@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dashboard.blocks import block_names, block_ticks, probe_axis, probe_strips
 from dashboard.figures import ANCHOR, SNNET, log_ticks
-from dashboard.jointly import JOINTLY, NAME, jointly_field
+from dashboard.links import Cell
 from dashboard.map_numbers import numbers_trace
 from dashboard.map_stitches import HOVER, Stitches, facts, stitches_of
 from dashboard.quantities import Field, field, quantity
@@ -26,7 +26,6 @@ HOVER_PAPER = "#f4f1e8"
 DECADE = 10.0  # values that span more than this get logarithmic colours
 LINEAR = ("cka",)  # may come out below 0; its colours should not change their kind with that
 STRIP, GAP, TOP, BOTTOM = 44, 8, 40, 62  # pixels
-Cell = tuple[int, int]
 Trace = dict[str, Any]
 
 
@@ -44,18 +43,17 @@ def cell_map(
 
     Args:
         selection: what ``metric`` chooses of the pair.
-        name: which of :data:`dashboard.quantities.QUANTITIES` is shown; it is computed. Or
-            ``finetuned``.
+        name: which of :data:`dashboard.quantities.QUANTITIES` is shown; it is computed.
         cell: the stitch that is ringed at first; a click rings another.
         jointly: (N,) accuracies after joint training, NaN where there are none; for ``finetuned``.
         buckets: print the number of every stitch's bucket in place of the values.
     """
-    shown = field(pair, name) if jointly is None else jointly_field(pair, jointly)
+    shown = field(pair, name, jointly)
     assert shown is not None, f"{name} is not computed"
     finite = np.where(np.isfinite(shown.values), shown.values, np.nan)
     log = _spans_decades(name, shown)
     z = np.log10(finite) if log else finite
-    what = JOINTLY if name == NAME else quantity(name, pair)
+    what = quantity(name, pair)
     inks = _inks(z, what.brightest)
     ys = shown.rows or (0,)
     height = int(np.clip(480 // len(ys), 18, 46))  # of a row, in pixels

@@ -1,6 +1,7 @@
 """A pair's part of the HTML report: its map, its choice, its curves, what is trained of it."""
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def _curves(sheet: Sheet, picked: Selection) -> Iterable[str]:
     pair, costs = sheet.pair, sheet.costs["macs"]
     is_tuned = np.isfinite(sheet.accuracy["tuned"][picked.chosen]).all()
     tier: Tier = "tuned" if is_tuned else "zero_shot"
-    drawn, missing = curves(pair, picked, "kl", METRICS, lambda _: sheet.accuracy[tier])
+    drawn, *missing = curves(pair, picked, "kl", METRICS, lambda _: sheet.accuracy[tier])
     if not drawn:
         return
     ends = limits(costs)
@@ -69,7 +70,8 @@ def _curves(sheet: Sheet, picked: Selection) -> Iterable[str]:
     for trace in chart.data:
         if trace.legendgroup and trace.legendgroup not in AT_FIRST:
             trace.visible = "legendonly"
-    lacking = f" Not measured: {', '.join(METHODS[m] for m in missing)}." if missing else ""
+    names = [METHODS[m] for m in METRICS if m in chain(*missing)]
+    lacking = f" Not measured: {', '.join(names)}." if names else ""
     yield figure(
         f"curve-{pair.index}",
         chart,

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 from urllib.parse import quote, unquote
 
-from dashboard import jointly, tradeoff_words
+from dashboard import tradeoff_words
 from dashboard.quantities import SHOWN, THE_SCORE
 from klas.errors import StudyError
 from klas.results import Pair
@@ -21,8 +21,6 @@ EVERY_PAIR = "all"
 Cell = tuple[int, int]
 Entry = tuple[str, str, int, int]
 """A stitch of one's list: source, target, i, j."""
-MAPS = (*SHOWN, jointly.NAME)
-"""What the map of the scores page may be asked for; the last where a choice is trained jointly."""
 LONGEST_LIST = 4_000  # characters; browsers and servers cut a much longer address
 
 
@@ -63,10 +61,10 @@ def parse(asked: Mapping[str, str], own: Study) -> tuple[dict[str, Any], list[st
         else:
             wrong.append(unknown("tier", asked["tier"], f"there are {', '.join(TIERS)}"))
     if "show" in asked:
-        if asked["show"] in MAPS:
+        if asked["show"] in SHOWN:
             found["show"] = asked["show"]
         else:
-            wrong.append(unknown("show", asked["show"], f"there are {', '.join(MAPS)}"))
+            wrong.append(unknown("show", asked["show"], f"there are {', '.join(SHOWN)}"))
     if "pair" in asked:
         found["pair"] = asked["pair"]
     if "cell" in asked:

@@ -77,6 +77,9 @@ def _by_method(pair: Pair, spec: SelectionSpec, method: Metric) -> NDArray[np.bo
 
 def _by_hand(found: Document) -> None:
     pairs = {p.name: p for p in pairs_of(found) if len(p.macs) and p.is_scored("kl")}
+    if not pairs:
+        st.caption("No pair has stitches to add.")
+        return
     pair = pairs[st.selectbox("Pair (source → target)", list(pairs), key="by-hand:pair")]
     listed = set(my_list.entries())
     free = [

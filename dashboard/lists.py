@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from dashboard.anchor_figures import anchors_trace, spread_out
+from dashboard.anchor_figures import anchors_trace
 from dashboard.blocks import chart_text
 from dashboard.figures import MARGIN, log_ticks
 from dashboard.links import Entry
@@ -170,13 +170,14 @@ def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figu
             hovertemplate="%{customdata}<br>%{x:.3g} "
             f"{unit.name}<br>top-1 %{{y:.2f}} %<extra>{name}</extra>",
         )
-    named = anchors_trace(
-        [a["name"] for a in anchors],
-        [a["macs"] / unit.scale for a in anchors],
-        [100 * a["accuracy"] for a in anchors],
-        unit,
+    figure.add_trace(
+        anchors_trace(
+            [a["name"] for a in anchors],
+            [a["macs"] / unit.scale for a in anchors],
+            [100 * a["accuracy"] for a in anchors],
+            unit,
+        )
     )
-    figure.add_trace(named | {"textposition": spread_out(len(anchors))})
     figure.update_layout(
         margin=MARGIN,
         height=420,

@@ -13,7 +13,7 @@ from dashboard.tradeoff import Curve, Floats
 from klas.choice.budget import Pick, pick_by_accuracy
 from klas.costs import Costs
 from klas.results import Choice, Document, Pair
-from klas.study import TIERS, Metric, Tier
+from klas.study import Metric, Tier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +39,10 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """The networks that are measured, anchors first, and the tier of their stitches.
-
-    Attributes:
-        tier: None if no tier is measured.
-    """
+    """The networks that are measured, anchors first, and the tier of their stitches."""
 
     networks: Sequence[Network]
-    tier: Tier | None
+    tier: Tier
 
     @property
     def costs(self) -> Floats:
@@ -72,21 +68,11 @@ class Offer:
         return min(self.networks, key=lambda n: n.cost, default=None)
 
 
-def best_tier(accuracies: Mapping[Tier, Floats | None]) -> Tier | None:
-    """The last of the tiers at which anything is measured."""
-    known = [
-        tier
-        for tier in TIERS
-        if (values := accuracies[tier]) is not None and np.isfinite(values).any()
-    ]
-    return known[-1] if known else None
-
-
 def offer(
     pair: Pair,
     costs: Costs,
     accuracies: Mapping[Tier, Floats | None],
-    tier: Tier | None = None,
+    tier: Tier,
     trained: Sequence[Curve] = (),
 ) -> Offer:
     """What a pair has to deploy: its anchors, and its stitches at one tier.
@@ -95,17 +81,16 @@ def offer(
 
     Args:
         accuracies: (N,) by tier, NaN or None where not measured.
-        tier: whose; by default the best that is measured.
         trained: of ``finetuned``, the methods' choices that are trained jointly. Of equals the
             earlier method's counts.
     """
-    tier = tier or best_tier(accuracies)
     found = _anchors(pair.measured_anchors, costs.anchors)
     if tier == "finetuned":
         for curve in trained:
-            found += _stitches(pair, costs, np.where(curve.chosen, curve.accuracy, np.nan), curve)
-    elif tier is not None and (measured := accuracies[tier]) is not None:
-        found += _stitches(pair, costs, measured)
+            accuracy = np.where(curve.chosen, curve.accuracy, np.nan)
+            found += _stitches(pair, costs.stitches, accuracy, curve.metric)
+    elif (measured := accuracies[tier]) is not None:
+        found += _stitches(pair, costs.stitches, measured)
     return Offer(networks=found, tier=tier)
 
 
@@ -120,12 +105,11 @@ def offer_of_all(
         metric: what chose.
     """
     found = _anchors(document["anchors"], costs.anchors)
+    trained_with = metric if tier == "finetuned" else None
     ends = np.cumsum([len(c.chosen) for c in choices])[:-1]
     for choice, values in zip(choices, np.split(costs.stitches, ends)):
-        own = Costs(name=costs.name, stitches=values, anchors={}, unit=costs.unit)
         accuracy = np.where(choice.chosen, choice.accuracy, np.nan)
-        curve = Curve(metric, choice.chosen, accuracy) if tier == "finetuned" else None
-        found += _stitches(choice.pair, own, accuracy, curve)
+        found += _stitches(choice.pair, values, accuracy, trained_with)
     return Offer(networks=found, tier=tier)
 
 
@@ -165,17 +149,17 @@ def _anchors(entries: Iterable[Mapping[str, Any]], costs: Mapping[str, float]) -
 
 
 def _stitches(
-    pair: Pair, costs: Costs, accuracy: Floats, curve: Curve | None = None
+    pair: Pair, costs: Floats, accuracy: Floats, method: Metric | None = None
 ) -> list[Network]:
-    rows = np.flatnonzero(np.isfinite(accuracy) & np.isfinite(costs.stitches))
+    rows = np.flatnonzero(np.isfinite(accuracy) & np.isfinite(costs))
     return [
         Network(
             name="{} → {}".format(*pair.stitches[row]),
-            cost=float(costs.stitches[row]),
+            cost=float(costs[row]),
             accuracy=float(accuracy[row]),
             pair=pair,
             row=int(row),
-            method=None if curve is None else curve.metric,
+            method=method,
         )
         for row in rows.tolist()
     ]

@@ -27,7 +27,7 @@ class Quantity:
         reading: how a value is read, after a comma: "lower is better".
         words: plain words and the formula, Markdown.
         brightest: which end of the scale has the brightest colour.
-        stage: what computes it.
+        stage: what computes it; None for joint training, which is no stage of a run.
     """
 
     label: str
@@ -35,7 +35,7 @@ class Quantity:
     reading: str
     words: str
     brightest: Literal["lowest", "highest"] = "lowest"
-    stage: Stage = "scores"
+    stage: Stage | None = "scores"
 
 
 def _score(metric: Metric, label: str, words: str) -> Quantity:
@@ -128,9 +128,19 @@ QUANTITIES: dict[str, Quantity] = {
         brightest="highest",
         stage="tuned",
     ),
+    "finetuned": Quantity(
+        label="finetuned top-1 (%)",
+        option="Accuracy: finetuned",
+        reading="higher is better",
+        words="Top-1 with all chosen stitches and the anchors trained jointly, the paper's "
+        "figures. Only what is chosen is trained so.",
+        brightest="highest",
+        stage=None,
+    ),
 }
 SHOWN = (THE_SCORE, *QUANTITIES)
-"""What the selector offers: the score that chooses, whichever that is, and each by its name."""
+"""What the selector offers: the score that chooses, whichever that is, and each by its name; the
+last, ``finetuned``, where a choice is trained jointly."""
 
 
 def quantity(name: str, pair: Pair) -> Quantity:
@@ -146,7 +156,8 @@ def of_stitches(pair: Pair, name: str) -> NDArray[np.float64]:
     """(N,) a quantity of every candidate, as its label says it; NaN where not computed.
 
     Raises:
-        KeyError: it is none of the stitches' (``cuts``, ``sigma``).
+        KeyError: it is none of the stitches' (``cuts``, ``sigma``), or hangs on what is chosen
+            (``finetuned``).
     """
     if name in SCORES:
         return pair.scores(name)
@@ -177,11 +188,15 @@ class Field:
         return self.values[np.isfinite(self.values)]
 
 
-def field(pair: Pair, name: str) -> Field | None:
+def field(pair: Pair, name: str, jointly: NDArray[np.float64] | None = None) -> Field | None:
     """A quantity as the map shows it; None where it is not computed.
 
     Scores, costs and accuracies are over the candidates in the space, Θ is over every cut, and Σ
     is one row.
+
+    Args:
+        jointly: (N,) accuracies after joint training, NaN for what is not chosen; they are what
+            ``finetuned`` shows.
     """
     if name in ("cuts", "sigma"):
         if pair.raw["theta"] is None:
@@ -192,7 +207,9 @@ def field(pair: Pair, name: str) -> Field | None:
         rows = () if name == "sigma" else tuple(range(height))
         return Field(rows=rows, columns=tuple(range(width)), values=values)
     space = pair.in_space
-    found = of_stitches(pair, name)[space]
+    if name == "finetuned" and jointly is None:
+        return None
+    found = (of_stitches(pair, name) if jointly is None else 100 * jointly)[space]
     if np.isnan(found).all():
         return None
     i, j = pair.stitches[space].T
@@ -205,8 +222,14 @@ def field(pair: Pair, name: str) -> Field | None:
 def in_words(pair: Pair, name: str, shown: Field) -> str:
     """What the map of a quantity shows, in a sentence: for those who cannot see it."""
     what = quantity(name, pair)
-    if not shown.known.size:
+    known = shown.known
+    if not known.size:
         return f"{what.label}: no value is finite."
+    if name == "finetuned":
+        return (
+            f"{what.label} of {known.size} chosen stitches, {what.reading}: lowest "
+            f"{known.min():.3g}, highest {known.max():.3g}. The others are not measured."
+        )
     ends = {"lowest": np.nanargmin, "highest": np.nanargmax}
     finite = np.where(np.isfinite(shown.values), shown.values, np.nan)
     told = []

@@ -9,16 +9,16 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard.diagram import diagram
-from dashboard.jointly import JOINTLY
 from dashboard.markdown import plain
 from dashboard.progress import start_button
 from dashboard.quantities import QUANTITIES, SCORES
-from dashboard.state import store, study
+from dashboard.state import study
 from dashboard.take_away import list_button
+from dashboard.tradeoff import Floats
 from dashboard.tradeoff_tables import BUCKET
 from klas.choice.buckets import Selection
 from klas.report import METHODS, percent
-from klas.results import Pair, finetuned_accuracy
+from klas.results import Pair
 from klas.study import SelectionSpec, Tier
 
 FORMULAS = {
@@ -31,12 +31,15 @@ FORMULAS = {
 }
 
 
-def stitch_card(pair: Pair, spec: SelectionSpec, picked: Selection, row: int) -> None:
+def stitch_card(
+    pair: Pair, spec: SelectionSpec, picked: Selection, row: int, trained: Floats | None
+) -> None:
     """Everything that is known of one stitch.
 
     Args:
         picked: what ``spec`` chooses of the pair.
         row: the stitch, in the pair's arrays.
+        trained: (N,) accuracies of the joint training of what is chosen, if there was one.
     """
     i, j = pair.stitches[row]
     st.subheader(f"Stitch {i} → {j}")
@@ -50,7 +53,7 @@ def stitch_card(pair: Pair, spec: SelectionSpec, picked: Selection, row: int) ->
         f"{pair.target['blocks']}: {', '.join(marks)}."
     )
     st.html(diagram(pair, row))
-    top1 = _figures(pair, picked, row)
+    top1 = _figures(pair, picked, row, trained)
     with st.container(horizontal=True):
         list_button(pair, row, place="card")
         _measure_buttons(pair, spec, picked, row, top1)
@@ -65,18 +68,17 @@ def rank_in_bucket(
     return 1 + int((rivals < scores[row]).sum()), len(rivals)
 
 
-def _figures(pair: Pair, picked: Selection, row: int) -> dict[Tier, float]:
+def _figures(pair: Pair, picked: Selection, row: int, trained: Floats | None) -> dict[Tier, float]:
     """Shows costs, bucket and accuracies.
 
     Returns:
         the accuracy at every tier, NaN where it is not measured.
     """
     params = pair.raw["candidates"][row]["params"]
-    jointly = finetuned_accuracy(store(), pair, picked.chosen, study())
     top1: dict[Tier, float] = {
         "zero_shot": float(pair.accuracy("zero_shot")[row]),
         "tuned": float(pair.accuracy("tuned")[row]),
-        "finetuned": float("nan") if jointly is None else float(jointly[row]),
+        "finetuned": float("nan") if trained is None else float(trained[row]),
     }
     bucket, last = int(picked.bucket[row]), len(picked.edges) - 2
     facts = {
@@ -85,7 +87,7 @@ def _figures(pair: Pair, picked: Selection, row: int) -> dict[Tier, float]:
         "bucket": ("outside" if bucket < 0 else f"{bucket} of 0 to {last}", BUCKET),
         "zero_shot": (percent(top1["zero_shot"]), QUANTITIES["zero_shot"].words),
         "tuned": (percent(top1["tuned"]), QUANTITIES["tuned"].words),
-        "finetuned": (percent(top1["finetuned"]), JOINTLY.words),
+        "finetuned": (percent(top1["finetuned"]), QUANTITIES["finetuned"].words),
     }
     places = [*st.columns(3, gap="small"), *st.columns(3, gap="small")]
     for place, (name, (value, words)) in zip(places, facts.items()):

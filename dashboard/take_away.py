@@ -8,6 +8,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard import my_list
+from dashboard.accuracies import accuracy_at
 from dashboard.progress import estimate, start_button
 from dashboard.state import store, study, study_arguments
 from klas.exports import dumps, stitch_list
@@ -151,11 +152,3 @@ def _full_val(picked: Sequence[Picked], spec: SelectionSpec, tier: Tier) -> bool
             )
             estimate(chosen_so, task)
     return complete
-
-
-def accuracy_at(pair: Pair, chosen: NDArray[np.bool_], tier: Tier) -> NDArray[np.float64]:
-    """(N,) accuracies at a tier; NaN for what was not measured, or not trained."""
-    if tier != "finetuned":
-        return pair.accuracy(tier)
-    found = finetuned_accuracy(store(), pair, chosen, study())
-    return np.full(len(chosen), np.nan) if found is None else found

@@ -104,34 +104,37 @@ def curves(
     own: Metric,
     wanted: Iterable[Metric],
     accuracy: Callable[[Bits], Floats | None],
-) -> tuple[list[Curve], list[Metric]]:
-    """The methods' choices that are measured at a tier, and the methods that are not.
+) -> tuple[list[Curve], list[Metric], list[Metric]]:
+    """The methods' choices that are measured at a tier, the methods whose scores are not computed,
+    and those whose choices are not measured.
 
     Every rival takes in each bucket as many candidates as ``own`` took; SN-Net's set is taken as
-    it is. What chooses nothing is neither.
+    it is. What chooses nothing is none of them.
 
     Args:
         picked: what ``own`` chose.
         wanted: the methods in question.
         accuracy: (N,) of a choice at the tier; None where it was not measured.
     """
-    drawn, missing = [], []
+    drawn: list[Curve] = []
+    unscored: list[Metric] = []
+    unmeasured: list[Metric] = []
     for metric in METRICS:
         if metric not in wanted:
             continue
-        if metric != own and lacks_score(pair, picked, metric):
-            missing.append(metric)
+        if metric != own and _lacks_score(pair, picked, metric):
+            unscored.append(metric)
             continue
         chosen = picked.chosen if metric == own else fair_share(pair, picked, metric)
         found = accuracy(chosen) if chosen.any() else None
         if found is not None and np.isfinite(found[chosen]).all():
             drawn.append(Curve(metric, chosen, found))
         elif chosen.any():
-            missing.append(metric)
-    return drawn, missing
+            unmeasured.append(metric)
+    return drawn, unscored, unmeasured
 
 
-def lacks_score(pair: Pair, picked: Selection, metric: Metric) -> bool:
+def _lacks_score(pair: Pair, picked: Selection, metric: Metric) -> bool:
     """Whether a score is not computed where it would have to choose; SN-Net's set has none."""
     if metric == "snnet":
         return False

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from dashboard.anchor_figures import anchors_trace, spread_out
+from dashboard.anchor_figures import anchors_trace
 from dashboard.blocks import chart_text
 from dashboard.comparison_figures import AT_FIRST, LEGEND, STYLES, curve_traces, on_top
 from dashboard.figures import (
@@ -222,13 +222,14 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: T
                 f"%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %<extra></extra>",
             }
         )
-    named = anchors_trace(
-        [a["name"] for a in shown],
-        [a["macs"] / unit.scale for a in shown],
-        [100 * a["accuracy"] for a in shown],
-        unit,
+    traces.append(
+        anchors_trace(
+            [a["name"] for a in shown],
+            [a["macs"] / unit.scale for a in shown],
+            [100 * a["accuracy"] for a in shown],
+            unit,
+        )
     )
-    traces.append(named | {"textposition": spread_out(len(shown))})
     low, high = np.log10(every.min()), np.log10(every.max())
     pad = 0.04 * max(high - low, 0.1)
     return go.Figure(
@@ -266,19 +267,18 @@ def _marks(picked: Selection, chosen: NDArray[np.bool_]) -> NDArray[np.object_]:
 def _ring(
     stitches: NDArray[np.int64], costs: Costs, drawn: Sequence[Curve], cell: tuple[int, int] | None
 ) -> list[dict[str, Any]]:
-    """A ring around a stitch, where any curve has it."""
+    """A ring around a stitch on every curve that has it."""
     if cell is None:
         return []
-    is_it = (stitches == cell).all(axis=1) & np.isfinite(costs.stitches)
-    found = [(row, c) for c in drawn for row in np.flatnonzero(is_it & c.chosen)]
-    if not found:
+    rows = np.flatnonzero((stitches == cell).all(axis=1) & np.isfinite(costs.stitches))
+    top1 = {100 * c.accuracy[row]: row for row in rows for c in drawn if c.chosen[row]}
+    if not top1:
         return []
-    row, curve = found[0]
     return [
         {
             "type": "scatter",
-            "x": [costs.stitches[row] / costs.unit.scale],
-            "y": [100 * curve.accuracy[row]],
+            "x": [costs.stitches[row] / costs.unit.scale for row in top1.values()],
+            "y": list(top1),
             "mode": "markers",
             "marker": {
                 "symbol": "circle-open",

@@ -8,7 +8,6 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboard.jointly import JOINTLY
 from dashboard.quantities import QUANTITIES, SCORES
 from dashboard.tradeoff import Bits, Curve, Floats, Sheet, steps
 from klas.choice.buckets import Selection
@@ -31,7 +30,7 @@ SCORE_COLUMNS = {
 TIER_COLUMNS = {
     f"{tier} (%)": st.column_config.NumberColumn(
         format="%.1f",
-        help=JOINTLY.words if tier == "finetuned" else QUANTITIES[tier].words,
+        help=QUANTITIES[tier].words,
     )
     for tier in TIERS
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import jointly, links, pictures
+from dashboard import links, pictures
 from dashboard.heatmap import cell_map
 from dashboard.map_numbers import buckets_fit, values_fit
 from dashboard.progress import job_panel, start_button
@@ -45,15 +45,11 @@ STYLE = """<style>
 .st-key-choices > * > .stHorizontalBlock > .stColumn {min-width: 9rem}
 .st-key-map-and-stitch > * > .stHorizontalBlock > .stColumn {min-width: 25rem}
 </style>"""
-OTHERS = {THE_SCORE: "The score", jointly.NAME: jointly.JOINTLY.option}
 NONE_OPEN = ()  # Streamlit takes None for no answer at all
 
 
 def _how_to_read(name: str) -> None:
     st.subheader("How to read it")
-    if name == jointly.NAME:
-        st.markdown(jointly.JOINTLY.words)
-        return
     if name != "kl":
         st.markdown(QUANTITIES[name].words)
         return
@@ -101,13 +97,13 @@ def _pick_shown(pair: Pair, *, trained: bool) -> str:
     Args:
         trained: whether what is chosen was trained jointly.
     """
-    names = {name: quantity(name, pair).option for name in QUANTITIES}
-    offered = links.MAPS if trained else SHOWN
+    names = {THE_SCORE: "The score"} | {n: quantity(n, pair).option for n in QUANTITIES}
+    offered = SHOWN if trained else SHOWN[:-1]
     start = remembered("show", THE_SCORE)
     shown: str = st.selectbox(
         "Show",
         offered,
-        format_func=lambda name: (names | OTHERS)[name],
+        format_func=names.__getitem__,
         help="What the map shows. **The score** is what chooses; buckets, frames and dots stay "
         "with it.",
         **bound("show", start if start in offered else THE_SCORE, *offered),
@@ -171,17 +167,17 @@ def _map(
     Args:
         trained: (N,) accuracies after joint training, where these are shown.
     """
-    what = jointly.JOINTLY if trained is not None else quantity(name, pair)
-    shown = field(pair, name) if trained is None else jointly.jointly_field(pair, trained)
+    what, shown = quantity(name, pair), field(pair, name, trained)
     place = "j" if name == "sigma" else "(i, j)"
     st.subheader(f"{what.label} of {place}, {what.reading}", help=what.words)
     if shown is None:
+        assert what.stage is not None, "offered where it is trained"
         _not_computed(pair, what.label, what.stage)
         return
     buckets = buckets_fit(shown) and _pick_numbers()
     known_as = f"map:{study().name}:{pair.name}:{name}:{buckets}:{spec.model_dump_json()}"
     key, ringed = _drawing(known_as)
-    words = in_words(pair, name, shown) if trained is None else jointly.jointly_in_words(shown)
+    words = in_words(pair, name, shown)
     st.plotly_chart(
         cell_map(pair, picked, spec.metric, name, ringed, trained, buckets=buckets),
         config=pictures.config(),
@@ -267,10 +263,10 @@ def _scores(found: Document) -> None:
         return
     left, right = st.container(key="map-and-stitch").columns([3, 2], gap="large")
     with left:
-        _map(pair, spec, picked, name, trained if name == jointly.NAME else None)
+        _map(pair, spec, picked, name, trained if name == "finetuned" else None)
     with right:
         if row is not None:
-            stitch_card(pair, spec, picked, row)
+            stitch_card(pair, spec, picked, row, trained)
         else:
             _how_to_read(name)
         if pair.in_space.any():

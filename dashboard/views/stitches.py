@@ -7,10 +7,10 @@ import numpy as np
 import streamlit as st
 
 from dashboard import cost_controls, pictures
+from dashboard.accuracies import first_tier
 from dashboard.all_pairs import all_pairs, say_unscored
 from dashboard.budget import budget_picker
 from dashboard.links import Cell
-from dashboard.offers import best_tier
 from dashboard.progress import estimate, job_panel, start_button
 from dashboard.quantities import QUANTITIES
 from dashboard.selection_controls import selection_controls
@@ -28,14 +28,14 @@ from dashboard.state import (
     study,
 )
 from dashboard.take_away import add_button, list_button, take_away
-from dashboard.tradeoff import Curve, Floats, Sheet, curves, inside, lacks_score, within
+from dashboard.tradeoff import Bits, Curve, Floats, Sheet, curves, inside, within
 from dashboard.tradeoff_figures import AT_FIRST, choice_chart, tradeoff_chart
 from dashboard.tradeoff_tables import METHOD, above, areas_table, chosen_table, verdict
 from klas.choice.buckets import Selection
 from klas.costs import Costs, timings_of
 from klas.report import METHODS, percent
 from klas.results import choose, finetuned_accuracy
-from klas.study import METRICS, TIERS, Metric, SelectionSpec, Tier
+from klas.study import METRICS, Metric, SelectionSpec, Tier
 
 COST = (
     "What the curves, the range and the budget are about. Buckets are of MACs, as the paper's. "
@@ -105,9 +105,12 @@ def _choice(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
         st.subheader("Accuracy against cost", help=METHOD)
         wanted = _pick_curves(metric)
         rival = _rival(metric)
-        found, missing = _measured(sheet, picked, metric, {metric, rival, *wanted}, tier)
+        found, unscored, unmeasured = _measured(
+            sheet, picked, metric, {metric, rival, *wanted}, tier
+        )
         by_method = {curve.metric: within(curve, shown) for curve in found}
-        drawn = [c for m, c in by_method.items() if m == metric or m in wanted]
+        shown_too = [c for c in found if c.metric == metric or c.metric in wanted]
+        drawn = [by_method[c.metric] for c in shown_too]
         looks = (pair.names, spec, tier, cost_name, bounds, sorted(by_method), wanted)
         key, ringed = _drawing(repr(looks))
         st.plotly_chart(
@@ -118,7 +121,7 @@ def _choice(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
             selection_mode="points",
             alt=f"Top-1 of the chosen stitches and of the anchors against {costs.title}",
         )
-    _opened(sheet, costs, tier, accuracies[tier])
+    _opened(sheet, costs, tier, drawn)
     words, areas = st.columns(2, gap="large")
     with words:
         _pick_rival(metric, rival)
@@ -134,9 +137,8 @@ def _choice(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
     with areas:
         if drawn:
             areas_table(pair, drawn)
-        asked = [m for m in missing if m == metric or m in (*wanted, rival)]
-        _missing(sheet, picked, spec, tier, asked)
-    budget_picker(sheet, costs, ends, metric, picked, accuracies, tier)
+        _missing(sheet, spec, tier, unscored, unmeasured)
+    budget_picker(sheet, costs, ends, metric, picked, accuracies, tier, shown_too)
     st.subheader("Chosen stitches")
     chosen_table(sheet, metric, picked, chosen, accuracies)
     add_button([(pair, chosen)], limited=limited)
@@ -197,27 +199,25 @@ def _pick_rival(own: Metric, rival: Metric) -> None:
 
 def _measured(
     sheet: Sheet, picked: Selection, own: Metric, wanted: Iterable[Metric], tier: Tier
-) -> tuple[list[Curve], list[Metric]]:
-    """The methods that are measured at a tier, and those that are not."""
-    pair = sheet.pair
-    if tier == "finetuned":
-        at_hand = study()
-        return curves(
-            pair, picked, own, wanted, lambda c: finetuned_accuracy(store(), pair, c, at_hand)
-        )
-    return curves(pair, picked, own, wanted, lambda _: sheet.accuracy[tier])
+) -> tuple[list[Curve], list[Metric], list[Metric]]:
+    """The methods at a tier, as :func:`dashboard.tradeoff.curves` sorts them."""
+
+    def accuracy(chosen: Bits) -> Floats | None:
+        if tier == "finetuned":
+            return finetuned_accuracy(store(), sheet.pair, chosen, study())
+        return sheet.accuracy[tier]
+
+    return curves(sheet.pair, picked, own, wanted, accuracy)
 
 
 def _missing(
     sheet: Sheet,
-    picked: Selection,
     spec: SelectionSpec,
     tier: Tier,
+    unscored: Sequence[Metric],
     missing: Sequence[Metric],
 ) -> None:
-    """What is not drawn, whether it lacks its score or its accuracies, and how to get them."""
-    unscored = [metric for metric in missing if lacks_score(sheet.pair, picked, metric)]
-    missing = [metric for metric in missing if metric not in unscored]
+    """What is not drawn, for want of its score or of its accuracies, and how to get them."""
     names = ", ".join(METHODS[metric] for metric in missing)
     if unscored:
         st.info(
@@ -274,8 +274,12 @@ def _close_cell() -> None:
     keep("cell", None)
 
 
-def _opened(sheet: Sheet, costs: Costs, tier: Tier, accuracy: Floats | None) -> None:
-    """The stitch that was clicked, in a line, and what can be done with it."""
+def _opened(sheet: Sheet, costs: Costs, tier: Tier, drawn: Sequence[Curve]) -> None:
+    """The stitch that was clicked, in a line, and what can be done with it.
+
+    Args:
+        drawn: of ``finetuned`` each has a training of its own, with weights of its own.
+    """
     pair, cell = sheet.pair, remembered("cell", None)
     rows = np.flatnonzero((pair.stitches == cell).all(axis=1)) if cell is not None else []
     with st.container(horizontal=True, vertical_alignment="center", height=LINE, border=False):
@@ -288,7 +292,12 @@ def _opened(sheet: Sheet, costs: Costs, tier: Tier, accuracy: Floats | None) -> 
         row = int(rows[0])
         i, j = pair.stitches[row]
         value = costs.stitches[row] / costs.unit.scale
-        measured = "not measured" if accuracy is None else percent(accuracy[row])
+        if tier == "finetuned":
+            trained = [(METHODS[c.metric], c.accuracy[row]) for c in drawn if c.chosen[row]]
+            of_each = [f"{percent(top1)} with the choice of {name}" for name, top1 in trained]
+            measured = ", ".join(of_each) or "not measured"
+        else:
+            measured = percent(sheet.accuracy[tier][row])
         st.markdown(
             f"Stitch **{i} → {j}**: {value:.4g} {costs.unit.name}, {measured} ({tier})",
             width="content",
@@ -317,20 +326,7 @@ def page() -> None:
         return
     timings = timings_of(store(), study(), pair)
     sheets = [Sheet(pair=pair, timings=t) for t in timings] or [Sheet(pair=pair)]
-    _choice(sheets, metric, _first_tier(sheets[0]))
-
-
-def _first_tier(sheet: Sheet) -> Tier:
-    """The best tier at which anything of the study's own selection is measured.
-
-    It hangs on no control: what τ lets through may not be trained jointly, and then the tier
-    would change by itself.
-    """
-    pair, own = sheet.pair, study().selection
-    trained = None
-    if pair.is_scored(own.metric):
-        trained = finetuned_accuracy(store(), pair, choose(pair, own).chosen, study())
-    return best_tier({**sheet.accuracy, "finetuned": trained}) or TIERS[0]
+    _choice(sheets, metric, first_tier([pair]))
 
 
 page()

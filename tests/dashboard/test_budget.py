@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dashboard.accuracies import best_tier
 from dashboard.budget_words import counted, counted_of_all, measured_as, too_little
-from dashboard.offers import Network, Offer, best_tier, better, joined, offer, offer_of_all
+from dashboard.offers import Network, Offer, better, joined, offer, offer_of_all
 from dashboard.tradeoff import Curve
 from klas.costs import costs_of
 from klas.pipeline import Pipeline
@@ -175,6 +176,16 @@ def test_a_better_buy_elsewhere_is_named_with_the_way_to_all_pairs(app, computed
     assert tester.query_params["pair"] == "all"
     assert field(tester).value == float(budget)
     assert budget_table(tester)["network"]["within the budget"] == best[2]
+    assert not [b for b in tester.button if b.key == "budget:all"]
+
+
+def test_a_study_of_one_pair_has_no_way_to_all_pairs(app, copied, computed, pairs):
+    ranked = sorted(computed[1]["anchors"], key=lambda a: a["macs"])
+    own = next(p for p in pairs if p.names == (ranked[0]["name"], ranked[1]["name"]))
+    copied.set_ref(f"scores-{SMALL.results_key()}", {**computed[1], "pairs": [own.raw]})
+    budget = f"{1.01 * ranked[-1]['macs'] / own.unit.scale:.6g}"
+    tester = look(app, copied.root, "stitches", budget=budget)
+    assert "Within the same budget an anchor of the study" in said(tester)
     assert not [b for b in tester.button if b.key == "budget:all"]
 
 

@@ -57,9 +57,10 @@ def chosen_by(pair, metric="kl"):
 
 @pytest.mark.parametrize("name", QUANTITIES)
 def test_the_map_shows_a_quantity_of_every_cell(pair, name):
-    figure = drawn(pair, name)
+    jointly = pair.accuracy("tuned") if name == "finetuned" else None
+    figure = cell_map(pair, chosen_by(pair), "kl", name, jointly=jointly)
     go.Figure(figure.to_dict())  # Plotly's own check, left out where the figure is made
-    shown, cells = field(pair, name), figure.data[0]
+    shown, cells = field(pair, name, jointly), figure.data[0]
     known = shown.values[np.isfinite(shown.values)]
     log = name != "cka" and known.min() > 0 and known.max() / known.min() > 10
     assert (cells.colorbar.ticktext is not None) == log

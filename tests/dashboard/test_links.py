@@ -28,7 +28,7 @@ CHOICES = some.fixed_dictionaries(
         "binning": some.sampled_from(["width", "count"]),
         "metric": some.sampled_from(SCORED),
         "tier": some.sampled_from(TIERS),
-        "show": some.sampled_from(links.MAPS[1:]),
+        "show": some.sampled_from(SHOWN[1:]),
         "pair": some.text(min_size=1),
         "cell": some.tuples(some.integers(0, 99), some.integers(0, 99)),
         "list": some.lists(ENTRIES, min_size=1, max_size=20, unique=True).map(tuple),

@@ -83,6 +83,16 @@ def test_a_stitch_is_added_by_hand(app, computed):
     assert listed(tester) == {(pair.name, f"{i} → {j}")}
 
 
+def test_without_any_stitch_there_is_none_to_add(app, copied, computed):
+    document = copy.deepcopy(computed[1])
+    for pair in document["pairs"]:
+        pair["candidates"] = []
+    copied.set_ref(f"scores-{SMALL.results_key()}", document)
+    tester = app(copied.root, "my_list")
+    assert not tester.error
+    assert "No pair has stitches to add." in [c.value for c in tester.caption]
+
+
 def by_hand(tester):
     return next((s for s in tester.selectbox if s.label.startswith("Stitch")), None)
 

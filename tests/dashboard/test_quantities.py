@@ -8,7 +8,7 @@ import pytest
 
 from dashboard.quantities import QUANTITIES, SHOWN, field, in_words, of_stitches, quantity
 from klas.results import pairs_of
-from klas.study import METRICS, STAGES
+from klas.study import METRICS, STAGES, TIERS
 
 
 @pytest.fixture
@@ -96,9 +96,9 @@ def test_the_words_name_the_ends_and_their_places(pair):
 def test_every_score_has_words_and_costs_have_the_pairs_unit(pair):
     assert set(METRICS) - {"snnet"} <= set(QUANTITIES)
     for name, what in QUANTITIES.items():
-        assert what.stage in STAGES
+        assert (what.stage in STAGES) == (name != "finetuned")
         assert len(what.words) > 40
-        higher = name in ("sigma", "zero_shot", "tuned")
+        higher = name in ("sigma", *TIERS)
         assert what.reading.startswith("higher" if higher else "lower")
         assert what.brightest == ("highest" if higher else "lowest")
     assert quantity("macs", pair).label == "MMACs (the papers' MFLOPs)"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dashboard import my_list
-from dashboard.offers import best_tier, offer
+from dashboard.accuracies import best_tier
+from dashboard.offers import offer
 from klas import jobs
 from klas.choice.curves import gain
 from klas.costs import costs_of, latency_pair_key, note_timings
@@ -72,7 +73,11 @@ def listed(tester):
 
 
 def said(tester):
-    return " ".join(m.value for m in tester.markdown)
+    return " ".join(said_of(tester))
+
+
+def said_of(tester):
+    return [m.value for m in tester.markdown]
 
 
 def click(tester, label):
@@ -343,7 +348,7 @@ def test_an_offer_never_mixes_tiers(pair):
     some[2] = 0.99
     tiers = {"zero_shot": tuned, "tuned": some, "finetuned": None}
     assert best_tier(tiers) == "tuned"
-    found = offer(pair, costs_of(pair, "macs"), tiers)
+    found = offer(pair, costs_of(pair, "macs"), tiers, "tuned")
     assert np.isfinite(found.accuracies).sum() == 1 + len(pair.measured_anchors)
     assert best_tier({"zero_shot": none, "tuned": none, "finetuned": None}) is None
 
@@ -496,6 +501,10 @@ def test_tau_never_moves_the_tier(app, computed, copied, pair):
     tester = app(copied.root, "stitches")
     control = widget(tester, "tier")
     assert control.value == "finetuned"
+    tester.query_params["cell"] = names[0]
+    tester.run()
+    (opened,) = [m for m in said_of(tester) if m.startswith("Stitch **")]
+    assert opened.endswith("50.0 % with the choice of KLAS (Γ) (finetuned)")
     widget(tester, "tau").set_value(1.0).run()
     assert not tester.exception
     assert widget(tester, "tier").value == "finetuned"

@@ -89,8 +89,8 @@ def test_a_rival_takes_in_every_bucket_as_many_as_the_chosen_score(sheet, own):
     pair = sheet.pair
     spec = change(SMALL, "selection", metric=own, tau=0.3).selection
     picked = choose(pair, spec)
-    drawn, missing = curves(pair, picked, own, METRICS, lambda c: sheet.accuracy["tuned"])
-    assert missing == []
+    drawn, *missing = curves(pair, picked, own, METRICS, lambda c: sheet.accuracy["tuned"])
+    assert missing == [[], []]
     assert {c.metric for c in drawn} == {m for m in METRICS if m != "snnet" or pair.snnet.any()}
     for metric, chosen, accuracy in drawn:
         assert accuracy is sheet.accuracy["tuned"]
@@ -113,16 +113,16 @@ def test_what_is_not_measured_is_named_and_not_drawn(sheet):
     pair = sheet.pair
     picked = choose(pair, SMALL.selection)
     measured = {picked.chosen.tobytes(): sheet.accuracy["tuned"]}
-    drawn, missing = curves(
+    drawn, unscored, missing = curves(
         pair, picked, "kl", ["kl", "cka", "random"], lambda c: measured.get(c.tobytes())
     )
     assert drawn[0].metric == "kl"
     assert {c.metric for c in drawn} | set(missing) == {"kl", "cka", "random"}
     assert "random" in missing
+    assert not unscored
     holed = sheet.accuracy["tuned"].copy()
     holed[np.flatnonzero(picked.chosen)[0]] = np.nan
-    drawn, missing = curves(pair, picked, "kl", ["kl"], lambda c: holed)
-    assert (drawn, missing) == ([], ["kl"])
+    assert curves(pair, picked, "kl", ["kl"], lambda c: holed) == ([], [], ["kl"])
 
 
 def test_a_score_that_is_not_computed_is_missing(computed):
@@ -131,8 +131,8 @@ def test_a_score_that_is_not_computed_is_missing(computed):
         candidate["scores"]["dm"] = None
     pair = pairs_of(document)[0]
     picked = choose(pair, SMALL.selection)
-    _, missing = curves(pair, picked, "kl", ["kl", "dm"], lambda c: pair.accuracy("tuned"))
-    assert missing == ["dm"]
+    _, *missing = curves(pair, picked, "kl", ["kl", "dm"], lambda c: pair.accuracy("tuned"))
+    assert missing == [["dm"], []]
 
 
 def test_a_range_leaves_what_lies_in_it(sheet):

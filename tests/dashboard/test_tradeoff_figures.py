@@ -128,7 +128,7 @@ def test_the_axes_stand_still_whatever_tau_is(sheet, pair):
     for tau in (0.0, 0.2, 1.0):
         spec = change(SMALL, "selection", tau=tau).selection
         picked = choose(pair, spec)
-        drawn, _ = curves(pair, picked, "kl", METRICS, lambda c: sheet.accuracy["tuned"])
+        drawn, *_ = curves(pair, picked, "kl", METRICS, lambda c: sheet.accuracy["tuned"])
         left = choice_chart(sheet, picked, "kl", tau=tau, tau_mode="relative")
         right = tradeoff(sheet, picked, drawn)
         layouts.append((left.layout.to_json(), right.layout.to_json()))
@@ -142,7 +142,7 @@ def test_the_axes_stand_still_whatever_tau_is(sheet, pair):
 def test_the_curves_are_the_methods_stitches_and_envelopes_in_their_own_colours(
     sheet, pair, picked
 ):
-    drawn, _ = curves(pair, picked, "kl", METRICS, lambda c: sheet.accuracy["tuned"])
+    drawn, *_ = curves(pair, picked, "kl", METRICS, lambda c: sheet.accuracy["tuned"])
     figure = tradeoff(sheet, picked, drawn)
     for metric, chosen, accuracy in drawn:
         points = named(figure, f"{METHODS[metric]} (")
@@ -160,7 +160,7 @@ def test_the_curves_are_the_methods_stitches_and_envelopes_in_their_own_colours(
 
 
 def test_klas_is_drawn_over_the_others_and_named_first(sheet, picked):
-    drawn, _ = curves(sheet.pair, picked, "cka", METRICS, lambda c: sheet.accuracy["tuned"])
+    drawn, *_ = curves(sheet.pair, picked, "cka", METRICS, lambda c: sheet.accuracy["tuned"])
     points = [t for t in tradeoff(sheet, picked, drawn).data if t.legendrank]
     assert [t.legendgroup for t in points][-1] == "kl"
     assert min(points, key=lambda t: t.legendrank).legendgroup == "kl"
@@ -179,7 +179,7 @@ def test_the_ticks_of_scores_are_whole_numbers_with_all_their_digits(sheet, pick
 
 
 def test_the_hover_tells_bucket_and_choice(sheet, picked):
-    drawn, _ = curves(sheet.pair, picked, "kl", ["kl"], lambda c: sheet.accuracy["tuned"])
+    drawn, *_ = curves(sheet.pair, picked, "kl", ["kl"], lambda c: sheet.accuracy["tuned"])
     texts = named(tradeoff(sheet, picked, drawn), f"{METHODS['kl']} (").text
     buckets = picked.bucket[picked.chosen]
     assert list(texts) == [f"   bucket {b}, chosen" for b in buckets]
@@ -193,6 +193,11 @@ def test_the_open_stitch_has_a_ring_where_it_is_drawn(sheet, pair, picked):
     ring = tradeoff(sheet, picked, [curve], cell=(i, j)).data[-1]
     assert ring.marker.symbol == "circle-open"
     assert list(ring.y) == pytest.approx([100 * accuracy[row]])
+    # Trained with another choice the same stitch does otherwise, and has a ring there too.
+    other = Curve("cka", picked.chosen, accuracy + 0.1)
+    both = tradeoff(sheet, picked, [curve, other], cell=(i, j)).data[-1]
+    assert list(both.y) == pytest.approx([100 * accuracy[row], 100 * accuracy[row] + 10])
+    assert list(both.x) == [ring.x[0]] * 2
     without = tradeoff(sheet, picked, [within(curve, ~picked.chosen)], cell=(i, j))
     assert all(t.marker.symbol != "circle-open" for t in without.data)
 
