@@ -1,6 +1,6 @@
 """The trade-off of every pair at once: one front over all that is chosen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,20 +9,16 @@ import streamlit as st
 from dashboard import pictures
 from dashboard.accuracies import accuracy_at, first_tier
 from dashboard.budget import budget_over_all
+from dashboard.columns import TIER_COLUMNS, even, height, score_columns
 from dashboard.markdown import plain
 from dashboard.offers import joined
 from dashboard.progress import start_button
+from dashboard.quantities import QUANTITIES
 from dashboard.selection_controls import selection_controls
 from dashboard.state import pick_tier, says_errors, store, study
 from dashboard.take_away import add_button, take_away
+from dashboard.tradeoff import Floats
 from dashboard.tradeoff_figures import front_chart
-from dashboard.tradeoff_tables import (
-    COLUMN_THREE,
-    SCORE_COLUMNS,
-    TABLE,
-    TIER_COLUMNS,
-    score_columns,
-)
 from klas.costs import COSTS, CostName, Costs, costs_of, timings_of
 from klas.report import METHODS
 from klas.results import Choice, Document, FrontPoint, Pair, choose, front, pairs_of
@@ -158,11 +154,16 @@ def _table(choices: list[Choice], metric: Metric, points: list[FrontPoint], tier
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
-        height=TABLE,
+        height=height(len(rows)),
         placeholder="–",
         column_config={
-            unit.name: COLUMN_THREE,
-            **SCORE_COLUMNS,
+            unit.name: even(_of_all(choices, lambda pair: pair.macs / unit.scale)),
+            **{
+                QUANTITIES[m].label: even(
+                    _of_all(choices, lambda pair, m=m: pair.scores(m)), QUANTITIES[m].words
+                )
+                for m in dict.fromkeys((metric, "kl"))
+            },
             **TIER_COLUMNS,
             FRONT: st.column_config.TextColumn(
                 alignment="center",
@@ -170,3 +171,8 @@ def _table(choices: list[Choice], metric: Metric, points: list[FrontPoint], tier
             ),
         },
     )
+
+
+def _of_all(choices: Sequence[Choice], values: Callable[[Pair], Floats]) -> Floats:
+    """A figure of all that may be chosen: the digits hang on these, so that τ leaves them."""
+    return np.concatenate([values(c.pair)[c.pair.in_space] for c in choices])

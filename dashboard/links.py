@@ -10,7 +10,8 @@ from itertools import groupby
 from typing import Any
 from urllib.parse import quote, unquote
 
-from dashboard import tradeoff_words
+from dashboard import tradeoff_link
+from dashboard.entries import Entry
 from dashboard.quantities import SHOWN, THE_SCORE
 from klas.errors import StudyError
 from klas.results import Pair
@@ -19,8 +20,6 @@ from klas.study import TIERS, Study, change
 SETTINGS = ("metric", "tau", "tau_mode", "buckets", "binning")
 EVERY_PAIR = "all"
 Cell = tuple[int, int]
-Entry = tuple[str, str, int, int]
-"""A stitch of one's list: source, target, i, j."""
 LONGEST_LIST = 4_000  # characters; browsers and servers cut a much longer address
 
 
@@ -73,7 +72,7 @@ def parse(asked: Mapping[str, str], own: Study) -> tuple[dict[str, Any], list[st
             found["cell"] = (int(i), int(j))
         else:
             wrong.append(unknown("cell", asked["cell"], "a stitch is given as `3-5`"))
-    of_tradeoff, odd = tradeoff_words.parse(asked)
+    of_tradeoff, odd = tradeoff_link.parse(asked)
     found |= of_tradeoff
     wrong += [unknown(name, asked[name], hint) for name, hint in odd]
     if "list" in asked:
@@ -97,7 +96,7 @@ def compose(kept: Mapping[str, Any], own: Study) -> dict[str, str]:
         said["show"] = kept["show"]
     if "cell" in kept:
         said["cell"] = "{}-{}".format(*kept["cell"])
-    said |= tradeoff_words.compose(kept)
+    said |= tradeoff_link.compose(kept)
     if "list" in kept:
         listed = _write_list(kept["list"])
         if len(listed) <= LONGEST_LIST:

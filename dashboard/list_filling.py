@@ -5,6 +5,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard import my_list
+from dashboard.entries import entries_of, entry_of
 from dashboard.state import says_errors
 from klas.report import METHODS
 from klas.results import Document, Pair, choose, fair_share, pairs_of
@@ -54,7 +55,7 @@ def _by_rule(found: Document, spec: SelectionSpec) -> None:
     chosen = [
         entry
         for pair in map(pairs.__getitem__, names)
-        for entry in my_list.entries_of(pair, _by_method(pair, spec, method))
+        for entry in entries_of(pair, _by_method(pair, spec, method))
     ]
     left, right = st.columns(2)
     left.button(
@@ -85,7 +86,7 @@ def _by_hand(found: Document) -> None:
     free = [
         row
         for row in np.argsort(pair.macs, kind="stable").tolist()
-        if my_list.entry_of(pair, row) not in listed
+        if entry_of(pair, row) not in listed
     ]
     if not free:
         st.caption("Every stitch of this pair is in my list.")
@@ -108,5 +109,5 @@ def _by_hand(found: Document) -> None:
 
 def _add_one(pair: Pair, row: int, key: str, following: int) -> None:
     """Put a stitch on the list, and offer the one that follows it by cost."""
-    my_list.add([my_list.entry_of(pair, row)])
+    my_list.add([entry_of(pair, row)])
     st.session_state[key] = following

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from dashboard.anchor_figures import anchors_trace
 from dashboard.blocks import chart_text
+from dashboard.entries import Entry, picks
 from dashboard.figures import MARGIN, log_ticks
-from dashboard.links import Entry
-from dashboard.my_list import picks
 from klas.choice.curves import Envelope, envelope, gain, saving
 from klas.results import CostUnit, Document, cost_unit
 from klas.study import Tier
@@ -230,7 +229,7 @@ def comparison_rows(
     return rows
 
 
-def in_words(
+def gain_and_saving(
     found: Document, ours: Listed, theirs: Listed, tier: Tier
 ) -> tuple[float | None, float | None]:
     """Mean gain in points at equal cost, and how many times cheaper at equal accuracy."""

@@ -70,7 +70,7 @@ def _catalogue(digest: str) -> list[Network] | None:
 
 def document() -> Document | None:
     """The latest scores document of the study at hand, or None before a first run."""
-    path = store().root / "refs" / f"scores-{study().results_key()}.json"
+    path = store().ref_path(f"scores-{study().results_key()}")
     try:
         stamp = path.stat().st_mtime_ns
     except OSError:

@@ -170,7 +170,7 @@ def _document() -> Document | None:
 def _changed(study: Study) -> float:
     """When results of a study landed last, in seconds since the epoch."""
     try:
-        return (store().root / "refs" / f"scores-{study.results_key()}.json").stat().st_mtime
+        return store().ref_path(f"scores-{study.results_key()}").stat().st_mtime
     except OSError:
         return 0.0
 

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
+from dashboard.columns import BUCKET
 from dashboard.diagram import diagram
 from dashboard.markdown import plain
 from dashboard.progress import start_button
@@ -15,7 +16,6 @@ from dashboard.quantities import QUANTITIES, SCORES
 from dashboard.state import study
 from dashboard.take_away import list_button
 from dashboard.tradeoff import Floats
-from dashboard.tradeoff_tables import BUCKET
 from klas.choice.buckets import Selection
 from klas.report import METHODS, percent
 from klas.results import Pair

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dashboard import my_list
 from dashboard.accuracies import accuracy_at
+from dashboard.entries import entries_of, entry_of
 from dashboard.progress import estimate, start_button
 from dashboard.state import store, study, study_arguments
 from klas.exports import dumps, stitch_list
@@ -24,7 +25,7 @@ def add_button(picked: Sequence[Picked], *, limited: bool) -> None:
     Args:
         limited: whether a range of cost left some of the choice out.
     """
-    entries = [entry for pair, chosen in picked for entry in my_list.entries_of(pair, chosen)]
+    entries = [entry for pair, chosen in picked for entry in entries_of(pair, chosen)]
     missing = len(set(entries) - set(my_list.entries()))
     words = "the one" if len(entries) == 1 else f"these {len(entries)}"
     st.button(
@@ -45,7 +46,7 @@ def list_button(pair: Pair, row: int, *, place: str) -> None:
     Args:
         place: tells buttons for the same stitch apart.
     """
-    entry = my_list.entry_of(pair, row)
+    entry = entry_of(pair, row)
     act: Callable[..., None]
     if entry in my_list.entries():
         label, icon, act = "Remove from my list", ":material/playlist_remove:", my_list.remove

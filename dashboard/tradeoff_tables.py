@@ -1,44 +1,21 @@
 """The trade-off's tables and sentences: the areas, what is chosen, who wins by how much."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
-from numpy.typing import NDArray
 
-from dashboard.quantities import QUANTITIES, SCORES
+from dashboard.columns import BUCKET, ROWS, TIER_COLUMNS, even, height, score_columns
+from dashboard.quantities import QUANTITIES
 from dashboard.tradeoff import Bits, Curve, Floats, Sheet, steps
 from klas.choice.buckets import Selection
 from klas.choice.curves import gain, saving
 from klas.costs import Costs, above_anchors
 from klas.report import METHODS, percent
 from klas.results import Pair, method_areas
-from klas.study import TIERS, Metric, Tier
+from klas.study import Metric, Tier
 
-TABLE = 388  # pixels: ten rows, however many τ takes
-HEAD, ROW = 38, 35  # pixels of a table
-ROWS = 20  # that show without scrolling
-COLUMN_THREE = st.column_config.NumberColumn(format="%.3g")
-SCORE_COLUMNS = {
-    QUANTITIES[metric].label: st.column_config.NumberColumn(
-        format="%.3g", help=QUANTITIES[metric].words
-    )
-    for metric in SCORES
-}
-TIER_COLUMNS = {
-    f"{tier} (%)": st.column_config.NumberColumn(
-        format="%.1f",
-        help=QUANTITIES[tier].words,
-    )
-    for tier in TIERS
-}
-BUCKET = (
-    "Stitches of about the same cost share a bucket, numbered from the cheap anchor's cost to the "
-    "costly one's. In every bucket the best and what τ lets through are chosen."
-)
-DECADES = 1e4  # a column that spans more is written with powers of ten
 METHOD = (
     "What chose. KLAS (Γ): by Γ = Ω / Σ, the distance across the stitch over the capacity of the "
     "block that follows. Ω = Θ(Pᵢ of the source, Pⱼ of the target) and Σ = Θ(Pⱼ, Pⱼ₊₁), both of "
@@ -47,29 +24,6 @@ METHOD = (
     "is chosen above; SN-Net's set is taken as it is."
 )
 """What the methods' names say."""
-
-
-def score_columns(pair: Pair, metric: Metric, rows: NDArray[np.int64]) -> dict[str, Any]:
-    """The score that chose, and Γ."""
-    return {QUANTITIES[m].label: pair.scores(m)[rows] for m in dict.fromkeys((metric, "kl"))}
-
-
-def three_digits(values: NDArray[np.float64]) -> str:
-    """The format of a column in which every value has at least three significant digits, and all
-    have as many decimals.
-
-    Args:
-        values: (M,) of the column.
-    """
-    sizes = np.abs(values[np.isfinite(values)])
-    # What is a rounding error beside the others, such as 1 − CKA of one network, needs none.
-    sizes = sizes[sizes > 1e-9 * sizes.max(initial=0.0)]
-    if not sizes.size:
-        return "%.2f"
-    least = float(f"{sizes.min():.2e}")  # 9.996 has the digits of 10.0
-    if sizes.max() > DECADES * least:
-        return "%.2e"
-    return f"%.{max(0, 2 - int(np.floor(np.log10(least))))}f"
 
 
 def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:
@@ -204,19 +158,16 @@ def chosen_table(
     for tier, values in accuracies.items():
         if values is not None:
             table[f"{tier} (%)"] = 100 * values[rows]
-    number, shown = st.column_config.NumberColumn, min(len(rows), ROWS)
     able = picked.bucket >= 0  # all that τ may take: the digits hang on these, so τ leaves them
     times = np.array([]) if sheet.timings is None else sheet.timings.median[able]
     st.dataframe(
         pd.DataFrame(table),
         hide_index=True,
-        height=HEAD + ROW * shown if shown else "auto",
+        height=height(len(rows)),
         column_config={
-            pair.unit.name: number(format=three_digits(pair.macs[able] / pair.unit.scale)),
+            pair.unit.name: even(pair.macs[able] / pair.unit.scale),
             **{
-                QUANTITIES[m].label: number(
-                    format=three_digits(pair.scores(m)[able]), help=QUANTITIES[m].words
-                )
+                QUANTITIES[m].label: even(pair.scores(m)[able], QUANTITIES[m].words)
                 for m in (metric, "kl")
             },
             **TIER_COLUMNS,
@@ -225,10 +176,7 @@ def chosen_table(
                 alignment="center", help="Whether SN-Net's own set has this stitch."
             ),
             "parameters": st.column_config.NumberColumn(format="localized"),
-            "ms": number(
-                format=three_digits(times),
-                help="Median time of a forward pass of one image.",
-            ),
+            "ms": even(times, "Median time of a forward pass of one image."),
         },
     )
     if len(rows) > ROWS:

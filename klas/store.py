@@ -228,14 +228,18 @@ class Store:
     def set_ref(self, name: str, value: Any) -> None:
         """Replace the named document atomically; its keys keep their order."""
         data = json.dumps(value, allow_nan=False).encode()
-        self.write_file(self.root / "refs" / f"{name}.json", data)
+        self.write_file(self.ref_path(name), data)
 
     def get_ref(self, name: str) -> Any:
         """The named document, or None where there is none (or none that can be read)."""
         try:
-            return json.loads((self.root / "refs" / f"{name}.json").read_bytes())
+            return json.loads(self.ref_path(name).read_bytes())
         except (OSError, ValueError):
             return None
+
+    def ref_path(self, name: str) -> Path:
+        """The file of a named document, whether there is one or not."""
+        return self.root / "refs" / f"{name}.json"
 
     def stamp(self) -> tuple[tuple[int, int] | None, ...]:
         """Something cheap to look at that changes whenever a result lands or goes."""

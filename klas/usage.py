@@ -308,7 +308,7 @@ class _Books:
 
     def _changed(self, key: str) -> float:
         try:
-            return _ref(self.store, f"used-{key}").stat().st_mtime
+            return self.store.ref_path(f"used-{key}").stat().st_mtime
         except OSError:
             return 0.0
 
@@ -355,7 +355,7 @@ class _Books:
         for ref in self._documents:
             if _digests(self.store, ref) & spoken_of:
                 # The next run puts it together again.
-                _ref(self.store, f"scores-{ref}").unlink(missing_ok=True)
+                self.store.ref_path(f"scores-{ref}").unlink(missing_ok=True)
         return freed
 
     def forget(self, study: Study) -> None:
@@ -363,7 +363,7 @@ class _Books:
         key = study.results_key()
         for ref in {key, *self._refs.get(key, [])}:
             for name in ("scores", "used", "latency"):
-                _ref(self.store, f"{name}-{ref}").unlink(missing_ok=True)
+                self.store.ref_path(f"{name}-{ref}").unlink(missing_ok=True)
 
 
 def _refuse_running(store: Store, names: set[str] | None) -> None:
@@ -401,7 +401,3 @@ def _digests(store: Store, key: str) -> set[str]:
 
 def _key(known: Known) -> str | None:
     return None if known.study is None else known.study.results_key()
-
-
-def _ref(store: Store, name: str) -> Path:
-    return store.root / "refs" / f"{name}.json"

@@ -48,7 +48,7 @@ def _compared(study_json: str, stamps: tuple[Any, ...], _found: Document) -> tup
 
 def _stamps(at_hand: Study) -> tuple[Any, ...]:
     """Something that changes whenever the document is written or a result lands."""
-    file = store().root / "refs" / f"scores-{at_hand.results_key()}.json"
+    file = store().ref_path(f"scores-{at_hand.results_key()}")
     return (file.stat().st_mtime_ns if file.exists() else None, store().stamp())
 
 

@@ -7,7 +7,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import html_page, lists, my_list, pictures
+from dashboard.columns import BUCKET, TIER_COLUMNS, even
 from dashboard.comparison_figures import STYLES
+from dashboard.entries import picks
 from dashboard.html_report import study_report, unscored
 from dashboard.list_filling import fill_list
 from dashboard.lists import Listed
@@ -98,8 +100,6 @@ def _table(found: Document, own: Mapping[str, Any]) -> None:
         }
         for s in listed
     )
-    percent = st.column_config.NumberColumn(format="%.1f")
-    three = st.column_config.NumberColumn(format="%.3g")
     event = st.dataframe(
         rows,
         hide_index=True,
@@ -108,10 +108,11 @@ def _table(found: Document, own: Mapping[str, Any]) -> None:
         placeholder="–",
         key=f"list:{len(my_list.entries())}",
         column_config={
-            unit.name: three,
-            score.label: st.column_config.NumberColumn(format="%.3g", help=score.words),
+            unit.name: even(rows[unit.name].to_numpy()),
+            score.label: even(rows[score.label].to_numpy(), score.words),
+            "bucket": st.column_config.NumberColumn(help=BUCKET),
             "parameters": st.column_config.NumberColumn(format="localized"),
-            **{f"{tier} (%)": percent for tier in tiers},
+            **TIER_COLUMNS,
         },
     )
     marked = [lists.entries_in(own)[row] for row in event["selection"]["rows"]]
@@ -212,20 +213,19 @@ def _beside(found: Document, shown: list[Listed]) -> None:
     )
     if tier not in measured:
         st.info(f"Tier {tier} is not measured for any of these stitches.", icon=":material/info:")
-    rows = pd.DataFrame(lists.comparison_rows(found, shown, tier))
+    unit, rows = cost_unit(found), pd.DataFrame(lists.comparison_rows(found, shown, tier))
     one = st.column_config.NumberColumn(format="%.1f")
-    three = st.column_config.NumberColumn(format="%.3g")
+    costs = [f"{end} {unit.name}" for end in ("least", "most")]
     st.dataframe(
         rows,
         hide_index=True,
         column_config={
-            name: one if "(%)" in name else three
-            for name in rows.columns
-            if name.startswith(("mean", "best", "least", "most"))
+            **{f"{which} {tier} (%)": one for which in ("mean", "best")},
+            **dict.fromkeys(costs, even(rows[costs].to_numpy(dtype=float))),
         },
     )
     if len(shown) == 2:
-        _against(*lists.in_words(found, *shown, tier))
+        _against(*lists.gain_and_saving(found, *shown, tier))
 
 
 def _against(won: float | None, spared: float | None) -> None:
@@ -308,7 +308,7 @@ def page() -> None:
     heading("My list")
     found = scored_document()
     job_panel(study().name)
-    picked = my_list.picks(found, my_list.entries())
+    picked = picks(found, my_list.entries())
     scored, spec = _judged(picked)
     own = _own(found, scored, spec)
     unknown = len(my_list.entries()) - sum(int(mask.sum()) for _, mask in picked)

@@ -4,6 +4,7 @@ import numpy as np
 from streamlit.testing.v1 import AppTest
 
 from dashboard import my_list
+from dashboard.entries import entries_of, picks
 from klas.results import pairs_of
 
 
@@ -60,9 +61,9 @@ def test_entries_and_candidates_are_each_others_inverse(computed):
     rng = np.random.default_rng(0)
     masks = [rng.random(len(pair.macs)) < 0.4 for pair in pairs]
     masks[1][:] = False
-    listed = [e for pair, mask in zip(pairs, masks) for e in my_list.entries_of(pair, mask)]
+    listed = [e for pair, mask in zip(pairs, masks) for e in entries_of(pair, mask)]
     stranger = ("nobody", pairs[0].names[1], 1, 1)
-    found = my_list.picks(document, [stranger, *listed])
+    found = picks(document, [stranger, *listed])
     assert [pair.name for pair, _ in found] == [p.name for p, m in zip(pairs, masks) if m.any()]
     for pair, mask in found:
         assert (mask == masks[pair.index]).all()

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard import lists, my_list
+from dashboard import lists
+from dashboard.entries import entries_of, entry_of
 from dashboard.lists import Listed
 from dashboard.markdown import plain
 from klas.choice.curves import envelope
@@ -109,11 +110,11 @@ def test_by_hand_offers_what_is_not_listed_and_goes_on_by_cost(app, computed):
     press(tester, "Add")
     assert by_hand(tester).value == order[3]
     press(tester, "Undo")
-    tester.session_state["kept:list"] = my_list.entries_of(pair, np.arange(len(order)) == order[3])
+    tester.session_state["kept:list"] = entries_of(pair, np.arange(len(order)) == order[3])
     tester.run()
     assert by_hand(tester).value == order[0]  # what it stood at was listed in another way
     tester.session_state["kept:list"] = tuple(
-        my_list.entry_of(pair, row) for row in order if row != order[-1]
+        entry_of(pair, row) for row in order if row != order[-1]
     )
     tester.run()
     assert by_hand(tester).value == order[-1]
@@ -293,7 +294,7 @@ def test_figures_of_two_lists(computed, made):
     slow = envelope([c for c, _ in points], [t for _, t in points])
     for cost in np.linspace(slow.costs[0], slow.costs[-1], 50):
         assert steps.at(cost) == max(t for c, t in points if c <= cost)
-    assert lists.in_words(document, ours, ours, "tuned") == (0, 1)
+    assert lists.gain_and_saving(document, ours, ours, "tuned") == (0, 1)
 
 
 @pytest.fixture
@@ -318,7 +319,7 @@ def test_the_downloads_are_the_list(app, computed, kept):
     assert kept["List as JSON"] == dumps(stitch_list(document, SMALL.selection, pairs=[pair]))
     assert b">The list</h2>" in kept["Report of the study as HTML"]
     row = int(np.flatnonzero(~choose(pair, SMALL.selection).chosen)[0])
-    tester.session_state["kept:list"] += (my_list.entry_of(pair, row),)
+    tester.session_state["kept:list"] += (entry_of(pair, row),)
     tester.run()
     edited = parse(kept["List as JSON"], "it", "klas-stitches")
     assert edited["selection"]["edited"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dashboard.my_list import entry_of
+from dashboard.entries import entry_of
 from klas.bench import Bench
 from klas.exports import dumps, stitch_list
 from klas.pipeline import Pipeline

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from dashboard import my_list
 from dashboard.accuracies import best_tier
+from dashboard.entries import entries_of, entry_of
 from dashboard.offers import offer
 from klas import jobs
 from klas.choice.curves import gain
@@ -156,7 +156,7 @@ def test_a_range_of_cost_limits_the_table_the_curves_and_what_is_added(app, comp
         c.value for c in tester.caption
     )
     click(tester, f"Add these {kept.sum()} to my list")
-    assert set(tester.session_state["kept:list"]) == set(my_list.entries_of(pair, kept))
+    assert set(tester.session_state["kept:list"]) == set(entries_of(pair, kept))
     assert "range" in tester.query_params
     slider = widget(tester, "range")
     slider.set_value((low, high)).run()
@@ -168,7 +168,7 @@ def test_all_that_is_chosen_goes_to_my_list_once(app, computed, pair):
     tester = app(computed[0].root, "stitches")
     chosen = choose(pair, SMALL.selection).chosen
     click(tester, f"Add these {chosen.sum()} to my list")
-    assert tester.session_state["kept:list"] == tuple(my_list.entries_of(pair, chosen))
+    assert tester.session_state["kept:list"] == tuple(entries_of(pair, chosen))
     done = next(b for b in tester.button if b.label == "All are in my list")
     assert done.disabled
 
@@ -181,7 +181,7 @@ def test_the_stitch_of_the_address_is_open_and_can_be_listed_and_closed(app, com
     tester.run()
     assert f"Stitch **{i} → {j}**: {pair.macs[row] / pair.unit.scale:.4g} MMACs" in said(tester)
     tester.button(key="list:opened").click().run()
-    assert tester.session_state["kept:list"] == (my_list.entry_of(pair, row),)
+    assert tester.session_state["kept:list"] == (entry_of(pair, row),)
     assert tester.button(key="list:opened").label == "Remove from my list"
     tester.button(key="list:opened").click().run()
     assert "kept:list" not in tester.session_state

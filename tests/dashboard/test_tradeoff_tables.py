@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard import tradeoff_tables
+from dashboard.columns import three_digits
 from dashboard.tradeoff import Curve, Sheet
-from dashboard.tradeoff_tables import above, three_digits, verdict
+from dashboard.tradeoff_tables import above, verdict
 from klas.choice.curves import Difference
 from klas.results import choose, pairs_of
 from tests.conftest import SMALL

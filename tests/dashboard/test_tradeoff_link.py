@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.tradeoff_words import compose, parse
+from dashboard.tradeoff_link import compose, parse
 from klas.costs import COSTS
 from klas.study import METRICS
 
