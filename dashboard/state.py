@@ -23,6 +23,7 @@ from dashboard.choices import (
 )
 from dashboard.opened import catalogue, document, named_study, store, study, study_arguments
 from dashboard.quantities import QUANTITIES
+from dashboard.tour import lead_on
 from klas.errors import KlasError
 from klas.report import METHODS
 from klas.results import Document, Pair, pairs_of
@@ -83,6 +84,7 @@ def heading(title: str) -> None:
     if asked is not None:
         follow(asked)
     write_address()
+    lead_on(title)
 
 
 def open_named(name: str) -> None:

@@ -18,6 +18,7 @@ from dashboard.state import (
     study,
     study_arguments,
 )
+from dashboard.tour import offer_tour
 from klas.errors import KlasError
 from klas.results import Document, cost_unit, pairs_of
 from klas.studies import duplicate_study
@@ -133,33 +134,6 @@ def _what(at_hand: Study) -> str:
         f"{len(at_hand.anchors)} anchors ({names}) on {at_hand.data.train}. Nothing is computed "
         "twice, and you can leave this page meanwhile."
     )
-
-
-TOUR = (
-    ("views/scores.py", "Scores", "Γ of every stitch of a pair. Click a bright cell to open it."),
-    ("views/stitches.py", "Stitches", "Drag τ and watch the choice and its curve follow."),
-    ("views/compare.py", "Compare", "KLAS against CKA, MSE, CE, DM and SN-Net, with intervals."),
-    ("views/my_list.py", "My list", "Keep what a rule chose, edit it, take it away as JSON."),
-    ("views/anchors.py", "Anchors", "Then the same with your own networks and images."),
-)
-
-
-def _tour() -> None:
-    """The way through the app, for who sees it the first time; a button hides it."""
-    if st.session_state.get("toured"):
-        return
-
-    def hide() -> None:
-        st.session_state["toured"] = True
-
-    with st.container(border=True):
-        with st.container(horizontal=True, horizontal_alignment="distribute"):
-            st.markdown("**The way through, on the built-in study**")
-            st.button("Hide", on_click=hide, icon=":material/close:", type="tertiary")
-        for column, (page_file, label, words) in zip(st.columns(len(TOUR)), TOUR):
-            with column:
-                st.page_link(page_file, label=label, icon=":material/arrow_forward:")
-                st.caption(words)
 
 
 def _left_out(found: Document) -> None:
@@ -306,7 +280,7 @@ def page() -> None:
             st.page_link("views/scores.py", label="See the scores", icon=":material/grid_on:")
             st.page_link("views/stitches.py", label="Choose stitches", icon=":material/show_chart:")
         if at_hand == DIGITS:
-            _tour()
+            offer_tour()
     if found is not None:
         _results(found)
     _keep(at_hand)

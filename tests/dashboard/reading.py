@@ -13,3 +13,10 @@ def widgets(tester):
 def widget(tester, name):
     """The widget of one choice."""
     return widgets(tester)[name]
+
+
+def press(tester, label):
+    """Press a button, which may not fail."""
+    next(b for b in tester.button if b.label == label).click().run()
+    assert not tester.exception
+    assert not tester.error

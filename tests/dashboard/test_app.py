@@ -4,13 +4,14 @@ import json
 
 import pytest
 
+from dashboard.tour import STOPS
 from klas.full_val import measure_full_val
 from klas.pipeline import Pipeline
 from klas.results import choose, pairs_of
 from klas.store import Store
 from klas.study import change
 from tests.conftest import SMALL
-from tests.dashboard.reading import widget
+from tests.dashboard.reading import press, widget
 
 
 def headings(tester):
@@ -192,3 +193,19 @@ def test_the_built_in_study_has_a_guided_path_until_it_is_hidden(app, computed, 
     next(b for b in tester.button if b.label == "Hide").click().run()
     assert not tester.exception
     assert way not in [m.value for m in tester.markdown]
+
+
+def test_the_guided_path_leads_from_page_to_page(app, computed, monkeypatch):
+    monkeypatch.setattr("klas.study.DIGITS", SMALL)
+    tester = app(computed[0].root)
+    press(tester, STOPS[0].name)
+    for k, stop in enumerate(STOPS):
+        assert not tester.exception
+        assert [t.value for t in tester.title] == [stop.heading]
+        assert f"**{k + 1} of {len(STOPS)}.** {stop.words}" in [m.value for m in tester.markdown]
+        if k + 1 < len(STOPS):
+            press(tester, f"Next: {STOPS[k + 1].name}")
+    press(tester, "End the tour")
+    assert not [m for m in tester.markdown if m.value.startswith("**5 of 5.**")]
+    tester.switch_page("views/study.py").run()
+    assert "**The way through, on the built-in study**" not in [m.value for m in tester.markdown]
