@@ -20,9 +20,9 @@ from dashboard.take_away import add_button, take_away
 from dashboard.tradeoff import Floats
 from dashboard.tradeoff_figures import front_chart
 from klas.costs import COSTS, CostName, Costs, costs_of, timings_of
-from klas.report import METHODS
 from klas.results import Choice, Document, FrontPoint, Pair, choose, front, pairs_of
 from klas.study import Metric, Tier
+from klas.words import METHODS
 
 FRONT = "on the front"
 

@@ -39,9 +39,9 @@ from dashboard.tradeoff import Curve, Floats, Limits, Sheet, limits
 from klas.choice.buckets import Selection
 from klas.choice.budget import Pick, pick_by_score
 from klas.costs import CostName, Costs, costs_of, timings_of
-from klas.report import METHODS
 from klas.results import Choice, Pair, choose, pairs_of
 from klas.study import Metric, Tier
+from klas.words import METHODS
 
 COST = (
     "What the budget is about. Latency can be chosen once every pair was timed on the same machine."

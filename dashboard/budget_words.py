@@ -6,8 +6,8 @@ from dashboard.markdown import plain
 from dashboard.offers import Network, Offer
 from klas.choice.budget import Pick
 from klas.costs import Costs
-from klas.report import METHODS, percent
 from klas.study import Metric
+from klas.words import METHODS, percent
 
 
 def deploy(costs: Costs, found: Offer, pick: Pick, budget: float, of: str) -> str:

@@ -13,9 +13,10 @@ from dashboard.figures import FAINT, KLAS, MARGIN, SNNET, log_ticks
 from dashboard.quantities import QUANTITIES
 from klas.choice.bootstrap import wilson
 from klas.choice.curves import Envelope, envelope
-from klas.report import METHODS, ranked_candidates
+from klas.compared import anchors_at, chosen_at, ranked_candidates, split_of
 from klas.results import Pair, cost_unit, number
 from klas.study import METRICS, Metric, Tier
+from klas.words import METHODS
 
 Figures = Mapping[str, Any]
 """A part of the ``klas-comparison`` form."""
@@ -48,31 +49,6 @@ SIDE_BY_SIDE = (
 )
 """What a caption of :func:`budget_chart` has to say."""
 DECADE = 10.0  # scores that span more than this are drawn on a logarithmic axis
-
-
-def anchors_at(comparison: Figures, pair: Figures, tier: Tier) -> list[tuple[str, float, float]]:
-    """Name, MACs and top-1 of a pair's anchors by cost, on the split that judges the tier.
-
-    An anchor without an accuracy there has no place in a chart.
-    """
-    split = comparison["finetuned_on"] if tier == "finetuned" else "val"
-    found = [
-        (a["name"], float(a["macs"]), number(a[split]["value"]))
-        for a in comparison["anchors"]
-        if a["name"] in (pair["source"], pair["target"]) and a[split] is not None
-    ]
-    return sorted(found, key=lambda anchor: anchor[1])
-
-
-def chosen_at(pair: Figures, metric: Metric, tier: Tier) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(M,) MACs and top-1 of what a method chose; none where the tier is not measured."""
-    points = [
-        (float(s["macs"]), float(s["accuracy"][tier]))
-        for s in pair["chosen"][metric]
-        if s["accuracy"][tier] is not None
-    ]
-    macs, top1 = np.array(points, dtype=np.float64).reshape(-1, 2).T
-    return macs, top1
 
 
 def method_curve(comparison: Figures, pair: Figures, metric: Metric, tier: Tier) -> Envelope:
@@ -150,8 +126,7 @@ def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
     unit = cost_unit(comparison)
     anchors = anchors_at(comparison, pair, tier)
     right = max([macs for _, macs, _ in anchors] + [_costs(pair).max(initial=0.0)])
-    split = comparison["finetuned_on"] if tier == "finetuned" else "val"
-    samples = comparison["data"][split]["samples"]
+    samples = comparison["data"][split_of(comparison, tier)]["samples"]
     figure = go.Figure()
     for metric in sorted(METRICS, key=on_top):
         stitches = [s for s in pair["chosen"][metric] if s["accuracy"][tier] is not None]

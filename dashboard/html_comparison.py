@@ -8,13 +8,13 @@ import numpy as np
 from dashboard import comparison_figures as charts
 from dashboard.html_page import figure, paragraph, table
 from dashboard.links import Cell
+from klas.compared import below_cheap_anchor, chosen_at, ranked_candidates
 from klas.comparison import compare
 from klas.errors import KlasError
-from klas.report import METHODS, below_cheap_anchor, ranked_candidates, tally, whole
-from klas.report import figure as with_interval
 from klas.results import Document, Pair, number
 from klas.store import Store
 from klas.study import METRICS, TIERS, Metric, Study, Tier
+from klas.words import METHODS, tally, whole, with_interval
 
 Figures = Mapping[str, Any]
 EVERY = "all"  # in the names of the figures over all pairs
@@ -45,12 +45,6 @@ def comparison_of(
         return None, str(error)
     left_out = f"Without {', '.join(gone)}, which are not measured at tier tuned." if gone else ""
     return compared, left_out
-
-
-def entry_of(compared: Figures, pair: Pair) -> Figures | None:
-    """A pair's part of the comparison; None if it is left out."""
-    ends = {"source": pair.names[0], "target": pair.names[1]}
-    return next((p for p in compared["pairs"] if ends.items() <= p.items()), None)
 
 
 def on_test(compared: Figures | None, entry: Figures | None) -> dict[Cell, float]:
@@ -134,7 +128,7 @@ def of_pair(compared: Figures, entry: Figures, pair: Pair) -> Iterable[str]:
     )
     sizes = {metric: len(stitches) for metric, stitches in entry["chosen"].items()}
     yield _agreement(entry, entry["buckets"], sizes)
-    if any(charts.chosen_at(entry, metric, "finetuned")[0].size for metric in METRICS):
+    if any(chosen_at(entry, metric, "finetuned")[0].size for metric in METRICS):
         yield figure(
             f"finetuned-{pair.index}",
             charts.curves_chart(compared, entry, "finetuned"),

@@ -15,10 +15,11 @@ from dashboard.quantities import field, in_words
 from dashboard.tradeoff import Floats, Sheet, curves, limits
 from dashboard.tradeoff_figures import AT_FIRST, choice_chart, tradeoff_chart
 from klas.choice.buckets import Selection
-from klas.report import METHODS, percent
+from klas.compared import entry_of
 from klas.results import Pair, choose, finetuned_accuracy
 from klas.store import Store
 from klas.study import METRICS, Study, Tier
+from klas.words import METHODS, percent
 
 
 def pair_parts(
@@ -49,7 +50,7 @@ def pair_parts(
         "Γ against cost. Dotted: edges of the buckets. Lines: up to which score τ takes a stitch.",
     )
     yield from _curves(sheet, picked)
-    entry = None if compared is None else rivals.entry_of(compared, pair)
+    entry = None if compared is None else entry_of(compared, pair.names)
     trained = finetuned_accuracy(store, pair, picked.chosen, study)
     yield _chosen(pair, picked, trained, rivals.on_test(compared, entry))
     if compared is not None and entry is not None:

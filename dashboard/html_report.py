@@ -22,7 +22,6 @@ from dashboard.html_pair import pair_parts
 from dashboard.lists import Listed, lists_chart
 from dashboard.quantities import QUANTITIES
 from dashboard.tradeoff_figures import front_chart
-from klas.report import METHODS, percent
 from klas.results import (
     Choice,
     Document,
@@ -35,6 +34,7 @@ from klas.results import (
 )
 from klas.store import Store
 from klas.study import TIERS, SelectionSpec, Study, Tier
+from klas.words import METHODS, percent
 
 WORDS = (
     (

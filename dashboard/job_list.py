@@ -10,7 +10,7 @@ from dashboard.state import store
 from klas import jobs
 from klas.errors import KlasError
 from klas.jobs import Job
-from klas.report import duration
+from klas.words import duration
 
 SHOWN = 20
 ICONS = {

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from dashboard import my_list
 from dashboard.entries import entries_of, entry_of
 from dashboard.state import says_errors
-from klas.report import METHODS
 from klas.results import Document, Pair, choose, fair_share, pairs_of
 from klas.study import METRICS, Metric, SelectionSpec
+from klas.words import METHODS
 
 
 def fill_list(found: Document, spec: SelectionSpec) -> None:

@@ -11,9 +11,9 @@ from dashboard.state import document, store
 from klas import jobs
 from klas.errors import KlasError
 from klas.jobs import Job, StageStatus, Status
-from klas.report import duration, size
 from klas.results import Document
 from klas.study import Study
+from klas.words import duration, size
 
 POLL_SECONDS = 0.7
 IDLE_SECONDS = 3.0  # how soon a page shows what another tab or a terminal began or finished

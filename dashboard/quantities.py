@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from klas.report import METHODS
 from klas.results import Pair
 from klas.study import METRICS, Metric, Stage
+from klas.words import METHODS
 
 THE_SCORE = "score"
 SCORES: tuple[Metric, ...] = tuple(metric for metric in METRICS if metric != "snnet")

@@ -25,10 +25,10 @@ from dashboard.opened import catalogue, document, named_study, store, study, stu
 from dashboard.quantities import QUANTITIES
 from dashboard.tour import lead_on
 from klas.errors import KlasError
-from klas.report import METHODS
 from klas.results import Document, Pair, pairs_of
 from klas.studies import saved_studies
 from klas.study import DIGITS, METRICS, TIERS, Metric, SelectionSpec, Tier, change
+from klas.words import METHODS
 
 __all__ = [
     "ALL_PAIRS",

@@ -17,9 +17,9 @@ from dashboard.state import study
 from dashboard.take_away import list_button
 from dashboard.tradeoff import Floats
 from klas.choice.buckets import Selection
-from klas.report import METHODS, percent
 from klas.results import Pair
 from klas.study import SelectionSpec, Tier
+from klas.words import METHODS, percent
 
 FORMULAS = {
     "kl": "Ω / Σ",

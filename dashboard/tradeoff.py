@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from klas.choice.buckets import Selection
 from klas.choice.curves import Envelope
 from klas.costs import COSTS, CostName, Costs, Timings, costs_of, envelope_along
-from klas.report import percent
 from klas.results import Pair, fair_share
 from klas.study import METRICS, TIERS, Metric, Tier
+from klas.words import percent
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.bool_]

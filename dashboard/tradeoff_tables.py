@@ -12,9 +12,9 @@ from dashboard.tradeoff import Bits, Curve, Floats, Sheet, steps
 from klas.choice.buckets import Selection
 from klas.choice.curves import gain, saving
 from klas.costs import Costs, above_anchors
-from klas.report import METHODS, percent
 from klas.results import Pair, method_areas
 from klas.study import Metric, Tier
+from klas.words import METHODS, percent
 
 METHOD = (
     "What chose. KLAS (Γ): by Γ = Ω / Σ, the distance across the stitch over the capacity of the "

@@ -28,14 +28,15 @@ from klas.choice.agreement import (
     weighted_mean,
 )
 from klas.choice.scores import candidate_scores
+from klas.compared import entry_of, ranked_candidates
 from klas.comparison import budget_steps, compare
 from klas.errors import DivergedError
 from klas.evidence import Evidence
-from klas.report import METHODS, duration, ranked_candidates, whole
 from klas.results import Document, Pair, choose, pairs_of
 from klas.store import Key, Store
 from klas.study import DIGITS, METRICS, AnchorSpec, Study
 from klas.sums import read_score_sums
+from klas.words import METHODS, duration, whole
 
 OUT = Path(__file__).with_suffix(".md")
 WORDS = Path(__file__).with_name("results-words.md")
@@ -601,7 +602,7 @@ def joint_section(found: Sequence[Mapping[str, Any]]) -> str:
         curve_table(together, "finetuned", poster=POSTER_AUC),
     ]
     for names in FINETUNED_PAIRS:
-        each = [pair_entry(f, names) for f in found]
+        each = [entry_of(f, names) for f in found]
         sizes = {metric: len(chosen) for metric, chosen in each[0]["chosen"].items()}
         parts += [
             f"**{names[0]} → {names[1]}**",
@@ -618,14 +619,6 @@ def joint_section(found: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def pair_entry(found: Mapping[str, Any], names: tuple[str, str]) -> Mapping[str, Any]:
-    """A pair's part of a comparison."""
-    entry: Mapping[str, Any] = next(
-        p for p in found["pairs"] if (p["source"], p["target"]) == names
-    )
-    return entry
-
-
 def budget_section(found: Mapping[str, Any]) -> str:
     """What a choice is worth when there is little fine-tuning."""
     budgets = [str(steps) for steps in budget_steps(DIGITS)]
@@ -633,9 +626,7 @@ def budget_section(found: Mapping[str, Any]) -> str:
     shown = [(every["kl"]["budgets"][b] or {}).get("pairs", 0) for b in budgets]
     joined = f"mean over {max(shown)} of {len(FINETUNED_PAIRS)} pairs"
     places = [(joined, every)]
-    places += [
-        (" → ".join(names), pair_entry(found, names)["methods"]) for names in FINETUNED_PAIRS
-    ]
+    places += [(" → ".join(names), entry_of(found, names)["methods"]) for names in FINETUNED_PAIRS]
     parts = []
     for place, methods in places:
         for figure, title, scale, digits in (

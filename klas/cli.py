@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
-from klas import exports, report
+from klas import exports, report, words
 from klas.catalogue import check_families, find_networks, read_catalogue
 from klas.comparison import compare
+from klas.comparison_tables import comparison_tables
 from klas.errors import KlasError, SelectionError, StudyError
 from klas.jobs import peak_memory_bytes
 from klas.packing import pack, unpack
@@ -23,6 +24,7 @@ from klas.results import Pair, choose, finetuned_accuracy, pairs_of
 from klas.store import Store, write_whole
 from klas.studies import find_study
 from klas.study import METRICS, STAGES, TIERS, Study, change, load_study
+from klas.terminal import TerminalProgress
 from klas.usage import Holding, free_everything, free_stage, free_study, usage
 
 if TYPE_CHECKING:
@@ -152,13 +154,13 @@ def _finetune_methods(options: argparse.Namespace, pipeline: "Pipeline", pairs: 
         count, seconds = comparison_seconds(pipeline, pair)
         if count:
             print(
-                f"{pair.name}: {count} trainings, about {report.duration(seconds)} "
+                f"{pair.name}: {count} trainings, about {words.duration(seconds)} "
                 f"(seed {pipeline.study.finetuning.seed})",
                 file=sys.stderr,
             )
     diverged = pipeline.finetune_methods(pairs)
     document = compare(pipeline.run("scores"), pipeline.study, pipeline.store)
-    _emit(options, document, lambda: report.comparison_tables(document))
+    _emit(options, document, lambda: comparison_tables(document))
     if diverged:
         raise KlasError("; ".join(diverged))
 
@@ -187,7 +189,7 @@ def _compare(options: argparse.Namespace) -> None:
     if options.out is not None:
         exports.write(document, options.out)
     wrote = [] if options.out is None else [f"wrote {options.out}"]
-    _emit(options, document, lambda: report.comparison_tables(document) + wrote)
+    _emit(options, document, lambda: comparison_tables(document) + wrote)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -275,24 +277,24 @@ def _cache_clear(options: argparse.Namespace) -> None:
             freed = free_stage(store, options.stage)
         else:
             freed = free_everything(store)
-        lines = [f"freed {report.size(freed)}", *shared[:1]]
+        lines = [f"freed {words.size(freed)}", *shared[:1]]
         _emit(options, {"freed_bytes": freed}, lambda: lines)
 
 
 def _cache_pack(options: argparse.Namespace) -> None:
     with _store(options) as store:
         study = find_study(store, options.study)
-        with report.TerminalProgress() as progress:
+        with TerminalProgress() as progress:
             count = pack(store, study, options.out, progress)
         size = options.out.stat().st_size
         plain = {"study": study.name, "results": count, "bytes": size}
-        wrote = f"wrote {options.out}: study {study.name}, {count} results, {report.size(size)}"
+        wrote = f"wrote {options.out}: study {study.name}, {count} results, {words.size(size)}"
         _emit(options, plain, lambda: [wrote])
 
 
 def _cache_unpack(options: argparse.Namespace) -> None:
     with _store(options) as store:
-        with report.TerminalProgress() as progress:
+        with TerminalProgress() as progress:
             found = unpack(store, options.file, progress)
         plain = {
             "study": found.study.name,
@@ -303,7 +305,7 @@ def _cache_unpack(options: argparse.Namespace) -> None:
             "kept": found.kept,
         }
         lines = [
-            f"study {found.study.name}: {found.results} results, {report.size(found.bytes)}; "
+            f"study {found.study.name}: {found.results} results, {words.size(found.bytes)}; "
             f"{found.present} were here already"
         ]
         if found.kept:
@@ -323,7 +325,7 @@ def _catalogue(options: argparse.Namespace) -> None:
         if networks is None:
             from klas.networks.catalogue import build_catalogue
 
-            with report.TerminalProgress() as progress:
+            with TerminalProgress() as progress:
                 networks = build_catalogue(store, progress)
     finally:
         store.close()
@@ -364,7 +366,7 @@ def _opened(options: argparse.Namespace, study: Study) -> "Iterator[Pipeline]":
     """The pipeline of a study, with a progress bar on standard error."""
     store = Store(options.cache_dir)
     try:
-        with report.TerminalProgress() as progress:
+        with TerminalProgress() as progress:
             from klas.pipeline import Pipeline
 
             pipeline = Pipeline(
@@ -386,8 +388,8 @@ def _print_peak(pipeline: "Pipeline") -> None:
 
     device = pipeline.bench.device
     on_device = peak_device_bytes(device)
-    beside = f", {report.size(on_device)} on {device}" if on_device else ""
-    print(f"peak memory {report.size(peak_memory_bytes())}{beside}", file=sys.stderr)
+    beside = f", {words.size(on_device)} on {device}" if on_device else ""
+    print(f"peak memory {words.size(peak_memory_bytes())}{beside}", file=sys.stderr)
 
 
 def _print_estimate(pipeline: "Pipeline", until: Any) -> None:
@@ -396,9 +398,9 @@ def _print_estimate(pipeline: "Pipeline", until: Any) -> None:
     expected = estimate(pipeline, until)
     if expected.seconds > 1:
         print(
-            f"about {report.duration(expected.seconds)} on {pipeline.bench.device}, "
-            f"{report.size(expected.disk_bytes)} of disk, "
-            f"{report.size(expected.memory_bytes)} of memory",
+            f"about {words.duration(expected.seconds)} on {pipeline.bench.device}, "
+            f"{words.size(expected.disk_bytes)} of disk, "
+            f"{words.size(expected.memory_bytes)} of memory",
             file=sys.stderr,
         )
 

@@ -1,25 +1,11 @@
-"""What the command shows a person: tables, and a bar per stage with rate and time left."""
+"""What the command shows a person: anchors, choices, trainings, times, the cache, as tables."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -27,111 +13,18 @@ from klas.catalogue import Network
 from klas.costs import above_anchors, costs_of
 from klas.results import (
     GIGA,
-    CostUnit,
     Document,
     Pair,
     choose,
     cost_unit,
     finetuned_accuracy,
     method_areas,
-    number,
     pairs_of,
 )
 from klas.store import Entry, Store
 from klas.study import SelectionSpec, Study
 from klas.usage import Usage
-
-
-class _Rate(ProgressColumn):
-    """Units per second over the last moments."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if not speed else f"{speed:,.0f}/s", style="cyan")
-
-
-class TerminalProgress:
-    """A bar per stage on standard error; in a log file, a line per stage."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._bars = Progress(
-            TextColumn("{task.fields[stage]:>10}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            _Rate(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[label]}", style="dim", markup=False),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bars.stop()
-
-    def start(self, stage: str, unit: str, total: int) -> None:
-        """Open a stage's bar; a cached stage gets a full one."""
-        if self._bars.disable:
-            print(f"{stage}: {f'{total:,} {unit}' if total else 'cached'}", file=sys.stderr)
-        if self._task is not None:
-            self._bars.update(self._task, label="")
-        self._task = self._bars.add_task(
-            "",
-            stage=stage,
-            unit=unit if total else "cached",
-            label="",
-            total=max(total, 1),
-            completed=0 if total else 1,
-        )
-
-    def label(self, text: str) -> None:
-        """Say beside the bar what is in hand."""
-        if self._task is not None:
-            self._bars.update(self._task, label=text)
-
-    def advance(self, amount: int) -> None:
-        """Move the bar."""
-        if self._task is not None:
-            self._bars.advance(self._task, amount)
-
-
-def duration(seconds: float) -> str:
-    """42 s, 3 min, 2.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def size(count: float) -> str:
-    """Bytes as 12 kB, 3.4 MB, 1.2 GB."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def percent(value: float | None) -> str:
-    """An accuracy as 87.3 %, or a dash where it was not measured."""
-    return "–" if value is None or np.isnan(value) else f"{100 * value:.1f} %"
-
-
-def cost(macs: float, unit: CostUnit) -> str:
-    """A cost in a unit, three digits."""
-    value = macs / unit.scale
-    return f"{value:,.3g}" if value < 999.5 else f"{value:,.0f}"
+from klas.words import cost, percent, size
 
 
 def anchor_tables(document: Document) -> list[Any]:
@@ -313,193 +206,6 @@ def latency_tables(results: Sequence[tuple[Pair, Mapping[str, Any]]]) -> list[An
         threads = f"threads {where['threads']}, torch {where['torch']}"
         parts += [table, f"on {where['device']}, {threads}"]
     return parts
-
-
-METHODS = {
-    "kl": "KLAS (Γ)",
-    "theta": "Ω alone",
-    "cka": "CKA",
-    "mse": "MSE",
-    "ce": "CE",
-    "dm": "DM",
-    "random": "random",
-    "snnet": "SN-Net's set",
-}
-"""What people call the methods."""
-
-
-def figure(found: Mapping[str, Any] | None, *, scale: float = 1.0, digits: int = 2) -> str:
-    """A figure with its interval: 0.61 [0.42, 0.74]; a dash where there is none."""
-    if found is None:
-        return "–"
-    value, low, high = (
-        f"{scale * number(found[name]):z.{digits}f}" for name in ("value", "low", "high")
-    )
-    return f"{value} [{low}, {high}]"
-
-
-def tally(found: Mapping[str, Any] | None) -> str:
-    """A count with its interval: 4 [3, 5.5]; a dash where there is none."""
-    if found is None:
-        return "–"
-    value, low, high = (whole(number(found[name])) for name in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
-def whole(count: float) -> str:
-    """A count that ties or a mean may make fractional: 4, 3.5."""
-    return f"{count:z.1f}".removesuffix(".0")
-
-
-def below_cheap_anchor(
-    comparison: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]], tier: str
-) -> str | None:
-    """Why areas and gains are all alike at a tier, in a sentence; None where they are not.
-
-    Args:
-        pairs: those of the comparison that the figures are of.
-    """
-    flat = sum(_is_flat(comparison, pair, tier) for pair in pairs)
-    if not flat:
-        return None
-    some = f"all {flat}" if flat == len(pairs) else f"{flat} of {len(pairs)}"
-    where = "" if len(pairs) == 1 else f" in {some} pairs"
-    return (
-        f"At tier {tier} all chosen stitches{where} lie below the cheap anchor, so the envelope is "
-        "the anchors' alone there: every auc and gain is 0, every saving 1."
-    )
-
-
-def _is_flat(comparison: Mapping[str, Any], pair: Mapping[str, Any], tier: str) -> bool:
-    """Whether no method's stitches reach the cheap anchor, though the costly one is better."""
-    split = comparison["finetuned_on"] if tier == "finetuned" else "val"
-    ends = (pair["source"], pair["target"])
-    anchors = [a for a in comparison["anchors"] if a["name"] in ends]
-    if any(a[split] is None for a in anchors):
-        return False
-    cheap, costly = sorted(anchors, key=lambda a: a["macs"])
-    floor = number(cheap[split]["value"])
-    chosen = [s for stitches in pair["chosen"].values() for s in stitches]
-    top1 = [number(s["accuracy"][tier]) for s in chosen if s["accuracy"][tier] is not None]
-    # A stitch cheaper than both anchors has costs of its own, which a saving counts.
-    inside = all(s["macs"] >= cheap["macs"] for s in chosen)
-    rising = cheap["macs"] < costly["macs"] and floor < number(costly[split]["value"])
-    return inside and rising and bool(top1) and max(top1) <= floor
-
-
-def comparison_tables(comparison: Mapping[str, Any]) -> list[Any]:
-    """Agreement with the oracle and the curves, pair by pair and over all pairs."""
-    parts: list[Any] = []
-    everything = {
-        **comparison["all_pairs"],
-        "buckets": sum(p["buckets"] for p in comparison["pairs"]),
-    }
-    for pair in comparison["pairs"]:
-        sizes = {metric: len(chosen) for metric, chosen in pair["chosen"].items()}
-        parts += _comparison_pair(f"{pair['source']} → {pair['target']}", pair, sizes)
-    if len(comparison["pairs"]) > 1:
-        parts += _comparison_pair("All pairs", everything, None)
-    parts += [
-        said
-        for tier in ("tuned", "finetuned")
-        if (said := below_cheap_anchor(comparison, comparison["pairs"], tier)) is not None
-    ]
-    if not any(m["finetuned"] for p in comparison["pairs"] for m in p["methods"].values()):
-        parts.append("Nothing is trained jointly yet: `klas finetune --compare` does it.")
-    parts.append(
-        f"[95 % intervals] by {comparison['bootstrap']['replicates']:,} bootstrap replicates of "
-        "the samples; oracle: tier tuned. ρ within buckets rests on so many candidates, those of "
-        "buckets of three or more; over all pairs each pair weighs by them."
-    )
-    return parts
-
-
-def _comparison_pair(
-    title: str, found: Mapping[str, Any], sizes: Mapping[str, int] | None
-) -> list[Any]:
-    chance = whole(found["chance"]["value"])
-    rows = [
-        (
-            METHODS[metric],
-            "" if sizes is None else str(sizes[metric]),
-            tally(method["overlap"]),
-            tally(method["containment"]),
-            figure(method["spearman"]),
-            figure(method["spearman_within"]),
-            str(ranked_candidates(method)),
-        )
-        for metric, method in found["methods"].items()
-    ]
-    head = ("chosen", "hits", "holds", "ρ", "ρ within buckets", "candidates")
-    agreement = _method_table(
-        f"{title}: best of {found['buckets']} buckets hit, or held by the set; chance {chance}",
-        head,
-        rows,
-    )
-    return [
-        agreement,
-        *_curve_tables(title, found, "tuned"),
-        *_curve_tables(title, found, "finetuned"),
-    ]
-
-
-def _curve_tables(title: str, found: Mapping[str, Any], tier: str) -> list[Any]:
-    """What the methods' stitches are worth at a tier, and what KLAS gains; nothing unmeasured."""
-    curves = {m: curve for m, method in found["methods"].items() if (curve := method[tier])}
-    if not any(curve["mean_top1"] for curve in curves.values()):
-        return []
-    pairs = max(curve.get("pairs", 0) for curve in curves.values())
-    over = f", mean over {pairs} pair{'s' * (pairs > 1)}" if pairs else ""
-    areas, gains = [], []
-    for metric in found["methods"]:
-        curve = curves.get(metric, {})
-        areas.append(
-            (
-                METHODS[metric],
-                figure(curve.get("mean_top1"), scale=100, digits=1),
-                figure(curve.get("auc")),
-                figure(curve.get("auc_stitches")),
-                figure(curve.get("area_top1"), scale=100, digits=1),
-            )
-        )
-        gains.append(
-            (
-                METHODS[metric],
-                figure(curve.get("gain"), scale=100),
-                figure(curve.get("greatest_gain"), scale=100),
-                figure(curve.get("saving")),
-                figure(curve.get("greatest_saving")),
-            )
-        )
-    return [
-        _method_table(
-            f"{title}: tier {tier}{over}",
-            ("mean top-1 (%)", "auc", "auc_stitches", "area_top1 (%)"),
-            areas,
-        ),
-        _method_table(
-            f"{title}: what KLAS gains (points) and saves (×), tier {tier}{over}",
-            ("gain", "greatest gain", "saving", "greatest saving"),
-            gains[1:],
-        ),
-    ]
-
-
-def _method_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A row for each method."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("method")
-    for column in head:
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def ranked_candidates(method: Mapping[str, Any]) -> int:
-    """How many candidates a method's ρ within buckets rests on."""
-    found = method["spearman_within"]
-    return 0 if found is None else int(found["candidates"])
 
 
 def check_lines(findings: Mapping[str, Any]) -> list[Any]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LIGHT = ["study", "studies", "catalogue", "store", "exports", "jobs", "results", "report", "keys"]
+LIGHT = ["study", "studies", "catalogue", "store", "exports", "jobs", "results", "keys"]
 LIGHT += ["errors", "choice", "comparison", "pooling", "evidence", "sums", "usage", "costs"]
+LIGHT += ["compared", "words"]
 HEAVY = {"torch", "timm", "torchvision"}
 
 

@@ -9,8 +9,9 @@ from klas.catalogue import (
     read_catalogue,
 )
 from klas.errors import SelectionError
-from klas.report import catalogue_tables, cost
+from klas.report import catalogue_tables
 from klas.results import GIGA
+from klas.words import cost
 
 
 def network(tag, family, macs, *, kind="Net", size=224):

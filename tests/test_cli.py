@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from klas.compared import entry_of
 from klas.exports import read
 from klas.store import Key, Store
 from klas.study import change
@@ -105,10 +106,7 @@ def test_compare_takes_one_pair_alone(klas, study, tmp_path):
     assert done.returncode == 0, done.stderr
     alone = read(tmp_path / "p.json", "klas-comparison")
     every = json.loads(klas("compare", study, "--json").stdout)
-    assert alone["pairs"] == [
-        p for p in every["pairs"]
-        if (p["source"], p["target"]) == ("digits_vit_tiny", "digits_vit_base")
-    ]  # fmt: skip
+    assert alone["pairs"] == [entry_of(every, ("digits_vit_tiny", "digits_vit_base"))]
     for metric, method in alone["all_pairs"]["methods"].items():
         own = alone["pairs"][0]["methods"][metric]["spearman_within"]
         assert method["spearman_within"] == (own and own | {"pairs": 1})

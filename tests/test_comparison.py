@@ -9,11 +9,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from klas.comparison import LEVEL, budget_steps, compare
+from klas.comparison_tables import comparison_tables
 from klas.errors import SelectionError
 from klas.evidence import REPLICATES, SEED, Evidence
 from klas.exports import dumps
 from klas.pipeline import Pipeline
-from klas.report import comparison_tables
 from klas.results import hits_key, number, pairs_of
 from klas.study import METRICS, AnchorSpec, change
 from tests.conftest import SMALL

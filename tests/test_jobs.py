@@ -7,6 +7,7 @@ import time
 import pytest
 
 from klas import jobs, worker
+from klas.compared import entry_of
 from klas.comparison import compare
 from klas.errors import JobError, StoreError
 from klas.results import (
@@ -328,8 +329,7 @@ def test_a_worker_trains_every_method_and_a_training_that_diverges_stops_no_othe
     status = wait_for(store, jobs.start(store, study, task), finished)
     assert status.state == "failed", status
     assert all(f"{pair.name}, {metric}: " in status.error for metric in METRICS)
-    found = compare(document, study, store)["pairs"]
-    (methods,) = [p["methods"] for p in found if (p["source"], p["target"]) == pair.names]
+    methods = entry_of(compare(document, study, store), pair.names)["methods"]
     assert all(method["budgets"]["0"]["mean_top1"] for method in methods.values())
     assert all(method["budgets"]["2"] is None for method in methods.values())
 

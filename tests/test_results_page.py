@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from klas import joint
+from klas.compared import entry_of
 from klas.comparison import compare
 from klas.errors import DivergedError
 from klas.evidence import REPLICATES, Evidence
-from klas.report import METHODS
 from klas.results import choose, pairs_of
 from klas.study import METRICS, change
+from klas.words import METHODS
 from tests.conftest import SMALL
 
 SCRIPT = Path(__file__).resolve().parents[1] / "docs" / "results.py"
@@ -136,7 +137,7 @@ def test_other_scores_of_the_matrix_weigh_pairs_by_their_candidates(
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line[:3] == "| Γ"]
     within = compared["all_pairs"]["methods"]["kl"]["spearman_within"]
     every = f"{within['value']:.2f} ({within['candidates']})"
-    entry = results.pair_entry(compared, results.ALONE_PAIR)
+    entry = entry_of(compared, results.ALONE_PAIR)
     own = entry["methods"]["kl"]["spearman_within"]
     assert rows[0][2::2] == [every, every, f"{own['value']:.2f} ({own['candidates']})"]
     _, stronger = tables(results.oracle_section(store, lambda study: document))

@@ -15,10 +15,10 @@ from dashboard.progress import job_panel, start_button
 from dashboard.state import catalogue, heading, open_named, says_errors, store
 from klas.catalogue import Network, families_of, find_networks
 from klas.errors import KlasError
-from klas.report import cost
 from klas.results import GIGA
 from klas.studies import make_study, save_study
 from klas.study import DataSpec, SelectionSpec
+from klas.words import cost
 
 GMACS = [0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, inf]
 PAIR_RULES = {

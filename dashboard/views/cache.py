@@ -13,8 +13,8 @@ from dashboard.progress import WORDS
 from dashboard.state import heading, says_errors, store
 from dashboard.told_apart import titles
 from klas.errors import KlasError
-from klas.report import size
 from klas.usage import Usage, free_everything, free_stage, free_study, free_unclaimed
+from klas.words import size
 
 
 @dataclass(frozen=True, kw_only=True)

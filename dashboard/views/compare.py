@@ -23,12 +23,13 @@ from dashboard.state import (
     study,
     study_arguments,
 )
+from klas.compared import below_cheap_anchor, chosen_at, entry_of, ranked_candidates
 from klas.comparison import compare
 from klas.errors import SelectionError
 from klas.exports import dumps
-from klas.report import METHODS, below_cheap_anchor, figure, ranked_candidates, tally, whole
 from klas.results import Document, Pair, number
 from klas.study import METRICS, Metric, Study, Tier
+from klas.words import METHODS, tally, whole, with_interval
 
 Figures = Mapping[str, Any]
 STYLE = """<style>
@@ -97,17 +98,17 @@ def _table(
                 **({} if sizes is None else {"chosen": sizes[metric]}),
                 f"hits of {buckets}": tally(method["overlap"]),
                 f"holds of {buckets}": tally(method["containment"]),
-                "ρ": figure(method["spearman"]),
-                "ρ within buckets": figure(method["spearman_within"]),
+                "ρ": with_interval(method["spearman"]),
+                "ρ within buckets": with_interval(method["spearman_within"]),
                 "candidates": ranked_candidates(method),
-                "mean top-1 (%)": figure(curve.get("mean_top1"), scale=100, digits=1),
-                "auc": figure(curve.get("auc")),
-                "auc_stitches": figure(curve.get("auc_stitches")),
-                "area_top1 (%)": figure(curve.get("area_top1"), scale=100, digits=1),
-                "gain of KLAS": figure(curve.get("gain"), scale=100, digits=1),
-                "greatest gain": figure(curve.get("greatest_gain"), scale=100, digits=1),
-                "saving of KLAS": figure(curve.get("saving")),
-                "greatest saving": figure(curve.get("greatest_saving")),
+                "mean top-1 (%)": with_interval(curve.get("mean_top1"), scale=100, digits=1),
+                "auc": with_interval(curve.get("auc")),
+                "auc_stitches": with_interval(curve.get("auc_stitches")),
+                "area_top1 (%)": with_interval(curve.get("area_top1"), scale=100, digits=1),
+                "gain of KLAS": with_interval(curve.get("gain"), scale=100, digits=1),
+                "greatest gain": with_interval(curve.get("greatest_gain"), scale=100, digits=1),
+                "saving of KLAS": with_interval(curve.get("saving")),
+                "greatest saving": with_interval(curve.get("greatest_saving")),
             }
         )
     helps = {
@@ -184,15 +185,15 @@ def _scores(pair: Pair, entry: Figures) -> None:
     infinite = int((~(pair.scores(metric)[pair.in_space] < float("inf"))).sum())
     beyond = f" {infinite} with an infinite score are not drawn." if infinite else ""
     st.caption(
-        f"Spearman's ρ {figure(method['spearman'])}, within buckets "
-        f"{figure(method['spearman_within'])} (of {ranked_candidates(method)} candidates); 1 "
-        f"would be the order of the accuracies.{beyond}"
+        f"Spearman's ρ {with_interval(method['spearman'])}, within buckets "
+        f"{with_interval(method['spearman_within'])} (of {ranked_candidates(method)} candidates); "
+        f"1 would be the order of the accuracies.{beyond}"
     )
 
 
 def _curves(comparison: Figures, entry: Figures, tier: Tier) -> None:
     st.subheader("Accuracy against cost")
-    measured = [m for m in METRICS if charts.chosen_at(entry, m, tier)[0].size]
+    measured = [m for m in METRICS if chosen_at(entry, m, tier)[0].size]
     if not measured:
         st.info(
             "Nothing of this pair is trained jointly yet; the button is below.",
@@ -299,8 +300,7 @@ def _take_away(data: bytes, at_hand: Study) -> None:
 
 
 def _one_pair(comparison: Figures, pair: Pair, at_hand: Study, tier: Tier) -> None:
-    names = {"source": pair.names[0], "target": pair.names[1]}
-    entry = next((p for p in comparison["pairs"] if names.items() <= p.items()), None)
+    entry = entry_of(comparison, pair.names)
     if entry is None:
         st.info(
             "This pair has no candidate in the space, so nothing can be compared.",

@@ -29,7 +29,6 @@ from dashboard.state import (
 from dashboard.take_away import Picked
 from klas.errors import FormatError, KlasError
 from klas.exports import as_csv, dumps, parse, stitch_list
-from klas.report import METHODS
 from klas.results import (
     Document,
     choose,
@@ -38,6 +37,7 @@ from klas.results import (
     number,
 )
 from klas.study import TIERS, SelectionSpec
+from klas.words import METHODS
 
 MINE, OTHER = STYLES["kl"], STYLES["snnet"]
 MOST_MEGABYTES = 5  # a list of ten thousand stitches

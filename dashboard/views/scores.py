@@ -35,9 +35,9 @@ from dashboard.state import (
 from dashboard.stitch_card import stitch_card
 from dashboard.tradeoff import Floats
 from klas.choice.buckets import Selection
-from klas.report import METHODS
 from klas.results import Document, Pair, choose, finetuned_accuracy
 from klas.study import Metric, SelectionSpec, Stage
+from klas.words import METHODS
 
 MOST_LISTED = 8
 STYLE = """<style>

@@ -33,9 +33,9 @@ from dashboard.tradeoff_figures import AT_FIRST, choice_chart, tradeoff_chart
 from dashboard.tradeoff_tables import METHOD, above, areas_table, chosen_table, verdict
 from klas.choice.buckets import Selection
 from klas.costs import Costs, timings_of
-from klas.report import METHODS, percent
 from klas.results import choose, finetuned_accuracy
 from klas.study import METRICS, Metric, SelectionSpec, Tier
+from klas.words import METHODS, percent
 
 COST = (
     "What the curves, the range and the budget are about. Buckets are of MACs, as the paper's. "

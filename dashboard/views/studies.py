@@ -12,10 +12,10 @@ from dashboard.state import heading, open_named, says_errors, store
 from dashboard.told_apart import counted, titles
 from klas import jobs
 from klas.errors import KlasError
-from klas.report import size
 from klas.studies import duplicate_study, rename_study, save_study
 from klas.study import STAGES, Study
 from klas.usage import Holding, Known, delete_study, free_study
+from klas.words import size
 
 KEPT_AS = {
     "built-in": "built in",

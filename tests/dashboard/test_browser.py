@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from klas.report import percent
 from klas.results import choose, pairs_of
 from klas.store import Store
 from klas.study import change
+from klas.words import percent
 from tests.conftest import SMALL
 from tests.dashboard.server import settled
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from klas import jobs
-from klas.report import size
 from klas.store import Key, Store
 from klas.studies import save_study
 from klas.usage import usage
+from klas.words import size
 from tests.conftest import SMALL
 
 NOBODYS = "Results of no known study"

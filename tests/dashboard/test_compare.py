@@ -7,14 +7,15 @@ import shutil
 import numpy as np
 import pytest
 
+from klas.compared import below_cheap_anchor, entry_of, ranked_candidates
 from klas.comparison import compare
 from klas.evidence import REPLICATES, Evidence
 from klas.exports import dumps
 from klas.pipeline import Pipeline
-from klas.report import METHODS, below_cheap_anchor, figure, ranked_candidates, tally, whole
 from klas.results import pairs_of
 from klas.store import Store
 from klas.study import METRICS, change
+from klas.words import METHODS, tally, whole, with_interval
 from tests.conftest import SMALL
 from tests.dashboard.reading import widget
 
@@ -53,10 +54,6 @@ def captions(tester):
     return " ".join(c.value for c in tester.caption)
 
 
-def entry_of(comparison, pair):
-    return next(p for p in comparison["pairs"] if (p["source"], p["target"]) == pair.names)
-
-
 def test_before_a_first_run_it_says_what_to_do(app, tmp_path):
     tester = app(tmp_path / "empty", "compare")
     assert "There are no scores yet" in tester.info[0].value
@@ -80,7 +77,7 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed):
     store, document = computed
     comparison = compare(document, SMALL, store)
     richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
-    entry = entry_of(comparison, richest)
+    entry = entry_of(comparison, richest.names)
     tester = app(store.root, "compare")
     drawn = charts(tester)
     assert {"curves_chart", "score_chart"} <= set(drawn)
@@ -94,7 +91,8 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed):
         tally(entry["methods"][m]["containment"]) for m in METRICS
     ]
     assert shown["mean top-1 (%)"].tolist() == [
-        figure(entry["methods"][m]["tuned"]["mean_top1"], scale=100, digits=1) for m in METRICS
+        with_interval(entry["methods"][m]["tuned"]["mean_top1"], scale=100, digits=1)
+        for m in METRICS
     ]
     assert shown["candidates"].tolist() == [ranked_candidates(entry["methods"][m]) for m in METRICS]
     assert shown["candidates"][0] == entry["methods"]["kl"]["spearman_within"]["candidates"] > 0
@@ -104,19 +102,21 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed):
         ("area_top1 (%)", "area_top1", 100, 1),
     ):
         assert shown[column].tolist() == [
-            figure(entry["methods"][m]["tuned"][name], scale=scale, digits=digits) for m in METRICS
+            with_interval(entry["methods"][m]["tuned"][name], scale=scale, digits=digits)
+            for m in METRICS
         ]
     said = captions(tester)
     assert "as many candidates in each bucket" in said
     assert "300 validation samples" in said
     assert f"Chance hits {whole(entry['chance']['value'])} of {entry['buckets']}" in said
-    assert f"Spearman's ρ {figure(entry['methods']['kl']['spearman'])}" in said
+    assert f"Spearman's ρ {with_interval(entry['methods']['kl']['spearman'])}" in said
     widget(tester, "score").set_value("cka").run()
     assert not tester.exception
-    assert f"Spearman's ρ {figure(entry['methods']['cka']['spearman'])}" in captions(tester)
+    assert f"Spearman's ρ {with_interval(entry['methods']['cka']['spearman'])}" in captions(tester)
     widget(tester, "tier").set_value("zero_shot").run()
     assert table(tester)["mean top-1 (%)"].tolist() == [
-        figure(entry["methods"][m]["zero_shot"]["mean_top1"], scale=100, digits=1) for m in METRICS
+        with_interval(entry["methods"][m]["zero_shot"]["mean_top1"], scale=100, digits=1)
+        for m in METRICS
     ]
 
 
@@ -128,10 +128,10 @@ def test_it_compares_with_the_selection_made_on_another_page(app, computed):
     tester.switch_page("views/compare.py").run()
     assert not tester.exception
     study = change(SMALL, "selection", tau=0.8)
-    entry = entry_of(compare(document, study, store), richest)
+    entry = entry_of(compare(document, study, store), richest.names)
     assert table(tester)["chosen"].tolist() == [len(entry["chosen"][m]) for m in METRICS]
     assert len(entry["chosen"]["kl"]) > len(
-        entry_of(compare(document, SMALL, store), richest)["chosen"]["kl"]
+        entry_of(compare(document, SMALL, store), richest.names)["chosen"]["kl"]
     )
     assert "τ = 0.8 (relative)" in captions(tester)
     assert all("--tau 0.8 --tau-mode relative" in c.value for c in tester.code)
@@ -163,7 +163,7 @@ def test_where_no_stitch_reaches_the_cheap_anchor_it_says_why_figures_are_alike(
     store, document = computed
     comparison = copy.deepcopy(compare(document, SMALL, store))
     richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
-    entry = entry_of(comparison, richest)
+    entry = entry_of(comparison, richest.names)
     said = below_cheap_anchor(comparison, [entry], "tuned")
     tester = app(store.root, "compare")
     assert f"{said} **auc_stitches**" in captions(tester)
@@ -200,12 +200,13 @@ def test_what_is_trained_meanwhile_fills_the_page(app, copied, tmp_path, monkeyp
     assert not tester.exception
     assert TRAIN not in buttons(tester)
     drawn = charts(tester)
-    entry = entry_of(compare(document, QUICK, store), pair)
+    entry = entry_of(compare(document, QUICK, store), pair.names)
     assert len(drawn["budget_chart"]["CKA"]["x"]) == 2
     assert "at each budget all were trained for equally many steps" in captions(tester)
     assert f"KLAS (Γ) ({len(entry['chosen']['kl'])})" in drawn["curves_chart"]
     assert table(tester)["mean top-1 (%)"].tolist() == [
-        figure(entry["methods"][m]["finetuned"]["mean_top1"], scale=100, digits=1) for m in METRICS
+        with_interval(entry["methods"][m]["finetuned"]["mean_top1"], scale=100, digits=1)
+        for m in METRICS
     ]
     assert "200 samples of the test split" in captions(tester)
     widget(tester, "budget_figure").set_value("auc_stitches").run()

@@ -6,10 +6,11 @@ from scipy.stats import binomtest
 
 from dashboard import comparison_figures as charts
 from klas.choice.curves import envelope
+from klas.compared import chosen_at, entry_of
 from klas.comparison import compare
-from klas.report import METHODS
 from klas.results import choose, method_choice, pairs_of
 from klas.study import METRICS
+from klas.words import METHODS
 from tests.conftest import SMALL, method_envelope
 
 
@@ -26,7 +27,7 @@ def richest(computed):
 
 @pytest.fixture(scope="module")
 def entry(comparison, richest):
-    return next(p for p in comparison["pairs"] if (p["source"], p["target"]) == richest.names)
+    return entry_of(comparison, richest.names)
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_trained_curves_stand_on_anchors_judged_by_the_same_split(trained):
         assert anchor["val"]["value"] != anchor["test"]["value"]
     figure = charts.curves_chart(comparison, entry, "finetuned")
     assert sorted(trace(figure, "anchors").y) == pytest.approx([70, 80])
-    macs, top1 = charts.chosen_at(entry, "kl", "finetuned")
+    macs, top1 = chosen_at(entry, "kl", "finetuned")
     costs = [a["macs"] for a in comparison["anchors"] if a["name"] in both]
     expected = envelope([*macs, *costs], [*top1, 0.7, 0.8])
     assert list(trace(figure, "KLAS (Γ): envelope").y[:-1]) == pytest.approx(
@@ -142,7 +143,7 @@ def test_what_is_not_measured_has_no_curve(trained):
     figure = charts.curves_chart(comparison, entry, "finetuned")
     assert not any(t.name.startswith("DM") for t in figure.data)
     assert len(trace(figure, "anchors").x) == 0
-    macs, top1 = charts.chosen_at(entry, "kl", "finetuned")
+    macs, top1 = chosen_at(entry, "kl", "finetuned")
     assert list(trace(figure, "KLAS (Γ): envelope").y[:-1]) == pytest.approx(
         list(100 * envelope(macs, top1).accuracies)
     )

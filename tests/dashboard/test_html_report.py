@@ -9,13 +9,13 @@ import pytest
 
 from dashboard import html_comparison
 from dashboard.html_report import study_report, unscored
+from klas.compared import entry_of, ranked_candidates
 from klas.comparison import compare
 from klas.exports import dumps, stitch_list
 from klas.pipeline import Pipeline
-from klas.report import METHODS, percent, ranked_candidates, tally
-from klas.report import figure as with_interval
 from klas.results import choose, finetuned_accuracy, pairs_of
 from klas.study import METRICS, change
+from klas.words import METHODS, percent, tally, with_interval
 from tests.conftest import SMALL
 
 
@@ -141,10 +141,7 @@ def test_what_is_trained_jointly_is_there_with_its_split(copied, computed):
     Pipeline(study, copied, device="cpu").finetune_methods([pair])
     document = computed[1]
     page = report(copied, document, study)
-    entry = next(
-        p for p in compare(document, study, copied)["pairs"]
-        if (p["source"], p["target"]) == pair.names
-    )  # fmt: skip
+    entry = entry_of(compare(document, study, copied), pair.names)
     picked = choose(pair, SMALL.selection)
     on_val = finetuned_accuracy(copied, pair, picked.chosen, study)
     on_test = {

@@ -8,9 +8,9 @@ from dashboard.entries import entry_of
 from klas.bench import Bench
 from klas.exports import dumps, stitch_list
 from klas.pipeline import Pipeline
-from klas.report import METHODS
 from klas.results import choose, pairs_of
 from klas.study import METRICS, change
+from klas.words import METHODS
 from tests.conftest import SMALL
 from tests.dashboard.reading import widget
 

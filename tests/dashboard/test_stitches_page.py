@@ -14,9 +14,9 @@ from klas import jobs
 from klas.choice.curves import gain
 from klas.costs import costs_of, latency_pair_key, note_timings
 from klas.pipeline import Pipeline
-from klas.report import METHODS
 from klas.results import choose, fair_share, finetuned_pair_key, pairs_of
 from klas.study import METRICS
+from klas.words import METHODS
 from tests.conftest import SMALL, method_envelope
 from tests.dashboard.reading import widget
 from tests.dashboard.test_links import look

@@ -5,10 +5,10 @@ import pytest
 from klas import jobs
 from klas.errors import StoreError
 from klas.pipeline import Pipeline
-from klas.report import size
 from klas.store import Store
 from klas.studies import open_study, save_study, saved_studies
 from klas.usage import usage
+from klas.words import size
 from tests.conftest import SMALL
 
 MINE = SMALL.model_copy(update={"name": "mine"})

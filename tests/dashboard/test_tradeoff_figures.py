@@ -9,9 +9,9 @@ import pytest
 from dashboard.comparison_figures import STYLES
 from dashboard.tradeoff import Curve, Sheet, curves, within
 from dashboard.tradeoff_figures import choice_chart, front_chart, tradeoff_chart
-from klas.report import METHODS
 from klas.results import Choice, choose, front, pairs_of
 from klas.study import METRICS, change
+from klas.words import METHODS
 from tests.conftest import SMALL, method_envelope
 
 WIDE = (0.0, 100.0)

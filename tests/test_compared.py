@@ -1,28 +1,13 @@
-"""What the comparison says of itself: counts, and why figures are alike."""
+"""A comparison read: its parts, and why its figures are alike."""
 
 import copy
 
 import pytest
-from rich.console import Console
 
+from klas.compared import anchors_at, below_cheap_anchor, chosen_at, entry_of, split_of
 from klas.comparison import compare
-from klas.report import below_cheap_anchor, comparison_tables, tally, whole
+from klas.study import TIERS
 from tests.conftest import SMALL
-
-
-@pytest.mark.parametrize(
-    ("ends", "said"),
-    [
-        ((4, 3, 4), "4 [3, 4]"),
-        ((4.0, 3.0, 5.5), "4 [3, 5.5]"),
-        ((3.46, 2.96, 10), "3.5 [3, 10]"),
-        ((-0.0, 0, 20), "0 [0, 20]"),
-    ],
-)
-def test_whole_counts_have_no_decimals(ends, said):
-    assert tally(dict(zip(("value", "low", "high"), ends))) == said
-    assert tally(None) == "–"
-    assert whole(10.0) == "10"
 
 
 @pytest.fixture
@@ -45,6 +30,31 @@ def flatten(comparison, pair, tier="tuned"):
             stitch["accuracy"][tier] = 0.5
             stitch["macs"] = max(stitch["macs"], anchors[0]["macs"])
     return anchors
+
+
+def test_a_pair_is_found_by_its_names(comparison):
+    for pair in comparison["pairs"]:
+        assert entry_of(comparison, (pair["source"], pair["target"])) is pair
+        assert entry_of(comparison, (pair["target"], pair["source"])) is not pair
+    assert entry_of(comparison, ("digits_vit_base", "digits_vit_base")) is None
+
+
+def test_a_chart_has_what_was_measured_on_the_split_that_judges_its_tier(comparison):
+    assert comparison["finetuned_on"] == "test"
+    pair = comparison["pairs"][1]
+    cheap, costly = flatten(comparison, pair)
+    cheap["test"] = {"value": 0.4, "low": 0.4, "high": 0.4}
+    costly["val"] = None
+    assert [split_of(comparison, tier) for tier in TIERS] == ["val", "val", "test"]
+    assert anchors_at(comparison, pair, "tuned") == [(cheap["name"], cheap["macs"], 0.5)]
+    assert anchors_at(comparison, pair, "finetuned") == [
+        (cheap["name"], cheap["macs"], 0.4),
+        (costly["name"], costly["macs"], 0.9),
+    ]
+    macs, top1 = chosen_at(pair, "kl", "tuned")
+    assert [*macs] == [stitch["macs"] for stitch in pair["chosen"]["kl"]]
+    assert {*top1} == {0.5}
+    assert all(part.size == 0 for part in chosen_at(pair, "kl", "finetuned"))
 
 
 def test_stitches_below_the_cheap_anchor_are_why_figures_are_alike(comparison):
@@ -87,15 +97,3 @@ def test_what_the_sentence_says_is_so(comparison):
         assert alike or said is None
         told += said is not None
     assert told
-
-
-def test_the_command_says_it_once_a_tier(comparison):
-    flatten(comparison, comparison["pairs"][1])
-    said = [part for part in comparison_tables(comparison) if isinstance(part, str)]
-    assert sum("lie below the cheap anchor" in part for part in said) == 1
-    console = Console(width=200)
-    with console.capture() as shown:
-        console.print(*comparison_tables(comparison))
-    kl = comparison["all_pairs"]["methods"]["kl"]
-    assert f" {tally(kl['overlap'])} " in shown.get()
-    assert f" {tally(kl['containment'])} " in shown.get()
