@@ -19,10 +19,10 @@ from klas.choice.agreement import (
 )
 from klas.choice.bootstrap import interval
 from klas.choice.curves import area_replicates, gain_replicates, saving_replicates
+from klas.choice.over_pairs import Based, Tree, known, over_pairs
 from klas.errors import SelectionError
 from klas.evidence import REPLICATES, SEED, Bits, Evidence, Floats
 from klas.exports import optional
-from klas.pooling import Based, Tree, known, over_pairs
 from klas.results import Document, Pair, choose, method_choice, pairs_of
 from klas.store import Store
 from klas.study import METRICS, TIERS, Metric, Study, Tier

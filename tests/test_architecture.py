@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LIGHT = ["study", "studies", "catalogue", "store", "exports", "jobs", "results", "keys"]
-LIGHT += ["errors", "choice", "comparison", "pooling", "evidence", "sums", "usage", "costs"]
+LIGHT += ["errors", "choice", "comparison", "evidence", "sums", "usage", "costs"]
 LIGHT += ["compared", "words"]
 HEAVY = {"torch", "timm", "torchvision"}
 

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from klas.choice.agreement import weighted_mean
-from klas.evidence import Floats
+from klas.choice.agreement import Floats, Integers, weighted_mean
 
 Tree = dict[str, Any]
 """Figures as nested tables. A leaf is (R + 1,): the figure itself, then its replicates; the same
@@ -17,7 +16,7 @@ class Based(NamedTuple):
     """A figure, and what it rests on."""
 
     values: Floats  # (R + 1,)
-    candidates: Floats | None = None  # (R + 1,) its weight beside those of other pairs
+    candidates: Integers | None = None  # (R + 1,) its weight beside those of other pairs
     pairs: int | None = None  # how many it joins
 
 
