@@ -13,6 +13,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 from klas.choice.curves import Envelope, envelope
+from klas.comparison import compare
 from klas.results import Pair
 from klas.store import Store
 from klas.study import DIGITS, FinetuningSpec, FitSpec, Study, TuningSpec
@@ -102,3 +103,10 @@ def computed(
     opened = Store(copy)
     yield opened, document
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def comparison(computed: tuple[Store, dict[str, Any]]) -> dict[str, Any]:
+    """The methods compared on the small study; who changes it takes a copy."""
+    store, document = computed
+    return compare(document, SMALL, store)

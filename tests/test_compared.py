@@ -5,15 +5,13 @@ import copy
 import pytest
 
 from klas.compared import anchors_at, below_cheap_anchor, chosen_at, entry_of, split_of
-from klas.comparison import compare
 from klas.study import TIERS
-from tests.conftest import SMALL
 
 
 @pytest.fixture
-def comparison(computed):
-    store, document = computed
-    return copy.deepcopy(compare(document, SMALL, store))
+def comparison(comparison):
+    """One's own, to change."""
+    return copy.deepcopy(comparison)
 
 
 def flatten(comparison, pair, tier="tuned"):

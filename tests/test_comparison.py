@@ -28,9 +28,8 @@ TAU, BUCKETS = SMALL.selection.tau, SMALL.selection.buckets
 
 
 @pytest.fixture(scope="module")
-def compared(computed):
-    store, document = computed
-    return json.loads(dumps(compare(document, SMALL, store)))
+def compared(comparison):
+    return json.loads(dumps(comparison))
 
 
 # -- the same from the document alone, slowly -----------------------------------------------

@@ -1,19 +1,10 @@
 """The comparison as the command shows it."""
 
-import pytest
 from rich.console import Console
 
 from klas.compared import below_cheap_anchor
-from klas.comparison import compare
 from klas.comparison_tables import comparison_tables
 from klas.words import tally
-from tests.conftest import SMALL
-
-
-@pytest.fixture(scope="module")
-def comparison(computed):
-    store, document = computed
-    return compare(document, SMALL, store)
 
 
 def test_it_says_once_a_tier_why_figures_are_alike(comparison):

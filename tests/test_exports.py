@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 
-from klas.comparison import compare
 from klas.errors import FormatError
 from klas.exports import as_csv, dumps, read, schema, stitch_list, write
 from klas.results import choose, pairs_of
@@ -153,9 +152,8 @@ def test_an_absent_file(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def compared(computed):
-    store, document = computed
-    return json.loads(dumps(compare(document, SMALL, store)))
+def compared(comparison):
+    return json.loads(dumps(comparison))
 
 
 def test_a_comparison_is_read_back_as_written(compared, tmp_path):

@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 
-from klas.costs import above_anchors, costs_of
+from klas.costs import above_anchors, costs_of, envelope_along
 from klas.errors import SelectionError
 from klas.report import anchor_tables
 from klas.results import (
@@ -16,7 +16,7 @@ from klas.results import (
     pairs_of,
 )
 from klas.study import METRICS, SelectionSpec
-from tests.conftest import SMALL, method_envelope
+from tests.conftest import SMALL
 
 
 def test_a_choice_never_leaves_the_space_nor_the_range(computed):
@@ -69,7 +69,7 @@ def test_envelope_and_areas_agree(computed):
     pair = pairs_of(computed[1])[1]
     picked = choose(pair, SMALL.selection).chosen
     accuracy = pair.accuracy("tuned")
-    curve = method_envelope(pair, picked, accuracy)
+    curve = envelope_along(costs_of(pair, "macs"), pair, picked, accuracy)
     assert curve.accuracies[-1] >= pair.target["accuracy"]
     found = method_areas(pair, picked, accuracy)
     assert found.mean_top1 == pytest.approx(accuracy[picked].mean())
@@ -150,7 +150,7 @@ def test_a_headless_source_leaves_the_pair_its_stitches_and_the_target(computed)
     document["pairs"][0]["theta_output"] = None
     pair = pairs_of(document)[0]
     chosen, accuracy = pair.in_space, pair.accuracy("tuned")
-    curve = method_envelope(pair, chosen, accuracy)
+    curve = envelope_along(costs_of(pair, "macs"), pair, chosen, accuracy)
     assert curve.costs[0] > cheap["macs"]
     assert curve.at(costly["macs"]) >= costly["accuracy"]
     # Nothing to beat below the target's cost: every stitch that gets anything right is above.

@@ -35,12 +35,6 @@ def results():
     del sys.modules[spec.name]
 
 
-@pytest.fixture(scope="module")
-def compared(computed):
-    store, document = computed
-    return compare(document, SMALL, store)
-
-
 def tables(text):
     """Every table of a section: a dictionary per row, by column."""
     found = []
@@ -56,12 +50,12 @@ def first_number(cell):
     return float(re.match(r"-?[0-9.]+", cell)[0])
 
 
-def test_hits_are_those_of_the_comparison(results, compared):
-    every, by_pair = tables(results.overlap_section([compared, compared, compared]))
-    buckets = sum(pair["buckets"] for pair in compared["pairs"])
+def test_hits_are_those_of_the_comparison(results, comparison):
+    every, by_pair = tables(results.overlap_section([comparison, comparison, comparison]))
+    buckets = sum(pair["buckets"] for pair in comparison["pairs"])
     assert [row["method"] for row in every] == [METHODS[m] for m in METRICS]
     for row, metric in zip(every, METRICS):
-        figures = compared["all_pairs"]["methods"][metric]
+        figures = comparison["all_pairs"]["methods"][metric]
         if figures["overlap"] is not None:
             hits = 100 * figures["overlap"]["value"] / buckets
             assert first_number(row["hits (%)"]) == pytest.approx(hits, abs=0.06)
@@ -69,7 +63,7 @@ def test_hits_are_those_of_the_comparison(results, compared):
             assert int(row["candidates"]) == figures["spearman_within"]["candidates"] > 0
         held = 100 * figures["containment"]["value"] / buckets
         assert first_number(row["holds the best (%)"]) == pytest.approx(held, abs=0.06)
-    for row, pair in zip(by_pair, compared["pairs"]):
+    for row, pair in zip(by_pair, comparison["pairs"]):
         assert row["pair"] == f"{pair['source']} → {pair['target']}"
         assert int(row["buckets"]) == pair["buckets"]
 
@@ -100,7 +94,7 @@ def test_all_samples_give_the_choice_itself(results, computed, monkeypatch):
     assert 0 < float(some["ρ of Γ"]) < 1
 
 
-def test_ablations_and_calibration(results, computed, compared):
+def test_ablations_and_calibration(results, computed, comparison):
     store, document = computed
     (rows,) = tables(results.ablation_section(document, store))
     assert [row["τ"] for row in rows] == ["1 %", "3 %", "5 %", "10 %", "5 %", "5 %"]
@@ -110,7 +104,7 @@ def test_ablations_and_calibration(results, computed, compared):
     for row, metric in zip(calibrated, ("kl", "theta", "mse", "ce"), strict=True):
         assert row["hits (%)"] == row["fitted: hits (%)"]
         # The same as the comparison's: weighted by the candidates, whose number it says.
-        within = compared["all_pairs"]["methods"][metric]["spearman_within"]
+        within = comparison["all_pairs"]["methods"][metric]["spearman_within"]
         said = f"{within['value']:.2f} ({within['candidates']})"
         assert row["ρ within buckets"] == row["fitted: ρ within buckets"] == said
 
@@ -127,7 +121,7 @@ def test_the_ablation_is_of_every_pair_that_klas_chooses_from(results, computed)
 
 
 def test_other_scores_of_the_matrix_weigh_pairs_by_their_candidates(
-    results, computed, compared, monkeypatch
+    results, computed, comparison, monkeypatch
 ):
     store, document = computed
     alone = results.pair_named(document, results.ALONE_PAIR)
@@ -135,24 +129,24 @@ def test_other_scores_of_the_matrix_weigh_pairs_by_their_candidates(
     monkeypatch.setattr(results, "alone_accuracies", lambda *_: strong)
     text = results.matrix_section(store, document, document)
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line[:3] == "| Γ"]
-    within = compared["all_pairs"]["methods"]["kl"]["spearman_within"]
+    within = comparison["all_pairs"]["methods"]["kl"]["spearman_within"]
     every = f"{within['value']:.2f} ({within['candidates']})"
-    entry = entry_of(compared, results.ALONE_PAIR)
+    entry = entry_of(comparison, results.ALONE_PAIR)
     own = entry["methods"]["kl"]["spearman_within"]
     assert rows[0][2::2] == [every, every, f"{own['value']:.2f} ({own['candidates']})"]
     _, stronger = tables(results.oracle_section(store, lambda study: document))
     assert int(stronger[0]["candidates"]) == own["candidates"]
 
 
-def test_before_joint_training_every_figure_stands_over_the_pairs_of_all(results, compared):
-    text = results.tuned_section([compared, compared, compared])
+def test_before_joint_training_every_figure_stands_over_the_pairs_of_all(results, comparison):
+    text = results.tuned_section([comparison, comparison, comparison])
     (rows,) = tables(text)
     assert "a mean over 5 of 6 pairs" in text
     columns = {"mean top-1 (%)": ("mean_top1", 100), "auc_stitches": ("auc_stitches", 1)}
     columns |= {"auc": ("auc", 1), "area_top1 (%)": ("area_top1", 100)}
     columns |= {"KLAS's gain (points)": ("gain", 100), "KLAS's saving (×)": ("saving", 1)}
     for row, metric in zip(rows, METRICS, strict=True):
-        curve = compared["all_pairs"]["methods"][metric]["tuned"]
+        curve = comparison["all_pairs"]["methods"][metric]["tuned"]
         for column, (name, scale) in columns.items():
             if curve[name] is None:
                 assert row[column] == ""
@@ -196,7 +190,10 @@ def test_joint_training_over_all_pairs_with_both_seeds_and_the_posters(
         assert first_number(row["mean top-1 (%)"]) == pytest.approx(mean, abs=0.06)
         assert "[" in row["mean top-1 (%)"]
     every, *_ = tables(results.budget_section(found[0]))
-    assert len(every) == len(METRICS)
+    for row, metric in zip(every, METRICS, strict=True):
+        for steps, got in found[0]["all_pairs"]["methods"][metric]["budgets"].items():
+            mean = 100 * got["mean_top1"]["value"]
+            assert float(row[f"{int(steps):,} steps"]) == pytest.approx(mean, abs=0.06)
 
 
 def test_what_diverges_ends_nothing_else(results, computed, monkeypatch, capsys):
@@ -230,9 +227,14 @@ def test_what_selecting_costs_is_added_up(results, computed):
     assert float(every) == 32 * pair.in_space.sum()
 
 
-def test_what_is_not_trained_is_left_empty(results, compared):
-    for rows in tables(results.joint_section([compared, compared])):
+def test_what_is_not_trained_is_left_empty(results, comparison):
+    found = tables(results.joint_section([comparison, comparison]))
+    assert found
+    for rows in found:
         assert [row["method"] for row in rows] == [METHODS[m] for m in METRICS]
         assert {row["mean top-1 (%)"] for row in rows} == {""}
-    for rows in tables(results.budget_section(compared)):
-        assert len(rows) == len(METRICS)
+    found = tables(results.budget_section(comparison))
+    assert found
+    for rows in found:
+        assert [row.pop("method") for row in rows] == [METHODS[m] for m in METRICS]
+        assert {cell for row in rows for cell in row.values()} == {""}

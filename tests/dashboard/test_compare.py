@@ -2,7 +2,6 @@
 
 import copy
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from klas.evidence import REPLICATES, Evidence
 from klas.exports import dumps
 from klas.pipeline import Pipeline
 from klas.results import pairs_of
-from klas.store import Store
 from klas.study import METRICS, change
 from klas.words import METHODS, tally, whole, with_interval
 from tests.conftest import SMALL
@@ -21,16 +19,6 @@ from tests.dashboard.reading import widget
 
 TRAIN = "Train every method jointly"
 QUICK = change(SMALL, "finetuning", steps=1)  # budgets of no step and one
-
-
-@pytest.fixture
-def copied(computed, tmp_path):
-    """A store of its own with the computed study, for tests that change it."""
-    root = tmp_path / "copied"
-    shutil.copytree(computed[0].root, root)
-    store = Store(root)
-    yield store, computed[1]
-    store.close()
 
 
 def charts(tester):
@@ -59,8 +47,8 @@ def test_before_a_first_run_it_says_what_to_do(app, tmp_path):
     assert "There are no scores yet" in tester.info[0].value
 
 
-def test_without_tuned_accuracies_it_names_the_stage_to_run(app, copied):
-    store, document = copied
+def test_without_tuned_accuracies_it_names_the_stage_to_run(app, copied, computed):
+    store, document = copied, computed[1]
     store.clear("tuned")
     partial = copy.deepcopy(document)
     for pair in partial["pairs"]:
@@ -73,9 +61,8 @@ def test_without_tuned_accuracies_it_names_the_stage_to_run(app, copied):
     assert not tester.get("plotly_chart")
 
 
-def test_one_pair_shows_curves_scores_and_the_table(app, computed):
+def test_one_pair_shows_curves_scores_and_the_table(app, computed, comparison):
     store, document = computed
-    comparison = compare(document, SMALL, store)
     richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
     entry = entry_of(comparison, richest.names)
     tester = app(store.root, "compare")
@@ -120,7 +107,7 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed):
     ]
 
 
-def test_it_compares_with_the_selection_made_on_another_page(app, computed):
+def test_it_compares_with_the_selection_made_on_another_page(app, computed, comparison):
     store, document = computed
     richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
     tester = app(store.root, "stitches")
@@ -130,17 +117,13 @@ def test_it_compares_with_the_selection_made_on_another_page(app, computed):
     study = change(SMALL, "selection", tau=0.8)
     entry = entry_of(compare(document, study, store), richest.names)
     assert table(tester)["chosen"].tolist() == [len(entry["chosen"][m]) for m in METRICS]
-    assert len(entry["chosen"]["kl"]) > len(
-        entry_of(compare(document, SMALL, store), richest.names)["chosen"]["kl"]
-    )
+    assert len(entry["chosen"]["kl"]) > len(entry_of(comparison, richest.names)["chosen"]["kl"])
     assert "τ = 0.8 (relative)" in captions(tester)
     assert all("--tau 0.8 --tau-mode relative" in c.value for c in tester.code)
 
 
-def test_all_pairs_show_agreement_instead_of_curves(app, computed):
-    store, document = computed
-    comparison = compare(document, SMALL, store)
-    tester = app(store.root, "compare")
+def test_all_pairs_show_agreement_instead_of_curves(app, computed, comparison):
+    tester = app(computed[0].root, "compare")
     widget(tester, "pair").set_value("All pairs").run()
     assert not tester.exception
     drawn = charts(tester)
@@ -158,10 +141,10 @@ def test_all_pairs_show_agreement_instead_of_curves(app, computed):
 
 
 def test_where_no_stitch_reaches_the_cheap_anchor_it_says_why_figures_are_alike(
-    app, computed, monkeypatch
+    app, computed, comparison, monkeypatch
 ):
     store, document = computed
-    comparison = copy.deepcopy(compare(document, SMALL, store))
+    comparison = copy.deepcopy(comparison)
     richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
     entry = entry_of(comparison, richest.names)
     said = below_cheap_anchor(comparison, [entry], "tuned")
@@ -176,8 +159,8 @@ def test_where_no_stitch_reaches_the_cheap_anchor_it_says_why_figures_are_alike(
     assert "below the cheap anchor" not in captions(app(store.root, "compare"))
 
 
-def test_what_is_trained_meanwhile_fills_the_page(app, copied, tmp_path, monkeypatch):
-    store, document = copied
+def test_what_is_trained_meanwhile_fills_the_page(app, copied, computed, tmp_path, monkeypatch):
+    store, document = copied, computed[1]
     (tmp_path / "small.toml").write_text(QUICK.to_toml())  # what is shown, from its next run on
     (pair,) = [p for p in pairs_of(document) if p.names == ("digits_vit_tiny", "digits_vit_small")]
     tester = app(store.root, "compare")
@@ -217,8 +200,10 @@ def test_what_is_trained_meanwhile_fills_the_page(app, copied, tmp_path, monkeyp
     assert TRAIN in buttons(tester)
 
 
-def test_midway_the_line_over_budgets_is_of_the_pairs_that_have_them_all(app, copied, monkeypatch):
-    store, document = copied
+def test_midway_the_line_over_budgets_is_of_the_pairs_that_have_them_all(
+    app, copied, computed, monkeypatch
+):
+    store, document = copied, computed[1]
     budgets = dict(zip([p.names for p in pairs_of(document)], [(0, 1, 3, 12), (0, 1), (0, 1, 3)]))
 
     def accuracy(self, pair, chosen, steps):
@@ -238,11 +223,10 @@ def test_midway_the_line_over_budgets_is_of_the_pairs_that_have_them_all(app, co
         assert charts(tester)["budget_chart"][METHODS[metric]]["y"] == pytest.approx(means)
 
 
-def test_the_file_is_what_the_command_writes(app, computed, monkeypatch):
-    store, document = computed
+def test_the_file_is_what_the_command_writes(app, computed, comparison, monkeypatch):
     given = []
     monkeypatch.setattr("streamlit.download_button", lambda label, data, **_: given.append(data))
-    tester = app(store.root, "compare")
-    assert given[-1] == dumps(compare(document, SMALL, store))
+    tester = app(computed[0].root, "compare")
+    assert given[-1] == dumps(comparison)
     assert tester.code[-1].value.startswith("klas compare ")
     assert "--out comparison-small.json" in tester.code[-1].value

@@ -7,17 +7,10 @@ from scipy.stats import binomtest
 from dashboard import comparison_figures as charts
 from klas.choice.curves import envelope
 from klas.compared import chosen_at, entry_of
-from klas.comparison import compare
 from klas.results import choose, method_choice, pairs_of
 from klas.study import METRICS
 from klas.words import METHODS
 from tests.conftest import SMALL, method_envelope
-
-
-@pytest.fixture(scope="module")
-def comparison(computed):
-    store, document = computed
-    return compare(document, SMALL, store)
 
 
 @pytest.fixture(scope="module")

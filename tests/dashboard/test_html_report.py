@@ -78,12 +78,11 @@ def test_curves_are_of_all_methods_and_the_legend_switches_them(computed):
     assert seen == {m: True if m in ("kl", "cka", "snnet") else "legendonly" for m in METRICS}
 
 
-def test_the_comparison_is_the_document_of_the_compare_command(computed):
+def test_the_comparison_is_the_document_of_the_compare_command(computed, comparison):
     store, document = computed
-    compared = compare(document, SMALL, store)
     page = report(store, document)
-    buckets = sum(p["buckets"] for p in compared["pairs"])
-    places = [*compared["pairs"], {**compared["all_pairs"], "buckets": buckets}]
+    buckets = sum(p["buckets"] for p in comparison["pairs"])
+    places = [*comparison["pairs"], {**comparison["all_pairs"], "buckets": buckets}]
     expected = [
         [
             METHODS[m],
@@ -98,7 +97,7 @@ def test_the_comparison_is_the_document_of_the_compare_command(computed):
         for m in METRICS
     ]
     assert rows(page, "Agreement with the best") == expected
-    methods = compared["all_pairs"]["methods"]
+    methods = comparison["all_pairs"]["methods"]
     (best,) = [r for r in rows(page, "Curves, tier tuned, 300 validation samples, mean over 5")
                if r[0] == METHODS["cka"]]  # fmt: skip
     assert best[1:] == [
