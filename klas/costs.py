@@ -120,6 +120,20 @@ def envelope_along(
     )
 
 
+def above_anchors(
+    costs: Costs, pair: Pair, chosen: NDArray[np.bool_], accuracy: Floats
+) -> NDArray[np.bool_]:
+    """(N,) the chosen stitches that lie strictly above the pretrained anchors' step envelope.
+
+    Args:
+        accuracy: (N,), NaN where not measured.
+    """
+    step = envelope_along(costs, pair, np.zeros_like(chosen), accuracy)
+    floor = np.nan_to_num(step.at(costs.stitches), nan=0.0)
+    with np.errstate(invalid="ignore"):
+        return chosen & (accuracy > floor)
+
+
 def latency_pair_key(pair: Pair, machine: Mapping[str, Any]) -> Key:
     """Where the forward times of a pair's networks on a machine are stored."""
     places = pair.places(np.ones(len(pair.macs), dtype=bool))
@@ -165,18 +179,3 @@ def _noted(store: Store, study: Study) -> Sequence[Any]:
     """``[source, target, machine]`` of every timing, the last one last."""
     found = store.get_ref(_note(study))
     return found if isinstance(found, list) else []
-
-
-def above_anchors(
-    costs: Costs, pair: Pair, chosen: NDArray[np.bool_], accuracy: Floats
-) -> NDArray[np.bool_]:
-    """(N,) the chosen stitches that lie strictly above the pretrained anchors' step envelope.
-
-    Args:
-        accuracy: (N,), NaN where not measured.
-    """
-    anchors = [a for a in pair.measured_anchors if a["name"] in costs.anchors]
-    step = envelope([costs.anchors[a["name"]] for a in anchors], [a["accuracy"] for a in anchors])
-    floor = np.nan_to_num(step.at(costs.stitches), nan=0.0)
-    with np.errstate(invalid="ignore"):
-        return chosen & (accuracy > floor)

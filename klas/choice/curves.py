@@ -37,10 +37,10 @@ class Envelope:
 
 
 def envelope(costs: ArrayLike, accuracies: ArrayLike) -> Envelope:
-    """The envelope of points: (N,) costs and (N,) accuracies, in any order."""
-    cost, best = _steps((costs, accuracies))
-    rising = best > np.concatenate([[-np.inf], best[:-1]])
-    return Envelope(cost[rising], best[rising])
+    """The envelope of points: (N,) costs and (N,) accuracies, in any order; NaN is left out."""
+    cost, accuracy = (np.asarray(v, dtype=np.float64) for v in (costs, accuracies))
+    rows = front_rows(cost, accuracy)
+    return Envelope(cost[rows], accuracy[rows])
 
 
 def front_rows(costs: ArrayLike, accuracies: ArrayLike) -> NDArray[np.int64]:
@@ -54,14 +54,6 @@ def front_rows(costs: ArrayLike, accuracies: ArrayLike) -> NDArray[np.int64]:
     order = known[np.lexsort((known, -accuracy[known], cost[known]))]
     before = np.concatenate([[-np.inf], np.maximum.accumulate(accuracy[order])[:-1]])
     return order[accuracy[order] > before[: len(order)]]
-
-
-def area(curve: Envelope, low: float, high: float, *, nothing: float) -> float:
-    """Mean height of the envelope over costs [low, high] (cost scaled to [0, 1]).
-
-    ``nothing`` is the height where no point is affordable.
-    """
-    return float(_height((curve.costs, curve.accuracies), low, high, nothing))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +121,8 @@ def area_replicates(
         nothing = dict.fromkeys(("auc", "auc_stitches", "area_top1"), undefined)
         return {**nothing, "mean_top1": mean_top1}
     both = np.concatenate([accuracy, floor[..., None], top[..., None]], axis=-1)
-    area_top1 = _height(_steps((np.append(cost, [low, high]), both)), low, high, 0.0)
-    alone = _height(_steps((cost, accuracy)), low, high, 0.0) if cost.size else undefined
+    area_top1 = _height(_steps((np.append(cost, [low, high]), both)), low, high)
+    alone = _height(_steps((cost, accuracy)), low, high) if cost.size else undefined
     gap = np.where(top > floor, top - floor, np.nan)
     return {
         "auc": (area_top1 - floor) / gap,
@@ -153,13 +145,7 @@ def gain(ours: Envelope, theirs: Envelope, low: float, high: float) -> Differenc
 
     None where they share no cost. ``greatest`` is the largest signed difference.
     """
-    differences, lengths = _gains(
-        (ours.costs, ours.accuracies), (theirs.costs, theirs.accuracies), low, high
-    )
-    if not lengths.size:
-        return None
-    mean = float(differences @ lengths / lengths.sum())
-    return Difference(mean=mean, greatest=float(differences.max()))
+    return _difference(gain_replicates(_points(ours), _points(theirs), low, high))
 
 
 def gain_replicates(ours: Points, theirs: Points, low: float, high: float) -> tuple[Floats, Floats]:
@@ -180,11 +166,7 @@ def saving(ours: Envelope, theirs: Envelope) -> Difference | None:
     """
     if not (ours.costs.size and theirs.costs.size):
         return None
-    ratios, lengths = _savings((ours.costs, ours.accuracies), (theirs.costs, theirs.accuracies))
-    if not lengths.any():
-        return None
-    mean = float((ratios * lengths).sum() / lengths.sum())
-    return Difference(mean=mean, greatest=float(ratios[lengths > 0].max()))
+    return _difference(saving_replicates(_points(ours), _points(theirs)))
 
 
 def saving_replicates(ours: Points, theirs: Points) -> tuple[Floats, Floats]:
@@ -196,6 +178,16 @@ def saving_replicates(ours: Points, theirs: Points) -> tuple[Floats, Floats]:
         mean = (ratios * lengths).sum(axis=-1) / lengths.sum(axis=-1)
     greatest = np.where(lengths > 0, ratios, -np.inf).max(axis=-1)
     return mean, np.where(shared, greatest, np.nan)
+
+
+def _points(curve: Envelope) -> Points:
+    return curve.costs, curve.accuracies
+
+
+def _difference(found: tuple[Floats, Floats]) -> Difference | None:
+    """The mean and the greatest of what has no axes; None where they are undefined."""
+    mean, greatest = map(float, found)
+    return None if np.isnan(mean) else Difference(mean=mean, greatest=greatest)
 
 
 def _steps(points: Points) -> Steps:
@@ -229,10 +221,10 @@ def _cut(low: float, high: float, costs: Floats) -> tuple[Floats, Floats]:
     return starts, np.diff(np.append(starts, high))
 
 
-def _height(steps: Steps, low: float, high: float, nothing: float) -> Floats:
-    """(…) mean height over [low, high]."""
+def _height(steps: Steps, low: float, high: float) -> Floats:
+    """(…) mean height over [low, high]; 0 where no point is affordable."""
     starts, lengths = _cut(low, high, steps[0])
-    height: Floats = _at(steps, starts, nothing) @ lengths / (high - low)
+    height: Floats = _at(steps, starts, 0.0) @ lengths / (high - low)
     return height
 
 
