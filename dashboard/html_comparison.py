@@ -11,7 +11,7 @@ from dashboard.links import Cell
 from klas.compared import below_cheap_anchor, chosen_at, ranked_candidates
 from klas.comparison import compare
 from klas.errors import KlasError
-from klas.results import Document, Pair, number
+from klas.results import Document, Pair, number, of_pairs
 from klas.store import Store
 from klas.study import METRICS, TIERS, Metric, Study, Tier
 from klas.words import METHODS, tally, whole, with_interval
@@ -38,9 +38,8 @@ def comparison_of(
     if not measured:
         return None, "it needs every candidate's accuracy at the tiers zero_shot and tuned"
     gone = [pair.name for pair in pairs if pair not in measured]
-    some = {**found, "pairs": [pair.raw for pair in measured]}
     try:
-        compared = compare(some, study, store)
+        compared = compare(of_pairs(found, measured), study, store)
     except KlasError as error:
         return None, str(error)
     left_out = f"Without {', '.join(gone)}, which are not measured at tier tuned." if gone else ""

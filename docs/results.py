@@ -32,9 +32,9 @@ from klas.compared import entry_of, ranked_candidates
 from klas.comparison import budget_steps, compare
 from klas.errors import DivergedError
 from klas.evidence import Evidence
-from klas.results import Document, Pair, choose, pairs_of
+from klas.results import Document, Pair, choose, of_pairs, pairs_of
 from klas.store import Key, Store
-from klas.study import DIGITS, METRICS, AnchorSpec, Study
+from klas.study import DIGITS, METRICS, AnchorSpec, Study, change
 from klas.sums import read_score_sums
 from klas.words import METHODS, duration, whole
 
@@ -69,23 +69,18 @@ Cells = Sequence[object]
 # -- the studies -------------------------------------------------------------------------------
 
 
-def varied(section: str, study: Study = DIGITS, **values: Any) -> Study:
-    """The study with some settings of a section changed."""
-    return study.model_copy(update={section: getattr(study, section).model_copy(update=values)})
-
-
 def tuned_with(seed: int) -> Study:
     """Another order of images in the tuning."""
-    return varied("tuning", seed=seed)
+    return change(DIGITS, "tuning", seed=seed)
 
 
 def finetuned_with(seed: int) -> Study:
     """Another order of images and members in the joint training."""
-    return varied("finetuning", seed=seed)
+    return change(DIGITS, "finetuning", seed=seed)
 
 
-HALF = varied("tuning", steps=DIGITS.tuning.steps // 2)
-FITTED = varied("probes", temperature="fitted")
+HALF = change(DIGITS, "tuning", steps=DIGITS.tuning.steps // 2)
+FITTED = change(DIGITS, "probes", temperature="fitted")
 SECOND = DIGITS.model_copy(
     update={
         "name": "digits, second training",
@@ -276,7 +271,8 @@ def page(store: Store) -> str:
 
     tuned = [compare(document(s), s, store) for s in map(tuned_with, TUNING_SEEDS)]
     second = compare(document(SECOND), SECOND, store)
-    trained = of_pairs(document(DIGITS), FINETUNED_PAIRS)
+    ours = [pair_named(document(DIGITS), names) for names in FINETUNED_PAIRS]
+    trained = of_pairs(document(DIGITS), ours)
     finetuned = [compare(trained, finetuned_with(s), store) for s in FINETUNING_SEEDS]
     made = document(DIGITS)["made_with"]
     sections = [
@@ -659,7 +655,7 @@ def ablation_section(found: Document, store: Store) -> str:
     """τ and the number of buckets."""
     rows = []
     for tau, buckets in [(t, 20) for t in TAUS] + [(0.05, b) for b in BUCKETS[:-1]]:
-        study = varied("selection", DIGITS, tau=tau, buckets=buckets)
+        study = change(DIGITS, "selection", tau=tau, buckets=buckets)
         result = compare(found, study, store, metrics=("kl",))
         klas = result["all_pairs"]["methods"]["kl"]
         count = sum(p["buckets"] for p in result["pairs"])
@@ -750,7 +746,7 @@ def samples_section(found: Document, store: Store) -> str:
                 found["data"],
                 found["precision"],
                 (pair.source, pair.target),
-                pair.places(np.ones(len(pair.macs), dtype=bool)),
+                pair.everywhere,
             )
             blocks = len(evidence.val.sizes)
             taken = np.zeros((REDRAWS, blocks))
@@ -859,11 +855,6 @@ def machine() -> str:
 def pair_named(document: Document, names: tuple[str, str]) -> Pair:
     """One pair of a document."""
     return next(p for p in pairs_of(document) if p.names == names)
-
-
-def of_pairs(document: Document, names: Sequence[tuple[str, str]]) -> Document:
-    """The document with some of its pairs alone."""
-    return {**document, "pairs": [pair_named(document, pair).raw for pair in names]}
 
 
 def within_pairs(ranked: Sequence[tuple[np.ndarray, np.ndarray]]) -> str:

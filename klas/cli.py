@@ -20,7 +20,7 @@ from klas.comparison_tables import comparison_tables
 from klas.errors import KlasError, SelectionError, StudyError
 from klas.jobs import peak_memory_bytes
 from klas.packing import pack, unpack
-from klas.results import Pair, choose, finetuned_accuracy, pairs_of
+from klas.results import Pair, choose, finetuned_accuracy, of_pairs, pairs_of
 from klas.store import Store, write_whole
 from klas.studies import find_study
 from klas.study import METRICS, STAGES, TIERS, Study, change, load_study
@@ -183,7 +183,7 @@ def _compare(options: argparse.Namespace) -> None:
         if computed is None:
             raise SelectionError(f"study {study.name}: nothing is computed yet; run `klas run`")
         pairs = _wanted_pairs(pairs_of(computed), options.pair)
-        document = compare({**computed, "pairs": [p.raw for p in pairs]}, study, store)
+        document = compare(of_pairs(computed, pairs), study, store)
     finally:
         store.close()
     if options.out is not None:

@@ -23,7 +23,7 @@ from klas.choice.over_pairs import Based, Tree, known, over_pairs
 from klas.errors import SelectionError
 from klas.evidence import REPLICATES, SEED, Bits, Evidence, Floats
 from klas.exports import optional
-from klas.results import Document, Pair, choose, method_choice, pairs_of
+from klas.results import Document, Pair, choose, fair_share, pairs_of
 from klas.store import Store
 from klas.study import METRICS, TIERS, Metric, Study, Tier
 
@@ -94,8 +94,11 @@ class _Contest:
         self.pair = pair
         self.evidence = evidence
         spec = evidence.study.selection.model_copy(update={"metric": "kl"})
-        self.sets: dict[Metric, Bits] = {m: method_choice(pair, spec, m) for m in metrics}
-        self.bucket = choose(pair, spec).bucket
+        ours = choose(pair, spec)
+        self.sets: dict[Metric, Bits] = {
+            m: ours.chosen if m == "kl" else fair_share(pair, ours, m) for m in metrics
+        }
+        self.bucket = ours.bucket
         self.accuracy = {
             tier: evidence.accuracy(pair, tier) for tier in TIERS if tier != "finetuned"
         }

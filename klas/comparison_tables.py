@@ -88,6 +88,8 @@ def _curve_tables(title: str, found: Mapping[str, Any], tier: Tier) -> list[Any]
                 with_interval(curve.get("area_top1"), scale=100, digits=1),
             )
         )
+        if metric == "kl":
+            continue
         gains.append(
             (
                 METHODS[metric],
@@ -106,7 +108,7 @@ def _curve_tables(title: str, found: Mapping[str, Any], tier: Tier) -> list[Any]
         _method_table(
             f"{title}: what KLAS gains (points) and saves (×), tier {tier}{over}",
             ("gain", "greatest gain", "saving", "greatest saving"),
-            gains[1:],
+            gains,
         ),
     ]
 

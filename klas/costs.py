@@ -136,7 +136,7 @@ def above_anchors(
 
 def latency_pair_key(pair: Pair, machine: Mapping[str, Any]) -> Key:
     """Where the forward times of a pair's networks on a machine are stored."""
-    places = pair.places(np.ones(len(pair.macs), dtype=bool))
+    places = pair.everywhere
     return latency_key(pair.source, pair.target, places, pair.document["precision"], machine)
 
 

@@ -82,7 +82,7 @@ class Evidence:
         Raises:
             SelectionError: they are not computed yet.
         """
-        every = pair.places(np.ones(len(pair.macs), dtype=bool))
+        every = pair.everywhere
         anchors = (pair.source, pair.target)
         sums = read_score_sums(self._store, self.study, self.data, self.precision, anchors, every)
         if sums is None:

@@ -45,8 +45,7 @@ def finetune_selection(
     """
     if not chosen.any():
         raise SelectionError(f"{pair.name}: nothing is chosen, so there is nothing to train")
-    study = stages.study.model_copy(update={"finetuning": settings})
-    key = finetuned_pair_key(pair, chosen, study)
+    key = training_key(pair, chosen, stages.study, settings)
     make = partial(_make, stages, pair, chosen, settings, key)
     found: dict[str, Any] = stages.store.compute(key, make)
     if stages.bench.test is not None:
@@ -152,7 +151,7 @@ def _train(
                 seed=stages.study.order_seed(settings),
                 checkpoint=checkpoint,
                 tick=stages.progress.advance,
-                teach=_teacher(bench, names, _top1(pair)) if settings.distillation else None,
+                teach=_teacher(bench, pair) if settings.distillation else None,
                 precision=bench.precision,
             )
     return bench.batch.retrying(
@@ -216,27 +215,14 @@ def _hits(
     return found
 
 
-def _top1(pair: Pair) -> dict[str, float]:
-    """By name, the validation accuracies of the anchors that have one."""
-    return {a["name"]: float(a["accuracy"]) for a in pair.measured_anchors}
-
-
-def _teacher(
-    bench: Bench, names: tuple[str, str], top1: Mapping[str, float]
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """The best pretrained anchor (with a head), on its own view of the images.
-
-    Args:
-        top1: by name, of those that have an accuracy; of equals the costlier anchor is the best.
-    """
-
-    def merit(name: str) -> tuple[float, int]:
-        return top1.get(name, 0.0), bench.costs[name].total_macs
-
-    best = max((name for name in names if bench.anchors[name].info.classes), key=merit)
+def _teacher(bench: Bench, pair: Pair) -> Callable[[Tensor, Tensor], Tensor]:
+    """The best pretrained anchor (with a head), of equals the costlier, on its own view of the
+    images."""
+    best = max(pair.measured_anchors, key=lambda a: (a["accuracy"], a["macs"]))["name"]
 
     def teach(source_view: Tensor, target_view: Tensor) -> Tensor:
-        logits: Tensor = bench.anchors[best](source_view if best == names[0] else target_view)
+        view = source_view if best == pair.names[0] else target_view
+        logits: Tensor = bench.anchors[best](view)
         return logits
 
     return teach

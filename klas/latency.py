@@ -43,7 +43,7 @@ def measure_latency(pipeline: Pipeline, pair: Pair) -> dict[str, Any]:
     bench, store = pipeline.bench, pipeline.store
     where = machine(bench.device)
     key = latency_pair_key(pair, where)
-    networks = [*pair.places(np.ones(len(pair.macs), dtype=bool)), *pair.names]
+    networks = [*pair.everywhere, *pair.names]
     pipeline.progress.start("latency", "turns", 0 if store.has(key) else ROUNDS * len(networks))
     pipeline.progress.label(pair.name)
 
@@ -133,7 +133,7 @@ def _runs(pipeline: Pipeline, pair: Pair) -> dict[str, Callable[[], None]]:
     anchors = bench.anchors
     views = next(bench.batches(bench.val, bench.val_rows[:1], source, target, batch=1))
     layers = bench.layers(source, target, pipeline.stages.fitted(source, target))
-    places = pair.places(np.ones(len(pair.macs), dtype=bool))
+    places = pair.everywhere
     networks: dict[str, tuple[nn.Module, Tensor]] = {
         f"{i}-{j}": (
             Stitch(anchors[source], i, anchors[target], j, layers[i, j]).eval(),

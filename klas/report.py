@@ -15,6 +15,7 @@ from klas.results import (
     GIGA,
     Document,
     Pair,
+    by_row,
     choose,
     cost_unit,
     finetuned_accuracy,
@@ -148,10 +149,7 @@ def finetuned_tables(
     """Each pair's jointly trained stitches against its pretrained anchors."""
     parts: list[Any] = []
     for pair, chosen, result in results:
-        accuracy = np.full(len(chosen), np.nan)
-        for row in np.flatnonzero(chosen):
-            i, j = pair.stitches[row]
-            accuracy[row] = result["accuracy"][f"{i}-{j}"]
+        accuracy = by_row(pair, chosen, result["accuracy"])
         above = above_anchors(costs_of(pair, "macs"), pair, chosen, accuracy)
         table = Table(
             title=f"{pair.name}: finetuned, {result['steps']:,} steps", title_justify="left"

@@ -83,6 +83,11 @@ class Pair:
         """(i, j) of the chosen candidates."""
         return [(int(i), int(j)) for i, j in self.stitches[chosen]]
 
+    @property
+    def everywhere(self) -> list[tuple[int, int]]:
+        """(i, j) of all candidates."""
+        return self.places(np.ones(len(self.macs), dtype=bool))
+
     @cached_property
     def unit(self) -> CostUnit:
         """What its costs are shown in."""
@@ -155,6 +160,11 @@ def pairs_of(document: Document) -> list[Pair]:
     return [Pair(document=document, index=k) for k in range(len(document["pairs"]))]
 
 
+def of_pairs(document: Document, pairs: Sequence[Pair]) -> Document:
+    """The document with some of its pairs alone."""
+    return {**document, "pairs": [pair.raw for pair in pairs]}
+
+
 def anchor_named(document: Document, name: str) -> Mapping[str, Any]:
     """The entry of one anchor."""
     return next(a for a in document["anchors"] if a["name"] == name)
@@ -208,9 +218,8 @@ def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np
     Raises:
         SelectionError: the scores are not computed yet.
     """
-    if metric in ("kl", "snnet"):
-        return choose(pair, spec.model_copy(update={"metric": metric})).chosen
-    return fair_share(pair, choose(pair, spec.model_copy(update={"metric": "kl"})), metric)
+    ours = choose(pair, spec.model_copy(update={"metric": "kl"}))
+    return ours.chosen if metric == "kl" else fair_share(pair, ours, metric)
 
 
 def fair_share(pair: Pair, ours: Selection, metric: Metric) -> NDArray[np.bool_]:
@@ -281,7 +290,7 @@ def pair_fit_key(pair: Pair, study: Study) -> Key:
     return fit_key(
         pair.source,
         pair.target,
-        pair.places(np.ones(len(pair.macs), dtype=bool)),
+        pair.everywhere,
         data["train"],
         data["val"],
         study.fit.model_dump(mode="json"),
@@ -314,11 +323,16 @@ def finetuned_accuracy(
     result = store.get(finetuned_pair_key(pair, chosen, study))
     if result is None:
         return None
-    accuracy = np.full(len(chosen), np.nan)
-    for row in np.flatnonzero(chosen):
-        i, j = pair.stitches[row]
-        accuracy[row] = result["accuracy"][f"{i}-{j}"]
-    return accuracy
+    return by_row(pair, chosen, result["accuracy"])
+
+
+def by_row(
+    pair: Pair, chosen: NDArray[np.bool_], accuracy: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """(N,) the accuracies of the chosen stitches, which are stored by ``"i-j"``; NaN elsewhere."""
+    found = np.full(len(chosen), np.nan)
+    found[chosen] = [accuracy[f"{i}-{j}"] for i, j in pair.places(chosen)]
+    return found
 
 
 def method_areas(pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.float64]) -> Areas:

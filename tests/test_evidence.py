@@ -72,7 +72,7 @@ def test_scores_are_quotients_of_the_drawn_blocks_sums(computed, evidence):
         for metric in metrics:
             assert found[metric].shape == (REPLICATES + 1, len(pair.macs))
             assert found[metric][0] == pytest.approx(pair.scores(metric), rel=1e-12)
-        every = pair.places(np.ones(len(pair.macs), dtype=bool))
+        every = pair.everywhere
         ends = (pair.source, pair.target)
         sums = read_score_sums(store, SMALL, document["data"], document["precision"], ends, every)
         for replicate in LOOKED_AT:

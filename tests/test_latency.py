@@ -134,7 +134,7 @@ def test_every_candidate_and_anchor_is_timed_as_the_network_that_it_is(
     fitted = pipeline.stages.fitted(*pair.names)
     stitched = [(n, image) for n, image in seen.values() if isinstance(n, Stitch)]
     assert len(stitched) == len(pair.macs)
-    for (network, image), (i, j) in zip(stitched, pair.places(np.ones(len(pair.macs), bool))):
+    for (network, image), (i, j) in zip(stitched, pair.everywhere):
         assert image.shape[0] == 1
         assert not network.training
         assert len(network.front) == i

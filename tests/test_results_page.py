@@ -13,7 +13,7 @@ from klas.compared import entry_of
 from klas.comparison import compare
 from klas.errors import DivergedError
 from klas.evidence import REPLICATES, Evidence
-from klas.results import choose, pairs_of
+from klas.results import choose, of_pairs, pairs_of
 from klas.study import METRICS, change
 from klas.words import METHODS
 from tests.conftest import SMALL
@@ -114,7 +114,7 @@ def test_the_ablation_is_of_every_pair_that_klas_chooses_from(results, computed)
     (rows,) = tables(results.ablation_section(document, store))
     some = []
     for pair in pairs_of(document):
-        chosen = choose(pair, results.varied("selection", SMALL, tau=0.05, buckets=20).selection)
+        chosen = choose(pair, change(SMALL, "selection", tau=0.05, buckets=20).selection)
         some.append(100 * pair.accuracy("tuned")[chosen.chosen].mean())
     assert not all(pair.snnet.any() for pair in pairs_of(document))  # which has no say here
     assert first_number(rows[2]["mean top-1 (%)"]) == pytest.approx(np.mean(some), abs=0.06)
@@ -167,7 +167,8 @@ def test_joint_training_over_all_pairs_with_both_seeds_and_the_posters(
         return rng.uniform(0.2, 0.9, (REPLICATES + 1, int(chosen.sum())))
 
     monkeypatch.setattr(Evidence, "trained_accuracy", accuracy)
-    trained = results.of_pairs(document, results.FINETUNED_PAIRS)
+    pairs = [results.pair_named(document, names) for names in results.FINETUNED_PAIRS]
+    trained = of_pairs(document, pairs)
     found = [compare(trained, results.finetuned_with(s), store) for s in (0, 1)]
     text = results.joint_section(found)
     assert "Mean over 3 of 3 pairs (seed 1: 2)" in text

@@ -97,7 +97,7 @@ def test_direct_matching_is_what_the_fitted_layer_misses(computed, pipeline, act
 
 
 def sums_of(store, document, pair):
-    every = pair.places(np.ones(len(pair.macs), dtype=bool))
+    every = pair.everywhere
     return read_score_sums(
         store,
         SMALL,

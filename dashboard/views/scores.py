@@ -117,7 +117,7 @@ def _pick_stitch(pair: Pair) -> int | None:
     """The row of the open stitch: of the cell that was clicked, of the address, or of the selector,
     which needs no mouse."""
     cell = remembered("cell", None)
-    places = {place: row for row, place in enumerate(pair.places(np.ones(len(pair.macs), bool)))}
+    places = {place: row for row, place in enumerate(pair.everywhere)}
     open_to_all = sorted(place for place, row in places.items() if pair.in_space[row])
     if cell is not None and cell not in open_to_all:
         said = links.unknown("cell", "{}-{}".format(*cell), "the pair has no such stitch")

@@ -339,7 +339,7 @@ def test_the_score_that_chose_is_remembered(app, computed, kept):
     assert listed(tester) == words(pair, choose(pair, spec).chosen)
     assert kept["List as JSON"] == dumps(stitch_list(document, spec, pairs=[pair]))
     assert not {"score", "Γ"} & set(table(tester).columns)
-    scores = dict(zip(pair.places(np.ones(len(pair.macs), bool)), pair.scores("mse")))
+    scores = dict(zip(pair.everywhere, pair.scores("mse")))
     for stitch, shown in zip(table(tester)["stitch"], table(tester)["MSE"]):
         assert shown == scores[tuple(int(n) for n in stitch.split(" → "))]
     said = " ".join(c.value for c in tester.caption)
