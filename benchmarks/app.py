@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import streamlit as st
@@ -264,10 +265,6 @@ def _script(root: Path, study: Path | None = None) -> list[float]:
     That one runs whole pages. What a browser's run of the fragment has from before, what the pair
     is read into, is kept for it.
     """
-    os.environ["KLAS_CACHE_DIR"] = str(root)
-    os.environ.pop("KLAS_STUDY", None)
-    if study is not None:
-        os.environ["KLAS_STUDY"] = str(study)
     first, last = selection_controls.selection_controls, take_away.take_away
     made, sheets = tradeoff.Sheet, {}
     began, ended = [], []
@@ -283,15 +280,20 @@ def _script(root: Path, study: Path | None = None) -> list[float]:
     def read_once(*, pair: Pair, timings: Timings | None = None) -> tradeoff.Sheet:
         return sheets.setdefault(pair.names, made(pair=pair, timings=timings))
 
-    selection_controls.selection_controls, take_away.take_away = reads_tau, makes_the_last
-    tradeoff.Sheet = read_once
-    st.cache_resource.clear()
-    tester = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60).run()
-    tester.switch_page("views/stitches.py").run()
-    for k in range(TIMES + 4):
-        tester.slider[0].set_value((0.3, 0.1)[k % 2]).run()
-    selection_controls.selection_controls, take_away.take_away = first, last
-    tradeoff.Sheet = made
+    with (
+        patch.dict(os.environ, KLAS_CACHE_DIR=str(root)),
+        patch.object(selection_controls, "selection_controls", reads_tau),
+        patch.object(take_away, "take_away", makes_the_last),
+        patch.object(tradeoff, "Sheet", read_once),
+    ):
+        os.environ.pop("KLAS_STUDY", None)
+        if study is not None:
+            os.environ["KLAS_STUDY"] = str(study)
+        st.cache_resource.clear()
+        tester = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60).run()
+        tester.switch_page("views/stitches.py").run()
+        for k in range(TIMES + 4):
+            tester.slider[0].set_value((0.3, 0.1)[k % 2]).run()
     return [end - start for start, end in zip(began, ended)][-TIMES:]
 
 

@@ -55,17 +55,20 @@ def method_envelope(
 
 # Files whose tests take minutes: begun first, the others fill the other processes meanwhile.
 LONGEST = {
-    "test_tradeoff.py",
-    "test_imagenet.py",
-    "test_cli.py",
-    "test_jobs.py",
-    "test_architectures.py",
+    Path(__file__).parent / name
+    for name in (
+        "test_tradeoff.py",
+        "test_imagenet.py",
+        "test_cli.py",
+        "test_jobs.py",
+        "networks/test_architectures.py",
+    )
 }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole files go to one process each, in the order in which they are met."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: item.path not in LONGEST)
 
 
 @pytest.fixture
