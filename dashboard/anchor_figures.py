@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.blocks import chart_text
-from dashboard.figures import ANCHOR, ANCHOR_COLOURS, FAINT, MARGIN, log_ticks
+from dashboard.figures import ANCHOR, ANCHOR_COLOURS, FAINT, LEGEND, MARGIN, log_axis
 from klas.results import CostUnit, Document, cost_unit
 
 Anchor = Mapping[str, Any]
@@ -55,15 +55,12 @@ def anchors_chart(found: Document) -> go.Figure:
                 showlegend=False,
             )
     costs = np.array([macs for macs, _ in places.values()])
-    ticks = log_ticks(costs) if costs.size else np.array([1.0])
     figure.update_layout(
         margin=MARGIN,
         height=300,
         xaxis={
             "title": f"{unit.title}, logarithmic",
-            "type": "log",
-            "tickvals": ticks,
-            "ticktext": [f"{tick:g}" for tick in ticks],
+            **log_axis(costs),
         },
         yaxis={"title": "top-1 (%)"},
     )
@@ -97,23 +94,27 @@ def probe_chart(anchors: Sequence[Anchor]) -> go.Figure:
         height=300,
         xaxis={"title": "cut (0 follows the stem)", "dtick": 1},
         yaxis={"title": "probe top-1 (%)"},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        legend=LEGEND,
     )
     return figure
 
 
-def anchors_trace(
-    names: Sequence[str], costs: Sequence[float], top1: Sequence[float], unit: CostUnit
-) -> dict[str, Any]:
-    """The anchors as diamonds, named inside the figure; costs in the unit, top-1 in percent."""
+def anchors_trace(anchors: Sequence[tuple[str, float, float]], unit: CostUnit) -> dict[str, Any]:
+    """The anchors as diamonds, named inside the figure.
+
+    Args:
+        anchors: name, cost in plain units, and top-1 in [0, 1] of each.
+        unit: of the axis of cost.
+    """
+    costs = [cost / unit.scale for _, cost, _ in anchors]
     places = {max(costs, default=0.0): "top left", min(costs, default=0.0): "top right"}
     return {
         "type": "scatter",
-        "x": list(costs),
-        "y": list(top1),
+        "x": costs,
+        "y": [100 * top1 for _, _, top1 in anchors],
         "mode": "markers+text",
         "name": "anchors",
-        "text": [chart_text(name) for name in names],
+        "text": [chart_text(name) for name, _, _ in anchors],
         "textposition": [places.get(c, "top center") for c in costs],
         "marker": {"symbol": "diamond", "size": 13, "color": ANCHOR},
         "cliponaxis": False,

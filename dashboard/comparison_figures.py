@@ -1,7 +1,7 @@
 """Pure functions from a comparison to Plotly figures. Colours work on light and on dark."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from dashboard.anchor_figures import anchors_trace
-from dashboard.figures import FAINT, KLAS, MARGIN, SNNET, log_ticks
+from dashboard.comparison_words import buckets_of_all
+from dashboard.figures import FAINT, LEGEND, MARGIN, log_axis
+from dashboard.method_traces import AT_FIRST, STYLES, curve_traces, method_marker, on_top
 from dashboard.quantities import QUANTITIES
 from klas.choice.bootstrap import wilson
 from klas.choice.curves import Envelope, envelope
@@ -22,27 +24,6 @@ Figures = Mapping[str, Any]
 """A part of the ``klas-comparison`` form."""
 
 
-class Style(NamedTuple):
-    """How a method is drawn, on every page."""
-
-    colour: str
-    symbol: str
-
-
-# Apart by at least 15 in CIELAB, also for the three kinds of colour blindness; shapes tell too.
-STYLES: dict[Metric, Style] = {
-    "kl": Style(KLAS, "circle"),
-    "theta": Style("#56b4e9", "triangle-up"),
-    "cka": Style("#1c9e5f", "square"),
-    "mse": Style("#d986b6", "pentagon"),
-    "ce": Style("#c9a400", "triangle-down"),
-    "dm": Style("#7b4fa6", "star"),
-    "random": Style("#6b7078", "cross-thin"),
-    "snnet": Style(SNNET, "x-thin"),
-}
-AT_FIRST: tuple[Metric, ...] = ("kl", "cka", "snnet")
-"""The curves that show at once; the legend switches the others on."""
-LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 SIDE_BY_SIDE = (
     "Methods stand a little beside each other so that their bars can be told apart; at each budget "
     "all were trained for equally many steps."
@@ -58,67 +39,6 @@ def method_curve(comparison: Figures, pair: Figures, metric: Metric, tier: Tier)
     return envelope(
         np.append(macs, [a[1] for a in anchors]), np.append(top1, [a[2] for a in anchors])
     )
-
-
-def on_top(metric: Metric) -> bool:
-    """Sorts the methods for drawing: KLAS lies over the others, which are in their own order."""
-    return metric == "kl"
-
-
-def curve_traces(
-    metric: Metric,
-    costs: NDArray[np.float64],
-    top1: NDArray[np.float64],
-    steps: Envelope,
-    right: float,
-    samples: int,
-    **more: Any,
-) -> list[dict[str, Any]]:
-    """A method's envelope and its stitches, as two traces that the legend switches together.
-
-    Each stitch has the 95 % interval of its accuracy as a bar.
-
-    Args:
-        costs, top1: (M,) of the stitches, in the axes' units: percent.
-        steps: the envelope, in the same units.
-        right: the cost at which its line ends.
-        samples: how many the accuracies were measured on.
-        more: of the stitches' trace: what the hover says.
-    """
-    low, high = wilson(top1 / 100, samples)
-    envelope_trace = {
-        "type": "scatter",
-        "x": np.append(steps.costs, right),
-        "y": np.append(steps.accuracies, steps.accuracies[-1:]),
-        "mode": "lines",
-        "name": f"{METHODS[metric]}: envelope",
-        "line": {"shape": "hv", "color": STYLES[metric].colour, "width": 2},
-        "showlegend": False,
-        "hoverinfo": "skip",
-        "legendgroup": metric,
-    }
-    stitches = {
-        "type": "scatter",
-        "x": costs,
-        "y": top1,
-        "mode": "markers",
-        "name": f"{METHODS[metric]} ({len(costs)})",
-        "legendrank": 1 if metric == "kl" else 2,  # first, though it is drawn last
-        # Many methods choose the same stitch: Γ's disc lies inside the others' outlines.
-        "marker": _marker(metric, 9) if metric == "kl" else _outline(metric, 13),
-        "error_y": {
-            "type": "data",
-            "symmetric": False,
-            "array": 100 * high - top1,
-            "arrayminus": top1 - 100 * low,
-            "thickness": 1,
-            "width": 0,
-            "color": STYLES[metric].colour,
-        },
-        "legendgroup": metric,
-        **more,
-    }
-    return [envelope_trace, stitches]
 
 
 def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
@@ -148,12 +68,7 @@ def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
         )
         visible = True if metric in AT_FIRST else "legendonly"
         figure.add_traces([{**trace, "visible": visible} for trace in traces])
-    named = anchors_trace(
-        [name for name, _, _ in anchors],
-        [macs / unit.scale for _, macs, _ in anchors],
-        [100 * top1 for _, _, top1 in anchors],
-        unit,
-    )
+    named = anchors_trace(anchors, unit)
     figure.add_trace(named | {"textposition": ["top right", "bottom left"][: len(anchors)]})
     # Fixed: what is switched on must not move what is there.
     costs = np.append(_costs(pair), [macs for _, macs, _ in anchors]) / unit.scale
@@ -182,8 +97,8 @@ def score_chart(pair: Pair, metric: Metric, chosen: set[tuple[int, int]]) -> go.
     taken = np.array([(int(i), int(j)) in chosen for i, j in pair.stitches], dtype=bool)
     figure = go.Figure()
     for name, mask, marker in (
-        ("other candidates", shown & ~taken, _marker(metric, 8, hollow=True)),
-        ("chosen", shown & taken, _marker(metric, 11)),
+        ("other candidates", shown & ~taken, method_marker(metric, 8, hollow=True)),
+        ("chosen", shown & taken, method_marker(metric, 11)),
     ):
         rows = np.flatnonzero(mask)
         figure.add_scatter(
@@ -201,16 +116,13 @@ def score_chart(pair: Pair, metric: Metric, chosen: set[tuple[int, int]]) -> go.
         )
     values = scores[shown]
     wide = metric != "random" and values.size and 0 < DECADE * values.min() < values.max()
-    ticks = log_ticks(values) if wide else None
     figure.update_layout(
         margin=MARGIN,
         height=470,
         xaxis={
             "title": f"{QUANTITIES[metric].label}, lower is better"
             + (", logarithmic" if wide else ""),
-            "type": "log" if wide else "linear",
-            "tickvals": ticks,
-            "ticktext": None if ticks is None else [f"{tick:g}" for tick in ticks],
+            **(log_axis(values) if wide else {"type": "linear"}),
         },
         yaxis={"title": "tuned top-1 (%)"},
         legend=LEGEND,
@@ -222,7 +134,7 @@ def agreement_chart(comparison: Figures) -> go.Figure:
     """Over all pairs, method by method with intervals: the share of buckets whose best is hit
     (with its chance level), the share whose best is among the chosen, ρ within buckets."""
     every = comparison["all_pairs"]
-    buckets = max(sum(p["buckets"] for p in comparison["pairs"]), 1)
+    buckets = max(buckets_of_all(comparison), 1)
     ranked = max(ranked_candidates(method) for method in every["methods"].values())
     panels: list[tuple[str, Callable[[Figures], Figures | None], float]] = [
         ("hits the best<br>(% of buckets)", lambda m: m.get("overlap"), 100 / buckets),
@@ -309,7 +221,7 @@ def budget_chart(methods: Figures, name: str) -> go.Figure:
             name=METHODS[metric],
             legendgroup=metric,
             line={"color": colour, "width": 1.5, "dash": "dot" if metric == "random" else "solid"},
-            marker=_marker(metric, 9),
+            marker=method_marker(metric, 9),
             customdata=[
                 [f"{step:,}", scale * number(f["low"]), scale * number(f["high"])]
                 for _, step, f in at
@@ -385,34 +297,10 @@ def _dot(metric: Metric, found: Figures, scale: float) -> list[go.Scatter]:
             y=[name],
             name=name,
             mode="markers",
-            marker=_marker(metric, 12),
+            marker=method_marker(metric, 12),
             hovertemplate=f"%{{x:.3g}} [{low:.3g}, {high:.3g}]<extra>{name}</extra>",
         ),
     ]
-
-
-def _marker(metric: Metric, size: int, *, hollow: bool = False) -> dict[str, Any]:
-    """A method's marker. Thin ones are nothing but their line; the hollow ones keep apart by it."""
-    colour, symbol = STYLES[metric]
-    thin = symbol.endswith("-thin")
-    width = 2.5 if thin and not hollow else 1.5 if hollow else 0
-    if hollow:
-        symbol = "circle-open" if thin else f"{symbol}-open"
-    return {
-        "color": colour,
-        "symbol": symbol,
-        "size": size,
-        "line": {"width": width, "color": colour},
-    }
-
-
-def _outline(metric: Metric, size: int) -> dict[str, Any]:
-    """A method's marker that hides nothing."""
-    marker = _marker(metric, size)
-    if not marker["symbol"].endswith("-thin"):
-        marker["symbol"] += "-open"
-        marker["line"]["width"] = 2
-    return marker
 
 
 def _broken(pieces: Iterable[Sequence[float]]) -> list[float | None]:

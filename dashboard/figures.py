@@ -1,5 +1,7 @@
 """What the charts share: colours that work on light and on dark, names, margins, ticks."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,7 @@ ANCHOR_COLOURS = ("#2a9d8f", "#9c84e4", "#c44e52", "#b8860b", "#486ca8")
 # Of another number than the colours, so that both together come round late.
 PAIR_SYMBOLS = ("circle", "square", "triangle-up", "cross", "triangle-down", "star", "x")
 MARGIN = {"l": 10, "r": 10, "t": 36, "b": 10}
+LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 
 
 def log_ticks(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -23,3 +26,9 @@ def log_ticks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     ticks = np.outer(powers, [1] if len(powers) > 4 else [1, 2, 5]).ravel()
     inside = ticks[(ticks >= positive.min()) & (ticks <= positive.max())]
     return inside if inside.size >= 2 else np.array([positive.min(), positive.max()])
+
+
+def log_axis(values: NDArray[np.float64]) -> dict[str, Any]:
+    """What makes an axis logarithmic, with ticks that can be read."""
+    ticks = log_ticks(values)
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dashboard import comparison_figures as charts
+from dashboard.comparison_words import BUDGET_FIGURES, buckets_of_all, judged, level
 from dashboard.html_page import figure, paragraph, table
 from dashboard.links import Cell
 from klas.compared import below_cheap_anchor, chosen_at, ranked_candidates
@@ -18,7 +19,6 @@ from klas.words import METHODS, tally, whole, with_interval
 
 Figures = Mapping[str, Any]
 EVERY = "all"  # in the names of the figures over all pairs
-BUDGET_FIGURES = {"mean_top1": "Mean top-1", "auc_stitches": "auc_stitches"}
 
 
 def comparison_of(
@@ -59,7 +59,7 @@ def on_test(compared: Figures | None, entry: Figures | None) -> dict[Cell, float
 
 def verdict(compared: Figures) -> str:
     """Over all pairs: whose best is the best, also where it is a rival's, and KLAS's gains."""
-    every, buckets = compared["all_pairs"], _buckets(compared)
+    every, buckets = compared["all_pairs"], buckets_of_all(compared)
     methods = every["methods"]
     if not buckets:
         return "No bucket holds two candidates, so no score has a choice to make."
@@ -79,18 +79,18 @@ def verdict(compared: Figures) -> str:
     ]
     if gains:
         said += f" At equal cost KLAS gains on average {' and '.join(gains)} (tier tuned)."
-    return f"{said} In brackets: {_level(compared)} intervals."
+    return f"{said} In brackets: {level(compared)} intervals."
 
 
 def over_all(compared: Figures) -> list[str]:
     """Agreement, tables and budgets over all pairs."""
-    every, buckets = compared["all_pairs"], _buckets(compared)
+    every, buckets = compared["all_pairs"], buckets_of_all(compared)
     pairs = compared["pairs"]
     parts = [
         paragraph(
             "Every other score takes in each bucket as many candidates as KLAS took there; "
             "SN-Net's set is compared as it is. Which stitches are best is what tier tuned says. "
-            f"Intervals are {_level(compared)}, from {compared['bootstrap']['replicates']:,} "
+            f"Intervals are {level(compared)}, from {compared['bootstrap']['replicates']:,} "
             "bootstrap replicates over 100 blocks of samples."
         ),
         figure(
@@ -131,7 +131,7 @@ def of_pair(compared: Figures, entry: Figures, pair: Pair) -> Iterable[str]:
         yield figure(
             f"finetuned-{pair.index}",
             charts.curves_chart(compared, entry, "finetuned"),
-            f"Accuracy against cost, tier finetuned, {_judged(compared, 'finetuned')}. A click "
+            f"Accuracy against cost, tier finetuned, {judged(compared, 'finetuned')}. A click "
             "on the legend switches a method.",
         )
     for tier in TIERS:
@@ -189,7 +189,7 @@ def _tier_table(
         return []
     areas = ("mean top-1 (%)", "auc", "auc_stitches")
     gains = ("gain of KLAS (points)", "greatest gain", "saving of KLAS (×)", "greatest saving")
-    title = f"Curves, tier {tier}, {_judged(compared, tier)}{over}"
+    title = f"Curves, tier {tier}, {judged(compared, tier)}{over}"
     why = below_cheap_anchor(compared, pairs, tier)
     note = [] if why is None else [paragraph(why, note=True)]
     return [table(("method", *areas, *gains), rows, title), *note]
@@ -212,7 +212,7 @@ def budget_figures(compared: Figures, methods: Figures, name: str) -> Iterable[s
             f"budget-{quantity.replace('_', '-')}-{name}",
             charts.budget_chart(methods, quantity),
             f"{words} of every method after so many steps of joint training"
-            f"{over}, {_judged(compared, 'finetuned')}. Bars are {_level(compared)} intervals. "
+            f"{over}, {judged(compared, 'finetuned')}. Bars are {level(compared)} intervals. "
             f"{charts.SIDE_BY_SIDE}",
         )
 
@@ -221,21 +221,5 @@ def _in_order(figures: Figures) -> list[tuple[Metric, Figures]]:
     return [(metric, figures["methods"][metric]) for metric in METRICS]
 
 
-def _judged(compared: Figures, tier: Tier) -> str:
-    """What a tier's accuracies were measured on."""
-    if tier == "finetuned" and compared["finetuned_on"] == "test":
-        samples = compared["data"]["test"]["samples"]
-        return f"{samples:,} samples of the test split, which no choice saw"
-    return f"{compared['data']['val']['samples']:,} validation samples"
-
-
 def _pairs(count: int) -> str:
     return f"{count} pair{'' if count == 1 else 's'}"
-
-
-def _level(compared: Figures) -> str:
-    return f"{compared['bootstrap']['level']:.0%}".replace("%", " %")
-
-
-def _buckets(compared: Figures) -> int:
-    return sum(pair["buckets"] for pair in compared["pairs"])

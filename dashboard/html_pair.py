@@ -11,9 +11,10 @@ from dashboard.heatmap import cell_map
 from dashboard.html_page import figure, table
 from dashboard.links import Cell
 from dashboard.map_numbers import values_fit
+from dashboard.method_traces import AT_FIRST
 from dashboard.quantities import field, in_words
 from dashboard.tradeoff import Floats, Sheet, curves, limits
-from dashboard.tradeoff_figures import AT_FIRST, choice_chart, tradeoff_chart
+from dashboard.tradeoff_figures import choice_chart, tradeoff_chart
 from klas.choice.buckets import Selection
 from klas.compared import entry_of
 from klas.results import Pair, choose, finetuned_accuracy

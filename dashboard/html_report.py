@@ -8,7 +8,6 @@ import numpy as np
 
 from dashboard import html_comparison as rivals
 from dashboard.anchor_figures import anchors_chart, probe_chart
-from dashboard.comparison_figures import STYLES
 from dashboard.html_page import (
     Section,
     explained,
@@ -20,6 +19,7 @@ from dashboard.html_page import (
 )
 from dashboard.html_pair import pair_parts
 from dashboard.lists import Listed, lists_chart
+from dashboard.method_traces import STYLES
 from dashboard.quantities import QUANTITIES
 from dashboard.tradeoff_figures import front_chart
 from klas.results import (

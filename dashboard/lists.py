@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dashboard.anchor_figures import anchors_trace
 from dashboard.blocks import chart_text
 from dashboard.entries import Entry, picks
-from dashboard.figures import MARGIN, log_ticks
+from dashboard.figures import LEGEND, MARGIN, log_axis
 from klas.choice.curves import Envelope, envelope, gain, saving
 from klas.results import CostUnit, Document, cost_unit
 from klas.study import Tier
@@ -169,20 +169,14 @@ def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figu
             hovertemplate="%{customdata}<br>%{x:.3g} "
             f"{unit.name}<br>top-1 %{{y:.2f}} %<extra>{name}</extra>",
         )
-    figure.add_trace(
-        anchors_trace(
-            [a["name"] for a in anchors],
-            [a["macs"] / unit.scale for a in anchors],
-            [100 * a["accuracy"] for a in anchors],
-            unit,
-        )
-    )
+    points = [(a["name"], a["macs"], a["accuracy"]) for a in anchors]
+    figure.add_trace(anchors_trace(points, unit))
     figure.update_layout(
         margin=MARGIN,
         height=420,
         xaxis=_cost_axis(unit, every, of_one_pair=len(anchors) < 3),
         yaxis={"title": "top-1 (%)"},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        legend=LEGEND,
     )
     return figure
 
@@ -191,13 +185,7 @@ def _cost_axis(unit: CostUnit, macs: NDArray[np.float64], *, of_one_pair: bool) 
     """Linear as the charts of one pair have it; logarithmic as that of all pairs."""
     if of_one_pair:
         return {"title": unit.title, "rangemode": "tozero"}
-    ticks = log_ticks(macs / unit.scale)
-    return {
-        "title": f"{unit.title}, logarithmic",
-        "type": "log",
-        "tickvals": ticks,
-        "ticktext": [f"{tick:g}" for tick in ticks],
-    }
+    return {"title": f"{unit.title}, logarithmic", **log_axis(macs / unit.scale)}
 
 
 def _words(stitch: Mapping[str, Any]) -> str:

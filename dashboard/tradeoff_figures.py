@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from dashboard.anchor_figures import anchors_trace
 from dashboard.blocks import chart_text
-from dashboard.comparison_figures import AT_FIRST, LEGEND, STYLES, curve_traces, on_top
 from dashboard.figures import (
     ANCHOR,
     FAINT,
+    LEGEND,
     MARGIN,
     PAIR_COLOURS,
     PAIR_SYMBOLS,
-    log_ticks,
+    log_axis,
 )
+from dashboard.method_traces import STYLES, curve_traces, on_top
 from dashboard.quantities import QUANTITIES
 from dashboard.tradeoff import Curve, Sheet, accuracy_range, heights, steps
 from klas.choice.buckets import Selection, TauMode, limits
@@ -28,8 +29,6 @@ from klas.choice.curves import Envelope
 from klas.costs import Costs
 from klas.results import Choice, FrontPoint
 from klas.study import Metric, Tier
-
-__all__ = ["AT_FIRST", "choice_chart", "front_chart", "tradeoff_chart"]
 
 HEIGHT = 430
 HOVER = "<b>%{customdata}</b>%{text}<br>%{hovertext}<extra></extra>"
@@ -63,9 +62,7 @@ def choice_chart(
         low, high = np.log10(values.min()), np.log10(values.max())
         pad = 0.08 * max(high - low, 0.2)
         bottom, top = 10 ** (low - pad), 10 ** (high + pad)
-        ticks = log_ticks(values)
-        axis |= {"type": "log", "range": [low - pad, high + pad]}
-        axis |= {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+        axis |= {**log_axis(values), "range": [low - pad, high + pad]}
     elif values.size:  # an unbiased 1 − CKA may come out below 0, which no logarithm shows
         pad = 0.08 * max(values.max() - values.min(), 1e-9)
         bottom, top = values.min() - pad, values.max() + pad
@@ -160,12 +157,7 @@ def tradeoff_chart(
         )
     anchors = [a for a in pair.measured_anchors if a["name"] in costs.anchors]
     traces.append(
-        anchors_trace(
-            [a["name"] for a in anchors],
-            [costs.anchors[a["name"]] / unit.scale for a in anchors],
-            [100 * a["accuracy"] for a in anchors],
-            unit,
-        )
+        anchors_trace([(a["name"], costs.anchors[a["name"]], a["accuracy"]) for a in anchors], unit)
     )
     traces += _ring(pair.stitches, costs, drawn, cell)
     return go.Figure(
@@ -189,12 +181,9 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: T
     """
     unit = choices[0].pair.unit
     anchors = {a["name"]: a for c in choices for a in (c.pair.source, c.pair.target)}
-    shown = sorted(
-        (a for a in anchors.values() if a["accuracy"] is not None), key=lambda a: a["macs"]
-    )
+    shown = [a for a in anchors.values() if a["accuracy"] is not None]
     every = np.concatenate([*(c.pair.macs for c in choices), [a["macs"] for a in anchors.values()]])
     every = every / unit.scale
-    ticks = log_ticks(every)
     line = _line(
         [*(p.macs / unit.scale for p in points), every.max()] if points else [],
         [100 * p.accuracy for p in [*points, *points[-1:]]],
@@ -222,14 +211,7 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: T
                 f"%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %<extra></extra>",
             }
         )
-    traces.append(
-        anchors_trace(
-            [a["name"] for a in shown],
-            [a["macs"] / unit.scale for a in shown],
-            [100 * a["accuracy"] for a in shown],
-            unit,
-        )
-    )
+    traces.append(anchors_trace([(a["name"], a["macs"], a["accuracy"]) for a in shown], unit))
     low, high = np.log10(every.min()), np.log10(every.max())
     pad = 0.04 * max(high - low, 0.1)
     return go.Figure(
@@ -239,10 +221,8 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: T
             "height": 520,
             "xaxis": {
                 "title": {"text": f"{unit.title}, logarithmic"},
-                "type": "log",
+                **log_axis(every),
                 "range": [low - pad, high + pad],
-                "tickvals": ticks,
-                "ticktext": [f"{tick:g}" for tick in ticks],
             },
             "yaxis": {
                 "title": {"text": "top-1 (%)"},

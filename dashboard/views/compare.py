@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboard import comparison_figures as charts
 from dashboard import pictures
+from dashboard.comparison_words import BUDGET_FIGURES, buckets_of_all, judged, level
 from dashboard.progress import estimate, job_panel, start_button
 from dashboard.state import (
     bound,
@@ -37,7 +38,6 @@ STYLE = """<style>
 .st-key-pair-and-tier > * > .stHorizontalBlock > .stColumn {min-width: 18rem}
 .st-key-curves-and-scores > * > .stHorizontalBlock > .stColumn {min-width: 25rem}
 </style>"""
-BUDGET_FIGURES = {"mean_top1": "mean top-1", "auc_stitches": "auc_stitches"}
 
 
 @st.cache_resource(max_entries=4, show_spinner="Comparing, with a thousand bootstrap replicates …")
@@ -70,17 +70,12 @@ def _rules(comparison: Figures, tier: Tier) -> None:
     """What is compared, and how sure the figures are."""
     spec = selection()
     near = f"τ = {spec.tau:g} ({spec.tau_mode})"
-    samples = comparison["data"]["val"]["samples"]
-    judged = f"{samples:,} validation samples"
-    if tier == "finetuned" and comparison["finetuned_on"] == "test":
-        samples = comparison["data"]["test"]["samples"]
-        judged = f"{samples:,} samples of the test split, which no choice saw"
     st.caption(
         f"KLAS chooses with {near} in {spec.buckets} buckets of equal {spec.binning}; change it "
         "on **Stitches**. Every other score takes as many candidates in each bucket as KLAS took "
         "there; SN-Net's set is compared as it is. Which stitches are best is what tier tuned "
-        f"says. Curves and their areas: tier {tier}, {judged}. Intervals are "
-        f"{comparison['bootstrap']['level']:.0%}: a bootstrap over 100 blocks of samples."
+        f"says. Curves and their areas: tier {tier}, {judged(comparison, tier)}. Intervals are "
+        f"{level(comparison)}: a bootstrap over 100 blocks of samples."
     )
 
 
@@ -321,7 +316,7 @@ def _one_pair(comparison: Figures, pair: Pair, at_hand: Study, tier: Tier) -> No
 
 def _all_pairs(comparison: Figures, at_hand: Study, tier: Tier) -> None:
     pairs, every = comparison["pairs"], comparison["all_pairs"]
-    buckets = sum(p["buckets"] for p in pairs)
+    buckets = buckets_of_all(comparison)
     st.subheader(f"Who finds the best: {len(pairs)} pairs, {buckets} buckets")
     st.plotly_chart(
         charts.agreement_chart(comparison),

@@ -8,12 +8,12 @@ import streamlit as st
 
 from dashboard import html_page, lists, my_list, pictures
 from dashboard.columns import BUCKET, TIER_COLUMNS, even
-from dashboard.comparison_figures import STYLES
 from dashboard.entries import picks
 from dashboard.html_report import study_report, unscored
 from dashboard.list_filling import fill_list
 from dashboard.lists import Listed
 from dashboard.markdown import plain
+from dashboard.method_traces import STYLES
 from dashboard.progress import job_panel
 from dashboard.quantities import QUANTITIES
 from dashboard.state import (

@@ -11,6 +11,7 @@ from dashboard.accuracies import first_tier
 from dashboard.all_pairs import all_pairs, say_unscored
 from dashboard.budget import budget_picker
 from dashboard.links import Cell
+from dashboard.method_traces import AT_FIRST
 from dashboard.progress import estimate, job_panel, start_button
 from dashboard.quantities import QUANTITIES
 from dashboard.selection_controls import selection_controls
@@ -29,7 +30,7 @@ from dashboard.state import (
 )
 from dashboard.take_away import add_button, list_button, take_away
 from dashboard.tradeoff import Bits, Curve, Floats, Sheet, curves, inside, within
-from dashboard.tradeoff_figures import AT_FIRST, choice_chart, tradeoff_chart
+from dashboard.tradeoff_figures import choice_chart, tradeoff_chart
 from dashboard.tradeoff_tables import METHOD, above, areas_table, chosen_table, verdict
 from klas.choice.buckets import Selection
 from klas.costs import Costs, timings_of

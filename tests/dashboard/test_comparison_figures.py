@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from dashboard import comparison_figures as charts
+from dashboard.method_traces import AT_FIRST, STYLES
 from klas.choice.curves import envelope
 from klas.compared import chosen_at, entry_of
 from klas.results import choose, method_choice, pairs_of
@@ -46,9 +47,9 @@ def trace(figure, name):
 
 
 def test_every_method_has_a_colour_and_a_shape_of_its_own():
-    assert set(charts.STYLES) == set(METRICS)
+    assert set(STYLES) == set(METRICS)
     for k in (0, 1):
-        assert len({style[k] for style in charts.STYLES.values()}) == len(METRICS)
+        assert len({style[k] for style in STYLES.values()}) == len(METRICS)
 
 
 def test_every_stitch_has_the_interval_of_its_accuracy(comparison, entry):
@@ -82,7 +83,7 @@ def test_curves_are_those_of_the_choices_themselves(comparison, richest, entry, 
         # One entry of the legend switches both.
         assert points.legendgroup == line.legendgroup
         assert points.visible == line.visible
-        assert (points.visible is True) == (metric in charts.AT_FIRST)
+        assert (points.visible is True) == (metric in AT_FIRST)
     anchors = trace(figure, "anchors")
     assert list(anchors.text) == [a["name"] for a in richest.cheap_and_costly]
     assert list(anchors.y) == pytest.approx([100 * a["accuracy"] for a in richest.cheap_and_costly])

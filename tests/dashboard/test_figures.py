@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.comparison_figures import STYLES
 from dashboard.figures import ANCHOR, ANCHOR_COLOURS, PAIR_COLOURS, PAIR_SYMBOLS, log_ticks
+from dashboard.method_traces import STYLES
 
 PAGES = ("#ffffff", "#11151b")
 SIGHT = {  # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB

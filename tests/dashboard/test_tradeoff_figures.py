@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dashboard.comparison_figures import STYLES
+from dashboard.method_traces import STYLES
 from dashboard.tradeoff import Curve, Sheet, curves, within
 from dashboard.tradeoff_figures import choice_chart, front_chart, tradeoff_chart
 from klas.results import Choice, choose, front, pairs_of
