@@ -15,8 +15,56 @@ def widget(tester, name):
     return widgets(tester)[name]
 
 
+def button(tester, label):
+    """The first button of a label."""
+    return next(b for b in tester.button if b.label == label)
+
+
 def press(tester, label):
-    """Press a button, which may not fail."""
-    next(b for b in tester.button if b.label == label).click().run()
+    """Press the first button of a label."""
+    button(tester, label).click().run()
     assert not tester.exception
-    assert not tester.error
+
+
+def labels(tester):
+    return [b.label for b in tester.button]
+
+
+def captions(tester):
+    return " ".join(c.value for c in tester.caption)
+
+
+def said(tester):
+    """Every text and caption of the page."""
+    return " ".join([*(m.value for m in tester.markdown), captions(tester)])
+
+
+def table(tester, column):
+    """The first table with such a column."""
+    return next(d.value for d in tester.dataframe if column in d.value.columns)
+
+
+def budget_table(tester):
+    """The budget's answer and its neighbours, by what they are."""
+    return table(tester, "points").set_index("")
+
+
+def panel(tester):
+    """The title of the open stitch, and its table of scores."""
+    titles = [s.value for s in tester.subheader if s.value.startswith("Stitch ")]
+    scores = [d.value for d in tester.dataframe if "rank in its bucket" in d.value.columns]
+    return titles, scores
+
+
+def look(app, root, page, **query):
+    """Open a link to a page, as a new session."""
+    return follow(app(root, page), **query)
+
+
+def follow(tester, **query):
+    """Another address in the same session, as the browser's Back gives it."""
+    tester.query_params.clear()
+    tester.query_params.update(query)
+    tester.run()
+    assert not tester.exception
+    return tester

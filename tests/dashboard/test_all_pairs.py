@@ -9,8 +9,7 @@ from klas.costs import latency_pair_key, note_timings
 from klas.pipeline import Pipeline
 from klas.results import choose, pairs_of
 from tests.conftest import SMALL
-from tests.dashboard.reading import widget
-from tests.dashboard.test_links import look
+from tests.dashboard.reading import budget_table, look, said, widget
 
 MACHINE = {"device": "this processor", "threads": 1, "torch": "2.0"}
 FRONT = "on the front"
@@ -21,16 +20,8 @@ def pairs(computed):
     return pairs_of(computed[1])
 
 
-def said(tester):
-    return " ".join([m.value for m in tester.markdown] + [c.value for c in tester.caption])
-
-
 def table(tester):
     return next(d for d in tester.dataframe if FRONT in d.value.columns)
-
-
-def answer(tester):
-    return next(d.value for d in tester.dataframe if "points" in d.value.columns).set_index("")
 
 
 def time_pairs(store, pairs, machine=MACHINE):
@@ -64,7 +55,7 @@ def test_the_budget_is_over_every_anchor_and_all_that_is_chosen(app, computed, p
         widget(tester, "budget").set_value(shown).run()
         paid = [x for x in able if -x[1] <= shown * scale]
         best = max(paid, key=lambda x: x[:2])
-        row = answer(tester).loc["within the budget"]
+        row = budget_table(tester).loc["within the budget"]
         assert row["network"] == best[2]
         assert row["top-1 (%)"] == pytest.approx(100 * best[0])
         assert (row["pair"] or None) == best[3]
@@ -92,7 +83,7 @@ def test_latency_is_offered_once_every_pair_is_timed_on_one_machine(app, compute
         assert "latency" in options
         assert "14 ms" in said(tester)
         assert "this processor" in said(tester)
-        assert answer(tester)["ms"]["within the budget"] <= 14
+        assert budget_table(tester)["ms"]["within the budget"] <= 14
     finally:
         store.set_ref(f"latency-{SMALL.results_key()}", [])
 

@@ -15,8 +15,7 @@ from klas.costs import costs_of
 from klas.pipeline import Pipeline
 from klas.results import Choice, choose, fair_share, pairs_of
 from tests.conftest import SMALL
-from tests.dashboard.reading import widget
-from tests.dashboard.test_links import look
+from tests.dashboard.reading import budget_table, look, said, widget
 
 few = st.integers(0, 5).map(float)
 networks = st.lists(st.tuples(few, few), max_size=8)
@@ -25,14 +24,6 @@ networks = st.lists(st.tuples(few, few), max_size=8)
 def offered(points, tier="tuned"):
     names = [Network(name=f"n{k}", cost=c, accuracy=a / 5) for k, (c, a) in enumerate(points)]
     return Offer(networks=names, tier=tier)
-
-
-def said(tester):
-    return " ".join([m.value for m in tester.markdown] + [c.value for c in tester.caption])
-
-
-def budget_table(tester):
-    return next(d.value for d in tester.dataframe if "points" in d.value.columns).set_index("")
 
 
 def field(tester):

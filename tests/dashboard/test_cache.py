@@ -10,17 +10,9 @@ from klas.studies import save_study
 from klas.usage import usage
 from klas.words import size
 from tests.conftest import SMALL
+from tests.dashboard.reading import press, table
 
 NOBODYS = "Results of no known study"
-
-
-def table(tester, column):
-    return next(d.value for d in tester.dataframe if column in d.value.columns)
-
-
-def press(tester, label):
-    next(b for b in tester.button if b.label == label).click().run()
-    assert not tester.exception
 
 
 def said(tester):

@@ -15,7 +15,7 @@ from klas.results import pairs_of
 from klas.study import METRICS, change
 from klas.words import METHODS, tally, whole, with_interval
 from tests.conftest import SMALL
-from tests.dashboard.reading import widget
+from tests.dashboard.reading import captions, table, widget
 
 TRAIN = "Train every method jointly"
 QUICK = change(SMALL, "finetuning", steps=1)  # budgets of no step and one
@@ -32,14 +32,6 @@ def charts(tester):
 
 def buttons(tester):
     return [b.label for b in tester.button]
-
-
-def table(tester):
-    return next(d.value for d in tester.dataframe if "method" in d.value.columns)
-
-
-def captions(tester):
-    return " ".join(c.value for c in tester.caption)
 
 
 def test_before_a_first_run_it_says_what_to_do(app, tmp_path):
@@ -68,7 +60,7 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed, comparison):
     tester = app(store.root, "compare")
     drawn = charts(tester)
     assert {"curves_chart", "score_chart"} <= set(drawn)
-    shown = table(tester)
+    shown = table(tester, "method")
     assert shown["method"].tolist() == [METHODS[m] for m in METRICS]
     assert shown["chosen"].tolist() == [len(entry["chosen"][m]) for m in METRICS]
     assert shown[f"hits of {entry['buckets']}"].tolist() == [
@@ -101,7 +93,7 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed, comparison):
     assert not tester.exception
     assert f"Spearman's ρ {with_interval(entry['methods']['cka']['spearman'])}" in captions(tester)
     widget(tester, "tier").set_value("zero_shot").run()
-    assert table(tester)["mean top-1 (%)"].tolist() == [
+    assert table(tester, "method")["mean top-1 (%)"].tolist() == [
         with_interval(entry["methods"][m]["zero_shot"]["mean_top1"], scale=100, digits=1)
         for m in METRICS
     ]
@@ -116,7 +108,7 @@ def test_it_compares_with_the_selection_made_on_another_page(app, computed, comp
     assert not tester.exception
     study = change(SMALL, "selection", tau=0.8)
     entry = entry_of(compare(document, study, store), richest.names)
-    assert table(tester)["chosen"].tolist() == [len(entry["chosen"][m]) for m in METRICS]
+    assert table(tester, "method")["chosen"].tolist() == [len(entry["chosen"][m]) for m in METRICS]
     assert len(entry["chosen"]["kl"]) > len(entry_of(comparison, richest.names)["chosen"]["kl"])
     assert "τ = 0.8 (relative)" in captions(tester)
     assert all("--tau 0.8 --tau-mode relative" in c.value for c in tester.code)
@@ -131,7 +123,7 @@ def test_all_pairs_show_agreement_instead_of_curves(app, computed, comparison):
     assert "curves_chart" not in drawn
     buckets = sum(p["buckets"] for p in comparison["pairs"])
     methods = comparison["all_pairs"]["methods"]
-    assert table(tester)[f"hits of {buckets}"].tolist() == [
+    assert table(tester, "method")[f"hits of {buckets}"].tolist() == [
         tally(methods[m]["overlap"]) for m in METRICS
     ]
     assert "Curves and areas here: 5 of 6 pairs" in captions(tester)  # one has no SN-Net set
@@ -150,7 +142,7 @@ def test_where_no_stitch_reaches_the_cheap_anchor_it_says_why_figures_are_alike(
     said = below_cheap_anchor(comparison, [entry], "tuned")
     tester = app(store.root, "compare")
     assert f"{said} **auc_stitches**" in captions(tester)
-    assert {cell.split()[0] for cell in table(tester)["auc"]} == {"0.00"}
+    assert {cell.split()[0] for cell in table(tester, "method")["auc"]} == {"0.00"}
     widget(tester, "pair").set_value("All pairs").run()
     every = below_cheap_anchor(comparison, comparison["pairs"], "tuned")
     assert every in captions(tester)
@@ -187,7 +179,7 @@ def test_what_is_trained_meanwhile_fills_the_page(app, copied, computed, tmp_pat
     assert len(drawn["budget_chart"]["CKA"]["x"]) == 2
     assert "at each budget all were trained for equally many steps" in captions(tester)
     assert f"KLAS (Γ) ({len(entry['chosen']['kl'])})" in drawn["curves_chart"]
-    assert table(tester)["mean top-1 (%)"].tolist() == [
+    assert table(tester, "method")["mean top-1 (%)"].tolist() == [
         with_interval(entry["methods"][m]["finetuned"]["mean_top1"], scale=100, digits=1)
         for m in METRICS
     ]

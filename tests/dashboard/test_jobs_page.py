@@ -8,6 +8,7 @@ from klas import jobs
 from klas.pipeline import Pipeline
 from klas.store import Store
 from tests.conftest import SMALL
+from tests.dashboard.reading import button
 from tests.test_jobs import QUICK
 
 RUN = {"kind": "run", "until": "tuned"}
@@ -35,10 +36,6 @@ def ended(store, job, seconds=60):
         assert time.monotonic() < limit, status
         time.sleep(0.02)  # between two looks
     return status
-
-
-def button(tester, label):
-    return next(b for b in tester.button if b.label == label)
 
 
 def texts(tester):

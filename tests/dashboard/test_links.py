@@ -13,7 +13,7 @@ from klas.results import choose, pairs_of
 from klas.studies import save_study
 from klas.study import DIGITS, METRICS, TIERS, change
 from tests.conftest import SMALL
-from tests.dashboard.reading import widget, widgets
+from tests.dashboard.reading import follow, look, panel, table, widget, widgets
 
 SCORED = [metric for metric in METRICS if metric != "snnet"]
 NAMES = some.text(some.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -126,25 +126,6 @@ def test_a_strangers_words_stay_inside_their_code(text):
 # -- through the pages -----------------------------------------------------------------------
 
 
-def look(app, root, page, **query):
-    """Open a link to a page, as a new session."""
-    tester = app(root, page)
-    return follow(tester, **query)
-
-
-def follow(tester, **query):
-    """Another address in the same session, as the browser's Back gives it."""
-    tester.query_params.clear()
-    tester.query_params.update(query)
-    tester.run()
-    assert not tester.exception
-    return tester
-
-
-def table(tester):
-    return next(d.value for d in tester.dataframe if "stitch" in d.value.columns)
-
-
 def shown(tester):
     """What the widgets of study, pair, score, selection and tier show, as far as there are any."""
     names = ("study", "pair", "metric", "tau", "tau_mode", "buckets", "binning", "tier")
@@ -175,12 +156,14 @@ def test_a_view_opens_again_from_its_address(app, computed):
     assert dict(again.query_params) == said
     assert shown(again) == shown(tester)
     assert len(shown(again)) == 8
-    assert table(again).equals(table(tester))
+    assert table(again, "stitch").equals(table(tester, "stitch"))
     chosen = choose(
         pair,
         change(SMALL, "selection", metric="cka", tau=0.37, buckets=3, binning="count").selection,
     ).chosen
-    assert sorted(table(again)["stitch"]) == sorted(f"{i} → {j}" for i, j in pair.stitches[chosen])
+    assert sorted(table(again, "stitch")["stitch"]) == sorted(
+        f"{i} → {j}" for i, j in pair.stitches[chosen]
+    )
     command = again.code[-1].value
     assert "--metric cka --tau 0.37" in command
     assert "--buckets 3 --binning count" in command
@@ -400,13 +383,6 @@ def test_a_list_that_the_address_holds_goes_with_it(app, computed, monkeypatch):
 
 
 # -- the open cell ---------------------------------------------------------------------------
-
-
-def panel(tester):
-    """The title of the open stitch, and its table of scores."""
-    titles = [s.value for s in tester.subheader if s.value.startswith("Stitch ")]
-    scores = [d.value for d in tester.dataframe if "rank in its bucket" in d.value.columns]
-    return titles, scores
 
 
 def test_a_cell_in_the_address_opens_its_stitch(app, computed):

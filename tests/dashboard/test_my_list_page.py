@@ -17,21 +17,13 @@ from klas.errors import StoreError
 from klas.exports import dumps, parse, stitch_list
 from klas.results import choose, fair_share, method_choice, pairs_of
 from tests.conftest import SMALL
-from tests.dashboard.reading import widget
+from tests.dashboard.reading import press, table, widget
 
 LOOKS = ("#123456", "circle")
 
 
-def press(tester, label):
-    return next(b for b in tester.button if b.label == label).click().run()
-
-
-def table(tester):
-    return next(d.value for d in tester.dataframe if "stitch" in d.value.columns)
-
-
 def listed(tester):
-    return set(zip(table(tester)["pair"], table(tester)["stitch"]))
+    return set(zip(table(tester, "stitch")["pair"], table(tester, "stitch")["stitch"]))
 
 
 def words(pair, mask):
@@ -145,12 +137,12 @@ def test_the_two_lists_stand_side_by_side(app, computed, made):
     assert not tester.exception
     figures = next(d.value for d in tester.dataframe if "list" in d.value.columns)
     assert list(figures["list"]) == ["my list", "theirs.json"]
-    assert list(figures["stitches"]) == [len(table(tester)), len(made["stitches"])]
-    assert set(figures["in both"]) == {len(table(tester))}
+    assert list(figures["stitches"]) == [len(table(tester, "stitch")), len(made["stitches"])]
+    assert set(figures["in both"]) == {len(table(tester, "stitch"))}
     assert any("At equal cost" in m.value for m in tester.markdown)
     assert not any("Of its" in c.value for c in tester.caption)
     press(tester, f"Add its {len(made['stitches'])} stitches to mine")
-    assert len(table(tester)) == len(made["stitches"])
+    assert len(table(tester, "stitch")) == len(made["stitches"])
     press(tester, "Close the file")
     assert not tester.exception
     assert "in both" not in next(d.value for d in tester.dataframe if "list" in d.value.columns)
@@ -323,7 +315,7 @@ def test_the_downloads_are_the_list(app, computed, kept):
     tester.run()
     edited = parse(kept["List as JSON"], "it", "klas-stitches")
     assert edited["selection"]["edited"]
-    assert len(edited["stitches"]) == len(table(tester))
+    assert len(edited["stitches"]) == len(table(tester, "stitch"))
     assert len(pd.read_csv(io.BytesIO(kept["List as CSV"]))) == len(edited["stitches"])
 
 
@@ -338,9 +330,9 @@ def test_the_score_that_chose_is_remembered(app, computed, kept):
     spec = SMALL.selection.model_copy(update={"metric": "mse"})
     assert listed(tester) == words(pair, choose(pair, spec).chosen)
     assert kept["List as JSON"] == dumps(stitch_list(document, spec, pairs=[pair]))
-    assert not {"score", "Γ"} & set(table(tester).columns)
+    assert not {"score", "Γ"} & set(table(tester, "stitch").columns)
     scores = dict(zip(pair.everywhere, pair.scores("mse")))
-    for stitch, shown in zip(table(tester)["stitch"], table(tester)["MSE"]):
+    for stitch, shown in zip(table(tester, "stitch")["stitch"], table(tester, "stitch")["MSE"]):
         assert shown == scores[tuple(int(n) for n in stitch.split(" → "))]
     said = " ".join(c.value for c in tester.caption)
     assert "The list is what MSE chooses with τ = 0.05 (relative)" in said
@@ -353,7 +345,7 @@ def test_the_score_that_chose_is_remembered(app, computed, kept):
     assert (choose(pair, spec).chosen != method_choice(pair, SMALL.selection, "cka")).any()
     edited = parse(kept["List as JSON"], "it", "klas-stitches")["selection"]
     assert (edited["metric"], edited.get("edited")) == ("cka", True)
-    assert "1 − CKA" in table(tester).columns
+    assert "1 − CKA" in table(tester, "stitch").columns
     said = " ".join(c.value for c in tester.caption)
     assert "The list is edited by hand, not what CKA chooses" in said
 
@@ -420,7 +412,7 @@ def test_a_score_that_is_not_computed_gives_way_to_gamma(app, partial, kept):
     said = f"{'~'.join(without.names)}:{i}-{j}"
     tester = app(store.root, "my_list", metric="dm", list=said)
     assert any(f"is not computed for {plain(without.name)}" in i.value for i in tester.info)
-    assert "Γ" in table(tester).columns
+    assert "Γ" in table(tester, "stitch").columns
     assert any("Γ and the buckets are worked out" in c.value for c in tester.caption)
     written = parse(kept["List as JSON"], "it", "klas-stitches")
     assert (written["selection"]["metric"], written["selection"]["edited"]) == ("kl", True)

@@ -9,7 +9,7 @@ import pytest
 from dashboard.quantities import field
 from klas.results import choose, pairs_of
 from tests.conftest import SMALL
-from tests.dashboard.reading import widget
+from tests.dashboard.reading import captions, widget
 
 
 @pytest.fixture
@@ -30,10 +30,6 @@ def plain(axis):
     if isinstance(axis, dict):
         return np.frombuffer(base64.b64decode(axis["bdata"]), axis["dtype"]).tolist()
     return axis
-
-
-def captions(tester):
-    return " ".join(c.value for c in tester.caption)
 
 
 def test_cells_have_values_until_buckets_are_asked_for_and_that_is_remembered(

@@ -12,7 +12,7 @@ from klas.results import choose, pairs_of
 from klas.study import METRICS, change
 from klas.words import METHODS
 from tests.conftest import SMALL
-from tests.dashboard.reading import widget
+from tests.dashboard.reading import press, table, widget
 
 
 @pytest.fixture(scope="module")
@@ -52,22 +52,17 @@ def opened(app, smallest, tmp_path):
     return show
 
 
+def press_well(tester, label):
+    press(tester, label)
+    assert not tester.error
+
+
 def name_of(pair):
     return "{} → {}".format(*pair.stitches[0])
 
 
-def press(tester, label):
-    next(b for b in tester.button if b.label == label).click().run()
-    assert not tester.exception
-    assert not tester.error
-
-
 def charts(tester):
     return [json.loads(c.proto.spec)["data"] for c in tester.get("plotly_chart")]
-
-
-def table(tester, column):
-    return next(d.value for d in tester.dataframe if column in d.value.columns)
 
 
 def test_scores_show_its_cell_its_card_and_the_best(opened, smallest):
@@ -92,14 +87,14 @@ def test_stitches_show_one_chosen_and_its_rivals(opened, smallest):
     assert "All pairs" not in widget(tester, "pair").options
     widget(tester, "tau").set_value(1.0).run()
     assert list(table(tester, "bucket")["stitch"]) == [name_of(pair)]
-    press(tester, "Add the one to my list")
+    press_well(tester, "Add the one to my list")
     assert tester.session_state["kept:list"] == (entry_of(pair, 0),)
 
 
 def test_my_list_takes_it_and_compares_it_with_itself(opened, smallest):
     _, study, pair = smallest
     tester = opened("my_list")
-    press(tester, "Add them")
+    press_well(tester, "Add them")
     assert list(table(tester, "stitch")["stitch"]) == [name_of(pair)]
     theirs = dumps(stitch_list(pair.document, study.selection))
     tester.file_uploader[0].set_value(("theirs.json", theirs, "application/json")).run()

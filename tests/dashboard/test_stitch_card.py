@@ -13,8 +13,7 @@ from klas import jobs
 from klas.results import choose, finetuned_pair_key, pairs_of
 from klas.store import Store
 from tests.conftest import SMALL
-from tests.dashboard.reading import widget
-from tests.dashboard.test_links import follow, look, panel
+from tests.dashboard.reading import button, follow, labels, look, panel, widget
 
 EVIL = "<img src=x onerror=alert(1)> ![a](http://evil.example/a.png)"
 
@@ -47,14 +46,6 @@ def started(monkeypatch):
     tasks = []
     monkeypatch.setattr(jobs, "start", lambda store, study, task: tasks.append((study, task)))
     return tasks
-
-
-def button(tester, label):
-    return next(b for b in tester.button if b.label == label)
-
-
-def labels(tester):
-    return [b.label for b in tester.button]
 
 
 def stitch_named(pair, *, chosen):

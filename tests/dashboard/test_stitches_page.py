@@ -18,8 +18,7 @@ from klas.results import choose, fair_share, finetuned_pair_key, pairs_of
 from klas.study import METRICS
 from klas.words import METHODS
 from tests.conftest import SMALL, method_envelope
-from tests.dashboard.reading import widget
-from tests.dashboard.test_links import look
+from tests.dashboard.reading import look, press, widget
 
 MACHINE = {"device": "this processor", "threads": 1, "torch": "2.0"}
 
@@ -78,11 +77,6 @@ def said(tester):
 
 def said_of(tester):
     return [m.value for m in tester.markdown]
-
-
-def click(tester, label):
-    next(b for b in tester.button if b.label == label).click().run()
-    assert not tester.exception
 
 
 def names_of(pair, mask):
@@ -155,7 +149,7 @@ def test_a_range_of_cost_limits_the_table_the_curves_and_what_is_added(app, comp
     assert f"**{kept.sum()}** of the chosen lie in the range" in " ".join(
         c.value for c in tester.caption
     )
-    click(tester, f"Add these {kept.sum()} to my list")
+    press(tester, f"Add these {kept.sum()} to my list")
     assert set(tester.session_state["kept:list"]) == set(entries_of(pair, kept))
     assert "range" in tester.query_params
     slider = widget(tester, "range")
@@ -167,7 +161,7 @@ def test_a_range_of_cost_limits_the_table_the_curves_and_what_is_added(app, comp
 def test_all_that_is_chosen_goes_to_my_list_once(app, computed, pair):
     tester = app(computed[0].root, "stitches")
     chosen = choose(pair, SMALL.selection).chosen
-    click(tester, f"Add these {chosen.sum()} to my list")
+    press(tester, f"Add these {chosen.sum()} to my list")
     assert tester.session_state["kept:list"] == tuple(entries_of(pair, chosen))
     done = next(b for b in tester.button if b.label == "All are in my list")
     assert done.disabled
@@ -397,7 +391,7 @@ def test_times_of_another_machine_do_not_bar_those_of_this_one(
     assert "Measure on this machine" not in [b.label for b in tester.button]
     widget(tester, "cost").set_value("latency").run()
     assert not [c for c in tester.caption if "Not timed yet" in c.value]
-    click(tester, "Measure on this machine")
+    press(tester, "Measure on this machine")
     assert started == [{"kind": "latency", "pairs": [list(pair.names)]}]
 
 
@@ -472,7 +466,7 @@ def test_one_pair_with_one_candidate_in_one_bucket(app, computed, retold, tmp_pa
     assert not tester.exception
     assert len(listed(tester)) == 1
     assert "SN-Net's set is empty for this pair." in said(tester)
-    click(tester, "Add the one to my list")
+    press(tester, "Add the one to my list")
     assert len(tester.session_state["kept:list"]) == 1
 
 

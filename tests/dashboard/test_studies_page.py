@@ -10,6 +10,7 @@ from klas.studies import open_study, save_study, saved_studies
 from klas.usage import usage
 from klas.words import size
 from tests.conftest import SMALL
+from tests.dashboard.reading import labels, press, table
 
 MINE = SMALL.model_copy(update={"name": "mine"})
 
@@ -26,27 +27,14 @@ def alone(copied, monkeypatch, app):
     return start
 
 
-def table(tester):
-    return next(d.value for d in tester.dataframe if "study" in d.value.columns)
-
-
 def row(tester, name):
-    found = table(tester)
+    found = table(tester, "study")
     return found[found["study"] == name].iloc[0]
 
 
 def pick(tester, identity):
     """As a click on a row of the table does, which the test runner can't make."""
     tester.session_state["studies:picked"] = (tester.session_state["opened"], identity)
-
-
-def labels(tester):
-    return [b.label for b in tester.button]
-
-
-def press(tester, label):
-    next(b for b in tester.button if b.label == label).click().run()
-    assert not tester.exception
 
 
 def said(tester):
@@ -56,7 +44,7 @@ def said(tester):
 def test_on_first_start_the_built_in_study_is_there(app, tmp_path, monkeypatch):
     monkeypatch.delenv("KLAS_STUDY")
     tester = app(tmp_path / "empty", "studies")
-    assert table(tester)["study"].tolist() == ["digits"]
+    assert table(tester, "study")["study"].tolist() == ["digits"]
     assert row(tester, "digits")["tuned"] == "–"
     assert tester.subheader[0].value == "digits"
     assert "Nothing of it is computed yet." in [m.value for m in tester.markdown]
@@ -132,7 +120,7 @@ def test_a_study_is_deleted_with_or_without_its_results(alone, copied, too):
     tester.checkbox[0].set_value(too).run()
     press(tester, "Delete it")
     assert saved_studies(copied) == []
-    assert table(tester)["study"].tolist() == ["digits"]
+    assert table(tester, "study")["study"].tolist() == ["digits"]
     assert usage(copied).bytes == (0 if too else taken)
     assert usage(copied).unclaimed == (0 if too else taken)
 
@@ -204,7 +192,7 @@ def test_a_disk_that_is_full_is_a_sentence_and_the_page_goes_on(alone, copied, m
     monkeypatch.setattr(Store, "write_file", full)
     press(tester, "Save the copy")
     assert tester.error[0].value == "No space left on device"
-    assert table(tester)["study"].tolist() == ["digits", "mine"]
+    assert table(tester, "study")["study"].tolist() == ["digits", "mine"]
 
 
 def test_hostile_names_are_text(app, tmp_path, monkeypatch):
