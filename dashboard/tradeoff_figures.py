@@ -114,6 +114,7 @@ def choice_chart(
             "yaxis": axis,
             "legend": LEGEND,
         },
+        _validate=False,  # Plotly's own check takes longer than all the rest; tests make it
     )
 
 
@@ -170,6 +171,7 @@ def tradeoff_chart(
             "yaxis": {"title": {"text": "top-1 (%)"}, "range": list(heights(sheet, tier, drawn))},
             "legend": LEGEND,
         },
+        _validate=False,  # Plotly's own check takes longer than all the rest; tests make it
     )
 
 
@@ -234,6 +236,7 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: T
             },
             "legend": LEGEND,
         },
+        _validate=False,  # Plotly's own check takes longer than all the rest; tests make it
     )
 
 

@@ -4,6 +4,7 @@ import copy
 from dataclasses import replace
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 
 from dashboard.method_traces import STYLES
@@ -32,9 +33,15 @@ def picked(pair):
     return choose(pair, SMALL.selection)
 
 
+def sound(figure):
+    """The figure, after Plotly's own check of it, which is left out where figures are made."""
+    go.Figure(figure.to_dict())
+    return figure
+
+
 def tradeoff(sheet, picked, drawn, **more):
     costs = sheet.costs["macs"]
-    return tradeoff_chart(sheet, picked, costs, "tuned", drawn, bounds=WIDE, **more)
+    return sound(tradeoff_chart(sheet, picked, costs, "tuned", drawn, bounds=WIDE, **more))
 
 
 def named(figure, name):
@@ -45,7 +52,7 @@ def named(figure, name):
 def test_the_choice_chart_parts_the_candidates_into_chosen_and_left(sheet, pair, mode):
     spec = change(SMALL, "selection", tau=0.4, tau_mode=mode).selection
     picked = choose(pair, spec)
-    figure = choice_chart(sheet, picked, "kl", tau=0.4, tau_mode=mode)
+    figure = sound(choice_chart(sheet, picked, "kl", tau=0.4, tau_mode=mode))
     left, chosen = named(figure, "not chosen"), named(figure, "chosen")
     assert len(chosen.x) == picked.chosen.sum()
     assert len(left.x) + len(chosen.x) == pair.in_space.sum()
@@ -248,7 +255,7 @@ def test_the_front_is_drawn_over_all_pairs_and_every_point_knows_its_pair(comput
         for p in pairs_of(computed[1])
     ]
     points = front(choices)
-    figure = front_chart(choices, points, "tuned")
+    figure = sound(front_chart(choices, points, "tuned"))
     line = figure.data[0]
     assert list(line.x[:-1]) == pytest.approx([p.macs / 1e6 for p in points])
     assert list(line.y[:-1]) == pytest.approx([100 * p.accuracy for p in points])
