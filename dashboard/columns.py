@@ -23,7 +23,7 @@ BUCKET = (
     "Stitches of about the same cost share a bucket, numbered from the cheap anchor's cost to the "
     "costly one's. In every bucket the best and what τ lets through are chosen."
 )
-DECADES = 1e4  # a column that spans more is written with powers of ten
+WIDEST = 8  # characters; a column that needs more is written with powers of ten
 
 
 def score_columns(pair: Pair, metric: Metric, rows: NDArray[np.int64]) -> dict[str, Any]:
@@ -59,6 +59,5 @@ def three_digits(values: NDArray[np.float64]) -> str:
     if not sizes.size:
         return "%.2f"
     least = float(f"{sizes.min():.2e}")  # 9.996 has the digits of 10.0
-    if sizes.max() > DECADES * least:
-        return "%.2e"
-    return f"%.{max(0, 2 - int(np.floor(np.log10(least))))}f"
+    form = f"%.{max(0, 2 - int(np.floor(np.log10(least))))}f"
+    return form if len(form % sizes.max()) <= WIDEST else "%.2e"

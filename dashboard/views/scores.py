@@ -5,6 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import links, pictures
+from dashboard.columns import TIER_COLUMNS, even
 from dashboard.heatmap import cell_map
 from dashboard.map_numbers import buckets_fit, values_fit
 from dashboard.progress import job_panel, start_button
@@ -83,10 +84,8 @@ def _best(pair: Pair, metric: Metric) -> None:
         pd.DataFrame(table),
         hide_index=True,
         column_config={
-            labels[name]: st.column_config.NumberColumn(
-                format="%.1f" if name == "tuned" else "%.3g", help=QUANTITIES[name].words
-            )
-            for name in names
+            **{labels[name]: even(table[labels[name]], QUANTITIES[name].words) for name in names},
+            labels["tuned"]: TIER_COLUMNS["tuned (%)"],
         },
     )
 

@@ -157,12 +157,6 @@ def _results(found: Document) -> None:
     with left:
         st.subheader("Anchors")
         _anchors_table(found)
-        if any(a["accuracy"] is not None for a in found["anchors"]):
-            st.plotly_chart(
-                anchor_figures.anchors_chart(found),
-                config=pictures.config(),
-                alt="Top-1 of the anchors against their MACs; lines join the pairs of the study",
-            )
     with right:
         st.subheader("Which pairs go together")
         st.caption(
@@ -170,6 +164,18 @@ def _results(found: Document) -> None:
             "(step 1 of the paper; no probes needed)."
         )
         _ranking_table(found)
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Accuracy against cost")
+        if any(a["accuracy"] is not None for a in found["anchors"]):
+            st.plotly_chart(
+                anchor_figures.anchors_chart(found),
+                config=pictures.config(),
+                alt="Top-1 of the anchors against their MACs; lines join the pairs of the study",
+            )
+        else:
+            st.caption("No anchor has a head for these classes.")
+    with right:
         st.subheader("What a probe reads after every block")
         if found["anchors"][0]["probe_accuracy"] is None:
             st.caption("Not computed yet.")
