@@ -1,6 +1,7 @@
 """The store, and the study that a session has open: its file, its document."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import streamlit as st
@@ -41,7 +42,7 @@ def study() -> Study:
     return _study(path, stamp.st_mtime_ns, stamp.st_size)
 
 
-@st.cache_resource(max_entries=16)
+@lru_cache(maxsize=16)  # asked for many times a run, and Streamlit's own cache takes its time
 def _study(path: Path, stamp: int, size: int) -> Study:
     return load_study(path)
 

@@ -126,11 +126,20 @@ class Pair:
 
     def scores(self, metric: str) -> NDArray[np.float64]:
         """(N,) lower is better; NaN where not computed. ``random`` is drawn, seeded by the study
-        and the pair."""
-        if metric == "random":
-            seed = [self.document["study"]["seed"], crc32(self.name.encode())]
-            return np.random.default_rng(seed).random(len(self.macs))
-        return np.array([number(c["scores"][metric]) for c in self.raw["candidates"]])
+        and the pair. Read once, and not to be written to."""
+        if metric not in self._scores:
+            if metric == "random":
+                seed = [self.document["study"]["seed"], crc32(self.name.encode())]
+                found = np.random.default_rng(seed).random(len(self.macs))
+            else:
+                found = np.array([number(c["scores"][metric]) for c in self.raw["candidates"]])
+            found.flags.writeable = False
+            self._scores[metric] = found
+        return self._scores[metric]
+
+    @cached_property
+    def _scores(self) -> dict[str, NDArray[np.float64]]:
+        return {}
 
     def accuracy(self, tier: str) -> NDArray[np.float64]:
         """(N,) top-1 in [0, 1] at ``zero_shot`` or ``tuned``; NaN where not measured."""
