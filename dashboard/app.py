@@ -15,6 +15,7 @@ st.html(
     @media (max-width: 960px) {
         [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"]) {flex-wrap: wrap}
         [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {min-width: 100%}
+        .st-key-facts [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {min-width: 28%}
         [data-testid="stButtonGroup"] [role] {flex-wrap: wrap}
     }
     </style>"""

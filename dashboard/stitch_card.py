@@ -89,7 +89,8 @@ def _figures(pair: Pair, picked: Selection, row: int, trained: Floats | None) ->
         "tuned": (percent(top1["tuned"]), QUANTITIES["tuned"].words),
         "finetuned": (percent(top1["finetuned"]), QUANTITIES["finetuned"].words),
     }
-    places = [*st.columns(3, gap="small"), *st.columns(3, gap="small")]
+    with st.container(key="facts"):  # short enough to stand beside each other anywhere
+        places = [*st.columns(3, gap="small"), *st.columns(3, gap="small")]
     for place, (name, (value, words)) in zip(places, facts.items()):
         place.caption(name, help=words)
         place.markdown(f"**{value}**")

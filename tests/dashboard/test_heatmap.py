@@ -10,7 +10,7 @@ from dashboard.figures import ANCHOR
 from dashboard.heatmap import cell_map
 from dashboard.map_stitches import best_of_bucket
 from dashboard.quantities import QUANTITIES, field
-from klas.results import Pair, choose, pairs_of
+from klas.results import choose, pairs_of
 from tests.conftest import SMALL
 
 EVIL = '<a href="http://evil.example">x</a>'
@@ -143,7 +143,7 @@ def test_scores_that_span_decades_get_logarithmic_colours_unless_one_is_not_posi
     assert np.nanmax(z) == len(one.raw["candidates"]) - 1
     assert np.nanmax(np.array(drawn(one, "cka").data[0].z)) > 1e3
     one.raw["candidates"][0]["scores"]["dm"] = 0.0
-    again = Pair(document=one.document, index=one.index)  # a pair reads its document once
+    again = pairs_of(one.document)[one.index]  # a pair reads its document once
     assert np.nanmax(np.array(drawn(again, "dm").data[0].z)) > 1e3
 
 
