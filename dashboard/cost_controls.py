@@ -56,7 +56,7 @@ def settle_axis(shown: CostName) -> None:
 
 def _numbers_are_of(name: CostName) -> bool:
     """A range and a budget of one cost mean nothing as another; whether any were forgotten."""
-    same = st.session_state[AXIS] == name
+    same = st.session_state.get(AXIS, name) == name
     st.session_state[AXIS] = name
     if same:
         return False

@@ -38,6 +38,7 @@ __all__ = [
     "forget",
     "heading",
     "keep",
+    "metric_at_hand",
     "open_named",
     "pick_metric",
     "pick_pair",

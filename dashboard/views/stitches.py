@@ -107,7 +107,7 @@ def _choice(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
         wanted = _pick_curves(metric)
         rival = _rival(metric)
         found, unscored, unmeasured = _measured(
-            sheet, picked, metric, {metric, rival, *wanted}, tier
+            sheet, picked, metric, {metric, rival, *wanted}, tier, accuracies[tier]
         )
         by_method = {curve.metric: within(curve, shown) for curve in found}
         shown_too = [c for c in found if c.metric == metric or c.metric in wanted]
@@ -199,14 +199,23 @@ def _pick_rival(own: Metric, rival: Metric) -> None:
 
 
 def _measured(
-    sheet: Sheet, picked: Selection, own: Metric, wanted: Iterable[Metric], tier: Tier
+    sheet: Sheet,
+    picked: Selection,
+    own: Metric,
+    wanted: Iterable[Metric],
+    tier: Tier,
+    known: Floats | None,
 ) -> tuple[list[Curve], list[Metric], list[Metric]]:
-    """The methods at a tier, as :func:`dashboard.tradeoff.curves` sorts them."""
+    """The methods at a tier, as :func:`dashboard.tradeoff.curves` sorts them.
+
+    Args:
+        known: (N,) accuracies of what ``own`` chose; of ``finetuned`` the others' are their own.
+    """
 
     def accuracy(chosen: Bits) -> Floats | None:
-        if tier == "finetuned":
-            return finetuned_accuracy(store(), sheet.pair, chosen, study())
-        return sheet.accuracy[tier]
+        if tier != "finetuned" or chosen is picked.chosen:
+            return known
+        return finetuned_accuracy(store(), sheet.pair, chosen, study())
 
     return curves(sheet.pair, picked, own, wanted, accuracy)
 

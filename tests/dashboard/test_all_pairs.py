@@ -5,13 +5,12 @@ import copy
 import numpy as np
 import pytest
 
-from klas.costs import latency_pair_key, note_timings
 from klas.pipeline import Pipeline
 from klas.results import choose, pairs_of
 from tests.conftest import SMALL
 from tests.dashboard.reading import budget_table, look, said, widget
+from tests.dashboard.timing import MACHINE, time_pairs
 
-MACHINE = {"device": "this processor", "threads": 1, "torch": "2.0"}
 FRONT = "on the front"
 
 
@@ -22,20 +21,6 @@ def pairs(computed):
 
 def table(tester):
     return next(d for d in tester.dataframe if FRONT in d.value.columns)
-
-
-def time_pairs(store, pairs, machine=MACHINE):
-    """Put times into the store: (10 i + j) ms of a stitch, 5 ms of an anchor."""
-
-    def spread(ms):
-        return {"median_ms": ms, "low_ms": ms - 1, "high_ms": ms + 2, "passes": 7}
-
-    for pair in pairs:
-        stitches = {f"{i}-{j}": spread(10.0 * i + j) for i, j in pair.stitches}
-        anchors = {name: spread(5.0) for name in pair.names}
-        result = {"machine": machine, "batch": 1, "stitches": stitches, "anchors": anchors}
-        store.put(latency_pair_key(pair, machine), result)
-        note_timings(store, SMALL, pair, machine)
 
 
 @pytest.mark.parametrize("cost", ["macs", "params"])

@@ -12,15 +12,14 @@ from dashboard.entries import entries_of, entry_of
 from dashboard.offers import offer
 from klas import jobs
 from klas.choice.curves import gain
-from klas.costs import costs_of, latency_pair_key, note_timings
+from klas.costs import costs_of
 from klas.pipeline import Pipeline
 from klas.results import choose, fair_share, finetuned_pair_key, pairs_of
 from klas.study import METRICS
 from klas.words import METHODS
 from tests.conftest import SMALL, method_envelope
 from tests.dashboard.reading import look, press, widget
-
-MACHINE = {"device": "this processor", "threads": 1, "torch": "2.0"}
+from tests.dashboard.timing import MACHINE, time_pairs
 
 
 @pytest.fixture
@@ -39,19 +38,10 @@ def retold(computed):
 
 @pytest.fixture
 def timed(computed, pair):
-    """Puts times of a pair into the store: (10 i + j) ms, and 5 ms for the anchors."""
+    """Puts times of a pair into the store until the test is over."""
 
     def put(machine=MACHINE):
-        store = computed[0]
-
-        def spread(ms):
-            return {"median_ms": ms, "low_ms": ms - 1, "high_ms": ms + 2, "passes": 7}
-
-        stitches = {f"{i}-{j}": spread(10.0 * i + j) for i, j in pair.stitches}
-        anchors = {name: spread(5.0) for name in pair.names}
-        result = {"machine": machine, "batch": 1, "stitches": stitches, "anchors": anchors}
-        store.put(latency_pair_key(pair, machine), result)
-        note_timings(store, SMALL, pair, machine)
+        time_pairs(computed[0], [pair], machine)
 
     yield put
     computed[0].set_ref(f"latency-{SMALL.results_key()}", [])
