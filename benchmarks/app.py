@@ -28,12 +28,14 @@ import streamlit as st
 from playwright.sync_api import Browser, Page, sync_playwright
 from streamlit.testing.v1 import AppTest
 
-from dashboard import selection_controls, take_away, tradeoff
-from klas import jobs
-from klas.costs import Timings
-from klas.jobs import StageStatus
-from klas.results import Pair
-from klas.store import Store, default_root
+from dashboard.controls import downloads as take_away
+from dashboard.controls import selection as selection_controls
+from dashboard.model import tradeoff
+from klas.jobs import process as jobs
+from klas.jobs.process import StageStatus
+from klas.results.costs import Timings
+from klas.results.pair import Pair
+from klas.storage.store import Store, default_root
 from klas.study import DIGITS, AnchorSpec, Study, change
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from klas.arrays import ArrayWriter
 from klas.measures.divergence import chunk_rows, theta
 from klas.measures.sweep import Outputs, PooledFeatures, sweep
-from klas.pipeline import Pipeline
+from klas.pipeline.run import Pipeline
 from klas.progress import Silent
-from klas.store import Store
+from klas.storage.arrays import ArrayWriter
+from klas.storage.store import Store
 from klas.study import DIGITS, load_study
 
 ROUNDS = 2

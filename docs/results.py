@@ -20,23 +20,23 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
-from klas.choice.agreement import (
+from klas.errors import DivergedError
+from klas.results.comparison import budget_steps, compare
+from klas.results.comparison_view import entry_of, ranked_candidates
+from klas.results.formatting import METHODS, duration, whole
+from klas.results.pair import Document, Pair, choose, of_pairs, pairs_of
+from klas.results.resampling import Evidence
+from klas.results.score_sums import read_score_sums
+from klas.selection.agreement import (
     overlap,
     overlap_buckets,
     spearman,
     spearman_within,
     weighted_mean,
 )
-from klas.choice.scores import candidate_scores
-from klas.compared import entry_of, ranked_candidates
-from klas.comparison import budget_steps, compare
-from klas.errors import DivergedError
-from klas.evidence import Evidence
-from klas.results import Document, Pair, choose, of_pairs, pairs_of
-from klas.store import Key, Store
+from klas.selection.scores import candidate_scores
+from klas.storage.store import Key, Store
 from klas.study import DIGITS, METRICS, AnchorSpec, Study, change
-from klas.sums import read_score_sums
-from klas.words import METHODS, duration, whole
 
 OUT = Path(__file__).with_suffix(".md")
 WORDS = Path(__file__).with_name("results-words.md")
@@ -99,7 +99,7 @@ SECOND = DIGITS.model_copy(
 
 def _run(study: Study, until: Any) -> Callable[[Store], None]:
     def part(store: Store) -> None:
-        from klas.pipeline import Pipeline
+        from klas.pipeline.run import Pipeline
 
         Pipeline(study, store, device="cpu").run(until)
 
@@ -113,8 +113,8 @@ def _finetune(seed: int, names: tuple[str, str]) -> Callable[[Store], None]:
     """
 
     def part(store: Store) -> None:
-        from klas.joint import finetune_selection, method_trainings
-        from klas.pipeline import Pipeline
+        from klas.pipeline.finetuning import finetune_selection, method_trainings
+        from klas.pipeline.run import Pipeline
 
         study = finetuned_with(seed)
         pipeline = Pipeline(study, store, device="cpu")
@@ -151,7 +151,7 @@ def _alone(half: int) -> Callable[[Store], None]:
     def part(store: Store) -> None:
         from klas.measures.accuracy import stitched_hits
         from klas.measures.training import finetune
-        from klas.pipeline import Pipeline
+        from klas.pipeline.run import Pipeline
 
         pipeline = Pipeline(DIGITS, store, device="cpu")
         document, bench, stages = pipeline.run("tuned"), pipeline.bench, pipeline.stages
@@ -198,7 +198,7 @@ def _cost(store: Store) -> None:
     """Select for one pair in an empty store, on an otherwise idle machine."""
 
     def measure() -> dict[str, float]:
-        from klas.pipeline import Pipeline
+        from klas.pipeline.run import Pipeline
 
         study = DIGITS.model_copy(update={"pairs": (FINETUNED_PAIRS[1],)})
         found = {}
@@ -847,7 +847,7 @@ def machine() -> str:
     """The processor, for the records."""
     import torch
 
-    from klas.latency import device_name
+    from klas.pipeline.latency import device_name
 
     return f"{os.cpu_count()} cores of {device_name(torch.device('cpu'))}"
 
@@ -874,7 +874,7 @@ def rescored(pair: Pair, gamma: np.ndarray) -> Pair:
 
 def alone_accuracies(store: Store, found: Document, pair: Pair) -> np.ndarray:
     """(candidates in the space,) of the stronger oracle."""
-    from klas.results import pair_fit_key
+    from klas.results.pair import pair_fit_key
 
     fit = pair_fit_key(pair, DIGITS).digest
     return np.array([store.get(alone_key(fit, stitch)) for stitch in pair.places(pair.in_space)])

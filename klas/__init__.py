@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from klas.errors import KlasError
-from klas.store import Store
+from klas.storage.store import Store
 from klas.study import DIGITS, Study, load_study
 
 if TYPE_CHECKING:
+    from klas.deploy.load import load_stitch
     from klas.networks.anchor import Anchor, Transform
-    from klas.pipeline import Pipeline
-    from klas.reload import load_stitch
+    from klas.pipeline.run import Pipeline
 
 __all__ = [
     "DIGITS",
@@ -30,8 +30,8 @@ __all__ = [
 _LAZY = {
     "Anchor": "klas.networks.anchor",
     "Transform": "klas.networks.anchor",
-    "Pipeline": "klas.pipeline",
-    "load_stitch": "klas.reload",
+    "Pipeline": "klas.pipeline.run",
+    "load_stitch": "klas.deploy.load",
 }
 
 

@@ -1,5 +1,5 @@
 """``python -m klas`` is the command ``klas``."""
 
-from klas.cli import main
+from klas.cli.main import main
 
 main()

@@ -48,7 +48,7 @@ class DataSpec(_Section):
 
     ``test``: images that no choice saw, if there are any; jointly trained networks are measured
     on them too. ``class_map``: which output of the anchors each class is, a file of timm's form
-    or a table; needed where the classes' names don't tell (:mod:`klas.classes`).
+    or a table; needed where the classes' names don't tell (:mod:`klas.data.labels`).
     """
 
     train: str

@@ -12,10 +12,10 @@ import torch
 from hypothesis import settings
 from numpy.typing import NDArray
 
-from klas.choice.curves import Envelope, envelope
-from klas.comparison import compare
-from klas.results import Pair
-from klas.store import Store
+from klas.results.comparison import compare
+from klas.results.pair import Pair
+from klas.selection.curves import Envelope, envelope
+from klas.storage.store import Store
 from klas.study import DIGITS, FinetuningSpec, FitSpec, Study, TuningSpec
 
 # Tests run side by side. Processes with as many threads as cores would stall each other, also
@@ -57,10 +57,10 @@ def method_envelope(
 LONGEST = {
     Path(__file__).parent / name
     for name in (
-        "test_tradeoff.py",
-        "test_imagenet.py",
-        "test_cli.py",
-        "test_jobs.py",
+        "pipeline/test_tradeoff.py",
+        "pipeline/test_imagenet.py",
+        "cli/test_main.py",
+        "jobs/test_process.py",
         "networks/test_architectures.py",
     )
 }
@@ -86,7 +86,7 @@ def small() -> Study:
 @pytest.fixture(scope="session")
 def _computed_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The small study computed through `tuned`: the store's folder, closed, and the document."""
-    from klas.pipeline import Pipeline
+    from klas.pipeline.run import Pipeline
 
     folder = tmp_path_factory.mktemp("computed")
     opened = Store(folder)

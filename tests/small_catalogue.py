@@ -1,6 +1,6 @@
 """A catalogue of four networks, one of which could not be built."""
 
-from klas.catalogue import Network, catalogue_key
+from klas.storage.catalogue import Network, catalogue_key
 
 NETWORKS = [
     Network(

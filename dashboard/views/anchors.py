@@ -9,16 +9,17 @@ from typing import Any, get_args
 import pandas as pd
 import streamlit as st
 
-from dashboard import draft
-from dashboard.markdown import plain
-from dashboard.progress import job_panel, start_button
-from dashboard.state import catalogue, heading, open_named, says_errors, store
-from klas.catalogue import Network, families_of, find_networks
+from dashboard.controls.heading import heading, open_named, says_errors
+from dashboard.controls.jobs import job_panel, start_button
+from dashboard.session import draft
+from dashboard.session.resources import catalogue, store
+from dashboard.text.markdown import plain
 from klas.errors import KlasError
-from klas.results import GIGA
-from klas.studies import make_study, save_study
+from klas.results.formatting import cost
+from klas.results.pair import GIGA
+from klas.storage.catalogue import Network, families_of, find_networks
+from klas.storage.saved_studies import make_study, save_study
 from klas.study import DataSpec, SelectionSpec
-from klas.words import cost
 
 GMACS = [0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, inf]
 PAIR_RULES = {

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from dashboard.held import held, study_files
-from dashboard.markdown import plain
-from dashboard.progress import WORDS
-from dashboard.state import heading, says_errors, store
-from dashboard.told_apart import titles
+from dashboard.controls.heading import heading, says_errors
+from dashboard.controls.jobs import WORDS
+from dashboard.session.resources import store
+from dashboard.session.usage import held, study_files
+from dashboard.text.markdown import plain
+from dashboard.text.study_titles import titles
 from klas.errors import KlasError
-from klas.usage import Usage, free_everything, free_stage, free_study, free_unclaimed
-from klas.words import size
+from klas.results.formatting import size
+from klas.results.usage import Usage, free_everything, free_stage, free_study, free_unclaimed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,30 +7,27 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import comparison_figures as charts
-from dashboard import pictures
-from dashboard.comparison_words import BUDGET_FIGURES, buckets_of_all, judged, level
-from dashboard.progress import estimate, job_panel, start_button
-from dashboard.state import (
-    bound,
+from dashboard.charts import comparison as charts
+from dashboard.controls import picture_format as pictures
+from dashboard.controls.heading import (
     heading,
     pick_pair,
     pick_tier,
-    remembered,
     says_errors,
     scored_document,
     selection,
-    store,
-    study,
-    study_arguments,
 )
-from klas.compared import below_cheap_anchor, chosen_at, entry_of, ranked_candidates
-from klas.comparison import compare
+from dashboard.controls.jobs import estimate, job_panel, start_button
+from dashboard.session.choices import bound, remembered
+from dashboard.session.resources import store, study, study_arguments
+from dashboard.text.comparison import BUDGET_FIGURES, buckets_of_all, judged, level
 from klas.errors import SelectionError
-from klas.exports import dumps
-from klas.results import Document, Pair, number
+from klas.results.comparison import compare
+from klas.results.comparison_view import below_cheap_anchor, chosen_at, entry_of, ranked_candidates
+from klas.results.formats import dumps
+from klas.results.formatting import METHODS, tally, whole, with_interval
+from klas.results.pair import Document, Pair, number
 from klas.study import METRICS, Metric, Study, Tier
-from klas.words import METHODS, tally, whole, with_interval
 
 Figures = Mapping[str, Any]
 STYLE = """<style>

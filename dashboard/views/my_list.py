@@ -6,30 +6,34 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import html_page, lists, my_list, pictures
-from dashboard.columns import BUCKET, TIER_COLUMNS, even
-from dashboard.entries import picks
-from dashboard.html_report import study_report, unscored
-from dashboard.list_filling import fill_list
-from dashboard.lists import Listed
-from dashboard.markdown import plain
-from dashboard.method_traces import STYLES
-from dashboard.progress import job_panel
-from dashboard.quantities import QUANTITIES
-from dashboard.state import (
+from dashboard.charts.lists import lists_chart
+from dashboard.charts.methods import STYLES
+from dashboard.controls import picture_format as pictures
+from dashboard.controls.add_to_list import fill_list
+from dashboard.controls.downloads import Picked
+from dashboard.controls.heading import (
     heading,
     metric_at_hand,
     pick_tier,
     says_errors,
     scored_document,
     selection,
-    store,
-    study,
 )
-from dashboard.take_away import Picked
+from dashboard.controls.jobs import job_panel
+from dashboard.model import list_difference as lists
+from dashboard.model.list_difference import Listed
+from dashboard.model.list_entries import picks
+from dashboard.report import page as html_page
+from dashboard.report.build import study_report, unscored
+from dashboard.session import my_list
+from dashboard.session.resources import store, study
+from dashboard.tables.columns import BUCKET, TIER_COLUMNS, even
+from dashboard.text.markdown import plain
+from dashboard.text.quantities import QUANTITIES
 from klas.errors import FormatError, KlasError
-from klas.exports import as_csv, dumps, parse, stitch_list
-from klas.results import (
+from klas.results.formats import as_csv, dumps, parse, stitch_list
+from klas.results.formatting import METHODS
+from klas.results.pair import (
     Document,
     choose,
     cost_unit,
@@ -37,7 +41,6 @@ from klas.results import (
     number,
 )
 from klas.study import TIERS, SelectionSpec
-from klas.words import METHODS
 
 MINE, OTHER = STYLES["kl"], STYLES["snnet"]
 MOST_MEGABYTES = 5  # a list of ten thousand stitches
@@ -207,7 +210,7 @@ def _beside(found: Document, shown: list[Listed]) -> None:
     measured = [t for t in TIERS if any(top1[t] is not None for top1 in every)]
     tier = pick_tier("tuned" if "tuned" in measured else (measured or TIERS)[0])
     st.plotly_chart(
-        lists.lists_chart(found, shown, tier),
+        lists_chart(found, shown, tier),
         config=pictures.config(),
         alt=f"Top-1 at tier {tier} of the listed stitches and of the anchors against their MACs",
     )

@@ -4,12 +4,26 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import links, pictures
-from dashboard.columns import TIER_COLUMNS, even
-from dashboard.heatmap import cell_map
-from dashboard.map_numbers import buckets_fit, values_fit
-from dashboard.progress import job_panel, start_button
-from dashboard.quantities import (
+from dashboard.charts.heatmap import cell_map
+from dashboard.charts.heatmap_labels import buckets_fit, values_fit
+from dashboard.controls import picture_format as pictures
+from dashboard.controls.heading import (
+    heading,
+    pick_metric,
+    pick_pair,
+    says_errors,
+    scored_document,
+    selection,
+)
+from dashboard.controls.jobs import job_panel, start_button
+from dashboard.controls.selection import BUCKETS, TAU
+from dashboard.controls.stitch_card import stitch_card
+from dashboard.model.tradeoff import Floats
+from dashboard.session import address as links
+from dashboard.session.choices import bound, keep, remembered
+from dashboard.session.resources import store, study
+from dashboard.tables.columns import TIER_COLUMNS, even
+from dashboard.text.quantities import (
     QUANTITIES,
     SHOWN,
     THE_SCORE,
@@ -19,26 +33,10 @@ from dashboard.quantities import (
     of_stitches,
     quantity,
 )
-from dashboard.selection_controls import BUCKETS, TAU
-from dashboard.state import (
-    bound,
-    heading,
-    keep,
-    pick_metric,
-    pick_pair,
-    remembered,
-    says_errors,
-    scored_document,
-    selection,
-    store,
-    study,
-)
-from dashboard.stitch_card import stitch_card
-from dashboard.tradeoff import Floats
-from klas.choice.buckets import Selection
-from klas.results import Document, Pair, choose, finetuned_accuracy
+from klas.results.formatting import METHODS
+from klas.results.pair import Document, Pair, choose, finetuned_accuracy
+from klas.selection.buckets import Selection
 from klas.study import Metric, SelectionSpec, Stage
-from klas.words import METHODS
 
 MOST_LISTED = 8
 STYLE = """<style>

@@ -6,37 +6,35 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import streamlit as st
 
-from dashboard import cost_controls, pictures
-from dashboard.accuracies import first_tier
-from dashboard.all_pairs import all_pairs, say_unscored
-from dashboard.budget import budget_picker
-from dashboard.links import Cell
-from dashboard.method_traces import AT_FIRST
-from dashboard.progress import estimate, job_panel, start_button
-from dashboard.quantities import QUANTITIES
-from dashboard.selection_controls import selection_controls
-from dashboard.state import (
-    bound,
+from dashboard.charts.methods import AT_FIRST
+from dashboard.charts.tradeoff import choice_chart, tradeoff_chart
+from dashboard.controls import cost as cost_controls
+from dashboard.controls import picture_format as pictures
+from dashboard.controls.all_pairs import all_pairs, say_unscored
+from dashboard.controls.budget import budget_picker
+from dashboard.controls.downloads import add_button, list_button, take_away
+from dashboard.controls.heading import (
     heading,
-    keep,
     pick_metric,
     pick_pair,
     pick_tier,
-    remembered,
     says_errors,
     scored_document,
-    store,
-    study,
 )
-from dashboard.take_away import add_button, list_button, take_away
-from dashboard.tradeoff import Bits, Curve, Floats, Sheet, curves, inside, within
-from dashboard.tradeoff_figures import choice_chart, tradeoff_chart
-from dashboard.tradeoff_tables import METHOD, above, areas_table, chosen_table, verdict
-from klas.choice.buckets import Selection
-from klas.costs import Costs, timings_of
-from klas.results import choose, finetuned_accuracy
+from dashboard.controls.jobs import estimate, job_panel, start_button
+from dashboard.controls.selection import selection_controls
+from dashboard.model.tradeoff import Bits, Curve, Floats, Sheet, curves, inside, within
+from dashboard.session.accuracies import first_tier
+from dashboard.session.choices import bound, keep, remembered
+from dashboard.session.resources import store, study
+from dashboard.tables.tradeoff import METHOD, above, areas_table, chosen_table, verdict
+from dashboard.text.quantities import QUANTITIES
+from klas.results.costs import Costs, timings_of
+from klas.results.formatting import METHODS, percent
+from klas.results.pair import choose, finetuned_accuracy
+from klas.selection.buckets import Selection
+from klas.selection.space import Stitch
 from klas.study import METRICS, Metric, SelectionSpec, Tier
-from klas.words import METHODS, percent
 
 COST = (
     "What the curves, the range and the budget are about. Buckets are of MACs, as the paper's. "
@@ -206,7 +204,7 @@ def _measured(
     tier: Tier,
     known: Floats | None,
 ) -> tuple[list[Curve], list[Metric], list[Metric]]:
-    """The methods at a tier, as :func:`dashboard.tradeoff.curves` sorts them.
+    """The methods at a tier, as :func:`dashboard.model.tradeoff.curves` sorts them.
 
     Args:
         known: (N,) accuracies of what ``own`` chose; of ``finetuned`` the others' are their own.
@@ -256,7 +254,7 @@ def _missing(
         estimate(chosen_so, task)
 
 
-def _drawing(looks: str) -> tuple[str, Cell | None]:
+def _drawing(looks: str) -> tuple[str, Stitch | None]:
     """The chart's key and the stitch that it is drawn with a ring around.
 
     A click marks its point in the browser alone: the chart is drawn anew only where it looks

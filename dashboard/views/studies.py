@@ -6,16 +6,17 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from dashboard.held import held, study_files
-from dashboard.markdown import plain
-from dashboard.state import heading, open_named, says_errors, store
-from dashboard.told_apart import counted, titles
-from klas import jobs
+from dashboard.controls.heading import heading, open_named, says_errors
+from dashboard.session.resources import store
+from dashboard.session.usage import held, study_files
+from dashboard.text.markdown import plain
+from dashboard.text.study_titles import counted, titles
 from klas.errors import KlasError
-from klas.studies import duplicate_study, rename_study, save_study
+from klas.jobs import process as jobs
+from klas.results.formatting import size
+from klas.results.usage import Holding, Known, delete_study, free_study
+from klas.storage.saved_studies import duplicate_study, rename_study, save_study
 from klas.study import STAGES, Study
-from klas.usage import Holding, Known, delete_study, free_study
-from klas.words import size
 
 KEPT_AS = {
     "built-in": "built in",

@@ -6,24 +6,19 @@ import shlex
 import pandas as pd
 import streamlit as st
 
-from dashboard import anchor_figures, draft, pictures
-from dashboard.job_list import job_list
-from dashboard.progress import estimate, job_panel, start_button
-from dashboard.state import (
-    document,
-    heading,
-    open_named,
-    says_errors,
-    store,
-    study,
-    study_arguments,
-)
-from dashboard.tour import offer_tour
+from dashboard.charts import anchors as anchor_figures
+from dashboard.controls import picture_format as pictures
+from dashboard.controls.heading import heading, open_named, says_errors
+from dashboard.controls.job_list import job_list
+from dashboard.controls.jobs import estimate, job_panel, start_button
+from dashboard.controls.tour import offer_tour
+from dashboard.session import draft
+from dashboard.session.resources import document, store, study, study_arguments
 from klas.errors import KlasError
-from klas.results import Document, cost_unit, pairs_of
-from klas.studies import duplicate_study
+from klas.results.pair import Document, cost_unit, pairs_of
+from klas.results.usage import stages_done
+from klas.storage.saved_studies import duplicate_study
 from klas.study import DIGITS, STAGES, Stage, Study
-from klas.usage import stages_done
 
 THETA = "Θ (nats)"
 STAGE_WORDS: dict[Stage, str] = {

@@ -1,7 +1,7 @@
 """A data set by its reference: what every source of images offers, and which one serves."""
 
 import os
-from functools import lru_cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -14,19 +14,9 @@ from klas.data.folders import list_folder
 from klas.data.hub import PREFIX as HUB
 from klas.data.hub import HubImages
 from klas.data.tars import find_tars, list_tars
-from klas.digits.scenes import (
-    CHUNK,
-    CLASSES,
-    SCENES_VERSION,
-    SPLITS,
-    Split,
-    scene_chunk,
-    scene_labels,
-)
 from klas.errors import DataError
 
-DIGITS_SIZES: dict[Split, int] = {"train": 200_000, "val": 10_000, "test": 10_000}
-_DIGITS = "klas/digits:"
+_COLLECTIONS: dict[str, Callable[[str], "Images"]] = {}
 _STREAMS = ("hfids/", "tfds/", "wds/", "torch/")
 
 
@@ -59,30 +49,12 @@ class Images(Protocol):
         ...
 
 
-class DigitScenes:
-    """The built-in digits: scenes are drawn, by the thousand, when first asked for."""
+def register_collection(prefix: str, opener: Callable[[str], Images]) -> None:
+    """Let references that begin with ``prefix`` be opened by ``opener``, which is given them whole.
 
-    stored = False
-
-    def __init__(self, split: Split) -> None:
-        self._split: Split = split
-        self.labels = scene_labels(split, DIGITS_SIZES[split])
-        self.class_names = tuple(str(digit) for digit in range(CLASSES))
-        self.fingerprint = f"digits-scenes-{SCENES_VERSION}-{split}-{DIGITS_SIZES[split]}"
-
-    def image(self, index: int) -> Image.Image:
-        """Scene ``index`` as a greyscale picture."""
-        images, _ = _drawn(self._split, index // CHUNK)
-        return Image.fromarray(images[index % CHUNK])
-
-    def where(self, index: int) -> str:
-        """Scenes have numbers."""
-        return f"scene {index}"
-
-
-@lru_cache(maxsize=256)  # 0.25 MB each: the whole training split fits
-def _drawn(split: Split, chunk: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    return scene_chunk(split, 0, chunk)
+    So a package brings images of its own: :mod:`klas.digits` does.
+    """
+    _COLLECTIONS[prefix] = opener
 
 
 def open_images(ref: str) -> Images:
@@ -91,17 +63,14 @@ def open_images(ref: str) -> Images:
     Args:
         ref: a folder with one folder of images per class; a ``.tar`` file of such folders, or a
             folder of one ``.tar`` per class; ``hfds/owner/name:split`` of the Hugging Face hub;
-            or ``klas/digits:train|val|test``.
+            or what a registered collection calls its own.
 
     Raises:
         DataError: there is nothing under that name, or nothing that can serve.
     """
-    if ref.startswith(_DIGITS):
-        for split in SPLITS:
-            if ref == _DIGITS + split:
-                return DigitScenes(split)
-        names = ", ".join(_DIGITS + split for split in SPLITS)
-        raise DataError(f"{ref}: there is no such split; the built-in data are {names}")
+    for prefix, opener in _COLLECTIONS.items():
+        if ref.startswith(prefix):
+            return opener(ref)
     if ref.startswith(HUB):
         return HubImages(ref)
     path = Path(ref)

@@ -1,8 +1,8 @@
 """The digits zoo: three small vision transformers and a convolutional network, registered with
 timm like any other network.
 
-Importing this module is what registers them. After that nothing in KLAS knows that they are
-special: ``timm.create_model("digits_vit_base", pretrained=True)`` loads the shipped weights.
+Importing this module is what registers them:
+``timm.create_model("digits_vit_base", pretrained=True)`` then loads the shipped weights.
 """
 
 from pathlib import Path

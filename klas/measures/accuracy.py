@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from klas.device import Precision, autocast
 from klas.measures.sweep import Tick
 from klas.networks.anchor import Anchor
+from klas.networks.device import Precision, autocast
 from klas.networks.stitch import StitchLayer
 
 Stitches = Mapping[tuple[int, int], StitchLayer]

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from klas.arrays import Shapes, chunks
 from klas.errors import AnchorError
 from klas.measures.divergence import sum_dtype
 from klas.measures.sweep import Append
 from klas.networks.anchor import Anchor, AnchorInfo
+from klas.storage.arrays import Shapes, chunks
 
 CHUNK = 64  # samples, whatever the forward batch: the estimate depends on it
 FEWEST = 4  # samples that HSIC₁ needs

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from klas.device import Precision, autocast
 from klas.measures.divergence import sum_dtype
 from klas.networks.anchor import Anchor
+from klas.networks.device import Precision, autocast
 from klas.networks.layout import Layout, maps_and_prefix, resized
 from klas.networks.stitch import State, own_prefix
 

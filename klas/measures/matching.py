@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from klas.device import Precision, autocast
 from klas.errors import AnchorError
 from klas.measures.divergence import sum_dtype
 from klas.measures.sweep import Tick
 from klas.networks.anchor import Anchor
+from klas.networks.device import Precision, autocast
 from klas.networks.layout import Layout, maps_and_prefix
 from klas.networks.stitch import StitchLayer
 

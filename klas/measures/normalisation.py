@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from klas.device import Precision, autocast
+from klas.networks.device import Precision, autocast
 
 
 def has_statistics(network: nn.Module) -> bool:

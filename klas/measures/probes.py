@@ -17,9 +17,9 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from klas.arrays import chunks
-from klas.device import memory_budget_bytes
 from klas.measures.divergence import sum_dtype
+from klas.networks.device import memory_budget_bytes
+from klas.storage.arrays import chunks
 
 GRADIENT_TOLERANCE = 1e-3
 MAX_ITERATIONS = 500

@@ -13,8 +13,8 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from klas.arrays import under
-from klas.store import write_whole
+from klas.storage.arrays import under
+from klas.storage.store import write_whole
 
 WARMUP = 0.1  # share of the steps in which the rate rises
 

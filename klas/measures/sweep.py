@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from klas.arrays import Shapes
-from klas.device import Precision, autocast
 from klas.errors import AnchorError
 from klas.networks.anchor import Anchor, AnchorInfo
+from klas.networks.device import Precision, autocast
 from klas.networks.layout import pooled
+from klas.storage.arrays import Shapes
 
 Tick = Callable[[int], None]
 """Called with the number of images (or steps) just done."""

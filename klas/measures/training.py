@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from klas.device import Precision, autocast
 from klas.errors import DivergedError
 from klas.measures.schedule import load_training, one_cycle, save_training
 from klas.measures.sweep import Tick
 from klas.networks.anchor import Anchor
+from klas.networks.device import Precision, autocast
 from klas.networks.stitch import StitchLayer
 
 STITCH_RATE = 3.0  # a stitch layer starts raw, so it may learn faster than its anchors

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from klas.device import place
+from klas.networks.device import place
 from klas.networks.layout import Layout
 from klas.networks.split import split
 

@@ -8,7 +8,6 @@ from timm.data import resolve_model_data_config
 from timm.models import get_pretrained_cfg
 from torch import nn
 
-import klas.digits.zoo  # noqa: F401 - registers the built-in networks with timm
 from klas.errors import AnchorError
 from klas.networks import code
 from klas.networks.anchor import Anchor, Transform

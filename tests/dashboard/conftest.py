@@ -7,7 +7,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from klas.store import Store
+from klas.storage.store import Store
 from tests.conftest import SMALL
 from tests.dashboard.server import Server
 

@@ -1,6 +1,6 @@
 """Forward times as a latency job leaves them, without running one."""
 
-from klas.costs import latency_pair_key, note_timings
+from klas.results.costs import latency_pair_key, note_timings
 from tests.conftest import SMALL
 
 MACHINE = {"device": "this processor", "threads": 1, "torch": "2.0"}

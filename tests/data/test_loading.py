@@ -7,7 +7,7 @@ from PIL import Image
 from timm.data import create_transform
 from timm.models import get_pretrained_cfg
 
-import klas.digits.zoo  # noqa: F401 - registers the built-in networks with timm
+import klas.digits  # noqa: F401 - registers the built-in networks and images
 from klas.data import batches, loading, open_images
 from klas.digits.scenes import make_scenes
 from klas.digits.train import normalised

@@ -9,8 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
-from klas.arrays import ArrayWriter, views
-from klas.choice import scores
 from klas.digits.scenes import make_scenes
 from klas.digits.train import normalised
 from klas.digits.zoo import ZOO
@@ -19,6 +17,8 @@ from klas.measures import cka as module
 from klas.measures.cka import GramMatrices, chunk_sizes, cka_terms, u_centred
 from klas.measures.sweep import sweep
 from klas.networks.load import load_anchor
+from klas.selection import scores
+from klas.storage.arrays import ArrayWriter, views
 from klas.study import AnchorSpec
 from tests.measures.test_sweep import Kept
 

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from klas.choice.bootstrap import block_of
 from klas.measures.divergence import chunk_bounds, kl_sums, prediction_sums, theta
+from klas.selection.bootstrap import block_of
 
 
 def reference(first, second):

@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from klas.choice import scores
 from klas.digits.zoo import ZOO
 from klas.errors import AnchorError
 from klas.measures.least_squares import fit_stitch_layers
@@ -14,6 +13,7 @@ from klas.networks.anchor import Anchor, AnchorInfo, Transform
 from klas.networks.layout import Layout
 from klas.networks.load import load_anchor
 from klas.networks.stitch import StitchLayer, stitch_layer
+from klas.selection import scores
 from klas.study import AnchorSpec
 
 

@@ -1,0 +1,337 @@
+"""Pure functions from a comparison to Plotly figures. Colours work on light and on dark."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from dashboard.charts.anchors import anchors_trace
+from dashboard.charts.methods import AT_FIRST, STYLES, curve_traces, method_marker, on_top
+from dashboard.charts.theme import FAINT, LEGEND, MARGIN, log_axis
+from dashboard.text.comparison import buckets_of_all
+from dashboard.text.quantities import QUANTITIES
+from klas.results.comparison_view import anchors_at, chosen_at, ranked_candidates, split_of
+from klas.results.formatting import METHODS
+from klas.results.pair import Pair, cost_unit, number
+from klas.selection.bootstrap import wilson
+from klas.selection.curves import Envelope, envelope
+from klas.study import METRICS, Metric, Tier
+
+Figures = Mapping[str, Any]
+"""A part of the ``klas-comparison`` form."""
+
+
+SIDE_BY_SIDE = (
+    "Methods stand a little beside each other so that their bars can be told apart; at each budget "
+    "all were trained for equally many steps."
+)
+"""What a caption of :func:`budget_chart` has to say."""
+DECADE = 10.0  # scores that span more than this are drawn on a logarithmic axis
+
+
+def method_curve(comparison: Figures, pair: Figures, metric: Metric, tier: Tier) -> Envelope:
+    """The envelope of a method's stitches and the pair's anchors at a tier."""
+    macs, top1 = chosen_at(pair, metric, tier)
+    anchors = anchors_at(comparison, pair, tier)
+    return envelope(
+        np.append(macs, [a[1] for a in anchors]), np.append(top1, [a[2] for a in anchors])
+    )
+
+
+def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
+    """Accuracy against cost: every method's stitches and envelope, each switched by its legend."""
+    unit = cost_unit(comparison)
+    anchors = anchors_at(comparison, pair, tier)
+    right = max([macs for _, macs, _ in anchors] + [_costs(pair).max(initial=0.0)])
+    samples = comparison["data"][split_of(comparison, tier)]["samples"]
+    figure = go.Figure()
+    for metric in sorted(METRICS, key=on_top):
+        stitches = [s for s in pair["chosen"][metric] if s["accuracy"][tier] is not None]
+        if not stitches:
+            continue
+        macs, top1 = chosen_at(pair, metric, tier)
+        curve = method_curve(comparison, pair, metric, tier)
+        traces = curve_traces(
+            metric,
+            macs / unit.scale,
+            100 * top1,
+            Envelope(curve.costs / unit.scale, 100 * curve.accuracies),
+            right / unit.scale,
+            samples,
+            customdata=[_stitch_facts(s) for s in stitches],
+            hovertemplate="stitch %{customdata[0]}, bucket %{customdata[1]}<br>"
+            f"score %{{customdata[2]}}<br>%{{x:.3g}} {unit.name}<br>"
+            f"top-1 %{{y:.2f}} %<extra>{METHODS[metric]}</extra>",
+        )
+        visible = True if metric in AT_FIRST else "legendonly"
+        figure.add_traces([{**trace, "visible": visible} for trace in traces])
+    named = anchors_trace(anchors, unit)
+    figure.add_trace(named | {"textposition": ["top right", "bottom left"][: len(anchors)]})
+    # Fixed: what is switched on must not move what is there.
+    costs = np.append(_costs(pair), [macs for _, macs, _ in anchors]) / unit.scale
+    pad = 0.04 * (costs.max() - costs.min()) if costs.size else 0.0
+    figure.update_layout(
+        margin=MARGIN,
+        height=470,
+        xaxis={
+            "title": unit.title,
+            "range": [costs.min() - pad, costs.max() + pad] if costs.size else None,
+        },
+        yaxis={"title": "top-1 (%)", "range": _top1_range(pair, anchors, tier, samples)},
+        legend=LEGEND,
+    )
+    return figure
+
+
+def score_chart(pair: Pair, metric: Metric, chosen: set[tuple[int, int]]) -> go.Figure:
+    """Every candidate's score against its tuned accuracy: a score that ranks well falls.
+
+    Args:
+        chosen: (i, j) of what the method chose; drawn full, the others hollow.
+    """
+    scores, top1 = pair.scores(metric), pair.accuracy("tuned")
+    shown = pair.in_space & np.isfinite(scores) & np.isfinite(top1)
+    taken = np.array([(int(i), int(j)) in chosen for i, j in pair.stitches], dtype=bool)
+    figure = go.Figure()
+    for name, mask, marker in (
+        ("other candidates", shown & ~taken, method_marker(metric, 8, hollow=True)),
+        ("chosen", shown & taken, method_marker(metric, 11)),
+    ):
+        rows = np.flatnonzero(mask)
+        figure.add_scatter(
+            x=scores[rows],
+            y=100 * top1[rows],
+            mode="markers",
+            name=f"{name} ({len(rows)})",
+            marker=marker,
+            customdata=[
+                ["{} → {}".format(*pair.stitches[row]), f"{pair.macs[row] / pair.unit.scale:.3g}"]
+                for row in rows
+            ],
+            hovertemplate="stitch %{customdata[0]}<br>score %{x:.4g}<br>tuned top-1 %{y:.2f} %<br>"
+            f"%{{customdata[1]}} {pair.unit.name}<extra>{name}</extra>",
+        )
+    values = scores[shown]
+    wide = metric != "random" and values.size and 0 < DECADE * values.min() < values.max()
+    figure.update_layout(
+        margin=MARGIN,
+        height=470,
+        xaxis={
+            "title": f"{QUANTITIES[metric].label}, lower is better"
+            + (", logarithmic" if wide else ""),
+            **(log_axis(values) if wide else {"type": "linear"}),
+        },
+        yaxis={"title": "tuned top-1 (%)"},
+        legend=LEGEND,
+    )
+    return figure
+
+
+def agreement_chart(comparison: Figures) -> go.Figure:
+    """Over all pairs, method by method with intervals: the share of buckets whose best is hit
+    (with its chance level), the share whose best is among the chosen, ρ within buckets."""
+    every = comparison["all_pairs"]
+    buckets = max(buckets_of_all(comparison), 1)
+    ranked = max(ranked_candidates(method) for method in every["methods"].values())
+    panels: list[tuple[str, Callable[[Figures], Figures | None], float]] = [
+        ("hits the best<br>(% of buckets)", lambda m: m.get("overlap"), 100 / buckets),
+        ("holds the best<br>(% of buckets)", lambda m: m.get("containment"), 100 / buckets),
+        (f"ρ within buckets<br>({ranked} candidates)", lambda m: m.get("spearman_within"), 1.0),
+    ]
+    figure = make_subplots(
+        rows=1,
+        cols=len(panels),
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        subplot_titles=[title for title, _, _ in panels],
+    )
+    for column, (_, read, scale) in enumerate(panels, start=1):
+        for metric in METRICS:
+            found = read(every["methods"][metric])
+            if found is not None:
+                for trace in _dot(metric, found, scale):
+                    figure.add_trace(trace, row=1, col=column)
+    figure.update_annotations(font={"size": 13})
+    chance = number(every["chance"]["value"]) * 100 / buckets
+    figure.add_vline(x=chance, line={"width": 1.5, "dash": "dash", "color": FAINT}, row=1, col=1)
+    figure.add_annotation(  # on the line of the set, which has no hits
+        x=chance,
+        y=METHODS["snnet"],
+        text=f" chance {chance:.0f} %",
+        xanchor="left",
+        showarrow=False,
+        row=1,
+        col=1,
+    )
+    figure.add_vline(x=0, line={"width": 1, "color": FAINT}, row=1, col=3)
+    for column in (1, 2):
+        figure.update_xaxes(range=[-3, 103], dtick=20, row=1, col=column)
+    ends = [value for t in figure.data if t.xaxis == "x3" for value in t.x] + [0.0]
+    pad = 0.05 * (max(ends) - min(ends))
+    figure.update_xaxes(range=[min(ends) - pad, max(ends) + pad], row=1, col=3)
+    figure.update_yaxes(
+        categoryorder="array",
+        categoryarray=[METHODS[metric] for metric in reversed(METRICS)],
+        range=[-0.6, len(METRICS) - 0.4],
+    )
+    margin = {**MARGIN, "t": 48}  # titles of two lines, which stay apart in a narrow window
+    figure.update_layout(margin=margin, height=392, showlegend=False)
+    return figure
+
+
+def budget_chart(methods: Figures, name: str) -> go.Figure:
+    """``mean_top1`` or ``auc_stitches`` of every method against the steps of joint training.
+
+    The budgets stand at equal distances: all but the first are four times the one before.
+
+    Args:
+        methods: a pair's, or those over all pairs.
+    """
+    scale = 100.0 if name == "mean_top1" else 1.0
+    steps = budgets_of(methods)
+    shown = [metric for metric in METRICS if budgets_of({metric: methods[metric]})]
+    figure = go.Figure()
+    for k, metric in enumerate(shown):
+        found = methods[metric]["budgets"]
+        # Side by side, or whiskers would hide each other; but none as if it were trained longer.
+        places = np.arange(len(steps)) + 0.02 * (k - (len(shown) - 1) / 2)
+        at = [
+            (place, step, figure_there)
+            for place, step in zip(places, steps)
+            if (figure_there := (found.get(str(step)) or {}).get(name)) is not None
+        ]
+        colour = STYLES[metric].colour
+        figure.add_scatter(
+            x=_broken((place, place) for place, _, _ in at),
+            y=_broken((scale * number(f["low"]), scale * number(f["high"])) for _, _, f in at),
+            mode="lines",
+            name=f"{METHODS[metric]}: intervals",
+            line={"color": colour, "width": 1.5},
+            legendgroup=metric,
+            showlegend=False,
+            hoverinfo="skip",
+        )
+        figure.add_scatter(
+            x=[place for place, _, _ in at],
+            y=[scale * number(f["value"]) for _, _, f in at],
+            mode="lines+markers",
+            name=METHODS[metric],
+            legendgroup=metric,
+            line={"color": colour, "width": 1.5, "dash": "dot" if metric == "random" else "solid"},
+            marker=method_marker(metric, 9),
+            customdata=[
+                [f"{step:,}", scale * number(f["low"]), scale * number(f["high"])]
+                for _, step, f in at
+            ],
+            hovertemplate="%{customdata[0]} steps<br>%{y:.4g} "
+            f"[%{{customdata[1]:.4g}}, %{{customdata[2]:.4g}}]<extra>{METHODS[metric]}</extra>",
+        )
+    figure.update_layout(
+        margin=MARGIN,
+        height=430,
+        xaxis={
+            "title": "steps of joint training",
+            "tickvals": list(range(len(steps))),
+            "ticktext": [f"{step:,}" for step in steps],
+            "range": [-0.4, len(steps) - 0.6],
+            "zeroline": False,
+        },
+        yaxis={"title": "mean top-1 (%)" if name == "mean_top1" else "auc_stitches"},
+        legend=LEGEND,
+    )
+    return figure
+
+
+def budgets_of(methods: Figures) -> list[int]:
+    """The budgets at which any method is measured, in steps, ascending."""
+    return sorted(
+        {
+            int(steps)
+            for method in methods.values()
+            for steps, found in (method.get("budgets") or {}).items()
+            if found and found["mean_top1"]
+        }
+    )
+
+
+def budget_pairs(methods: Figures, name: str) -> int:
+    """Over how many pairs the figures over all pairs are that :func:`budget_chart` draws."""
+    found = [
+        areas[name]["pairs"]
+        for method in methods.values()
+        for areas in method["budgets"].values()
+        if areas and areas[name]
+    ]
+    return max(found, default=0)
+
+
+def untrained(pair: Figures) -> list[int]:
+    """The steps of every training that a pair still lacks; methods with equal sets share one."""
+    missing = {
+        (int(steps), tuple((s["source_block"], s["target_block"]) for s in chosen))
+        for metric, chosen in pair["chosen"].items()
+        for steps, found in pair["methods"][metric]["budgets"].items()
+        if chosen and not found
+    }
+    return sorted(steps for steps, _ in missing)
+
+
+def _dot(metric: Metric, found: Figures, scale: float) -> list[go.Scatter]:
+    """A figure and its interval on a method's own line."""
+    colour = STYLES[metric].colour
+    value, low, high = (scale * number(found[end]) for end in ("value", "low", "high"))
+    name = METHODS[metric]
+    return [
+        go.Scatter(
+            x=[low, high],
+            y=[name, name],
+            mode="lines",
+            line={"color": colour, "width": 3},
+            hoverinfo="skip",
+        ),
+        go.Scatter(
+            x=[value],
+            y=[name],
+            name=name,
+            mode="markers",
+            marker=method_marker(metric, 12),
+            hovertemplate=f"%{{x:.3g}} [{low:.3g}, {high:.3g}]<extra>{name}</extra>",
+        ),
+    ]
+
+
+def _broken(pieces: Iterable[Sequence[float]]) -> list[float | None]:
+    """Coordinates of separate pieces of one line: Plotly lifts its pen at None."""
+    return [value for piece in pieces for value in (*piece, None)]
+
+
+def _top1_range(
+    pair: Figures, anchors: Sequence[tuple[str, float, float]], tier: Tier, samples: int
+) -> list[float] | None:
+    """From below the lowest whisker to above the highest, of all methods and the anchors."""
+    chosen = np.concatenate([chosen_at(pair, metric, tier)[1] for metric in pair["chosen"]])
+    whiskers = np.concatenate(wilson(chosen, samples))
+    ends = 100 * np.append(whiskers, [top1 for _, _, top1 in anchors])
+    if not ends.size:
+        return None
+    pad = 0.05 * (ends.max() - ends.min())
+    return [float(ends.min() - pad), float(ends.max() + pad)]
+
+
+def _costs(pair: Figures) -> NDArray[np.float64]:
+    """MACs of everything that any method chose."""
+    every = [s["macs"] for stitches in pair["chosen"].values() for s in stitches]
+    return np.array(every, dtype=np.float64)
+
+
+def _stitch_facts(stitch: Figures) -> list[str]:
+    """What the hover says of a stitch, as text: a set has no score, and some have no bucket."""
+    score, bucket = number(stitch["score"]), stitch["bucket"]
+    return [
+        f"{stitch['source_block']} → {stitch['target_block']}",
+        "–" if bucket is None else str(bucket),
+        "–" if np.isnan(score) else f"{score:.3g}",
+    ]

@@ -1,0 +1,294 @@
+"""The trade-off's charts: plain data to Plotly figures. Colours work on light and on dark.
+
+Axes hang on the pair, the tier and the range of cost alone, so nothing moves with τ.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from dashboard.charts.anchors import anchors_trace
+from dashboard.charts.methods import STYLES, curve_traces, on_top
+from dashboard.charts.probe_strips import chart_text
+from dashboard.charts.theme import (
+    ANCHOR,
+    FAINT,
+    LEGEND,
+    MARGIN,
+    PAIR_COLOURS,
+    PAIR_SYMBOLS,
+    log_axis,
+)
+from dashboard.model.tradeoff import Curve, Sheet, accuracy_range, heights, steps
+from dashboard.text.quantities import QUANTITIES
+from klas.results.costs import Costs
+from klas.results.pair import Choice, FrontPoint
+from klas.selection.buckets import Selection, TauMode, limits
+from klas.selection.curves import Envelope
+from klas.study import Metric, Tier
+
+HEIGHT = 430
+HOVER = "<b>%{customdata}</b>%{text}<br>%{hovertext}<extra></extra>"
+
+
+def choice_chart(
+    sheet: Sheet,
+    picked: Selection,
+    metric: Metric,
+    *,
+    tau: float,
+    tau_mode: TauMode,
+    bounds: tuple[float, float] | None = None,
+    inside: NDArray[np.bool_] | None = None,
+) -> go.Figure:
+    """Score against MACs, bucket by bucket: what τ lets through, and what it leaves.
+
+    Args:
+        bounds: of the axis of MACs, in the shown unit; the buckets' by default.
+        inside: (N,) those that may count as chosen; all by default.
+    """
+    pair, scores = sheet.pair, sheet.pair.scores(metric)
+    unit, colour = pair.unit, STYLES[metric].colour
+    edges = picked.edges / unit.scale
+    shown = pair.in_space & np.isfinite(scores)
+    chosen = picked.chosen if inside is None else picked.chosen & inside
+    values = scores[shown]
+    axis: dict[str, Any] = {"title": {"text": f"{QUANTITIES[metric].label}, lower is better"}}
+    bottom, top = 0.0, 1.0
+    if values.size and values.min() > 0:
+        low, high = np.log10(values.min()), np.log10(values.max())
+        pad = 0.08 * max(high - low, 0.2)
+        bottom, top = 10 ** (low - pad), 10 ** (high + pad)
+        axis |= {**log_axis(values), "range": [low - pad, high + pad]}
+    elif values.size:  # an unbiased 1 − CKA may come out below 0, which no logarithm shows
+        pad = 0.08 * max(values.max() - values.min(), 1e-9)
+        bottom, top = values.min() - pad, values.max() + pad
+        axis |= {"range": [bottom, top]}
+    limit = limits(picked.lowest, tau, tau_mode)
+    bars = [(edges[b], edges[b + 1], limit[b]) for b in np.flatnonzero(np.isfinite(limit))]
+    traces: list[dict[str, Any]] = [
+        _line(
+            [x for edge in edges for x in (edge, edge, None)],
+            [y for _ in edges for y in (bottom, top, None)],
+            {"width": 1, "dash": "dot", "color": FAINT},
+        ),
+        _line(
+            [x for left, right, _ in bars for x in (left, right, None)],
+            [y for *_, height in bars for y in (height, height, None)],
+            {"width": 2, "color": colour},
+            opacity=0.55,
+        ),
+    ]
+    marks = _marks(picked, chosen)
+    for name, mask, look in (
+        ("not chosen", shown & ~chosen, {"color": FAINT, "size": 8}),
+        ("chosen", shown & chosen, {"color": colour, "size": 12}),
+    ):
+        rows = np.flatnonzero(mask)
+        traces.append(
+            {
+                "type": "scatter",
+                "x": pair.macs[rows] / unit.scale,
+                "y": scores[rows],
+                "mode": "markers",
+                "name": name,
+                "marker": look,
+                "customdata": sheet.names[rows],
+                "text": marks[rows],
+                "hovertext": sheet.facts[rows],
+                "hovertemplate": HOVER,
+            }
+        )
+    return go.Figure(
+        data=traces,
+        layout={
+            "margin": MARGIN,
+            "height": HEIGHT,
+            "xaxis": {
+                "title": {"text": unit.title},
+                "range": _padded(bounds or (edges[0], edges[-1])),
+            },
+            "yaxis": axis,
+            "legend": LEGEND,
+        },
+        _validate=False,  # Plotly's own check takes longer than all the rest; tests make it
+    )
+
+
+def tradeoff_chart(
+    sheet: Sheet,
+    picked: Selection,
+    costs: Costs,
+    tier: Tier,
+    drawn: Sequence[Curve],
+    *,
+    bounds: tuple[float, float],
+    cell: tuple[int, int] | None = None,
+) -> go.Figure:
+    """Accuracy against cost: each method's stitches and envelope, and the anchors.
+
+    Args:
+        bounds: of the cost axis, in its unit.
+        cell: the stitch that is ringed.
+    """
+    pair, unit = sheet.pair, costs.unit
+    right = max(*costs.anchors.values(), np.nanmax(costs.stitches, initial=0.0), 0.0) / unit.scale
+    traces: list[dict[str, Any]] = []
+    marks = _marks(picked, picked.chosen)
+    for curve in sorted(drawn, key=lambda c: on_top(c.metric)):
+        rows = np.flatnonzero(curve.chosen & np.isfinite(costs.stitches))
+        line = steps(costs, pair, curve)
+        traces += curve_traces(
+            curve.metric,
+            costs.stitches[rows] / unit.scale,
+            100 * curve.accuracy[rows],
+            Envelope(line.costs / unit.scale, 100 * line.accuracies),
+            right,
+            pair.document["data"]["val"]["samples"],
+            customdata=sheet.names[rows],
+            text=marks[rows],
+            hovertext=sheet.facts[rows],
+            # A click rings what it selects; the others stay as they are.
+            unselected={"marker": {"opacity": 1}},
+            selected={"marker": {"size": 20}},
+            hovertemplate=f"top-1 <b>%{{y:.2f}} %</b> ({tier})<br>{HOVER}",
+        )
+    anchors = [a for a in pair.measured_anchors if a["name"] in costs.anchors]
+    traces.append(
+        anchors_trace([(a["name"], costs.anchors[a["name"]], a["accuracy"]) for a in anchors], unit)
+    )
+    traces += _ring(pair.stitches, costs, drawn, cell)
+    return go.Figure(
+        data=traces,
+        layout={
+            "margin": MARGIN,
+            "height": HEIGHT,
+            "clickmode": "event+select",
+            "xaxis": {"title": {"text": costs.title}, "range": _padded(bounds)},
+            "yaxis": {"title": {"text": "top-1 (%)"}, "range": list(heights(sheet, tier, drawn))},
+            "legend": LEGEND,
+        },
+        _validate=False,  # Plotly's own check takes longer than all the rest; tests make it
+    )
+
+
+def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: Tier) -> go.Figure:
+    """Accuracy against cost of every pair's chosen stitches, the anchors, and one front.
+
+    Args:
+        choices: their accuracies are of every candidate, of ``finetuned`` of the chosen ones.
+    """
+    unit = choices[0].pair.unit
+    anchors = {a["name"]: a for c in choices for a in (c.pair.source, c.pair.target)}
+    shown = [a for a in anchors.values() if a["accuracy"] is not None]
+    every = np.concatenate([*(c.pair.macs for c in choices), [a["macs"] for a in anchors.values()]])
+    every = every / unit.scale
+    line = _line(
+        [*(p.macs / unit.scale for p in points), every.max()] if points else [],
+        [100 * p.accuracy for p in [*points, *points[-1:]]],
+        {"shape": "hv", "color": ANCHOR, "width": 2},
+    )
+    traces = [{**line, "name": "Pareto front", "showlegend": True}]
+    for k, choice in enumerate(choices):
+        rows = np.flatnonzero(choice.chosen & np.isfinite(choice.accuracy))
+        name = chart_text(choice.pair.name)
+        traces.append(
+            {
+                "type": "scatter",
+                "x": choice.pair.macs[rows] / unit.scale,
+                "y": 100 * choice.accuracy[rows],
+                "mode": "markers",
+                "name": f"{name} ({len(rows)})",
+                "marker": {
+                    "color": PAIR_COLOURS[k % len(PAIR_COLOURS)],
+                    "symbol": PAIR_SYMBOLS[k % len(PAIR_SYMBOLS)],
+                    "size": 10,
+                },
+                "customdata": choice.pair.stitches[rows],
+                "hovertemplate": f"<b>{name}</b><br>"
+                "stitch %{customdata[0]} → %{customdata[1]}<br>"
+                f"%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %<extra></extra>",
+            }
+        )
+    traces.append(anchors_trace([(a["name"], a["macs"], a["accuracy"]) for a in shown], unit))
+    low, high = np.log10(every.min()), np.log10(every.max())
+    pad = 0.04 * max(high - low, 0.1)
+    return go.Figure(
+        data=traces,
+        layout={
+            "margin": MARGIN,
+            "height": 520,
+            "xaxis": {
+                "title": {"text": f"{unit.title}, logarithmic"},
+                **log_axis(every),
+                "range": [low - pad, high + pad],
+            },
+            "yaxis": {
+                "title": {"text": "top-1 (%)"},
+                "range": list(
+                    accuracy_range(
+                        [a["accuracy"] for a in shown], [c.accuracy for c in choices], tier
+                    )
+                ),
+            },
+            "legend": LEGEND,
+        },
+        _validate=False,  # Plotly's own check takes longer than all the rest; tests make it
+    )
+
+
+def _marks(picked: Selection, chosen: NDArray[np.bool_]) -> NDArray[np.object_]:
+    """What the hover adds of every candidate's place in the choice."""
+    places = ["   outside the buckets" if b < 0 else f"   bucket {b}" for b in picked.bucket]
+    marks = [f"{p}, chosen" if c else p for p, c in zip(places, chosen)]
+    return np.array(marks, dtype=object)
+
+
+def _ring(
+    stitches: NDArray[np.int64], costs: Costs, drawn: Sequence[Curve], cell: tuple[int, int] | None
+) -> list[dict[str, Any]]:
+    """A ring around a stitch on every curve that has it."""
+    if cell is None:
+        return []
+    rows = np.flatnonzero((stitches == cell).all(axis=1) & np.isfinite(costs.stitches))
+    top1 = {100 * c.accuracy[row]: row for row in rows for c in drawn if c.chosen[row]}
+    if not top1:
+        return []
+    return [
+        {
+            "type": "scatter",
+            "x": [costs.stitches[row] / costs.unit.scale for row in top1.values()],
+            "y": list(top1),
+            "mode": "markers",
+            "marker": {
+                "symbol": "circle-open",
+                "size": 20,
+                "color": ANCHOR,
+                "line": {"width": 2.5, "color": ANCHOR},
+            },
+            "unselected": {"marker": {"opacity": 1}},
+            "showlegend": False,
+            "hoverinfo": "skip",
+        }
+    ]
+
+
+def _line(x: list[Any], y: list[Any], look: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "x": x,
+        "y": y,
+        "mode": "lines",
+        "line": dict(look),
+        "showlegend": False,
+        "hoverinfo": "skip",
+        **more,
+    }
+
+
+def _padded(bounds: Sequence[float]) -> list[float]:
+    pad = 0.04 * (bounds[1] - bounds[0])
+    return [float(bounds[0] - pad), float(bounds[1] + pad)]

@@ -1,0 +1,1 @@
+"""Pieces of pages: controls, and what stands on more than one page."""

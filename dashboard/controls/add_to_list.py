@@ -1,0 +1,113 @@
+"""The ways to put stitches on one's list, and to take a change back."""
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from dashboard.controls.heading import says_errors
+from dashboard.model.list_entries import entries_of, entry_of
+from dashboard.session import my_list
+from klas.results.formatting import METHODS
+from klas.results.pair import Document, Pair, choose, fair_share, pairs_of
+from klas.study import METRICS, Metric, SelectionSpec
+
+
+def fill_list(found: Document, spec: SelectionSpec) -> None:
+    """A row of buttons.
+
+    Args:
+        spec: what a rule chooses by.
+    """
+    with st.container(horizontal=True):
+        with st.popover("Take what a rule chooses", icon=":material/filter_alt:"):
+            _by_rule(found, spec)
+        with st.popover("Add a stitch", icon=":material/add:"):
+            _by_hand(found)
+        st.button(
+            "Undo",
+            icon=":material/undo:",
+            disabled=not my_list.can_undo(),
+            on_click=my_list.undo,
+            shortcut="mod+z",
+        )
+        st.button(
+            "Empty the list",
+            icon=":material/delete:",
+            disabled=not my_list.entries(),
+            on_click=my_list.change_to,
+            args=((),),
+        )
+
+
+@says_errors
+def _by_rule(found: Document, spec: SelectionSpec) -> None:
+    pairs = {p.name: p for p in pairs_of(found) if p.in_space.any() and p.is_scored("kl")}
+    names = st.multiselect("Pairs", list(pairs), default=list(pairs)[:1])
+    method: Metric = st.selectbox(
+        "Method", METRICS, index=METRICS.index(spec.metric), format_func=METHODS.__getitem__
+    )
+    st.caption(
+        f"{METHODS[spec.metric]} with τ = {spec.tau:g} ({spec.tau_mode}) in {spec.buckets} "
+        f"buckets of equal {spec.binning}, as on **Stitches**; another score takes as many in "
+        "each bucket, SN-Net's set is taken as it is."
+    )
+    # Chosen before a button asks for it: what can't be chosen is said here.
+    chosen = [
+        entry
+        for pair in map(pairs.__getitem__, names)
+        for entry in entries_of(pair, _by_method(pair, spec, method))
+    ]
+    left, right = st.columns(2)
+    left.button(
+        "Add them", on_click=my_list.add, args=(chosen,), disabled=not chosen, width="stretch"
+    )
+    right.button(
+        "Replace", on_click=my_list.change_to, args=(chosen,), disabled=not chosen, width="stretch"
+    )
+
+
+def _by_method(pair: Pair, spec: SelectionSpec, method: Metric) -> NDArray[np.bool_]:
+    """(N,) what a method chooses: by τ the score of ``spec``, as many as it the others.
+
+    Raises:
+        SelectionError: the method's scores are not computed.
+    """
+    picked = choose(pair, spec)
+    return picked.chosen if method == spec.metric else fair_share(pair, picked, method)
+
+
+def _by_hand(found: Document) -> None:
+    pairs = {p.name: p for p in pairs_of(found) if len(p.macs) and p.is_scored("kl")}
+    if not pairs:
+        st.caption("No pair has stitches to add.")
+        return
+    pair = pairs[st.selectbox("Pair (source → target)", list(pairs), key="by-hand:pair")]
+    listed = set(my_list.entries())
+    free = [
+        row
+        for row in np.argsort(pair.macs, kind="stable").tolist()
+        if entry_of(pair, row) not in listed
+    ]
+    if not free:
+        st.caption("Every stitch of this pair is in my list.")
+        return
+    key = f"by-hand:{pair.name}"
+    if st.session_state.get(key) not in free:
+        st.session_state.pop(key, None)  # it was put on the list in another way
+    row = st.selectbox(
+        "Stitch (i → j), not listed yet",
+        free,
+        format_func=lambda row: (
+            "{} → {}, ".format(*pair.stitches[row])
+            + f"{pair.macs[row] / pair.unit.scale:.3g} {pair.unit.name}"
+        ),
+        key=key,
+    )
+    later = free[free.index(row) + 1 :]
+    st.button("Add", on_click=_add_one, args=(pair, row, key, (later or free)[0]), width="stretch")
+
+
+def _add_one(pair: Pair, row: int, key: str, following: int) -> None:
+    """Put a stitch on the list, and offer the one that follows it by cost."""
+    my_list.add([entry_of(pair, row)])
+    st.session_state[key] = following

@@ -1,0 +1,173 @@
+"""The controls of the trade-off's costs: axis, timed machine, range, budget."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dashboard.controls.jobs import start_button
+from dashboard.controls.selection import SLIDER
+from dashboard.model.tradeoff import Limits, Sheet, clamped, limits
+from dashboard.session.choices import bound, forget, keep, remembered, write_address
+from dashboard.session.resources import study
+from dashboard.text.markdown import plain
+from klas.results.costs import COSTS, CostName, Costs
+from klas.results.pair import Pair
+
+AXIS = "widget:axis"  # whose numbers the range and the budget are; goes with the widgets
+TYPED = "widget:budget:typed"  # what the field says where that is no budget; goes with the widgets
+NAMES: dict[CostName, str] = {"macs": "MACs", "params": "parameters", "latency": "latency"}
+
+
+def pick_cost(words: str, names: Sequence[CostName] = COSTS) -> CostName:
+    """A selector of the axis of cost.
+
+    Args:
+        words: its help.
+        names: the axes that are known; the choice of another one is forgotten.
+    """
+    asked: CostName = remembered("cost", COSTS[0])
+    st.session_state.setdefault(AXIS, asked)
+    if asked not in names:
+        asked = COSTS[0]
+        keep("cost", None)
+
+    def change(name: CostName) -> None:
+        _numbers_are_of(name)
+        keep("cost", None if name == COSTS[0] else name)
+
+    name: CostName = st.segmented_control(
+        "Cost",
+        names,
+        required=True,
+        format_func=NAMES.__getitem__,
+        help=words,
+        **bound("cost", asked, words, *names, change=change),
+    )
+    return name
+
+
+def settle_axis(shown: CostName) -> None:
+    """Forget a range and a budget of another axis than the one that is shown.
+
+    It is another one than the chosen one where MACs stand in for times that are not known yet.
+    """
+    if _numbers_are_of(shown):
+        write_address()
+
+
+def _numbers_are_of(name: CostName) -> bool:
+    """A range and a budget of one cost mean nothing as another; whether any were forgotten."""
+    same = st.session_state.get(AXIS, name) == name
+    st.session_state[AXIS] = name
+    if same:
+        return False
+    forget("range")
+    forget("budget")
+    return True
+
+
+def pick_range(costs: Costs) -> tuple[tuple[float, float], Limits]:
+    """A slider over the costs of a pair's networks, in the unit that is shown."""
+    ends = limits(costs)
+    at = clamped(remembered("range", None), ends)
+
+    def change(new: tuple[float, float]) -> None:
+        keep("range", None if new == (ends.low, ends.high) else new)
+
+    st.slider(
+        f"Range of cost ({costs.unit.name})",
+        ends.low,
+        ends.high,
+        step=ends.step,
+        format="%.6g",
+        width=SLIDER,
+        help="What lies outside is neither drawn nor listed. The buckets stay as they are.",
+        **bound("range", at, *ends, costs.name, change=change),
+    )
+    return at, ends
+
+
+def budget_field(costs: Costs, ends: Limits, place: int | str) -> float | None:
+    """The field for a budget in the shown unit; None, and why, where it says none."""
+    identity = costs.name, place
+    kept: float | None = remembered("budget", None)
+    known_as, typed = st.session_state.get(TYPED, (None, None))
+    if kept is not None:
+        value: float | None = float(kept)
+    elif known_as == identity:
+        value = typed
+    else:
+        value = float(round((ends.low + ends.high) / 2 / ends.step) * ends.step)
+
+    def change(new: float | None) -> None:
+        if new is not None and new >= 0:
+            st.session_state.pop(TYPED, None)
+            keep("budget", new)
+        else:
+            st.session_state[TYPED] = identity, new
+            keep("budget", None)
+
+    # No limit here: below one the browser would say so and leave the old answer beside it.
+    budget: float | None = st.number_input(
+        f"Budget of {NAMES[costs.name]} ({costs.unit.name})",
+        value=None,
+        step=ends.step,
+        format="%.6g",
+        placeholder="a number",
+        **bound("budget", value, *identity, change=change),
+    )
+    if budget is None:
+        st.markdown("Type a budget.")
+    elif budget < 0:
+        st.markdown("Type a budget of 0 or more.")
+    return budget if budget is not None and budget >= 0 else None
+
+
+def pick_machine(sheets: Sequence[Sheet], name: CostName) -> Sheet:
+    """The pair with the times of one machine: of the last that was timed, or of another one.
+
+    Args:
+        name: the axis; only of latency is a single machine told.
+    """
+    machines = [sheet.timings.where for sheet in sheets if sheet.timings is not None]
+    if len(machines) > 1:
+        return sheets[machines.index(st.selectbox("Timed on", machines, key="widget:machine"))]
+    if machines and name == "latency":
+        st.caption(
+            f"Median forward time of one image on {plain(machines[0])}. Buckets stay on MACs.",
+            width=SLIDER,
+        )
+    return sheets[0]
+
+
+def latency_button(pair: Pair, *, timed: bool) -> None:
+    """The way to the times of a pair's networks on the machine that the app runs on.
+
+    It stays beside times that are known: which device, how many threads and which torch a job
+    finds is known to the job alone, and times of others do not stand for these.
+
+    Args:
+        timed: whether the pair was timed on any machine; else MACs stand in, and this says so.
+    """
+    task = {"kind": "latency", "pairs": [list(pair.names)]}
+    if timed:
+        start_button(
+            "Measure on this machine",
+            study(),
+            task,
+            icon=":material/timer:",
+            kind="secondary",
+            help="Times every stitch and both anchors on the machine that the app runs on, with "
+            "its device, number of threads and torch of now. Where these very times are known, "
+            "they are shown first and nothing is timed again.",
+        )
+        return
+    st.caption(":material/info: Not timed yet: **MACs** are shown meanwhile.", width="content")
+    start_button(
+        "Measure latency",
+        study(),
+        task,
+        icon=":material/timer:",
+        help="Every stitch of the pair and both anchors run at batch 1, for about 0.2 seconds "
+        "each.",
+    )

@@ -1,0 +1,173 @@
+"""The head of every page: its title, the choosers of study, pair, score and tier, the selection."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+import streamlit as st
+
+from dashboard.controls.tour import lead_on
+from dashboard.session import address as links
+from dashboard.session.choices import (
+    bound,
+    follow,
+    forget,
+    forget_all,
+    keep,
+    news,
+    remembered,
+    write_address,
+)
+from dashboard.session.resources import (
+    document,
+    named_study,
+    store,
+    study,
+)
+from dashboard.text.quantities import QUANTITIES
+from klas.errors import KlasError
+from klas.results.formatting import METHODS
+from klas.results.pair import Document, Pair, pairs_of
+from klas.storage.saved_studies import saved_studies
+from klas.study import DIGITS, METRICS, TIERS, Metric, SelectionSpec, Tier, change
+
+P = ParamSpec("P")
+ALL_PAIRS = "All pairs"
+SELECTION_KEYS = ("tau", "tau_mode", "buckets", "binning")
+
+
+def heading(title: str) -> None:
+    """A page's title, and beside it the chooser of the study that every page is about.
+
+    The page then shows what the address asks for, and says what in it makes no sense.
+    """
+    names = list(dict.fromkeys([*named_study(), DIGITS.name, *saved_studies(store())]))
+    asked = news(title)
+    opened = st.session_state.get("opened")
+    wanted = opened if asked is None else asked.get("study", names[0])
+    if wanted not in names:
+        asked = None  # the rest of the address belongs to that study
+        _open(names[0])
+    elif wanted != opened:
+        _open(wanted)
+    left, right = st.columns([3, 1], vertical_alignment="bottom", gap="large")
+    left.title(title)
+    right.selectbox(
+        "Study",
+        names,
+        help="The built-in study, and those made on the **Anchors** page.",
+        **bound("study", st.session_state["opened"], *names, change=open_named),
+    )
+    if wanted is not None and wanted not in names:
+        st.warning(f"There is no study {links.code(wanted)} here.", icon=":material/link_off:")
+    if asked is not None:
+        follow(asked)
+    write_address()
+    lead_on(title)
+
+
+def open_named(name: str) -> None:
+    """Show this study from the next run on. What was chosen with another one is forgotten."""
+    _open(name)
+    write_address()
+
+
+def _open(name: str) -> None:
+    st.session_state["opened"] = name
+    forget_all()
+
+
+def scored_document() -> Document:
+    """The document once its scores are there; otherwise says what to do and ends the page."""
+    found = document()
+    if found is None or all(pair["theta"] is None for pair in found["pairs"]):
+        st.info(
+            "There are no scores yet. Compute them on the **Study** page.", icon=":material/info:"
+        )
+        if st.button("Go to Study", icon=":material/science:"):
+            st.switch_page("views/study.py")
+        st.stop()
+    return found
+
+
+def pick_pair(found: Document, *, or_all: bool = False) -> Pair | None:
+    """A selector of the pair, shared by the pages; None stands for all of them, if offered."""
+    pairs = pairs_of(found)
+    # At first the pair with the most to choose from.
+    own = links.pair_word(max(pairs, key=lambda p: int(p.in_space.sum())))
+    words = {links.pair_word(p): p.name for p in pairs}
+    if or_all and len(pairs) > 1:
+        words[links.EVERY_PAIR] = ALL_PAIRS
+    chosen = remembered("pair", own)
+    if chosen not in [*words, links.EVERY_PAIR]:
+        said = links.unknown("pair", chosen, "this study has no such pair")
+        st.warning(said, icon=":material/link_off:")
+        forget("cell")
+        keep("pair", None)
+    names = list(words.values())
+
+    def change_pair(name: str) -> None:
+        word = next(w for w, n in words.items() if n == name)
+        forget("cell")  # it belongs to the other pair
+        keep("pair", None if word == own else word)
+
+    shown = words.get(chosen, words[own])
+    name = st.selectbox(
+        "Pair (source → target)", names, **bound("pair", shown, *names, change=change_pair)
+    )
+    return None if name == ALL_PAIRS else pairs[names.index(name)]
+
+
+def pick_metric() -> Metric:
+    """A selector of the score, shared by the pages. SN-Net's set is none: there KLAS's is."""
+    scored = [metric for metric in METRICS if metric != "snnet"]
+    start = metric_at_hand()
+    shown = bound("metric", start)
+    metric: Metric = st.selectbox(
+        "Score",
+        scored,
+        format_func=METHODS.__getitem__,
+        help="What chooses: in every bucket the stitches with the lowest score. "
+        + QUANTITIES[start].words,
+        **shown,
+    )
+    return metric
+
+
+def metric_at_hand() -> Metric:
+    """The score that chooses, as :func:`pick_metric` shows it."""
+    own = study().selection.metric
+    metric: Metric = remembered("metric", "kl" if own == "snnet" else own)
+    return metric
+
+
+def pick_tier(start: Tier) -> Tier:
+    """A selector of whose accuracies are shown, shared by the pages."""
+    tier: Tier = st.segmented_control(
+        "Accuracy",
+        TIERS,
+        required=True,
+        help="zero_shot: the stitch layer by least squares. tuned: only the stitch layer "
+        "trained. finetuned: stitches and anchors trained jointly. A curve never mixes them.",
+        **bound("tier", remembered("tier", start)),
+    )
+    return tier
+
+
+def selection() -> SelectionSpec:
+    """The study's selection with what was changed in this session, but for the score."""
+    values = {k: remembered(k, None) for k in SELECTION_KEYS}
+    return change(study(), "selection", **values).selection
+
+
+def says_errors(part: Callable[P, None]) -> Callable[P, None]:
+    """Turn a KlasError into one sentence where the problem is; the page goes on around it."""
+
+    @wraps(part)
+    def shown(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            part(*args, **kwargs)
+        except KlasError as error:
+            st.error(str(error), icon=":material/error:")
+
+    return shown

@@ -1,0 +1,1 @@
+"""What a visitor has open and chose: the store, the study, the address."""

@@ -1,0 +1,50 @@
+"""The stitches that a visitor picked by hand or by rule: in the session, and in the address.
+
+A list is a tuple of entries without repetition, in the order in which they came.
+"""
+
+from collections.abc import Iterable
+
+import streamlit as st
+
+from dashboard.model.list_entries import Entry
+from dashboard.session.choices import keep, remembered
+
+MOST_UNDONE = 50
+
+
+def entries() -> tuple[Entry, ...]:
+    """The list as it is now."""
+    found: tuple[Entry, ...] = remembered("list", ())
+    return found
+
+
+def change_to(wanted: Iterable[Entry]) -> None:
+    """Make the list these; what it was can be had back."""
+    new, old = tuple(dict.fromkeys(wanted)), entries()
+    if new != old:
+        st.session_state["kept:undo"] = (*remembered("undo", ()), old)[-MOST_UNDONE:]
+        keep("list", new or None)
+
+
+def add(new: Iterable[Entry]) -> None:
+    """Put stitches at the end; those that are there stay where they are."""
+    change_to([*entries(), *new])
+
+
+def remove(gone: Iterable[Entry]) -> None:
+    """Take stitches out."""
+    out = set(gone)
+    change_to([entry for entry in entries() if entry not in out])
+
+
+def can_undo() -> bool:
+    """Whether there is a change to take back."""
+    return bool(remembered("undo", ()))
+
+
+def undo() -> None:
+    """Take the last change back."""
+    *before, last = remembered("undo", ())
+    st.session_state["kept:undo"] = tuple(before)
+    keep("list", last or None)

@@ -1,0 +1,85 @@
+"""The store, and the study that a session has open: its file, its document."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import streamlit as st
+
+from klas.results.pair import Document
+from klas.storage.catalogue import Network, catalogue_key, read_catalogue
+from klas.storage.saved_studies import study_path
+from klas.storage.store import Store
+from klas.study import DIGITS, Study, load_study
+
+
+@st.cache_resource(max_entries=2)
+def store() -> Store:
+    """The cache folder, opened once for all sessions."""
+    return Store()
+
+
+def named_study() -> dict[str, str]:
+    """The file that KLAS_STUDY names, by its own name; nothing if the variable is not set."""
+    named = os.environ.get("KLAS_STUDY")
+    return {Path(named).name: named} if named else {}
+
+
+def study() -> Study:
+    """The study at hand: the chosen one, at first the file that KLAS_STUDY names or the built-in.
+
+    Raises:
+        StudyError: its file is absent or makes no sense.
+    """
+    arguments = study_arguments()
+    if not arguments:
+        return DIGITS
+    path = Path(arguments[0])
+    try:
+        stamp = path.stat()
+    except OSError:
+        return load_study(path)  # which says why it can't be read
+    return _study(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@lru_cache(maxsize=16)  # asked for many times a run, and Streamlit's own cache takes its time
+def _study(path: Path, stamp: int, size: int) -> Study:
+    return load_study(path)
+
+
+def study_arguments() -> list[str]:
+    """How the study at hand is named on a command line: not at all if it is the built-in one."""
+    name, named = st.session_state["opened"], named_study()
+    if name in named:
+        return [named[name]]
+    return [] if name == DIGITS.name else [str(study_path(store(), name))]
+
+
+def catalogue() -> list[Network] | None:
+    """Every pretrained network, or None before the catalogue is built."""
+    digest = catalogue_key().digest
+    found = _catalogue(digest)
+    if found is None:
+        _catalogue.clear()  # it may be there the next time
+    return found
+
+
+@st.cache_resource(max_entries=1)
+def _catalogue(digest: str) -> list[Network] | None:
+    return read_catalogue(store())
+
+
+def document() -> Document | None:
+    """The latest scores document of the study at hand, or None before a first run."""
+    path = store().ref_path(f"scores-{study().results_key()}")
+    try:
+        stamp = path.stat().st_mtime_ns
+    except OSError:
+        return None
+    return _document(study().results_key(), stamp)
+
+
+@st.cache_resource(max_entries=4)
+def _document(key: str, stamp: int) -> Document | None:
+    found: Document | None = store().get_ref(f"scores-{key}")
+    return found

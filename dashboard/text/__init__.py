@@ -1,0 +1,1 @@
+"""What pages say: sentences and explanations, pure functions."""

@@ -1,0 +1,244 @@
+"""What the map can show of a pair: scores, Θ, Σ, costs and accuracies. Pure functions.
+
+A stranger's own words (names of anchors and modules) are in none of the texts here.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from klas.results.formatting import METHODS
+from klas.results.pair import Pair
+from klas.study import METRICS, Metric, Stage
+
+THE_SCORE = "score"
+SCORES: tuple[Metric, ...] = tuple(metric for metric in METRICS if metric != "snnet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """How something of every cell is called and read.
+
+    Attributes:
+        label: its name on a scale and in a title, unit included.
+        option: its name in the selector.
+        reading: how a value is read, after a comma: "lower is better".
+        words: plain words and the formula, Markdown.
+        brightest: which end of the scale has the brightest colour.
+        stage: what computes it; None for joint training, which is no stage of a run.
+    """
+
+    label: str
+    option: str
+    reading: str
+    words: str
+    brightest: Literal["lowest", "highest"] = "lowest"
+    stage: Stage | None = "scores"
+
+
+def _score(metric: Metric, label: str, words: str) -> Quantity:
+    return Quantity(label=label, option=METHODS[metric], reading="lower is better", words=words)
+
+
+QUANTITIES: dict[str, Quantity] = {
+    "kl": _score(
+        "kl",
+        "Γ",
+        "**Γ(i, j) = Ω / Σ**: the distance across the stitch over the capacity of the block that "
+        "follows. A stitch is promising where the next block can make up for the distance.",
+    ),
+    "theta": _score(
+        "theta",
+        "Ω (nats)",
+        "**Ω = Θ(Pᵢ of the source, Pⱼ of the target)**, the distance across the stitch alone: "
+        "how far the source's probe after block *i* is from the target's after block *j*, in "
+        "nats, whatever the next block can do.",
+    ),
+    "cka": _score(
+        "cka",
+        "1 − CKA",
+        "One minus the linear **CKA** of the activations at the two cuts: 0 where both arrange "
+        "the images alike. The unbiased estimator may come out slightly above 1.",
+    ),
+    "mse": _score(
+        "mse",
+        "MSE",
+        "**MSE = mean (p − q)²**: the mean squared difference between the probabilities of the "
+        "two probes.",
+    ),
+    "ce": _score(
+        "ce",
+        "CE (nats)",
+        "**CE = mean −Σ p log q**: the cross-entropy of the target's probe under the source's. "
+        "That is Ω and the source probe's own uncertainty.",
+    ),
+    "dm": _score(
+        "dm",
+        "DM",
+        "**Direct matching, ‖T·Aᵢ − Aⱼ‖² / ‖Aⱼ − mean‖²**: the share of the target's "
+        "activation that the stitch layer of least squares leaves unexplained.",
+    ),
+    "random": _score("random", "random", "A seeded draw: the floor that every score has to beat."),
+    "cuts": Quantity(
+        label="Θ (nats)",
+        option="Θ at every cut",
+        reading="lower where the probes agree",
+        words="**Θ(P, Q) = mean KL(P ‖ Q)** over the validation images: how many nats apart the "
+        "predictions of two probes are. Rows are the source's cuts, columns the target's: 0 "
+        "follows the stem, the last precedes the head. Its part that is open to stitches is Ω.",
+    ),
+    "sigma": Quantity(
+        label="Σ (nats)",
+        option="Σ of every target block",
+        reading="higher is more capacity",
+        words="**Σ(j) = Θ(Pⱼ, Pⱼ₊₁), both of the target**: the capacity of the block that "
+        "follows cut *j*, as how much that block changes its own network's probe. Γ divides by "
+        "it; it doesn't depend on the source.",
+        brightest="highest",
+    ),
+    "macs": Quantity(
+        label="MACs",
+        option="MACs",
+        reading="lower is cheaper",
+        words="Multiply–accumulates of one image through the whole stitched network: the "
+        "source's blocks up to *i*, the stitch layer, the target's after *j*. Papers call them "
+        "FLOPs.",
+    ),
+    "params": Quantity(
+        label="million parameters",
+        option="Parameters",
+        reading="lower is smaller",
+        words="Weights of the whole stitched network, the stitch layer's among them.",
+    ),
+    "zero_shot": Quantity(
+        label="zero_shot top-1 (%)",
+        option="Accuracy: zero_shot",
+        reading="higher is better",
+        words="Top-1 with a stitch layer by least squares and nothing trained.",
+        brightest="highest",
+        stage="zero_shot",
+    ),
+    "tuned": Quantity(
+        label="tuned top-1 (%)",
+        option="Accuracy: tuned",
+        reading="higher is better",
+        words="Top-1 with only the stitch layer trained, the anchors frozen.",
+        brightest="highest",
+        stage="tuned",
+    ),
+    "finetuned": Quantity(
+        label="finetuned top-1 (%)",
+        option="Accuracy: finetuned",
+        reading="higher is better",
+        words="Top-1 with all chosen stitches and the anchors trained jointly, the paper's "
+        "figures. Only what is chosen is trained so.",
+        brightest="highest",
+        stage=None,
+    ),
+}
+SHOWN = (THE_SCORE, *QUANTITIES)
+"""What the selector offers: the score that chooses, whichever that is, and each by its name; the
+last, ``finetuned``, where a choice is trained jointly."""
+
+
+def quantity(name: str, pair: Pair) -> Quantity:
+    """A quantity in the units of the pair's costs."""
+    found = QUANTITIES[name]
+    if name != "macs":
+        return found
+    label = pair.unit.title
+    return Quantity(**{**vars(found), "label": label, "option": pair.unit.name})
+
+
+def of_stitches(pair: Pair, name: str) -> NDArray[np.float64]:
+    """(N,) a quantity of every candidate, as its label says it; NaN where not computed.
+
+    Raises:
+        KeyError: it is none of the stitches' (``cuts``, ``sigma``), or hangs on what is chosen
+            (``finetuned``).
+    """
+    if name in SCORES:
+        return pair.scores(name)
+    if name == "macs":
+        return pair.macs / pair.unit.scale
+    if name == "params":
+        return np.array([c["params"] for c in pair.raw["candidates"]], dtype=np.float64) / 1e6
+    return 100 * pair.accuracy(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """A quantity over a part of the cells.
+
+    Attributes:
+        rows: (R,) source cuts; none for what belongs to the target alone.
+        columns: (C,) target cuts.
+        values: (R, C), or (1, C) without rows; NaN where there is nothing.
+    """
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    values: NDArray[np.float64]
+
+    @property
+    def known(self) -> NDArray[np.float64]:
+        """(K,) the finite values."""
+        return self.values[np.isfinite(self.values)]
+
+
+def field(pair: Pair, name: str, jointly: NDArray[np.float64] | None = None) -> Field | None:
+    """A quantity as the map shows it; None where it is not computed.
+
+    Scores, costs and accuracies are over the candidates in the space, Θ is over every cut, and Σ
+    is one row.
+
+    Args:
+        jointly: (N,) accuracies after joint training, NaN for what is not chosen; they are what
+            ``finetuned`` shows.
+    """
+    if name in ("cuts", "sigma"):
+        if pair.raw["theta"] is None:
+            return None
+        own = np.array(pair.raw["theta_target"], dtype=np.float64)  # (n_g + 1, n_g + 1)
+        values = np.diag(own, 1)[None] if name == "sigma" else np.array(pair.raw["theta"], float)
+        height, width = values.shape
+        rows = () if name == "sigma" else tuple(range(height))
+        return Field(rows=rows, columns=tuple(range(width)), values=values)
+    space = pair.in_space
+    if name == "finetuned" and jointly is None:
+        return None
+    found = (of_stitches(pair, name) if jointly is None else 100 * jointly)[space]
+    if np.isnan(found).all():
+        return None
+    i, j = pair.stitches[space].T
+    sources, targets = np.unique(i), np.unique(j)
+    values = np.full((len(sources), len(targets)), np.nan)
+    values[np.searchsorted(sources, i), np.searchsorted(targets, j)] = found
+    return Field(rows=tuple(sources.tolist()), columns=tuple(targets.tolist()), values=values)
+
+
+def in_words(pair: Pair, name: str, shown: Field) -> str:
+    """What the map of a quantity shows, in a sentence: for those who cannot see it."""
+    what = quantity(name, pair)
+    known = shown.known
+    if not known.size:
+        return f"{what.label}: no value is finite."
+    if name == "finetuned":
+        return (
+            f"{what.label} of {known.size} chosen stitches, {what.reading}: lowest "
+            f"{known.min():.3g}, highest {known.max():.3g}. The others are not measured."
+        )
+    ends = {"lowest": np.nanargmin, "highest": np.nanargmax}
+    finite = np.where(np.isfinite(shown.values), shown.values, np.nan)
+    told = []
+    for end, at in ends.items():
+        row, column = np.unravel_index(at(finite), finite.shape)
+        j = shown.columns[column]
+        place = f"{shown.rows[row]} → {j}" if shown.rows else f"target block {j}"
+        told.append(f"{end} {finite[row, column]:.3g} at {place}")
+    missing = int((~np.isfinite(shown.values)).sum())
+    gaps = f"; {missing} cells without a finite value" if missing else ""
+    size = f"{len(shown.rows) or 1} × {len(shown.columns)} cells"
+    return f"{what.label} over {size}, {what.reading}: {', '.join(told)}{gaps}."

@@ -1,0 +1,54 @@
+"""Studies of the same name, told apart by their settings. Pure functions."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from klas.results.usage import Holding
+from klas.study import Study
+
+MOST = 2
+"""Settings that a title names."""
+
+
+def titles(studies: Sequence[Holding]) -> list[str]:
+    """A name for each; of a name that comes again also what differs from the first of that name,
+    and where that is not enough a piece of its digest."""
+    firsts: dict[str, Study | None] = {}
+    found = []
+    for holding in studies:
+        name, study = holding.known.name, holding.known.study
+        first = firsts.setdefault(name, study)
+        words = [] if study is None or first is None else list(_differences(first, study))
+        more = ["…"] if len(words) > MOST else []
+        found.append(f"{name} ({', '.join(words[:MOST] + more)})" if words else name)
+    often = Counter(found)
+    return [
+        f"{title} {holding.known.study.results_key()[:6]}"
+        if often[title] > 1 and holding.known.study is not None
+        else title
+        for title, holding in zip(found, studies)
+    ]
+
+
+def counted(names: Iterable[str]) -> str:
+    """Names as a list in words, a name that comes again said once."""
+    return ", ".join(n if k == 1 else f"{k} others named {n}" for n, k in Counter(names).items())
+
+
+def _differences(first: Study, other: Study) -> Iterable[str]:
+    """Each setting of the other that is not the first's, as it stands in a study's file."""
+    old, new = (_flat(study.model_dump(mode="json")) for study in (first, other))
+    for name, value in new.items():
+        if name != "name" and old.get(name) != value:
+            yield f"other {name}" if isinstance(value, list | dict) else f"{name} = {value}"
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": v for inner, v in value.items()}
+        else:
+            flat[name] = value
+    return flat

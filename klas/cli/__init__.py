@@ -1,0 +1,1 @@
+"""The command: parse, call, print; and the process of a job."""

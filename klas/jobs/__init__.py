@@ -1,0 +1,1 @@
+"""Work in the background: processes that outlive who starts them. No torch."""

@@ -1,0 +1,1 @@
+"""A study carried out: its context, its results, and what they cost."""

@@ -1,0 +1,225 @@
+"""The comparison: every method on the same candidates, with intervals. No torch here.
+
+A choice made from scores is fixed when its curves are resampled; ranks and hits resample the
+scores too.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from klas.errors import SelectionError
+from klas.results.formats import optional
+from klas.results.pair import Document, Pair, choose, fair_share, pairs_of
+from klas.results.resampling import REPLICATES, SEED, Bits, Evidence, Floats
+from klas.selection.aggregate import Based, Tree, known, over_pairs
+from klas.selection.agreement import (
+    chance,
+    containment,
+    overlap,
+    overlap_buckets,
+    spearman,
+    spearman_within,
+)
+from klas.selection.bootstrap import interval
+from klas.selection.curves import area_replicates, gain_replicates, saving_replicates
+from klas.storage.store import Store
+from klas.study import METRICS, TIERS, Metric, Study, Tier
+
+LEVEL = 0.95
+BUDGETS = (0.0, 1 / 16, 1 / 4, 1.0)
+"""Shares of the study's fine-tuning steps at which methods are compared."""
+
+
+def budget_steps(study: Study) -> list[int]:
+    """The fine-tuning steps of every budget, ascending."""
+    return sorted({round(share * study.finetuning.steps) for share in BUDGETS})
+
+
+def compare(
+    document: Document, study: Study, store: Store, *, metrics: Sequence[Metric] = METRICS
+) -> dict[str, Any]:
+    """Every method's agreement with the oracle, its curves and its budgets, pair by pair and over
+    all pairs: the ``klas-comparison`` form.
+
+    The oracle is the accuracy of every candidate at tier ``tuned``. KLAS chooses as the study's
+    selection says; a scored rival takes as many candidates in every bucket.
+
+    Args:
+        metrics: the methods that take part, ``kl`` among them. A figure over all pairs is of the
+            pairs where each of them has it. The form has them all.
+
+    Raises:
+        SelectionError: scores or accuracies are not computed yet; says which stage to run.
+    """
+    evidence = Evidence(document, study, store)
+    pairs = [pair for pair in pairs_of(document) if pair.in_space.any()]
+    if not pairs:
+        raise SelectionError("there is no pair with a candidate, so nothing can be compared")
+    contests = [_Contest(pair, evidence, metrics) for pair in pairs]
+    trees = [contest.figures() for contest in contests]
+    anchors = [
+        {
+            **{name: a[name] for name in ("name", "digest", "macs", "params")},
+            "val": _figure(evidence.anchor_accuracy(a["name"], "val")),
+            "test": _figure(evidence.anchor_accuracy(a["name"], "test"))
+            if evidence.trained_on == "test"
+            else None,
+        }
+        for a in document["anchors"]
+    ]
+    return {
+        "format": "klas-comparison",
+        "version": 1,
+        "study": study.model_dump(mode="json"),
+        "made_with": document["made_with"],
+        "task": document["task"],
+        "accuracy_metric": document["accuracy_metric"],
+        "anchors": anchors,
+        "data": document["data"],
+        "precision": document["precision"],
+        "oracle": "tuned",
+        "finetuned_on": evidence.trained_on,
+        "bootstrap": {"replicates": REPLICATES, "level": LEVEL, "seed": SEED},
+        "pairs": [{**c.facts(), **_figures(tree)} for c, tree in zip(contests, trees)],
+        "all_pairs": _figures(over_pairs(trees)),
+    }
+
+
+class _Contest:
+    """All methods on one pair."""
+
+    def __init__(self, pair: Pair, evidence: Evidence, metrics: Sequence[Metric]) -> None:
+        self.pair = pair
+        self.evidence = evidence
+        spec = evidence.study.selection.model_copy(update={"metric": "kl"})
+        ours = choose(pair, spec)
+        self.sets: dict[Metric, Bits] = {
+            m: ours.chosen if m == "kl" else fair_share(pair, ours, m) for m in metrics
+        }
+        self.bucket = ours.bucket
+        self.accuracy = {
+            tier: evidence.accuracy(pair, tier) for tier in TIERS if tier != "finetuned"
+        }
+        self.steps = evidence.study.finetuning.steps
+        self.trained = {
+            steps: {m: evidence.trained_accuracy(pair, c, steps) for m, c in self.sets.items()}
+            for steps in budget_steps(evidence.study)
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """What is not a figure: who takes part, and what each method chose."""
+        return {
+            "source": self.pair.names[0],
+            "target": self.pair.names[1],
+            "buckets": overlap_buckets(self.bucket),
+            "chosen": {metric: self._stitches(metric) for metric in self.sets},
+        }
+
+    def _stitches(self, metric: Metric) -> list[dict[str, Any]]:
+        pair = self.pair
+        trained = self.trained[self.steps][metric]
+        scores = np.full(len(pair.macs), np.nan) if metric == "snnet" else pair.scores(metric)
+        return [
+            {
+                "source_block": int(pair.stitches[row, 0]),
+                "target_block": int(pair.stitches[row, 1]),
+                "macs": int(pair.macs[row]),
+                "bucket": None if self.bucket[row] < 0 else int(self.bucket[row]),
+                "score": optional(scores[row]),
+                "accuracy": {
+                    **{tier: float(values[0, row]) for tier, values in self.accuracy.items()},
+                    "finetuned": None if trained is None else float(trained[0, place]),
+                },
+            }
+            for place, row in enumerate(np.flatnonzero(self.sets[metric]))
+        ]
+
+    def figures(self) -> Tree:
+        """Agreement with the oracle, curves at every tier, budgets."""
+        oracle = self.accuracy["tuned"]  # (R + 1, N)
+        scored = [metric for metric in self.sets if metric != "snnet"]
+        scores = self.evidence.scores(self.pair, scored)  # (K, R + 1, N)
+        inside = self.pair.in_space
+        hits = dict(zip(scored, overlap(scores, oracle, self.bucket)))
+        rho = dict(zip(scored, spearman(scores[..., inside], oracle[:, inside])))
+        ranked = spearman_within(scores, oracle, self.bucket)
+        within: dict[Metric, Based] = {m: Based(*found) for m, *found in zip(scored, *ranked)}
+        methods = {
+            metric: {
+                "overlap": hits.get(metric),
+                "containment": containment(chosen & inside, oracle, self.bucket).astype(float),
+                "spearman": rho.get(metric),
+                "spearman_within": within.get(metric),
+                **{tier: self._curve(metric, tier) for tier in TIERS},
+                "budgets": {
+                    str(steps): None
+                    if (accuracy := found[metric]) is None
+                    else self._areas(metric, accuracy, "finetuned")
+                    for steps, found in self.trained.items()
+                },
+            }
+            for metric, chosen in self.sets.items()
+        }
+        return {"chance": chance(oracle, self.bucket), "methods": methods}
+
+    def _curve(self, metric: Metric, tier: Tier) -> Tree | None:
+        """A method's areas at a tier, and what KLAS gains on it and saves against it."""
+        mine, ours = self._at(metric, tier), self._at("kl", tier)
+        if mine is None:
+            return None
+        found = self._areas(metric, mine, tier)
+        names = ("gain", "greatest_gain", "saving", "greatest_saving")
+        if metric == "kl" or ours is None:
+            return {**found, **dict.fromkeys(names)}
+        both = self._points("kl", ours, tier), self._points(metric, mine, tier)
+        cheap, costly = (float(a["macs"]) for a in self.pair.cheap_and_costly)
+        gains: tuple[Floats | None, ...] = (None, None)
+        if cheap < costly:
+            gains = gain_replicates(*both, cheap, costly)
+        savings = saving_replicates(*both)
+        return {**found, **dict(zip(names, (*gains, *savings), strict=True))}
+
+    def _points(self, metric: Metric, accuracy: Floats, tier: Tier) -> tuple[Floats, Floats]:
+        """(M,) costs and (R + 1, M) accuracies of a method's stitches and the pair's anchors."""
+        anchors = self.pair.measured_anchors
+        costs = np.append(self.pair.macs[self.sets[metric]], [a["macs"] for a in anchors])
+        return costs, np.column_stack([accuracy, *(self._anchor(a["name"], tier) for a in anchors)])
+
+    def _areas(self, metric: Metric, accuracy: Floats, tier: Tier) -> Tree:
+        cheap, costly = (
+            (float(a["macs"]), self._anchor(a["name"], tier)) for a in self.pair.cheap_and_costly
+        )
+        return dict(area_replicates(self.pair.macs[self.sets[metric]], accuracy, cheap, costly))
+
+    def _anchor(self, name: str, tier: Tier) -> Floats:
+        split = self.evidence.trained_on if tier == "finetuned" else "val"
+        return self.evidence.anchor_accuracy(name, split)
+
+    def _at(self, metric: Metric, tier: Tier) -> Floats | None:
+        """(R + 1, M) accuracies of what a method chose; None where nothing is measured."""
+        if tier == "finetuned":
+            return self.trained[self.steps][metric]
+        return self.accuracy[tier][:, self.sets[metric]] if self.sets[metric].any() else None
+
+
+def _figures(tree: Any) -> Any:
+    """A tree of replicates as a tree of figures."""
+    if isinstance(tree, dict):
+        return {name: _figures(value) for name, value in tree.items()}
+    return tree if isinstance(tree, int) else _figure(tree)
+
+
+def _figure(leaf: Floats | Based | None) -> dict[str, Any] | None:
+    """A figure, its interval and what it rests on; None where it is undefined."""
+    if leaf is None or not known(leaf):
+        return None
+    values, candidates, pairs = leaf if isinstance(leaf, Based) else Based(leaf)
+    low, high = interval(values[1:], LEVEL)
+    ends = {"value": values[0], "low": low, "high": high}
+    return {
+        **{name: optional(float(end)) for name, end in ends.items()},
+        **({} if candidates is None else {"candidates": int(candidates[0])}),
+        **({} if pairs is None else {"pairs": pairs}),
+    }

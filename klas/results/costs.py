@@ -1,0 +1,181 @@
+"""What networks cost: MACs, parameters, or the time that was measured on a machine. No torch here.
+
+Times are a machine's figures: they are kept apart from the scores document, each with the machine
+that it was taken on. A note in the store tells which machines a study's pairs were timed on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from klas.results.keys import latency_key
+from klas.results.pair import CostUnit, Pair
+from klas.selection.curves import Envelope, envelope
+from klas.storage.store import Key, Store
+from klas.study import Study
+
+CostName = Literal["macs", "params", "latency"]
+COSTS: tuple[CostName, ...] = get_args(CostName)
+
+Floats = NDArray[np.float64]
+
+MILLISECONDS = CostUnit("ms", "ms at batch 1", 1.0)
+THOUSANDS = CostUnit("k parameters", "thousand parameters", 1e3)
+MILLIONS = CostUnit("M parameters", "million parameters", 1e6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """The forward times of a pair's networks at batch 1 on one machine, in milliseconds.
+
+    Attributes:
+        machine: ``device``, ``threads``, ``torch``.
+        median, low, high: (N,) of the candidates: the median and the quartiles.
+        anchors: the medians of the anchors, by name; a headless one has none.
+        passes: (N,) how many passes were timed.
+    """
+
+    machine: Mapping[str, Any]
+    median: Floats
+    low: Floats
+    high: Floats
+    anchors: Mapping[str, float]
+    passes: NDArray[np.int64]
+
+    @property
+    def where(self) -> str:
+        """The machine in words."""
+        threads = self.machine["threads"]
+        plural = "" if threads == 1 else "s"
+        return f"{self.machine['device']}, {threads} thread{plural}, torch {self.machine['torch']}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """One axis of cost over a pair's candidates.
+
+    Attributes:
+        stitches: (N,) in plain units: MACs, parameters, milliseconds.
+        anchors: the same of the anchors, by name.
+        unit: what they are shown in.
+    """
+
+    name: CostName
+    stitches: Floats
+    anchors: Mapping[str, float]
+    unit: CostUnit
+
+    @property
+    def title(self) -> str:
+        """What an axis says."""
+        match self.name:
+            case "macs":
+                return self.unit.title
+            case "params":
+                return self.unit.papers
+            case "latency":
+                return "median forward time at batch 1 (ms)"
+
+
+def costs_of(pair: Pair, name: CostName, timings: Timings | None = None) -> Costs:
+    """A pair's costs along one axis.
+
+    Args:
+        timings: needed for ``latency``.
+    """
+    anchors = (pair.source, pair.target)
+    if name == "latency":
+        assert timings is not None
+        return Costs(name=name, stitches=timings.median, anchors=timings.anchors, unit=MILLISECONDS)
+    stitches = np.array([c[name] for c in pair.raw["candidates"]], dtype=np.float64)
+    unit = pair.unit
+    if name == "params":
+        largest = max(a["params"] for a in pair.document["anchors"])
+        unit = MILLIONS if largest >= MILLIONS.scale else THOUSANDS
+    return Costs(
+        name=name,
+        stitches=stitches,
+        anchors={a["name"]: float(a[name]) for a in anchors},
+        unit=unit,
+    )
+
+
+def envelope_along(
+    costs: Costs, pair: Pair, chosen: NDArray[np.bool_], accuracy: Floats
+) -> Envelope:
+    """The envelope of some stitches and the pair's pretrained anchors (with a head) along an axis.
+
+    Args:
+        chosen: (N,) those that count; what has no accuracy or no cost is left out.
+        accuracy: (N,).
+    """
+    known = chosen & np.isfinite(accuracy) & np.isfinite(costs.stitches)
+    anchors = [a for a in pair.measured_anchors if a["name"] in costs.anchors]
+    return envelope(
+        np.append(costs.stitches[known], [costs.anchors[a["name"]] for a in anchors]),
+        np.append(accuracy[known], [a["accuracy"] for a in anchors]),
+    )
+
+
+def above_anchors(
+    costs: Costs, pair: Pair, chosen: NDArray[np.bool_], accuracy: Floats
+) -> NDArray[np.bool_]:
+    """(N,) the chosen stitches that lie strictly above the pretrained anchors' step envelope.
+
+    Args:
+        accuracy: (N,), NaN where not measured.
+    """
+    step = envelope_along(costs, pair, np.zeros_like(chosen), accuracy)
+    floor = np.nan_to_num(step.at(costs.stitches), nan=0.0)
+    with np.errstate(invalid="ignore"):
+        return chosen & (accuracy > floor)
+
+
+def latency_pair_key(pair: Pair, machine: Mapping[str, Any]) -> Key:
+    """Where the forward times of a pair's networks on a machine are stored."""
+    places = pair.everywhere
+    return latency_key(pair.source, pair.target, places, pair.document["precision"], machine)
+
+
+def note_timings(store: Store, study: Study, pair: Pair, machine: Mapping[str, Any]) -> None:
+    """Note that a pair was timed on a machine, so that :func:`timings_of` finds it."""
+    name = _note(study)
+    entry = [*pair.names, dict(machine)]
+    with store.lock(name):
+        store.set_ref(name, [e for e in _noted(store, study) if e != entry] + [entry])
+
+
+def timings_of(store: Store, study: Study, pair: Pair) -> list[Timings]:
+    """A pair's forward times on every machine where they were taken, the last one first."""
+    machines = [m for *names, m in _noted(store, study) if tuple(names) == pair.names]
+    found = (store.get(latency_pair_key(pair, machine)) for machine in reversed(machines))
+    return [_timings(pair, result) for result in found if result is not None]
+
+
+def _timings(pair: Pair, result: Mapping[str, Any]) -> Timings:
+    of = [result["stitches"][f"{i}-{j}"] for i, j in pair.stitches]
+    median, low, high = (
+        np.array([network[part] for network in of], dtype=np.float64)
+        for part in ("median_ms", "low_ms", "high_ms")
+    )
+    return Timings(
+        machine=result["machine"],
+        median=median,
+        low=low,
+        high=high,
+        anchors={name: network["median_ms"] for name, network in result["anchors"].items()},
+        passes=np.array([network["passes"] for network in of], dtype=np.int64),
+    )
+
+
+def _note(study: Study) -> str:
+    return f"latency-{study.results_key()}"
+
+
+def _noted(store: Store, study: Study) -> Sequence[Any]:
+    """``[source, target, machine]`` of every timing, the last one last."""
+    found = store.get_ref(_note(study))
+    return found if isinstance(found, list) else []

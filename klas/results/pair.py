@@ -1,0 +1,405 @@
+"""A scores document seen as arrays, and the selections that follow from it. No torch here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from klas.errors import SelectionError
+from klas.results.keys import (
+    finetuned_hits_key,
+    finetuned_key,
+    finetuned_weights_key,
+    fit_key,
+    full_val_key,
+    tuned_key,
+    zero_shot_key,
+)
+from klas.selection.buckets import OUTSIDE, Selection, matched, select
+from klas.selection.curves import Areas, areas, front_rows
+from klas.storage.store import Key, Store
+from klas.study import METRICS, Metric, SelectionSpec, Study, Tier
+
+Document = Mapping[str, Any]
+
+
+class CostUnit(NamedTuple):
+    """What costs are shown in; the papers call multiply–accumulates FLOPs."""
+
+    name: str
+    papers: str
+    scale: float
+
+    @property
+    def title(self) -> str:
+        """What an axis of MACs says."""
+        return f"{self.name} (the papers' {self.papers})"
+
+
+MEGA = CostUnit("MMACs", "MFLOPs", 1e6)
+GIGA = CostUnit("GMACs", "GFLOPs", 1e9)
+
+
+def cost_unit(document: Document) -> CostUnit:
+    """GMACs, or MMACs where every anchor is too small for them."""
+    return GIGA if max(a["macs"] for a in document["anchors"]) >= GIGA.scale / 10 else MEGA
+
+
+def number(value: Any) -> float:
+    """A number of the JSON forms: null is NaN (not computed), "inf" infinite."""
+    if value is None:
+        return float("nan")
+    return float("inf") if value == "inf" else float(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One pair of a scores document. Arrays have a row per candidate, (N,) or (N, 2)."""
+
+    document: Document
+    index: int
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """The pair as the document has it."""
+        pair: Mapping[str, Any] = self.document["pairs"][self.index]
+        return pair
+
+    @property
+    def name(self) -> str:
+        """For people: source → target."""
+        return f"{self.raw['source']} → {self.raw['target']}"
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Source and target."""
+        return self.raw["source"], self.raw["target"]
+
+    def places(self, chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
+        """(i, j) of the chosen candidates."""
+        return [(int(i), int(j)) for i, j in self.stitches[chosen]]
+
+    @property
+    def everywhere(self) -> list[tuple[int, int]]:
+        """(i, j) of all candidates."""
+        return self.places(np.ones(len(self.macs), dtype=bool))
+
+    @cached_property
+    def unit(self) -> CostUnit:
+        """What its costs are shown in."""
+        return cost_unit(self.document)
+
+    @cached_property
+    def source(self) -> Mapping[str, Any]:
+        """The source anchor's entry."""
+        return anchor_named(self.document, self.raw["source"])
+
+    @cached_property
+    def target(self) -> Mapping[str, Any]:
+        """The target anchor's entry."""
+        return anchor_named(self.document, self.raw["target"])
+
+    @cached_property
+    def stitches(self) -> NDArray[np.int64]:
+        """(N, 2): i and j."""
+        rows = [(c["source_block"], c["target_block"]) for c in self.raw["candidates"]]
+        return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+    @cached_property
+    def macs(self) -> NDArray[np.float64]:
+        """(N,) MACs of each stitch."""
+        return np.array([c["macs"] for c in self.raw["candidates"]], dtype=np.float64)
+
+    @cached_property
+    def in_space(self) -> NDArray[np.bool_]:
+        """(N,) whether a score may choose it."""
+        return np.array([c["in_space"] for c in self.raw["candidates"]], dtype=bool)
+
+    @cached_property
+    def snnet(self) -> NDArray[np.bool_]:
+        """(N,) whether SN-Net would take it."""
+        return np.array([c["snnet"] for c in self.raw["candidates"]], dtype=bool)
+
+    def scores(self, metric: str) -> NDArray[np.float64]:
+        """(N,) lower is better; NaN where not computed. ``random`` is drawn, seeded by the study
+        and the pair. Read once, and not to be written to."""
+        if metric not in self._scores:
+            if metric == "random":
+                seed = [self.document["study"]["seed"], crc32(self.name.encode())]
+                found = np.random.default_rng(seed).random(len(self.macs))
+            else:
+                found = np.array([number(c["scores"][metric]) for c in self.raw["candidates"]])
+            found.flags.writeable = False
+            self._scores[metric] = found
+        return self._scores[metric]
+
+    @cached_property
+    def _scores(self) -> dict[str, NDArray[np.float64]]:
+        return {}
+
+    def accuracy(self, tier: str) -> NDArray[np.float64]:
+        """(N,) top-1 in [0, 1] at ``zero_shot`` or ``tuned``; NaN where not measured."""
+        return np.array([number(c["accuracy"][tier]) for c in self.raw["candidates"]])
+
+    def is_scored(self, metric: Metric) -> bool:
+        """Whether the stage ``scores`` is done for this pair, and a score for all that it may
+        choose; SN-Net's set needs none."""
+        if self.raw["theta"] is None:
+            return False
+        return metric == "snnet" or not np.isnan(self.scores(metric)[self.in_space]).any()
+
+    @property
+    def measured_anchors(self) -> list[Mapping[str, Any]]:
+        """The pair's anchors that have an accuracy of their own: a headless one has none."""
+        return [a for a in self.cheap_and_costly if a["accuracy"] is not None]
+
+    @property
+    def cheap_and_costly(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The pair's anchors in order of MACs."""
+        first, second = sorted((self.source, self.target), key=lambda a: a["macs"])
+        return first, second
+
+
+def pairs_of(document: Document) -> list[Pair]:
+    """Every pair of the document, in its order."""
+    return [Pair(document=document, index=k) for k in range(len(document["pairs"]))]
+
+
+def of_pairs(document: Document, pairs: Sequence[Pair]) -> Document:
+    """The document with some of its pairs alone."""
+    return {**document, "pairs": [pair.raw for pair in pairs]}
+
+
+def anchor_named(document: Document, name: str) -> Mapping[str, Any]:
+    """The entry of one anchor."""
+    return next(a for a in document["anchors"] if a["name"] == name)
+
+
+def choose(pair: Pair, spec: SelectionSpec) -> Selection:
+    """Apply a selection to a pair; the arrays are over all its candidates.
+
+    ``snnet`` takes its set as it is, whatever τ; its members may lie outside every bucket.
+
+    Raises:
+        SelectionError: the metric is unknown or not computed yet.
+    """
+    if spec.metric not in METRICS:
+        raise SelectionError(f"metric {spec.metric!r}: choose one of {', '.join(METRICS)}")
+    by_score = spec.metric != "snnet"
+    scores = pair.scores(spec.metric) if by_score else np.zeros(len(pair.macs))
+    open_to_choice = pair.in_space if by_score else pair.snnet
+    if np.isnan(scores[open_to_choice]).any():
+        raise SelectionError(
+            f"{pair.name}: the {spec.metric} scores are not computed; run `klas run`"
+        )
+    cheap, costly = pair.cheap_and_costly
+    low, high = float(cheap["macs"]), float(costly["macs"])
+    if spec.full and pair.macs[open_to_choice].size:
+        low = min(low, float(pair.macs[open_to_choice].min()))
+        high = max(high, float(pair.macs[open_to_choice].max()))
+    found = select(
+        scores[open_to_choice],
+        pair.macs[open_to_choice],
+        low=low,
+        high=high,
+        tau=spec.tau,
+        tau_mode=spec.tau_mode,
+        buckets=spec.buckets,
+        binning=spec.binning,
+    )
+    bucket = np.full(len(scores), OUTSIDE)
+    chosen = np.zeros(len(scores), dtype=bool)
+    bucket[open_to_choice] = found.bucket
+    chosen[open_to_choice] = found.chosen | (not by_score)
+    return Selection(edges=found.edges, bucket=bucket, chosen=chosen, lowest=found.lowest)
+
+
+def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np.bool_]:
+    """(N,) what a method chooses when it is compared: as much as KLAS in every bucket.
+
+    KLAS (``kl``) chooses by τ, ``snnet`` takes its set as it is, and every other score takes in
+    each bucket as many candidates as KLAS took there.
+
+    Raises:
+        SelectionError: the scores are not computed yet.
+    """
+    ours = choose(pair, spec.model_copy(update={"metric": "kl"}))
+    return ours.chosen if metric == "kl" else fair_share(pair, ours, metric)
+
+
+def fair_share(pair: Pair, ours: Selection, metric: Metric) -> NDArray[np.bool_]:
+    """(N,) what a method may take beside a selection: in every bucket as many candidates, those
+    that it scores best. ``snnet`` takes its set as it is.
+
+    Raises:
+        SelectionError: the scores are not computed yet.
+    """
+    if metric == "snnet":
+        return pair.snnet
+    buckets = len(ours.edges) - 1
+    counts = np.bincount(ours.bucket[ours.chosen], minlength=buckets)
+    scores = pair.scores(metric)
+    if np.isnan(scores[ours.bucket >= 0]).any():
+        raise SelectionError(f"{pair.name}: the {metric} scores are not computed; run `klas run`")
+    return matched(scores, ours.bucket, counts)
+
+
+def finetuned_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study) -> Key:
+    """Where the joint training of a pair's chosen stitches is stored."""
+    data, settings = pair.document["data"], study.finetuning.model_dump(mode="json")
+    if settings["distillation"]:
+        settings["distillation"] = "from the best anchor"  # once it was from the costly one
+    return finetuned_key(
+        pair.source,
+        pair.target,
+        pair.places(chosen),
+        data["train"],
+        data["val"],
+        study.fit.model_dump(mode="json"),
+        settings,
+        study.seed,
+        pair.document["precision"],
+    )
+
+
+def layers_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Key:
+    """Where a tier's stitch layers are stored: every candidate's, but of ``finetuned`` the chosen
+    ones' alone."""
+    if tier == "finetuned":
+        return finetuned_weights_key(finetuned_pair_key(pair, chosen, study))
+    fit = pair_fit_key(pair, study)
+    return fit if tier == "zero_shot" else _tuned_key(fit, study)
+
+
+def hits_key(pair: Pair, study: Study, tier: Tier) -> Key:
+    """Where it is stored which validation samples each candidate gets right: ``zero_shot`` or
+    ``tuned``."""
+    fit = pair_fit_key(pair, study)
+    return zero_shot_key(fit) if tier == "zero_shot" else _tuned_key(fit, study)
+
+
+def _tuned_key(fit: Key, study: Study) -> Key:
+    return tuned_key(fit, study.tuning.model_dump(mode="json"), study.seed)
+
+
+def trained_hits_key(
+    pair: Pair, chosen: NDArray[np.bool_], study: Study, split: Literal["val", "test"]
+) -> Key:
+    """Where it is stored which images of a split the jointly trained networks get right."""
+    return finetuned_hits_key(finetuned_pair_key(pair, chosen, study), pair.document["data"][split])
+
+
+def pair_fit_key(pair: Pair, study: Study) -> Key:
+    """Where a pair's fitted stitch layers are stored."""
+    data = pair.document["data"]
+    return fit_key(
+        pair.source,
+        pair.target,
+        pair.everywhere,
+        data["train"],
+        data["val"],
+        study.fit.model_dump(mode="json"),
+        pair.document["precision"],
+    )
+
+
+def full_val_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Key:
+    """Where the accuracies of a pair's chosen stitches on every validation image are stored."""
+    stitches = pair.places(chosen)
+    val = pair.document["data"]["val"]
+    return full_val_key(layers_key(pair, chosen, study, tier), stitches, val)
+
+
+def full_val_accuracy(
+    store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier
+) -> dict[str, Any] | None:
+    """``tier``, ``samples`` and ``accuracy`` (by ``"i-j"``) of a pair's chosen stitches on every
+    validation image; None where that was not measured."""
+    found = store.get(full_val_pair_key(pair, chosen, study, tier)) if chosen.any() else None
+    return None if found is None else {"tier": tier, **found}
+
+
+def finetuned_accuracy(
+    store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study
+) -> NDArray[np.float64] | None:
+    """(N,) top-1 of the chosen stitches after joint training, NaN elsewhere; None if not run."""
+    if not chosen.any():
+        return None
+    result = store.get(finetuned_pair_key(pair, chosen, study))
+    if result is None:
+        return None
+    return by_row(pair, chosen, result["accuracy"])
+
+
+def by_row(
+    pair: Pair, chosen: NDArray[np.bool_], accuracy: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """(N,) the accuracies of the chosen stitches, which are stored by ``"i-j"``; NaN elsewhere."""
+    found = np.full(len(chosen), np.nan)
+    found[chosen] = [accuracy[f"{i}-{j}"] for i, j in pair.places(chosen)]
+    return found
+
+
+def method_areas(pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.float64]) -> Areas:
+    """The areas of one method's stitches, measured at one tier."""
+    cheap, costly = pair.cheap_and_costly
+    if len(pair.measured_anchors) < 2:
+        return Areas(
+            auc=None,
+            auc_stitches=None,
+            area_top1=None,
+            mean_top1=float(accuracy[chosen].mean()) if chosen.any() else None,
+            reason="an anchor has no accuracy of its own",
+        )
+    return areas(
+        pair.macs[chosen],
+        accuracy[chosen],
+        (cheap["macs"], cheap["accuracy"]),
+        (costly["macs"], costly["accuracy"]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is chosen of one pair, and how well it does: (N,) each, NaN where not measured."""
+
+    pair: Pair
+    chosen: NDArray[np.bool_]
+    accuracy: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontPoint:
+    """A network that no cheaper one equals: an anchor (``stitch`` None) or a stitch of a pair."""
+
+    name: str  # the anchor's, or the pair's
+    stitch: tuple[int, int] | None
+    macs: float
+    accuracy: float
+
+
+def front(choices: Sequence[Choice]) -> list[FrontPoint]:
+    """The one Pareto front of all chosen stitches and the anchors of their pairs, by cost.
+
+    What is not measured is left out. Of equals the anchor counts, then the earlier pair.
+    """
+    anchors = {a["name"]: a for c in choices for a in (c.pair.source, c.pair.target)}
+    points = [
+        FrontPoint(name=n, stitch=None, macs=a["macs"], accuracy=number(a["accuracy"]))
+        for n, a in anchors.items()
+    ]
+    points += [
+        FrontPoint(
+            name=c.pair.name,
+            stitch=(int(c.pair.stitches[row, 0]), int(c.pair.stitches[row, 1])),
+            macs=float(c.pair.macs[row]),
+            accuracy=float(c.accuracy[row]),
+        )
+        for c in choices
+        for row in np.flatnonzero(c.chosen)
+    ]
+    return [points[k] for k in front_rows([p.macs for p in points], [p.accuracy for p in points])]

@@ -1,0 +1,192 @@
+"""The studies that were saved from the app: TOML files in the store's folder, one a study."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from klas.errors import StoreError, StudyError
+from klas.storage.store import Store
+from klas.study import DIGITS, Study, load_study, parse_study
+
+
+def saved_studies(store: Store) -> list[str]:
+    """The names of the saved studies, sorted."""
+    return sorted(path.stem for path in _folder(store).glob("*.toml"))
+
+
+def study_path(store: Store, name: str) -> Path:
+    """The file of a saved study.
+
+    Raises:
+        StudyError: there is none of that name.
+    """
+    # Names come from addresses too: only what the folder lists is ever opened.
+    if name not in saved_studies(store):
+        known = ", ".join(saved_studies(store)) or "none"
+        raise StudyError(f"there is no saved study {name[:80]!r}; there are: {known}")
+    return _folder(store) / f"{name}.toml"
+
+
+def open_study(store: Store, name: str) -> Study:
+    """Read a saved study.
+
+    Raises:
+        StudyError: there is none of that name, or its file makes no sense.
+    """
+    return load_study(study_path(store, name))
+
+
+def save_study(store: Store, study: Study, *, replace: bool = False) -> Path:
+    """Keep a study under its name; returns its file.
+
+    Raises:
+        StudyError: another study has that name already and ``replace`` is false, or the name
+            is that of the built-in study.
+        StoreError: the file cannot be written.
+    """
+    if study.name == DIGITS.name:
+        raise StudyError(f"{study.name!r} is the built-in study; choose another name")
+    path = _folder(store) / f"{study.name}.toml"
+    text = study.to_toml().encode()
+    with store.lock("studies"):
+        if os.path.exists(path) and not replace and path.read_bytes() != text:
+            raise StudyError(
+                f"there is a study {study.name!r} already; choose another name, or replace it"
+            )
+        store.write_file(path, text)
+    return path
+
+
+def duplicate_study(store: Store, study: Study, name: str) -> Study:
+    """Save the same study under another name; returns the copy.
+
+    Raises:
+        StudyError: the name is taken, or is no name.
+    """
+    copy = parse_study(study.model_dump(mode="json") | {"name": name}, "study")
+    if name in saved_studies(store):
+        raise StudyError(f"there is a study {name!r} already; choose another name")
+    save_study(store, copy)
+    return copy
+
+
+def rename_study(store: Store, name: str, new: str) -> Study:
+    """Give a saved study another name; returns it. Its results stay: no key holds the name.
+
+    Raises:
+        StudyError: there is none of the old name, or the new one is taken or is no name.
+        StoreError: the folder cannot be written.
+    """
+    with store.lock("studies"):
+        plain = open_study(store, name).model_dump(mode="json")
+        renamed = parse_study(plain | {"name": new}, "study")
+        if new == name:
+            return renamed
+        if new in saved_studies(store):
+            raise StudyError(f"there is a study {new!r} already; choose another name")
+        # In this order a kill in between leaves a copy too many, not a study too few.
+        save_study(store, renamed)
+        _unlink(study_path(store, name))
+    return renamed
+
+
+def remove_study(store: Store, name: str, seen: Study | None) -> None:
+    """Delete a saved study's file; its results stay (:func:`klas.results.usage.delete_study`).
+
+    Args:
+        seen: the study as the user saw it; None if its file made no sense.
+
+    Raises:
+        StudyError: there is none of that name, or it is another one by now.
+        StoreError: the folder cannot be written.
+    """
+    with store.lock("studies"):
+        path = study_path(store, name)
+        try:
+            found = open_study(store, name)
+        except StudyError:
+            found = None
+        if found != seen:
+            raise StudyError(f"study {name!r} was changed meanwhile; look at it again")
+        _unlink(path)
+
+
+def find_study(store: Store, wanted: str) -> Study:
+    """A study by the name of a saved one or of the built-in one, else by its file.
+
+    Raises:
+        StudyError: there is neither, or its file makes no sense.
+    """
+    if wanted == DIGITS.name:
+        return DIGITS
+    if wanted in saved_studies(store):
+        return open_study(store, wanted)
+    if _existing(wanted) is None:
+        known = ", ".join([DIGITS.name, *saved_studies(store)])
+        raise StudyError(f"{wanted[:80]!r} is no study file and no saved study; there are: {known}")
+    return load_study(wanted)
+
+
+def make_study(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Study:
+    """A study from plain values: ``base`` with some values of it, or of its sections, changed.
+
+    Data, class map and weights that name a file or folder of this machine become absolute, so
+    that the study means the same wherever it is saved.
+
+    Raises:
+        StudyError: a value makes no sense, or a folder or file is not there.
+    """
+    raw = dict(base)
+    for name, value in changes.items():
+        section = isinstance(value, Mapping)
+        raw[name] = {**raw.get(name, {}), **value} if section else value
+    plain = parse_study(raw, "study").model_dump(mode="json")
+    for split in ("train", "val", "test"):
+        if plain["data"][split] is not None:
+            plain["data"][split] = _absolute(plain["data"][split], f"data.{split}")
+    if isinstance(class_map := plain["data"]["class_map"], str):
+        plain["data"]["class_map"] = _absolute_file(class_map, "data.class_map: the file")
+    for anchor in plain["anchors"]:
+        if anchor["weights"] is not None:
+            named = f"{anchor['name']}: the weights file"
+            anchor["weights"] = _absolute_file(anchor["weights"], named)
+    return parse_study(plain, "study")
+
+
+def _absolute(text: str, where: str) -> str:
+    """A folder or file here, or what names a collection, such as ``hfds/…`` (left as it is)."""
+    found = _existing(text)
+    if found is not None:
+        return str(found)
+    if not text.strip():
+        raise StudyError(f"{where}: name a folder with one folder of images per class")
+    if text.startswith(("/", "~", ".")):
+        raise StudyError(f"{where}: there is no folder {text}")
+    return text
+
+
+def _absolute_file(text: str, named: str) -> str:
+    found = _existing(text)
+    if found is None or not found.is_file():
+        raise StudyError(f"{named} {text} does not exist")
+    return str(found)
+
+
+def _existing(text: str) -> Path | None:
+    try:
+        path = Path(text).expanduser()
+        return path.resolve() if text.strip() and path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # no name for a file at all
+        return None
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be deleted ({error.strerror})") from None
+
+
+def _folder(store: Store) -> Path:
+    return store.root / "studies"

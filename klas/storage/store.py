@@ -1,0 +1,433 @@
+"""Where results live: immutable, addressed by what they were made from, verified when read.
+
+A result's key is the SHA-256 of its stage, the stage's version and every input. Arrays are
+safetensors files, everything else is JSON; both are written beside their place, synced and
+renamed, so a file under its final name is whole. A diskcache index remembers each one's
+checksum, size and origin. Nothing is pickled, unpickled or evicted. What is too large for
+memory is written in rows (:meth:`Store.writing`) and read as views of the mapped file.
+
+Two small things are not content-addressed, as in git: *refs* name the latest document of a
+study, and job folders (:mod:`klas.jobs.process`) hold the state of running work.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diskcache
+import numpy as np
+from filelock import FileLock, Timeout
+
+from klas.errors import StoreError
+from klas.storage.arrays import Arrays as Arrays
+from klas.storage.arrays import ArrayWriter, Shapes, views
+
+MAPPED_BYTES = 2**24
+"""Arrays from this size on are mapped, not read; below, reading is as quick and holds no file."""
+
+
+def canonical_json(value: Any) -> str:
+    """One text per value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """What a result was made from. ``label`` is for people and not part of the identity."""
+
+    stage: str
+    version: int
+    inputs: dict[str, Any]
+    label: str = ""
+
+    @property
+    def digest(self) -> str:
+        """64 hexadecimal digits."""
+        text = canonical_json([self.stage, self.version, self.inputs])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One stored result as the index knows it."""
+
+    digest: str
+    stage: str
+    label: str
+    kind: str  # the file's ending: "safetensors" or "json"
+    sha256: str
+    bytes: int
+
+
+class _RawDisk(diskcache.Disk):  # type: ignore[misc]
+    """diskcache's storage without its pickle (CVE-2025-69872): text keys and text values only.
+
+    A row planted in the database could name pickle mode, a pickled key or a file elsewhere;
+    each is refused before anything is opened. All our values are short and stay in the row.
+    """
+
+    def get(self, key: Any, raw: bool) -> str:
+        if not raw or not isinstance(key, str):
+            raise StoreError("the cache index holds a key that KLAS never writes; clear the cache")
+        return key
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> str:
+        if mode != diskcache.core.MODE_RAW or filename is not None or not isinstance(value, str):
+            raise StoreError("the cache index holds a row that KLAS never writes; clear the cache")
+        return value
+
+
+class Store:
+    """The cache folder. Opening it is cheap; several processes may share it.
+
+    Raises:
+        StoreError: the folder cannot be created, read or written.
+    """
+
+    def __init__(self, root: str | Path | None = None) -> None:
+        self.root = Path(root) if root is not None else default_root()
+        self.used: set[str] = set()  # digests of the results that were read or written
+        self._known_whole: set[tuple[Any, ...]] = set()
+        try:
+            for folder in ("objects", "locks", "refs", "jobs", "tmp"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+            self._index = diskcache.Cache(
+                str(self.root / "index"),
+                disk=_RawDisk,
+                disk_min_file_size=2**30,  # every value stays in its row
+                eviction_policy="none",
+                size_limit=2**62,
+                cull_limit=0,
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"{self.root}: the cache folder cannot be used ({error}); "
+                "name another with --cache-dir or KLAS_CACHE_DIR"
+            ) from None
+
+    def close(self) -> None:
+        """Let go of the index's database."""
+        self._index.close()
+
+    # -- results ---------------------------------------------------------------------------
+
+    def get(self, key: Key) -> Any:
+        """The stored value, or None. A damaged file counts as absent and is dropped.
+
+        Arrays are read-only; large ones are views of the mapped file, so that only what is
+        looked at is read.
+        """
+        entry = self.entry(key.digest)
+        if entry is None:
+            return None
+        self.used.add(key.digest)
+        try:
+            content = self._content(entry)
+            return views(content) if entry.kind == "safetensors" else json.loads(bytes(content))
+        except (OSError, ValueError, OverflowError, RecursionError):
+            self.delete(entry)
+            return None
+
+    def has(self, key: Key) -> bool:
+        """Whether the result is stored and whole. A damaged one is dropped, as by :meth:`get`."""
+        entry = self.entry(key.digest)
+        if entry is None:
+            return False
+        self.used.add(key.digest)
+        try:
+            self._content(entry)
+        except (OSError, ValueError):
+            self.delete(entry)
+            return False
+        return True
+
+    def put(self, key: Key, value: Any) -> None:
+        """Store arrays (a dict of numpy arrays) or anything that JSON can hold."""
+        if (
+            isinstance(value, dict)
+            and bool(value)
+            and all(isinstance(v, np.ndarray) for v in value.values())
+        ):
+            shapes = {name: (array.shape, array.dtype) for name, array in value.items()}
+            with self.writing(key, shapes) as out:
+                for name, array in value.items():
+                    out.append(name, array)
+            return
+        data = canonical_json(value).encode()
+        self.write_file(self._place(key.digest, "json"), data)
+        self._record(key, "json", hashlib.sha256(data).hexdigest(), len(data))
+
+    @contextmanager
+    def writing(self, key: Key, shapes: Shapes) -> Iterator[ArrayWriter]:
+        """Store arrays of known shapes whose rows come one batch after another.
+
+        The room on the disk is taken at once. The result is there when the block ends; if it
+        ends by an error, nothing is left of it.
+
+        Raises:
+            StoreError: the disk has too little room or cannot be written.
+        """
+        with self.lock(key.digest):
+            self._remove_abandoned()
+            temporary = self.root / "tmp" / f"{key.digest}.rows"
+            try:
+                with ArrayWriter(temporary, shapes) as out:
+                    yield out
+                    sha256 = out.finish()
+                place = self._place(key.digest, "safetensors")
+                try:
+                    place.parent.mkdir(exist_ok=True)
+                    temporary.replace(place)
+                except OSError as error:
+                    raise StoreError(f"{place}: cannot be written ({error.strerror})") from None
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            entry = self._record(key, "safetensors", sha256, out.bytes)
+            self._known_whole.add(_identity(entry, place.stat()))
+
+    def compute(self, key: Key, make: Callable[[], Any]) -> Any:
+        """The stored value, made and stored first if it is absent.
+
+        Of several processes that want the same result one makes it and the others wait; the
+        lock is the operating system's and dies with its holder.
+
+        Args:
+            make: gives the value, or None if it has stored it itself, by :meth:`writing`.
+        """
+        value = self.get(key)
+        if value is None:
+            with self.lock(key.digest):
+                value = self.get(key)
+                if value is None:
+                    value = make()
+                    if value is not None:
+                        self.put(key, value)
+                    elif (value := self.get(key)) is None:
+                        raise StoreError(f"{self.root}: what was just written cannot be read back")
+        return value
+
+    def lock(self, name: str) -> FileLock:
+        """A lock that is let go when its process ends, however it ends.
+
+        Who holds it may take it again: :meth:`compute` holds that of :meth:`writing`.
+        """
+        return FileLock(self.root / "locks" / f"{name}.lock", is_singleton=True)
+
+    # -- refs ------------------------------------------------------------------------------
+
+    def set_ref(self, name: str, value: Any) -> None:
+        """Replace the named document atomically; its keys keep their order."""
+        data = json.dumps(value, allow_nan=False).encode()
+        self.write_file(self.ref_path(name), data)
+
+    def get_ref(self, name: str) -> Any:
+        """The named document, or None where there is none (or none that can be read)."""
+        try:
+            return json.loads(self.ref_path(name).read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def ref_path(self, name: str) -> Path:
+        """The file of a named document, whether there is one or not."""
+        return self.root / "refs" / f"{name}.json"
+
+    def stamp(self) -> tuple[tuple[int, int] | None, ...]:
+        """Something cheap to look at that changes whenever a result lands or goes."""
+        files = [self.root / "index" / name for name in ("cache.db", "cache.db-wal")]
+        found = [file.stat() if file.exists() else None for file in files]
+        return tuple((s.st_mtime_ns, s.st_size) if s else None for s in found)
+
+    # -- upkeep ----------------------------------------------------------------------------
+
+    def entries(self) -> Iterator[Entry]:
+        """Every indexed result."""
+        for digest in self._index.iterkeys():
+            entry = self.entry(digest)
+            if entry is not None:
+                yield entry
+
+    def verify(self) -> list[Entry]:
+        """Read every result; return those whose file is missing or damaged."""
+        return [e for e in self.entries() if _sha256(self.path_of(e)) != e.sha256]
+
+    def clear(self, stage: str | None = None) -> int:
+        """Delete results (of one stage, or all, with the refs); returns the bytes freed."""
+        freed = 0
+        for entry in list(self.entries()):
+            if stage is None or entry.stage == stage:
+                self.delete(entry)
+                freed += entry.bytes
+        # A document may speak of what is gone now; the next run puts it together again.
+        for folder in ("refs",) if stage else ("objects", "refs", "tmp"):
+            shutil.rmtree(self.root / folder, ignore_errors=True)
+            (self.root / folder).mkdir(exist_ok=True)
+        if stage is None:
+            self._index.clear()
+        return freed
+
+    def write_file(self, path: Path, data: bytes) -> None:
+        """Write any file of the store whole or not at all."""
+        write_whole(path, data, scratch=self.root / "tmp")
+
+    def entry(self, digest: str) -> Entry | None:
+        """What the index knows of a result; None if it knows nothing.
+
+        Raises:
+            StoreError: the index cannot be read.
+        """
+        try:
+            record = self._index.get(digest)
+        except (sqlite3.Error, diskcache.Timeout) as error:
+            raise StoreError(f"{self.root}: the cache index cannot be read ({error})") from None
+        if record is None:
+            return None
+        try:
+            return Entry(digest=digest, **json.loads(record))
+        except (ValueError, TypeError):
+            raise StoreError(
+                f"{self.root}: the cache index is damaged at {digest[:12]}; run `klas cache clear`"
+            ) from None
+
+    def _record(self, key: Key, kind: str, sha256: str, size: int) -> Entry:
+        """Tell the index of a file that is in its place."""
+        entry = Entry(
+            digest=key.digest,
+            stage=key.stage,
+            label=key.label,
+            kind=kind,
+            sha256=sha256,
+            bytes=size,
+        )
+        self.used.add(key.digest)
+        self._tell_index(entry)
+        return entry
+
+    def adopt(self, entry: Entry, file: Path) -> None:
+        """Take over a verified file of another store: it is moved to its place."""
+        place = self.path_of(entry)
+        place.parent.mkdir(exist_ok=True)
+        file.replace(place)
+        self._tell_index(entry)
+
+    def _tell_index(self, entry: Entry) -> None:
+        record = {k: v for k, v in vars(entry).items() if k != "digest"}
+        try:
+            self._index.set(entry.digest, canonical_json(record))
+        except (sqlite3.Error, diskcache.Timeout) as error:
+            raise StoreError(f"{self.root}: the cache index cannot be written ({error})") from None
+
+    def _content(self, entry: Entry) -> bytes | mmap.mmap:
+        """A result's file, verified: read, or mapped if it is large.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is not what was stored.
+        """
+        content: bytes | mmap.mmap
+        with self.path_of(entry).open("rb") as file:
+            identity = _identity(entry, os.fstat(file.fileno()))
+            if entry.kind == "safetensors" and entry.bytes >= MAPPED_BYTES:
+                # Read once a process: hashing gigabytes at every look would take minutes.
+                whole = identity in self._known_whole
+                whole = whole or hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            else:
+                content = file.read()
+                whole = hashlib.sha256(content).hexdigest() == entry.sha256
+        if not whole:
+            raise ValueError("not what was stored")
+        if isinstance(content, mmap.mmap):
+            self._known_whole.add(identity)
+        return content
+
+    def _remove_abandoned(self) -> None:
+        """Delete what killed processes left half written: nobody holds its lock."""
+        for path in (self.root / "tmp").glob("*.rows"):
+            lock = self.lock(path.stem)
+            if not lock.is_locked:  # by this thread, to which it would be given again
+                with suppress(Timeout, OSError), lock.acquire(timeout=0):
+                    path.unlink()
+
+    def path_of(self, entry: Entry) -> Path:
+        """A result's file."""
+        return self._place(entry.digest, entry.kind)
+
+    def _place(self, digest: str, kind: str) -> Path:
+        # From the digest alone: an index row can't point outside the folder.
+        ending = "safetensors" if kind == "safetensors" else "json"
+        return self.root / "objects" / digest[:2] / f"{digest}.{ending}"
+
+    def delete(self, entry: Entry) -> None:
+        """Take a result and its record away."""
+        self.path_of(entry).unlink(missing_ok=True)
+        self._index.delete(entry.digest)
+
+
+def default_root() -> Path:
+    """``KLAS_CACHE_DIR``, else ``cache/`` of the checkout that this package runs from, else
+    ``~/.cache/klas`` for an installed package."""
+    if named := os.environ.get("KLAS_CACHE_DIR"):
+        return Path(named)
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / "pyproject.toml").is_file():
+        return checkout / "cache"
+    return Path.home() / ".cache" / "klas"
+
+
+def write_whole(path: Path, data: bytes, *, scratch: Path | None = None) -> None:
+    """Write a file so that readers see the old bytes or all of the new ones, never a part.
+
+    A link is followed; what is no file (``/dev/stdout``) is written to as it is.
+
+    Raises:
+        StoreError: the folder cannot be written or the disk is full; ``path`` is as it was.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        path = path.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=scratch or path.parent, prefix=".klas-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o666 & ~_umask())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _umask() -> int:
+    """The process's file mask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _identity(entry: Entry, status: os.stat_result) -> tuple[Any, ...]:
+    """What tells that a file is still the one that was verified."""
+    return (entry.sha256, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

@@ -1,0 +1,52 @@
+"""The anchors and their probes as figures."""
+
+import copy
+
+import pytest
+
+from dashboard.charts.anchors import anchors_chart, probe_chart
+
+
+@pytest.fixture
+def found(computed):
+    return copy.deepcopy(computed[1])
+
+
+def test_the_probe_chart_has_a_line_per_anchor(found):
+    figure = probe_chart(found["anchors"])
+    assert [len(d.y) for d in figure.data] == [a["blocks"] + 1 for a in found["anchors"]]
+    for line, anchor in zip(figure.data, found["anchors"]):
+        assert list(line.y) == pytest.approx([100 * v for v in anchor["probe_accuracy"]])
+
+
+def test_a_probe_that_did_not_converge_is_hollow_and_says_so(found):
+    found["anchors"][0]["probe_converged"] = [True, False, True, True]
+    line = probe_chart(found["anchors"]).data[0]
+    assert list(line.marker.symbol) == ["circle", "circle-open", "circle", "circle"]
+    assert [words for _, words in line.customdata] == ["", ", did not converge", "", ""]
+    found["anchors"][1]["probe_accuracy"] = None
+    assert len(probe_chart(found["anchors"]).data) == len(found["anchors"]) - 1
+
+
+def test_anchors_lie_at_their_cost_and_accuracy_joined_by_the_pairs(found):
+    figure = anchors_chart(found)
+    points = {d.name: (d.x[0], d.y[0]) for d in figure.data if d.mode != "lines"}
+    for anchor in found["anchors"]:
+        place = anchor["macs"] / 1e6, 100 * anchor["accuracy"]
+        assert points[anchor["name"]] == pytest.approx(place)
+    lines = [d for d in figure.data if d.mode == "lines"]
+    assert len(lines) == len(found["pairs"])
+    first = found["pairs"][0]
+    assert list(lines[0].x) == [points[first["source"]][0], points[first["target"]][0]]
+
+
+def test_a_headless_anchor_has_no_place_and_a_name_is_text(found):
+    found["anchors"][0]["accuracy"] = None
+    found["anchors"][1]["name"] = "<b>x</b>"
+    figure = anchors_chart(found)
+    names = {d.name for d in figure.data if d.mode != "lines"}
+    assert found["anchors"][0]["name"] not in names
+    assert "&lt;b&gt;x&lt;/b&gt;" in names
+    for anchor in found["anchors"]:
+        anchor["accuracy"] = None
+    assert not anchors_chart(found).data

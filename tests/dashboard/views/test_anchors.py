@@ -1,0 +1,280 @@
+"""Making, saving, opening and duplicating a study in the app."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from klas.jobs import process as jobs
+from klas.storage.saved_studies import open_study, save_study, saved_studies
+from klas.storage.store import Store
+from klas.study import DIGITS, load_study
+from tests.conftest import SMALL
+from tests.dashboard.reading import widget
+from tests.small_catalogue import NETWORKS, put_catalogue
+
+TAGS = [n.tag for n in NETWORKS]
+
+
+def field(tester, label):
+    """The one text or number input of that label."""
+    (found,) = [w for w in [*tester.text_input, *tester.number_input] if w.label == label]
+    return found
+
+
+def button(tester, label):
+    (found,) = [b for b in tester.button if b.label == label]
+    return found
+
+
+def shown(tester):
+    return tester.dataframe[0].value["network"].tolist()
+
+
+def picked(*tags):
+    return [{"name": t, "model": t, "weights": None} for t in tags]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A cache folder with a catalogue."""
+    store = Store(tmp_path / "cache")
+    put_catalogue(store)
+    store.close()
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def images(tmp_path):
+    for name in ("train", "val"):
+        (tmp_path / name / "cat").mkdir(parents=True)
+    return tmp_path
+
+
+def fill(tester, images, name="zoo"):
+    field(tester, "Name").set_value(name)
+    field(tester, "Training images").set_value(str(images / "train"))
+    field(tester, "Validation images").set_value(str(images / "val"))
+
+
+def test_without_a_catalogue_a_button_starts_the_worker_that_builds_it(app, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda store, study, task: started.append((study, task)))
+    tester = app(tmp_path / "empty", "anchors")
+    assert not tester.dataframe
+    button(tester, "Build the catalogue").click().run()
+    assert started == [(None, {"kind": "catalogue"})]
+    assert not tester.exception
+
+
+def test_the_catalogue_is_found_once_it_is_there(app, tmp_path):
+    tester = app(tmp_path / "cache", "anchors")
+    assert not tester.dataframe
+    store = Store(tmp_path / "cache")
+    put_catalogue(store)
+    store.close()
+    tester.run()
+    assert shown(tester) == TAGS
+
+
+def test_the_table_follows_text_family_cost_and_size(app, root):
+    tester = app(root, "anchors")
+    assert shown(tester) == TAGS
+    assert "ValueError: no" in tester.dataframe[0].value["not counted because"].tolist()
+    tester.text_input(key="find:text").set_value("SWIN tiny").run()
+    assert shown(tester) == [TAGS[3]]
+    tester.text_input(key="find:text").set_value("").run()
+    tester.multiselect(key="find:families").set_value(["levit", "odd"]).run()
+    assert shown(tester) == TAGS[:2]
+    tester.multiselect(key="find:families").set_value([]).run()
+    tester.select_slider(key="find:gmacs").set_value((1, 5)).run()
+    assert shown(tester) == TAGS[2:]
+    tester.selectbox(key="find:size").set_value(288).run()
+    assert shown(tester) == [TAGS[2]]
+    tester.text_input(key="find:text").set_value("swin").run()
+    assert not tester.dataframe
+    assert "No network fits" in tester.info[0].value
+    assert not tester.exception
+
+
+def mirrored(picks, networks, selected):
+    def script():
+        import streamlit as st
+
+        from dashboard.session import draft
+
+        draft.mirror(st.session_state["networks"], st.session_state["selected"])
+
+    tester = AppTest.from_function(script)
+    tester.session_state["picks"] = picks
+    tester.session_state["networks"] = networks
+    tester.session_state["selected"] = selected
+    tester.run()
+    return [p["name"] for p in tester.session_state["picks"]]
+
+
+def test_what_is_selected_is_picked_and_what_is_not_shown_stays_picked():
+    local = {"name": "mine", "model": "a", "weights": "w.pth"}
+    assert mirrored([], ["a", "b"], ["b"]) == ["b"]
+    assert mirrored(picked("a", "b"), ["a", "b"], ["b"]) == ["b"]
+    assert mirrored(picked("z", "a"), ["a", "b"], ["b"]) == ["z", "b"]
+    assert mirrored([local, *picked("a")], ["a", "mine"], []) == ["mine"]
+
+
+def test_a_picked_anchor_is_shown_with_its_cost_and_can_be_removed(app, root):
+    tester = app(root, "anchors")
+    tester.session_state["picks"] = picked(TAGS[0], TAGS[2])
+    tester.run()
+    assert "2 anchors picked" in [s.value for s in tester.subheader]
+    assert any("0.305 GMACs" in m.value.replace("\\", "") for m in tester.markdown)
+    tester.button(key=f"drop:{TAGS[0]}").click().run()
+    assert [p["name"] for p in tester.session_state["picks"]] == [TAGS[2]]
+
+
+def test_picks_and_folders_become_a_study_that_is_opened(app, root, images):
+    tester = app(root, "anchors")
+    tester.session_state["picks"] = picked(TAGS[0], TAGS[2])
+    tester.run()
+    fill(tester, images)
+    field(tester, "Training images to use").set_value(400)
+    button(tester, "Make study").click().run()
+    assert not tester.exception
+    assert not tester.error
+    study = load_study(root / "studies" / "zoo.toml")
+    assert [a.model for a in study.anchors] == [TAGS[0], TAGS[2]]
+    assert study.data.train == str(images / "train")
+    assert study.data.train_samples == 400
+    assert study.tuning == type(study.tuning)()
+    assert tester.session_state["opened"] == "zoo"
+    assert tester.session_state["picks"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t, images: field(t, "Name").set_value("a/b"), "name"),
+        (lambda t, images: field(t, "Name").set_value("digits"), "built-in"),
+        (
+            lambda t, images: field(t, "Training images").set_value(str(images / "absent")),
+            "there is no folder",
+        ),
+        (lambda t, images: field(t, "Validation images").set_value(""), "name a folder"),
+        (lambda t, images: field(t, "Central crop").set_value(1.5), "crop"),
+        (lambda t, images: t.session_state.__setitem__("picks", picked(TAGS[0])), "at least two"),
+    ],
+)
+def test_a_slip_is_a_sentence_under_the_form_and_nothing_is_saved(app, root, images, change, words):
+    tester = app(root, "anchors")
+    tester.session_state["picks"] = picked(TAGS[0], TAGS[2])
+    tester.run()
+    fill(tester, images)
+    change(tester, images)
+    button(tester, "Make study").click().run()
+    assert not tester.exception
+    assert [words in e.value for e in tester.error] == [True]
+    assert not (root / "studies").exists()
+    assert field(tester, "Training images to use").value == 100_000
+
+
+def test_a_taken_name_is_refused_until_it_may_be_replaced(app, root, images):
+    store = Store(root)
+    save_study(store, SMALL)
+    store.close()
+    tester = app(root, "anchors")
+    tester.session_state["picks"] = picked(TAGS[0], TAGS[2])
+    tester.run()
+    fill(tester, images, "small")
+    button(tester, "Make study").click().run()
+    assert "already" in tester.error[0].value
+    assert load_study(root / "studies" / "small.toml") == SMALL
+    tester.checkbox[0].check()
+    button(tester, "Make study").click().run()
+    assert not tester.error
+    assert [a.model for a in load_study(root / "studies" / "small.toml").anchors] == [
+        TAGS[0],
+        TAGS[2],
+    ]
+
+
+def test_a_local_checkpoint_joins_the_picks(app, root, tmp_path):
+    tester = app(root, "anchors")
+    next(s for s in tester.selectbox if s.label == "Network that it fits").set_value(TAGS[0])
+    button(tester, "Add").click().run()
+    assert "give a name and the file" in tester.error[0].value
+    next(s for s in tester.selectbox if s.label == "Network that it fits").set_value(TAGS[0])
+    field(tester, "Name of this anchor").set_value("mine")
+    field(tester, "Weights file").set_value("/w.safetensors")
+    button(tester, "Add").click().run()
+    assert tester.session_state["picks"] == [
+        {"name": "mine", "model": TAGS[0], "weights": "/w.safetensors"}
+    ]
+
+
+@pytest.fixture
+def saved(root):
+    """A cache folder with a catalogue and a saved study."""
+    store = Store(root)
+    save_study(store, SMALL.model_copy(update={"name": "mine", "seed": 3}))
+    store.close()
+    return root
+
+
+def test_a_link_opens_the_study_that_it_names(app, saved):
+    tester = app(saved, study="mine")
+    assert [s.value for s in tester.subheader] == ["Study: mine"]
+    assert widget(tester, "study").options == ["small.toml", "digits", "mine"]
+
+
+def test_the_chooser_opens_any_study_on_any_page(app, saved):
+    tester = app(saved)
+    assert [s.value for s in tester.subheader] == ["Study: small"]
+    widget(tester, "study").set_value("digits").run()
+    assert [s.value for s in tester.subheader] == [f"Study: {DIGITS.name}"]
+    widget(tester, "study").set_value("mine").run()
+    assert "seed = 3" in tester.code[-1].value
+
+
+@pytest.mark.parametrize("name", ["absent", "../../etc/passwd", "<b>x</b>"])
+def test_a_link_to_no_study_says_so_and_shows_the_default(app, saved, name):
+    tester = app(saved, study=name)
+    assert "There is no study" in tester.warning[0].value
+    assert [s.value for s in tester.subheader] == ["Study: small"]
+
+
+def test_a_choice_made_with_one_study_does_not_reach_the_next(app, computed, tmp_path):
+    store, _ = computed
+    twin = SMALL.model_copy(update={"name": "twin"})
+    save_study(store, twin)  # another name for the same results
+    try:
+        tester = app(store.root, "stitches")
+        widget(tester, "tau").set_value(0.8).run()
+        widget(tester, "study").set_value("twin").run()
+        assert not tester.exception
+        assert widget(tester, "tau").value == SMALL.selection.tau
+    finally:
+        (store.root / "studies" / "twin.toml").unlink()
+
+
+def test_a_duplicate_is_saved_and_opened(app, saved):
+    tester = app(saved, study="mine")
+    field(tester, "Name of the copy").set_value("second")
+    button(tester, "Save the copy").click().run()
+    assert not tester.exception
+    store = Store(saved)
+    assert saved_studies(store) == ["mine", "second"]
+    assert open_study(store, "second").seed == 3
+    store.close()
+    assert tester.session_state["opened"] == "second"
+    field(tester, "Name of the copy").set_value("mine")
+    button(tester, "Save the copy").click().run()
+    assert "already" in tester.error[0].value
+
+
+def test_another_like_it_starts_from_its_anchors_and_settings(app, saved):
+    tester = app(saved, study="mine")
+    button(tester, "Make another like it").click().run()
+    assert [p["name"] for p in tester.session_state["picks"]] == [a.name for a in SMALL.anchors]
+    assert field(tester, "Training images").value == SMALL.data.train
+    assert field(tester, "Training images to use").value == SMALL.data.train_samples
+    button(tester, "Make study").click().run()
+    assert not tester.error
+    made = load_study(saved / "studies" / "mine 2.toml")
+    assert made == SMALL.model_copy(update={"name": "mine 2", "seed": 3})

@@ -1,0 +1,129 @@
+"""The Cache page in Streamlit's own test runner: empty, partial and full."""
+
+from pathlib import Path
+
+import pytest
+
+from klas.jobs import process as jobs
+from klas.results.formatting import size
+from klas.results.usage import usage
+from klas.storage.saved_studies import save_study
+from klas.storage.store import Key, Store
+from tests.conftest import SMALL
+from tests.dashboard.reading import press, table
+
+NOBODYS = "Results of no known study"
+
+
+def said(tester):
+    return [s.value for s in tester.success]
+
+
+def offers(tester):
+    return tester.selectbox(key="cache:what").options
+
+
+def test_an_empty_store_says_so(app, tmp_path):
+    tester = app(tmp_path / "empty", "cache")
+    assert tester.info[0].value == "Nothing is stored yet."
+    assert tester.metric[0].value == "0 B"
+    assert not tester.button
+
+
+def test_everything_stored_is_in_the_tables(app, copied):
+    tester = app(copied.root, "cache")
+    found = usage(copied)
+    stages = table(tester, "stage")
+    assert dict(zip(stages["stage"], stages["results"])) == {
+        stage: count for stage, (count, _) in found.stages.items()
+    }
+    assert 1e6 * stages["size (MB)"].sum() == pytest.approx(found.bytes)
+    assert (stages["what"][stages["stage"] == "probes"] != "").all()
+    studies = table(tester, "study")
+    assert studies["study"].tolist() == ["small.toml"]
+    assert studies["size (MB)"][0] == pytest.approx(found.bytes / 1e6)
+    assert tester.metric[0].value == size(found.bytes)
+    assert NOBODYS not in offers(tester)
+
+
+def test_a_stage_is_freed_and_the_page_says_how_much(app, copied):
+    tester = app(copied.root, "cache")
+    count, taken = usage(copied).stages["features"]
+    assert count
+    tester.selectbox(key="cache:what").select("Stage features, of all studies").run()
+    press(tester, f"Yes, free {size(taken)}")
+    assert said(tester) == [f"Freed {size(taken)}."]
+    assert "features" not in usage(copied).stages
+    assert "features" not in table(tester, "stage")["stage"].tolist()
+
+
+def test_a_study_nobodys_results_and_everything_are_freed(app, copied):
+    key = Key(stage="features", version=1, inputs={"old": 1}, label="old")
+    copied.put(key, "x" * 1000)
+    tester = app(copied.root, "cache")
+    tester.selectbox(key="cache:what").select(NOBODYS).run()
+    press(tester, "Yes, free 1 kB")
+    assert not copied.has(key)
+    copied.put(key, "x" * 1000)
+    before = usage(copied).bytes
+    tester.run()
+    tester.selectbox(key="cache:what").select("Study small.toml: what no other study uses").run()
+    press(tester, f"Yes, free {size(before - 1002)}")
+    assert usage(copied).bytes == 1002
+    tester.selectbox(key="cache:what").select("Everything").run()
+    press(tester, "Yes, free 1 kB")
+    assert usage(copied).bytes == 0
+    assert tester.info[0].value == "Nothing is stored yet."
+
+
+def test_verify_finds_what_is_damaged(app, copied):
+    tester = app(copied.root, "cache")
+    press(tester, "Verify everything")
+    count = sum(1 for _ in copied.entries())
+    assert said(tester) == [f"All {count} results are whole."]
+    entry = next(e for e in copied.entries() if e.kind == "json")
+    (copied.root / "objects" / entry.digest[:2] / f"{entry.digest}.json").write_bytes(b"?")
+    press(tester, "Verify everything")
+    assert f"1 of {count} results are damaged" in tester.error[0].value
+    assert table(tester, "digest")["result"].tolist() == [entry.label]
+
+
+def test_nothing_goes_while_a_job_runs(app, copied, monkeypatch):
+    monkeypatch.setattr(jobs, "running", lambda _: ["j1"])
+    monkeypatch.setattr(jobs, "study_name", lambda *_: "small")
+    tester = app(copied.root, "cache")
+    before = usage(copied)
+    tester.selectbox(key="cache:what").select("Everything").run()
+    press(tester, f"Yes, free {size(before.bytes)}")
+    assert "a job is computing study small" in tester.error[0].value
+    assert usage(copied) == before
+
+
+def test_a_folder_that_cannot_be_changed_is_a_sentence_and_the_page_goes_on(
+    app, copied, monkeypatch
+):
+    tester = app(copied.root, "cache")
+    before = usage(copied)
+    unlink = Path.unlink
+
+    def refuse(path, *arguments, **options):
+        if copied.root in path.parents and "objects" in path.parts:
+            raise PermissionError(13, "Permission denied")
+        unlink(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    tester.selectbox(key="cache:what").select("Everything").run()
+    press(tester, f"Yes, free {size(before.bytes)}")
+    assert "cannot be changed" in tester.error[0].value.replace("\\", "")
+    assert tester.metric[0].value == size(before.bytes)
+
+
+def test_hostile_names_are_text(app, tmp_path):
+    store = Store(tmp_path / "hostile")
+    label = "<script>alert(1)</script> ![x](http://x) $1$"
+    store.put(Key(stage="features", version=1, inputs={}, label=label), "x")
+    save_study(store, SMALL.model_copy(update={"name": "a_b_c + d"}))
+    (store.root / "studies" / "[x](y) $z$.toml").write_text("name = 5")
+    tester = app(store.root, "cache")
+    store.close()
+    assert not any("[x](" in m.value or "<script" in m.value for m in tester.markdown)

@@ -1,0 +1,308 @@
+"""Joint training of what the methods chose, and what the comparison makes of it."""
+
+import json
+import shutil
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from klas.errors import DivergedError
+from klas.networks.stitch import Stitch
+from klas.pipeline import finetuning as joint
+from klas.pipeline.evaluation import trained_anchors
+from klas.pipeline.finetuning import finetune_selection, method_trainings, training_key
+from klas.pipeline.run import Pipeline
+from klas.pipeline.stages import stitch_states
+from klas.results import keys
+from klas.results.comparison import budget_steps, compare
+from klas.results.formats import dumps
+from klas.results.pair import hits_key, method_choice, pairs_of, trained_hits_key
+from klas.selection.curves import areas
+from klas.storage.store import Store
+from klas.study import METRICS, change
+from tests.conftest import SMALL
+from tests.pipeline.test_run import Record
+
+METHODS = ("kl", "random", "snnet")  # to train them all would only take longer
+BUDGETS = (0, 1, 3, 12)
+
+
+def copy_of(store, folder):
+    shutil.copytree(store.root, folder)
+    return Store(folder)
+
+
+@pytest.fixture(autouse=True)
+def _few_methods(monkeypatch):
+    monkeypatch.setattr(joint, "METRICS", METHODS)
+
+
+@pytest.fixture(scope="module")
+def trained(computed, tmp_path_factory):
+    """A copy of the computed store where the first pair's methods are trained, and its pipeline."""
+    store, document = computed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(joint, "METRICS", METHODS)
+        own = copy_of(store, tmp_path_factory.mktemp("trained") / "store")
+        pipeline = Pipeline(SMALL, own, device="cpu")
+        assert pipeline.finetune_methods(pairs_of(document)[:1]) == []
+    yield pipeline, document
+    own.close()
+
+
+def compared(study, pipeline, document):
+    return json.loads(dumps(compare(document, study, pipeline.store)))
+
+
+def bits(store, key, samples):
+    return {
+        name: np.unpackbits(packed)[:samples].astype(bool)
+        for name, packed in store.get(key).items()
+    }
+
+
+def budget(steps):
+    return change(SMALL, "finetuning", steps=steps)
+
+
+def test_every_budget_is_a_training_of_its_own(trained):
+    pipeline, document = trained
+    pair = pairs_of(document)[0]
+    plans = method_trainings(pair, SMALL)
+    assert [(m, s.steps) for m, _, s in plans] == [(m, n) for n in BUDGETS for m in METHODS]
+    assert tuple(budget_steps(SMALL)) == BUDGETS
+    by_method = {}
+    for metric, chosen, settings in plans:
+        assert (chosen == method_choice(pair, SMALL.selection, metric)).all()
+        key = training_key(pair, chosen, SMALL, settings)
+        assert pipeline.store.get(key)["steps"] == settings.steps
+        weights = pipeline.store.get(keys.finetuned_weights_key(key))
+        by_method.setdefault(metric, []).append(weights)
+    for states in by_method.values():
+        for fewer, more in pairwise(states):
+            assert any(not np.array_equal(fewer[name], more[name]) for name in fewer)
+
+
+def test_no_steps_leave_the_zero_shot_networks(trained):
+    pipeline, document = trained
+    pair = pairs_of(document)[0]
+    chosen = method_choice(pair, SMALL.selection, "kl")
+    samples = SMALL.data.val_samples
+    found = bits(pipeline.store, trained_hits_key(pair, chosen, budget(0), "val"), samples)
+    zero_shot = bits(pipeline.store, hits_key(pair, SMALL, "zero_shot"), samples)
+    for i, j in pair.places(chosen):
+        assert (found[f"{i}-{j}"] == zero_shot[f"{i}-{j}.hits"]).all()
+    for anchor in pair.cheap_and_costly:
+        assert found[anchor["name"]].mean() == anchor["accuracy"]
+    later = bits(pipeline.store, trained_hits_key(pair, chosen, SMALL, "val"), samples)
+    assert any((later[name] != found[name]).any() for name in found)
+
+
+def test_figures_are_of_the_test_images(trained):
+    pipeline, document = trained
+    pair, bench = pairs_of(document)[0], pipeline.bench
+    found = compared(SMALL, pipeline, document)
+    assert found["finetuned_on"] == "test"
+    assert found["data"]["test"]["samples"] == 200
+
+    @torch.inference_mode()
+    def top1(network, viewer):
+        right = [
+            network(images).argmax(1) == labels
+            for images, labels in bench.batches(bench.test, bench.test_rows, viewer)
+        ]
+        return float(torch.cat(right).float().mean())
+
+    ends = []
+    for anchor in pair.cheap_and_costly:
+        entry = next(a for a in found["anchors"] if a["name"] == anchor["name"])
+        pretrained = top1(bench.anchors[anchor["name"]], anchor["name"])
+        assert entry["test"]["value"] == pytest.approx(pretrained)
+        assert entry["val"]["value"] == anchor["accuracy"]
+        ends.append((anchor["macs"], pretrained))
+    assert [a["test"] is None for a in found["anchors"]] == [False, False, True, True]
+
+    chosen = method_choice(pair, SMALL.selection, "kl")
+    weights = pipeline.stored_layers(pair, chosen, "finetuned")
+    source, target = trained_anchors(bench, pair.names, weights)
+    layers = bench.layers(*pair.names, stitch_states(weights))
+    wanted = []
+    for i, j in pair.places(chosen):
+        network = Stitch(source, i, target, j, layers[i, j]).eval()
+        wanted.append(top1(network, pair.names[0]))
+    first = found["pairs"][0]
+    got = [stitch["accuracy"]["finetuned"] for stitch in first["chosen"]["kl"]]
+    assert got == pytest.approx(wanted)
+
+    method = first["methods"]["kl"]
+    slow = areas(pair.macs[chosen], wanted, *ends)
+    for name in ("auc", "auc_stitches", "area_top1", "mean_top1"):
+        assert method["finetuned"][name]["value"] == pytest.approx(getattr(slow, name))
+        assert method["budgets"]["12"][name] == method["finetuned"][name]
+    means = [method["budgets"][str(steps)]["mean_top1"]["value"] for steps in BUDGETS]
+    assert len(set(means)) > 1
+    assert first["methods"]["random"]["finetuned"]["gain"] is not None
+
+
+def test_what_nobody_trained_is_null(trained):
+    pipeline, document = trained
+    found = compared(SMALL, pipeline, document)
+    for pair in found["pairs"][1:]:
+        assert all(m["finetuned"] is None for m in pair["methods"].values())
+        assert all(set(m["budgets"].values()) == {None} for m in pair["methods"].values())
+    for metric in METRICS:
+        ours = found["pairs"][0]["methods"][metric]
+        whole = found["all_pairs"]["methods"][metric]
+        for got, alone in (
+            (whole["finetuned"], ours["finetuned"]),
+            (whole["budgets"]["3"], ours["budgets"]["3"]),
+        ):
+            assert got["pairs"] == 1
+            figures = {n: figure for n, figure in got.items() if n != "pairs"}
+            assert all(figure.pop("pairs") == 1 for figure in figures.values() if figure)
+            assert figures == (alone or dict.fromkeys(figures))
+        assert (ours["finetuned"] is not None) == (metric in METHODS)
+
+
+def test_without_a_test_split_the_validation_images_judge(trained):
+    pipeline, document = trained
+    data = SMALL.data.model_copy(update={"test": None})
+    study = SMALL.model_copy(update={"data": data})
+    record = Record()
+    bare = Pipeline(study, pipeline.store, device="cpu", progress=record)
+    found = compared(study, pipeline, bare.run())
+    assert all(total == 0 for total, _ in record.stages.values())
+    assert found["finetuned_on"] == "val"
+    assert all(anchor["test"] is None for anchor in found["anchors"])
+    pair = pairs_of(document)[0]
+    chosen = method_choice(pair, SMALL.selection, "kl")
+    hits = bits(pipeline.store, trained_hits_key(pair, chosen, SMALL, "val"), 300)
+    got = [stitch["accuracy"]["finetuned"] for stitch in found["pairs"][0]["chosen"]["kl"]]
+    assert got == [hits[f"{i}-{j}"].mean() for i, j in pair.places(chosen)]
+    ends = [(a["macs"], a["accuracy"]) for a in pair.cheap_and_costly]
+    auc = found["pairs"][0]["methods"]["kl"]["finetuned"]["auc"]["value"]
+    assert auc == pytest.approx(areas(pair.macs[chosen], got, *ends).auc)
+
+
+def test_the_seed_of_the_training_decides_and_the_same_seed_repeats(computed, trained, tmp_path):
+    pipeline, document = trained
+    pair = pairs_of(document)[0]
+    chosen = method_choice(pair, SMALL.selection, "kl")
+    fresh = Pipeline(SMALL, copy_of(computed[0], tmp_path / "store"), device="cpu")
+
+    def weights(stages, seed):
+        study = change(budget(3), "finetuning", seed=seed)
+        finetune_selection(stages, pair, chosen, study.finetuning)
+        key = training_key(pair, chosen, SMALL, study.finetuning)
+        return stages.store.get(keys.finetuned_weights_key(key))
+
+    first, again = weights(pipeline.stages, 0), weights(fresh.stages, 0)
+    assert first.keys() == again.keys()
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    other = weights(fresh.stages, 1)
+    assert not all(np.array_equal(first[name], other[name]) for name in first)
+    # A comparison of another seed shows nothing of this one.
+    found = compared(change(SMALL, "finetuning", seed=1), pipeline, document)
+    assert found["pairs"][0]["methods"]["kl"]["finetuned"] is None
+    fresh.store.close()
+
+
+def test_a_method_that_diverges_is_reported_and_the_others_are_kept(
+    computed, tmp_path, monkeypatch
+):
+    store, document = computed
+    pair = pairs_of(document)[0]
+    study = budget(2)  # and of no steps
+    snnet = pair.places(method_choice(pair, SMALL.selection, "snnet"))
+    really = joint.finetune
+
+    def training(source, target, layers, *rest, **settings):
+        if list(layers) == snnet:
+            raise DivergedError("fine-tuning diverged at step 2")
+        really(source, target, layers, *rest, **settings)
+
+    monkeypatch.setattr(joint, "finetune", training)
+    pipeline = Pipeline(study, copy_of(store, tmp_path / "store"), device="cpu")
+    (sentence,) = pipeline.finetune_methods([pair])
+    assert sentence == f"{pair.name}, snnet: fine-tuning diverged at step 2"
+    methods = compared(study, pipeline, document)["pairs"][0]["methods"]
+    assert methods["snnet"]["finetuned"] is None
+    assert methods["snnet"]["budgets"]["0"] is not None
+    assert methods["snnet"]["budgets"]["2"] is None
+    assert methods["kl"]["finetuned"]["mean_top1"] is not None
+    assert methods["random"]["finetuned"]["gain"] is not None
+    pipeline.store.close()
+
+
+def test_a_rate_that_is_too_high_names_the_step(computed, tmp_path, monkeypatch):
+    monkeypatch.setattr(joint, "METRICS", ("kl",))
+    store, document = computed
+    study = change(budget(2), "finetuning", lr=1e30)
+    pipeline = Pipeline(study, copy_of(store, tmp_path / "store"), device="cpu")
+    (sentence,) = pipeline.finetune_methods(pairs_of(document)[:1])
+    assert sentence.endswith("diverged at step 2; lower [finetuning] lr")
+    pipeline.store.close()
+
+
+@pytest.mark.parametrize(
+    ("top1", "best"), [((0.6, 0.9), 1), ((0.9, 0.6), 0), ((0.8, 0.8), 1), ((0.8, None), 0)]
+)
+@pytest.mark.parametrize("ends", [(0, 2), (2, 0)])
+def test_the_teacher_is_the_best_anchor_and_of_equals_the_costlier(
+    computed, tmp_path, monkeypatch, top1, best, ends
+):
+    """``top1`` and ``best`` are of the cheap and the costly anchor."""
+    store, document = computed
+    document = json.loads(json.dumps(document))
+    cheap, costly = (document["anchors"][k] for k in (0, 2))
+    assert cheap["macs"] < costly["macs"]
+    cheap["accuracy"], costly["accuracy"] = top1
+    names = [document["anchors"][k]["name"] for k in ends]
+    raw = document["pairs"][0] | dict(zip(("source", "target"), names))
+    pair = pairs_of({**document, "pairs": [raw]})[0]
+    bench = Pipeline(SMALL, store, device="cpu").bench
+    given = []
+    monkeypatch.setattr(joint, "finetune", lambda *_, **settings: given.append(settings["teach"]))
+    monkeypatch.setattr(joint, "_calibrated", lambda *_: {})
+    stages = SimpleNamespace(
+        bench=bench,
+        study=SMALL,
+        fitted=lambda *_: {},
+        progress=Record(),
+    )
+    monkeypatch.setattr(bench, "layers", lambda *_: {})
+    chosen = np.zeros(len(pair.macs), dtype=bool)
+    for distillation in (False, True):
+        settings = change(SMALL, "finetuning", distillation=distillation).finetuning
+        joint._train(stages, pair, chosen, settings, tmp_path / "checkpoint")
+    assert given[0] is None
+    views = torch.randn(2, 2, 1, 16, 16)
+    teacher = (cheap, costly)[best]["name"]
+    own = views[names.index(teacher)]
+    assert torch.equal(given[1](*views), bench.anchors[teacher](own))
+
+
+def test_interrupted_it_goes_on_where_it_was(computed, tmp_path, monkeypatch):
+    monkeypatch.setattr(joint, "METRICS", ("kl", "random"))
+    store, document = computed
+    pairs, own = pairs_of(document)[:1], copy_of(store, tmp_path / "store")
+    study = budget(2)
+
+    class Interrupt(Record):
+        def advance(self, amount):
+            super().advance(amount)
+            if self.stages.get("finetuned", (0, 0))[1] == 3:  # in the second method's training
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Pipeline(study, own, device="cpu", progress=Interrupt()).finetune_methods(pairs)
+    record = Record()
+    resumed = Pipeline(study, own, device="cpu", progress=record)
+    assert resumed.finetune_methods(pairs) == []
+    assert record.stages["finetuned"] == [2, 2]  # of 4 steps
+    resumed.finetune_methods(pairs)
+    assert record.stages["finetuned"] == [0, 0]
+    own.close()

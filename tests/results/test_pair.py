@@ -1,0 +1,233 @@
+import copy
+
+import numpy as np
+import pytest
+
+from klas.cli.tables import anchor_tables
+from klas.errors import SelectionError
+from klas.results.costs import above_anchors, costs_of, envelope_along
+from klas.results.pair import (
+    Choice,
+    Pair,
+    choose,
+    front,
+    method_areas,
+    method_choice,
+    pairs_of,
+)
+from klas.study import METRICS, SelectionSpec
+from tests.conftest import SMALL
+
+
+def test_a_choice_never_leaves_the_space_nor_the_range(computed):
+    for pair in pairs_of(computed[1]):
+        for tau in (0.0, 0.5, 1e6):
+            picked = choose(pair, SelectionSpec(tau=tau, buckets=5))
+            cheap, costly = pair.cheap_and_costly
+            macs = pair.macs[picked.chosen]
+            assert (pair.in_space | ~picked.chosen).all()
+            assert ((macs >= cheap["macs"]) & (macs <= costly["macs"])).all()
+        inside = (pair.macs >= cheap["macs"]) & (pair.macs <= costly["macs"])
+        assert (picked.chosen == inside & pair.in_space).all()  # a boundless τ takes all
+
+
+def test_full_widens_the_range_to_every_candidate(computed):
+    pair = pairs_of(computed[1])[0]
+    picked = choose(pair, SelectionSpec(tau=1e6, buckets=5, full=True))
+    assert (picked.chosen == pair.in_space).all()
+
+
+def test_snnet_is_taken_as_it_is(computed):
+    pair = pairs_of(computed[1])[1]
+    assert (choose(pair, SelectionSpec(metric="snnet")).chosen == pair.snnet).all()
+
+
+def test_scores_that_are_missing_are_named(computed):
+    import copy
+
+    document = copy.deepcopy(computed[1])
+    for candidate in document["pairs"][0]["candidates"]:
+        candidate["scores"]["kl"] = None
+    with pytest.raises(SelectionError, match="kl scores are not computed"):
+        choose(pairs_of(document)[0], SMALL.selection)
+
+
+def test_above_the_anchors_means_strictly_above_every_cheaper_one(computed):
+    pair = pairs_of(computed[1])[0]
+    cheap, costly = pair.cheap_and_costly
+    chosen = np.ones(len(pair.macs), dtype=bool)
+    level = np.full(len(pair.macs), cheap["accuracy"])
+    assert not above_anchors(costs_of(pair, "macs"), pair, chosen, level).any()
+    between = pair.macs < costly["macs"]
+    assert (above_anchors(costs_of(pair, "macs"), pair, chosen, level + 1e-6) == between).all()
+    assert not above_anchors(
+        costs_of(pair, "macs"), pair, chosen, np.full(len(level), np.nan)
+    ).any()
+
+
+def test_envelope_and_areas_agree(computed):
+    pair = pairs_of(computed[1])[1]
+    picked = choose(pair, SMALL.selection).chosen
+    accuracy = pair.accuracy("tuned")
+    curve = envelope_along(costs_of(pair, "macs"), pair, picked, accuracy)
+    assert curve.accuracies[-1] >= pair.target["accuracy"]
+    found = method_areas(pair, picked, accuracy)
+    assert found.mean_top1 == pytest.approx(accuracy[picked].mean())
+
+
+def small_zoo():
+    """Three anchors, two pairs, five stitches; costs and accuracies by hand."""
+    anchors = [
+        {"name": n, "macs": m, "accuracy": a}
+        for n, m, a in [("a", 1, 0.5), ("b", 4, 0.7), ("c", 9, 0.9)]
+    ]
+
+    def pair(source, target, *stitches):
+        rows = [{"source_block": i, "target_block": j, "macs": m} for i, j, m in stitches]
+        return {"source": source, "target": target, "candidates": rows}
+
+    return {
+        "anchors": anchors,
+        "pairs": [
+            pair("a", "b", (1, 2, 2), (2, 1, 3), (3, 1, 3.5)),
+            pair("b", "c", (1, 2, 5), (2, 2, 6)),
+        ],
+    }
+
+
+def chosen_of(document, accuracies, chosen=None):
+    return [
+        Choice(
+            pair=p,
+            chosen=np.array(c, dtype=bool),
+            accuracy=np.array(a, dtype=np.float64),
+        )
+        for p, a, c in zip(
+            pairs_of(document), accuracies, chosen or [[1] * len(a) for a in accuracies]
+        )
+    ]
+
+
+def test_the_front_holds_whatever_no_cheaper_network_equals():
+    choices = chosen_of(small_zoo(), [[0.6, 0.6, 0.75], [0.74, 0.8]])
+    assert [(p.name, p.stitch, p.macs, p.accuracy) for p in front(choices)] == [
+        ("a", None, 1, 0.5),
+        ("a → b", (1, 2), 2, 0.6),  # and not (2, 1), as good at more cost
+        ("a → b", (3, 1), 3.5, 0.75),  # so neither the anchor b nor b → c's (1, 2)
+        ("b → c", (2, 2), 6, 0.8),
+        ("c", None, 9, 0.9),
+    ]
+
+
+def test_the_front_leaves_out_what_is_not_chosen_or_not_measured():
+    choices = chosen_of(small_zoo(), [[0.6, np.nan, 0.75], [0.74, np.nan]], [[1, 1, 0], [1, 1]])
+    assert [(p.name, p.stitch) for p in front(choices)] == [
+        ("a", None), ("a → b", (1, 2)), ("b", None), ("b → c", (1, 2)), ("c", None),
+    ]  # fmt: skip
+
+
+def test_an_anchor_without_an_accuracy_is_not_on_the_front():
+    document = small_zoo()
+    document["anchors"][2]["accuracy"] = None
+    choices = chosen_of(document, [[np.nan] * 3, [np.nan, 0.99]])
+    assert [p.name for p in front(choices)] == ["a", "b", "b → c"]
+
+
+def test_a_front_of_nothing_measured_is_empty():
+    document = small_zoo()
+    for anchor in document["anchors"]:
+        anchor["accuracy"] = None
+    assert front(chosen_of(document, [[np.nan] * 3, [np.nan] * 2])) == []
+
+
+def test_a_headless_source_leaves_the_pair_its_stitches_and_the_target(computed):
+    import copy
+
+    document = copy.deepcopy(computed[1])
+    pair = pairs_of(document)[0]
+    cheap, costly = pair.cheap_and_costly
+    next(a for a in document["anchors"] if a["name"] == cheap["name"])["accuracy"] = None
+    document["pairs"][0]["theta_output"] = None
+    pair = pairs_of(document)[0]
+    chosen, accuracy = pair.in_space, pair.accuracy("tuned")
+    curve = envelope_along(costs_of(pair, "macs"), pair, chosen, accuracy)
+    assert curve.costs[0] > cheap["macs"]
+    assert curve.at(costly["macs"]) >= costly["accuracy"]
+    # Nothing to beat below the target's cost: every stitch that gets anything right is above.
+    below = chosen & (pair.macs < costly["macs"]) & (accuracy > 0)
+    assert (
+        above_anchors(costs_of(pair, "macs"), pair, chosen, accuracy) & below
+    ).sum() == below.sum()
+    found = method_areas(pair, chosen, accuracy)
+    assert (found.auc, found.mean_top1) == (None, pytest.approx(accuracy[chosen].mean()))
+    assert "no accuracy of its own" in found.reason
+    text = "".join(
+        str(cell) for t in anchor_tables(document) for c in t.columns for cell in c.cells
+    )
+    assert "–" in text
+
+
+def test_random_scores_depend_on_the_seed_and_the_pair_alone(computed):
+    import copy
+
+    pairs = pairs_of(computed[1])
+    changed = copy.deepcopy(computed[1])
+    for candidate in changed["pairs"][0]["candidates"]:
+        candidate["scores"] = dict.fromkeys(candidate["scores"])
+        candidate["accuracy"] = dict.fromkeys(candidate["accuracy"])
+    changed["pairs"].reverse()
+    assert (pairs_of(changed)[-1].scores("random") == pairs[0].scores("random")).all()
+    changed["study"]["seed"] = 1
+    assert not np.isin(pairs_of(changed)[-1].scores("random"), pairs[0].scores("random")).any()
+    # Pairs with equally many candidates have draws of their own too.
+    drawn = [pair.scores("random") for pair in pairs]
+    assert all(not np.isin(a, b).any() for k, a in enumerate(drawn) for b in drawn[:k])
+    assert all(((d >= 0) & (d < 1)).all() for d in drawn)
+
+
+def test_a_method_is_compared_by_as_many_per_bucket_as_klas(computed):
+    spec = SMALL.selection.model_copy(update={"tau": 0.4, "metric": "mse"})
+    for pair in pairs_of(computed[1]):
+        ours = choose(pair, spec.model_copy(update={"metric": "kl"}))
+        taken = [(ours.chosen & (ours.bucket == b)).sum() for b in range(spec.buckets)]
+        for metric in METRICS:
+            chosen = method_choice(pair, spec, metric)
+            if metric == "snnet":
+                assert (chosen == pair.snnet).all()
+                continue
+            assert [(chosen & (ours.bucket == b)).sum() for b in range(spec.buckets)] == taken
+            assert not chosen[ours.bucket < 0].any()
+            score = pair.scores(metric)
+            for b in range(spec.buckets):  # no better one is left
+                here = ours.bucket == b
+                if chosen[here].any() and not chosen[here].all():
+                    assert score[here & chosen].max() <= score[here & ~chosen].min()
+        assert (method_choice(pair, spec, "kl") == ours.chosen).all()
+
+
+def test_a_method_without_scores_is_not_compared(computed):
+    import copy
+
+    document = copy.deepcopy(computed[1])
+    for candidate in document["pairs"][0]["candidates"]:
+        candidate["scores"]["cka"] = None
+    with pytest.raises(SelectionError, match="cka scores are not computed"):
+        method_choice(pairs_of(document)[0], SMALL.selection, "cka")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_pair_is_scored_once_its_stage_is_done_and_no_score_that_may_choose_lacks(
+    computed, metric
+):
+    document = copy.deepcopy(computed[1])
+    pair = Pair(document=document, index=0)
+    assert pair.is_scored(metric)
+    candidates = pair.raw["candidates"]
+    gone = next(c for c in candidates if c["in_space"])
+    gone["scores"] = dict.fromkeys(gone["scores"])
+    # A pair reads its document once.
+    assert Pair(document=document, index=0).is_scored(metric) == (metric in ("random", "snnet"))
+    gone["in_space"] = False
+    assert Pair(document=document, index=0).is_scored(metric)
+    document["pairs"][0]["theta"] = None
+    assert not Pair(document=document, index=0).is_scored(metric)
