@@ -23,6 +23,7 @@ from klas.selection.buckets import OUTSIDE, Selection, matched, select
 from klas.selection.curves import Areas, areas, front_rows
 from klas.storage.store import Key, Store
 from klas.study import METRICS, Metric, SelectionSpec, Study, Tier
+from klas.tasks.task import Task, task_named
 
 Document = Mapping[str, Any]
 
@@ -92,6 +93,11 @@ class Pair:
     def unit(self) -> CostUnit:
         """What its costs are shown in."""
         return cost_unit(self.document)
+
+    @property
+    def task(self) -> Task:
+        """What its networks are for; ``task.metric`` is what its accuracies are."""
+        return task_named(self.document["task"])
 
     @cached_property
     def source(self) -> Mapping[str, Any]:

@@ -1,0 +1,41 @@
+"""The tasks that networks are for, as far as it needs no torch: what files and people call them."""
+
+from dataclasses import dataclass
+
+from klas.errors import FormatError
+from klas.tasks.metric import TOP1, AccuracyMetric
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a study's networks are for.
+
+    Attributes:
+        name: in files.
+        metric: what an accuracy is.
+        samples: what people call the samples, in the plural.
+    """
+
+    name: str
+    metric: AccuracyMetric
+    samples: str
+
+
+CLASSIFICATION = Task(name="classification", metric=TOP1, samples="images")
+
+TASKS = {task.name: task for task in (CLASSIFICATION,)}
+
+
+def task_named(name: str) -> Task:
+    """A task by its name in files.
+
+    Raises:
+        FormatError: there is none of that name here.
+    """
+    try:
+        return TASKS[name]
+    except (KeyError, TypeError):
+        known = ", ".join(TASKS)
+        raise FormatError(
+            f"task {name!r} is not known here; a newer klas may know it, this one has {known}"
+        ) from None
