@@ -24,9 +24,10 @@ from klas.errors import DivergedError
 from klas.results.comparison import budget_steps, compare
 from klas.results.comparison_view import entry_of, ranked_candidates
 from klas.results.formatting import METHODS, duration, whole
-from klas.results.pair import Document, Pair, choose, of_pairs, pairs_of
+from klas.results.pair import Document, Pair, of_pairs, pairs_of
 from klas.results.resampling import Evidence
 from klas.results.score_sums import read_score_sums
+from klas.results.selections import choose
 from klas.selection.agreement import (
     overlap,
     overlap_buckets,

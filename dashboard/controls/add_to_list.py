@@ -2,13 +2,13 @@
 
 import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from dashboard.controls.heading import says_errors
 from dashboard.model.list_entries import entries_of, entry_of
 from dashboard.session import my_list
 from klas.results.formatting import METHODS
-from klas.results.pair import Document, Pair, choose, fair_share, pairs_of
+from klas.results.pair import Document, Pair, pairs_of
+from klas.results.selections import choose, own_or_fair_share
 from klas.study import METRICS, Metric, SelectionSpec
 
 
@@ -55,7 +55,9 @@ def _by_rule(found: Document, spec: SelectionSpec) -> None:
     chosen = [
         entry
         for pair in map(pairs.__getitem__, names)
-        for entry in entries_of(pair, _by_method(pair, spec, method))
+        for entry in entries_of(
+            pair, own_or_fair_share(pair, choose(pair, spec), spec.metric, method)
+        )
     ]
     left, right = st.columns(2)
     left.button(
@@ -64,16 +66,6 @@ def _by_rule(found: Document, spec: SelectionSpec) -> None:
     right.button(
         "Replace", on_click=my_list.change_to, args=(chosen,), disabled=not chosen, width="stretch"
     )
-
-
-def _by_method(pair: Pair, spec: SelectionSpec, method: Metric) -> NDArray[np.bool_]:
-    """(N,) what a method chooses: by τ the score of ``spec``, as many as it the others.
-
-    Raises:
-        SelectionError: the method's scores are not computed.
-    """
-    picked = choose(pair, spec)
-    return picked.chosen if method == spec.metric else fair_share(pair, picked, method)
 
 
 def _by_hand(found: Document) -> None:

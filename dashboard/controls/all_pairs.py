@@ -22,7 +22,8 @@ from dashboard.text.markdown import plain
 from dashboard.text.quantities import QUANTITIES
 from klas.results.costs import COSTS, CostName, Costs, costs_of, timings_of
 from klas.results.formatting import METHODS
-from klas.results.pair import Choice, Document, FrontPoint, Pair, choose, front, pairs_of
+from klas.results.pair import Choice, Document, FrontPoint, Pair, front, pairs_of
+from klas.results.selections import choose
 from klas.study import Metric, Tier
 
 FRONT = "on the front"

@@ -33,7 +33,8 @@ from dashboard.text.budget import (
 from dashboard.text.markdown import plain
 from klas.results.costs import CostName, Costs, costs_of, timings_of
 from klas.results.formatting import METHODS
-from klas.results.pair import Choice, Pair, choose, pairs_of
+from klas.results.pair import Choice, Pair, pairs_of
+from klas.results.selections import choose
 from klas.selection.buckets import Selection
 from klas.selection.budget import Pick, pick_by_score
 from klas.study import Metric, Tier

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from klas.results.costs import COSTS, CostName, Costs, Timings, costs_of, envelope_along
 from klas.results.formatting import percent
-from klas.results.pair import Pair, fair_share
+from klas.results.pair import Pair
+from klas.results.selections import own_or_fair_share
 from klas.selection.buckets import Selection
 from klas.selection.curves import Envelope
 from klas.study import METRICS, TIERS, Metric, Tier
@@ -125,7 +126,7 @@ def curves(
         if metric != own and _lacks_score(pair, picked, metric):
             unscored.append(metric)
             continue
-        chosen = picked.chosen if metric == own else fair_share(pair, picked, metric)
+        chosen = own_or_fair_share(pair, picked, own, metric)
         found = accuracy(chosen) if chosen.any() else None
         if found is not None and np.isfinite(found[chosen]).all():
             drawn.append(Curve(metric, chosen, found))

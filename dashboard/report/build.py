@@ -24,16 +24,8 @@ from dashboard.report.page import (
 from dashboard.report.pair import pair_parts
 from dashboard.text.quantities import QUANTITIES
 from klas.results.formatting import METHODS, percent
-from klas.results.pair import (
-    Choice,
-    Document,
-    Pair,
-    choose,
-    cost_unit,
-    front,
-    number,
-    pairs_of,
-)
+from klas.results.pair import Choice, Document, Pair, cost_unit, front, number, pairs_of
+from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import TIERS, SelectionSpec, Study, Tier
 

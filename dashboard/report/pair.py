@@ -16,7 +16,8 @@ from dashboard.report.page import figure, table
 from dashboard.text.quantities import field, in_words
 from klas.results.comparison_view import entry_of
 from klas.results.formatting import METHODS, percent
-from klas.results.pair import Pair, choose, finetuned_accuracy
+from klas.results.pair import Pair, finetuned_accuracy
+from klas.results.selections import choose
 from klas.selection.buckets import Selection
 from klas.selection.space import Stitch
 from klas.storage.store import Store

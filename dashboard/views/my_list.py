@@ -33,13 +33,8 @@ from dashboard.text.quantities import QUANTITIES
 from klas.errors import FormatError, KlasError
 from klas.results.formats import as_csv, dumps, parse, stitch_list
 from klas.results.formatting import METHODS
-from klas.results.pair import (
-    Document,
-    choose,
-    cost_unit,
-    finetuned_accuracy,
-    number,
-)
+from klas.results.pair import Document, cost_unit, finetuned_accuracy, number
+from klas.results.selections import choose
 from klas.study import TIERS, SelectionSpec
 
 MINE, OTHER = STYLES["kl"], STYLES["snnet"]

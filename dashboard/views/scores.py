@@ -34,7 +34,8 @@ from dashboard.text.quantities import (
     quantity,
 )
 from klas.results.formatting import METHODS
-from klas.results.pair import Document, Pair, choose, finetuned_accuracy
+from klas.results.pair import Document, Pair, finetuned_accuracy
+from klas.results.selections import choose
 from klas.selection.buckets import Selection
 from klas.study import Metric, SelectionSpec, Stage
 

@@ -31,7 +31,8 @@ from dashboard.tables.tradeoff import METHOD, above, areas_table, chosen_table, 
 from dashboard.text.quantities import QUANTITIES
 from klas.results.costs import Costs, timings_of
 from klas.results.formatting import METHODS, percent
-from klas.results.pair import choose, finetuned_accuracy
+from klas.results.pair import finetuned_accuracy
+from klas.results.selections import choose
 from klas.selection.buckets import Selection
 from klas.selection.space import Stitch
 from klas.study import METRICS, Metric, SelectionSpec, Tier

@@ -22,7 +22,8 @@ from klas.results import formats as exports
 from klas.results import formatting as words
 from klas.results.archive import pack, unpack
 from klas.results.comparison import compare
-from klas.results.pair import Pair, choose, finetuned_accuracy, of_pairs, pairs_of
+from klas.results.pair import Pair, finetuned_accuracy, of_pairs, pairs_of
+from klas.results.selections import choose
 from klas.results.usage import Holding, free_everything, free_stage, free_study, usage
 from klas.storage.catalogue import check_families, find_networks, read_catalogue
 from klas.storage.saved_studies import find_study

@@ -16,12 +16,12 @@ from klas.results.pair import (
     Document,
     Pair,
     by_row,
-    choose,
     cost_unit,
     finetuned_accuracy,
     method_areas,
     pairs_of,
 )
+from klas.results.selections import choose
 from klas.results.usage import Usage
 from klas.storage.catalogue import Network
 from klas.storage.store import Entry, Store

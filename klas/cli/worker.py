@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from klas.errors import KlasError, SelectionError, StoreError
 from klas.jobs.process import QUEUED_KINDS, StageStatus, State, Status, peak_memory_bytes
 from klas.jobs.queue import is_free, places, turn, visible_gpus
-from klas.results.pair import Pair, choose, fair_share, pairs_of
+from klas.results.pair import Pair, pairs_of
+from klas.results.selections import choose, own_or_fair_share
 from klas.storage.store import Store
 from klas.study import Metric, Study, parse_study
 
@@ -249,10 +250,9 @@ def _estimate(pipeline: "Pipeline", of: dict[str, Any]) -> dict[str, Any]:
 
 
 def _choices(pair: Pair, study: Study, metrics: Sequence[Metric]) -> list[NDArray[np.bool_]]:
-    """What each method takes of a pair, where that is anything: the study's own score what its
-    selection chooses, another one as many in every bucket."""
+    """What each method takes of a pair, where that is anything, beside the study's selection."""
     own, ours = study.selection.metric, choose(pair, study.selection)
-    chosen = [ours.chosen if m == own else fair_share(pair, ours, m) for m in metrics]
+    chosen = [own_or_fair_share(pair, ours, own, metric) for metric in metrics]
     return [mask for mask in chosen if mask.any()]
 
 

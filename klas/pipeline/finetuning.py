@@ -22,7 +22,8 @@ from klas.pipeline.evaluation import anchor_hits, stitch_hits
 from klas.pipeline.stages import Stages, layer_arrays
 from klas.results import keys
 from klas.results.comparison import budget_steps
-from klas.results.pair import Pair, finetuned_pair_key, method_choice
+from klas.results.pair import Pair, finetuned_pair_key
+from klas.results.selections import method_choice
 from klas.selection import space
 from klas.storage.store import Arrays, Key
 from klas.study import METRICS, FinetuningSpec, Metric, Study

@@ -11,8 +11,9 @@ import numpy as np
 
 from klas.errors import SelectionError
 from klas.results.formats import optional
-from klas.results.pair import Document, Pair, choose, fair_share, pairs_of
+from klas.results.pair import Document, Pair, pairs_of
 from klas.results.resampling import REPLICATES, SEED, Bits, Evidence, Floats
+from klas.results.selections import choose, own_or_fair_share
 from klas.selection.aggregate import Based, Tree, known, over_pairs
 from klas.selection.agreement import (
     chance,
@@ -96,7 +97,7 @@ class _Contest:
         spec = evidence.study.selection.model_copy(update={"metric": "kl"})
         ours = choose(pair, spec)
         self.sets: dict[Metric, Bits] = {
-            m: ours.chosen if m == "kl" else fair_share(pair, ours, m) for m in metrics
+            metric: own_or_fair_share(pair, ours, "kl", metric) for metric in metrics
         }
         self.bucket = ours.bucket
         self.accuracy = {

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klas.errors import FormatError
-from klas.results.pair import Document, Pair, choose, pairs_of
+from klas.results.pair import Document, Pair, pairs_of
+from klas.results.selections import choose
 from klas.storage.store import write_whole
 from klas.study import TIERS, SelectionSpec
 

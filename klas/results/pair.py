@@ -1,4 +1,4 @@
-"""A scores document seen as arrays, and the selections that follow from it. No torch here."""
+"""A scores document seen as arrays, and where what follows from it is stored. No torch here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from klas.errors import SelectionError
 from klas.results.keys import (
     finetuned_hits_key,
     finetuned_key,
@@ -19,10 +18,9 @@ from klas.results.keys import (
     tuned_key,
     zero_shot_key,
 )
-from klas.selection.buckets import OUTSIDE, Selection, matched, select
 from klas.selection.curves import Areas, areas, front_rows
 from klas.storage.store import Key, Store
-from klas.study import METRICS, Metric, SelectionSpec, Study, Tier
+from klas.study import Metric, Study, Tier
 from klas.tasks.task import Task, task_named
 
 Document = Mapping[str, Any]
@@ -183,75 +181,6 @@ def of_pairs(document: Document, pairs: Sequence[Pair]) -> Document:
 def anchor_named(document: Document, name: str) -> Mapping[str, Any]:
     """The entry of one anchor."""
     return next(a for a in document["anchors"] if a["name"] == name)
-
-
-def choose(pair: Pair, spec: SelectionSpec) -> Selection:
-    """Apply a selection to a pair; the arrays are over all its candidates.
-
-    ``snnet`` takes its set as it is, whatever τ; its members may lie outside every bucket.
-
-    Raises:
-        SelectionError: the metric is unknown or not computed yet.
-    """
-    if spec.metric not in METRICS:
-        raise SelectionError(f"metric {spec.metric!r}: choose one of {', '.join(METRICS)}")
-    by_score = spec.metric != "snnet"
-    scores = pair.scores(spec.metric) if by_score else np.zeros(len(pair.macs))
-    open_to_choice = pair.in_space if by_score else pair.snnet
-    if np.isnan(scores[open_to_choice]).any():
-        raise SelectionError(
-            f"{pair.name}: the {spec.metric} scores are not computed; run `klas run`"
-        )
-    cheap, costly = pair.cheap_and_costly
-    low, high = float(cheap["macs"]), float(costly["macs"])
-    if spec.full and pair.macs[open_to_choice].size:
-        low = min(low, float(pair.macs[open_to_choice].min()))
-        high = max(high, float(pair.macs[open_to_choice].max()))
-    found = select(
-        scores[open_to_choice],
-        pair.macs[open_to_choice],
-        low=low,
-        high=high,
-        tau=spec.tau,
-        tau_mode=spec.tau_mode,
-        buckets=spec.buckets,
-        binning=spec.binning,
-    )
-    bucket = np.full(len(scores), OUTSIDE)
-    chosen = np.zeros(len(scores), dtype=bool)
-    bucket[open_to_choice] = found.bucket
-    chosen[open_to_choice] = found.chosen | (not by_score)
-    return Selection(edges=found.edges, bucket=bucket, chosen=chosen, lowest=found.lowest)
-
-
-def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np.bool_]:
-    """(N,) what a method chooses when it is compared: as much as KLAS in every bucket.
-
-    KLAS (``kl``) chooses by τ, ``snnet`` takes its set as it is, and every other score takes in
-    each bucket as many candidates as KLAS took there.
-
-    Raises:
-        SelectionError: the scores are not computed yet.
-    """
-    ours = choose(pair, spec.model_copy(update={"metric": "kl"}))
-    return ours.chosen if metric == "kl" else fair_share(pair, ours, metric)
-
-
-def fair_share(pair: Pair, ours: Selection, metric: Metric) -> NDArray[np.bool_]:
-    """(N,) what a method may take beside a selection: in every bucket as many candidates, those
-    that it scores best. ``snnet`` takes its set as it is.
-
-    Raises:
-        SelectionError: the scores are not computed yet.
-    """
-    if metric == "snnet":
-        return pair.snnet
-    buckets = len(ours.edges) - 1
-    counts = np.bincount(ours.bucket[ours.chosen], minlength=buckets)
-    scores = pair.scores(metric)
-    if np.isnan(scores[ours.bucket >= 0]).any():
-        raise SelectionError(f"{pair.name}: the {metric} scores are not computed; run `klas run`")
-    return matched(scores, ours.bucket, counts)
 
 
 def finetuned_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study) -> Key:

@@ -10,7 +10,8 @@ from klas.errors import AnchorError, FormatError
 from klas.measures.accuracy import network_hits
 from klas.pipeline.run import Pipeline
 from klas.results.formats import stitch_list, write
-from klas.results.pair import choose, finetuned_accuracy, pairs_of
+from klas.results.pair import finetuned_accuracy, pairs_of
+from klas.results.selections import choose
 from tests.conftest import SMALL
 
 

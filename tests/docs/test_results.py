@@ -13,8 +13,9 @@ from klas.pipeline import finetuning as joint
 from klas.results.comparison import compare
 from klas.results.comparison_view import entry_of
 from klas.results.formatting import METHODS
-from klas.results.pair import choose, of_pairs, pairs_of
+from klas.results.pair import of_pairs, pairs_of
 from klas.results.resampling import REPLICATES, Evidence
+from klas.results.selections import choose
 from klas.study import METRICS, change
 from tests.conftest import SMALL
 

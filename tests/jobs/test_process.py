@@ -12,13 +12,8 @@ from klas.errors import JobError, StoreError
 from klas.jobs import process as jobs
 from klas.results.comparison import compare
 from klas.results.comparison_view import entry_of
-from klas.results.pair import (
-    choose,
-    fair_share,
-    finetuned_accuracy,
-    full_val_accuracy,
-    pairs_of,
-)
+from klas.results.pair import finetuned_accuracy, full_val_accuracy, pairs_of
+from klas.results.selections import choose, fair_share
 from klas.storage.store import Store
 from klas.study import METRICS, change
 from tests.conftest import SMALL

@@ -19,7 +19,8 @@ from klas.pipeline.stages import stitch_states
 from klas.results import keys
 from klas.results.comparison import budget_steps, compare
 from klas.results.formats import dumps
-from klas.results.pair import hits_key, method_choice, pairs_of, trained_hits_key
+from klas.results.pair import hits_key, pairs_of, trained_hits_key
+from klas.results.selections import method_choice
 from klas.selection.curves import areas
 from klas.storage.store import Store
 from klas.study import METRICS, change

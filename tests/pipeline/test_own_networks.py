@@ -16,7 +16,8 @@ from klas.errors import AnchorError
 from klas.pipeline.full_validation import measure_full_val
 from klas.pipeline.run import Pipeline
 from klas.results import formats as exports
-from klas.results.pair import choose, finetuned_accuracy, pairs_of
+from klas.results.pair import finetuned_accuracy, pairs_of
+from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import change, parse_study
 from tests.networks import nets

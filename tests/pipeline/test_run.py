@@ -6,7 +6,8 @@ from klas.errors import AnchorError, DataError, KlasError
 from klas.measures.divergence import theta
 from klas.pipeline.context import Bench, pick_device
 from klas.pipeline.run import Pipeline
-from klas.results.pair import choose, pairs_of
+from klas.results.pair import pairs_of
+from klas.results.selections import choose
 from klas.study import STAGES, AnchorSpec
 from tests.conftest import SMALL
 

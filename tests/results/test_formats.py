@@ -9,7 +9,8 @@ from jsonschema import Draft202012Validator
 
 from klas.errors import FormatError
 from klas.results.formats import as_csv, dumps, read, schema, stitch_list, write
-from klas.results.pair import choose, pairs_of
+from klas.results.pair import pairs_of
+from klas.results.selections import choose
 from klas.study import SelectionSpec
 from tests.conftest import SMALL
 

@@ -4,52 +4,11 @@ import numpy as np
 import pytest
 
 from klas.cli.tables import anchor_tables
-from klas.errors import SelectionError
 from klas.results.costs import above_anchors, costs_of, envelope_along
-from klas.results.pair import (
-    Choice,
-    Pair,
-    choose,
-    front,
-    method_areas,
-    method_choice,
-    pairs_of,
-)
-from klas.study import METRICS, SelectionSpec
+from klas.results.pair import Choice, Pair, front, method_areas, pairs_of
+from klas.results.selections import choose
+from klas.study import METRICS
 from tests.conftest import SMALL
-
-
-def test_a_choice_never_leaves_the_space_nor_the_range(computed):
-    for pair in pairs_of(computed[1]):
-        for tau in (0.0, 0.5, 1e6):
-            picked = choose(pair, SelectionSpec(tau=tau, buckets=5))
-            cheap, costly = pair.cheap_and_costly
-            macs = pair.macs[picked.chosen]
-            assert (pair.in_space | ~picked.chosen).all()
-            assert ((macs >= cheap["macs"]) & (macs <= costly["macs"])).all()
-        inside = (pair.macs >= cheap["macs"]) & (pair.macs <= costly["macs"])
-        assert (picked.chosen == inside & pair.in_space).all()  # a boundless τ takes all
-
-
-def test_full_widens_the_range_to_every_candidate(computed):
-    pair = pairs_of(computed[1])[0]
-    picked = choose(pair, SelectionSpec(tau=1e6, buckets=5, full=True))
-    assert (picked.chosen == pair.in_space).all()
-
-
-def test_snnet_is_taken_as_it_is(computed):
-    pair = pairs_of(computed[1])[1]
-    assert (choose(pair, SelectionSpec(metric="snnet")).chosen == pair.snnet).all()
-
-
-def test_scores_that_are_missing_are_named(computed):
-    import copy
-
-    document = copy.deepcopy(computed[1])
-    for candidate in document["pairs"][0]["candidates"]:
-        candidate["scores"]["kl"] = None
-    with pytest.raises(SelectionError, match="kl scores are not computed"):
-        choose(pairs_of(document)[0], SMALL.selection)
 
 
 def test_above_the_anchors_means_strictly_above_every_cheaper_one(computed):
@@ -183,36 +142,6 @@ def test_random_scores_depend_on_the_seed_and_the_pair_alone(computed):
     drawn = [pair.scores("random") for pair in pairs]
     assert all(not np.isin(a, b).any() for k, a in enumerate(drawn) for b in drawn[:k])
     assert all(((d >= 0) & (d < 1)).all() for d in drawn)
-
-
-def test_a_method_is_compared_by_as_many_per_bucket_as_klas(computed):
-    spec = SMALL.selection.model_copy(update={"tau": 0.4, "metric": "mse"})
-    for pair in pairs_of(computed[1]):
-        ours = choose(pair, spec.model_copy(update={"metric": "kl"}))
-        taken = [(ours.chosen & (ours.bucket == b)).sum() for b in range(spec.buckets)]
-        for metric in METRICS:
-            chosen = method_choice(pair, spec, metric)
-            if metric == "snnet":
-                assert (chosen == pair.snnet).all()
-                continue
-            assert [(chosen & (ours.bucket == b)).sum() for b in range(spec.buckets)] == taken
-            assert not chosen[ours.bucket < 0].any()
-            score = pair.scores(metric)
-            for b in range(spec.buckets):  # no better one is left
-                here = ours.bucket == b
-                if chosen[here].any() and not chosen[here].all():
-                    assert score[here & chosen].max() <= score[here & ~chosen].min()
-        assert (method_choice(pair, spec, "kl") == ours.chosen).all()
-
-
-def test_a_method_without_scores_is_not_compared(computed):
-    import copy
-
-    document = copy.deepcopy(computed[1])
-    for candidate in document["pairs"][0]["candidates"]:
-        candidate["scores"]["cka"] = None
-    with pytest.raises(SelectionError, match="cka scores are not computed"):
-        method_choice(pairs_of(document)[0], SMALL.selection, "cka")
 
 
 @pytest.mark.parametrize("metric", METRICS)

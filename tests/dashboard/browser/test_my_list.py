@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from klas.results.formats import dumps, stitch_list
-from klas.results.pair import choose, pairs_of
+from klas.results.pair import pairs_of
+from klas.results.selections import choose
 from tests.conftest import SMALL
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")

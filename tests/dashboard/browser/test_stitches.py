@@ -8,7 +8,8 @@ import pytest
 
 from dashboard.session.address import pair_word
 from klas.results.formats import read
-from klas.results.pair import choose, finetuned_pair_key, pairs_of
+from klas.results.pair import finetuned_pair_key, pairs_of
+from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import change
 from tests.conftest import SMALL

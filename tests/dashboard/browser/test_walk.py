@@ -6,7 +6,8 @@ import re
 import pytest
 
 from klas.results.formatting import percent
-from klas.results.pair import choose, pairs_of
+from klas.results.pair import pairs_of
+from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import change
 from tests.conftest import SMALL

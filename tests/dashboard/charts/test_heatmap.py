@@ -10,7 +10,8 @@ from dashboard.charts.heatmap_points import best_of_bucket
 from dashboard.charts.probe_strips import block_names
 from dashboard.charts.theme import ANCHOR
 from dashboard.text.quantities import QUANTITIES, field
-from klas.results.pair import choose, pairs_of
+from klas.results.pair import pairs_of
+from klas.results.selections import choose
 from tests.conftest import SMALL
 
 EVIL = '<a href="http://evil.example">x</a>'

@@ -11,7 +11,8 @@ from dashboard.charts.methods import STYLES
 from dashboard.charts.tradeoff import choice_chart, front_chart, tradeoff_chart
 from dashboard.model.tradeoff import Curve, Sheet, curves, within
 from klas.results.formatting import METHODS
-from klas.results.pair import Choice, choose, front, pairs_of
+from klas.results.pair import Choice, front, pairs_of
+from klas.results.selections import choose
 from klas.study import METRICS, change
 from tests.conftest import SMALL, method_envelope
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from klas.pipeline.run import Pipeline
-from klas.results.pair import choose, pairs_of
+from klas.results.pair import pairs_of
+from klas.results.selections import choose
 from tests.conftest import SMALL
 from tests.dashboard.reading import budget_table, look, said, widget
 from tests.dashboard.timing import MACHINE, time_pairs

@@ -13,7 +13,8 @@ from dashboard.session.accuracies import best_tier
 from dashboard.text.budget import counted, counted_of_all, measured_as, too_little
 from klas.pipeline.run import Pipeline
 from klas.results.costs import costs_of
-from klas.results.pair import Choice, choose, fair_share, pairs_of
+from klas.results.pair import Choice, pairs_of
+from klas.results.selections import choose, fair_share
 from tests.conftest import SMALL
 from tests.dashboard.reading import budget_table, look, said, widget
 

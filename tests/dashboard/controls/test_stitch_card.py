@@ -10,7 +10,8 @@ import pytest
 from dashboard.charts.diagram import in_words
 from dashboard.text.quantities import QUANTITIES, SHOWN
 from klas.jobs import process as jobs
-from klas.results.pair import choose, finetuned_pair_key, pairs_of
+from klas.results.pair import finetuned_pair_key, pairs_of
+from klas.results.selections import choose
 from klas.storage.store import Store
 from tests.conftest import SMALL
 from tests.dashboard.reading import button, follow, labels, look, panel, widget

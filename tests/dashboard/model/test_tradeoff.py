@@ -21,7 +21,8 @@ from dashboard.model.tradeoff import (
     within,
 )
 from klas.results.costs import MILLISECONDS, Costs, Timings
-from klas.results.pair import choose, method_choice, pairs_of
+from klas.results.pair import pairs_of
+from klas.results.selections import choose, method_choice
 from klas.study import METRICS, change
 from tests.conftest import SMALL, method_envelope
 

@@ -14,7 +14,8 @@ from klas.results.comparison import compare
 from klas.results.comparison_view import entry_of, ranked_candidates
 from klas.results.formats import dumps, stitch_list
 from klas.results.formatting import METHODS, percent, tally, with_interval
-from klas.results.pair import choose, finetuned_accuracy, pairs_of
+from klas.results.pair import finetuned_accuracy, pairs_of
+from klas.results.selections import choose
 from klas.study import METRICS, change
 from tests.conftest import SMALL
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as some
 from dashboard.controls.heading import ALL_PAIRS
 from dashboard.session import address as links
 from dashboard.text.quantities import SHOWN
-from klas.results.pair import choose, pairs_of
+from klas.results.pair import pairs_of
+from klas.results.selections import choose
 from klas.storage.saved_studies import save_study
 from klas.study import DIGITS, METRICS, TIERS, change
 from tests.conftest import SMALL

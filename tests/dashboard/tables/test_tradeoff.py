@@ -8,7 +8,8 @@ import pytest
 from dashboard.model.tradeoff import Curve, Sheet
 from dashboard.tables import tradeoff as tradeoff_tables
 from dashboard.tables.tradeoff import above, verdict
-from klas.results.pair import choose, pairs_of
+from klas.results.pair import pairs_of
+from klas.results.selections import choose
 from klas.selection.curves import Difference
 from tests.conftest import SMALL
 

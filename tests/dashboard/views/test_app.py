@@ -7,7 +7,8 @@ import pytest
 from dashboard.controls.tour import STOPS
 from klas.pipeline.full_validation import measure_full_val
 from klas.pipeline.run import Pipeline
-from klas.results.pair import choose, pairs_of
+from klas.results.pair import pairs_of
+from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import change
 from tests.conftest import SMALL

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from dashboard.text.quantities import field
-from klas.results.pair import choose, pairs_of
+from klas.results.pair import pairs_of
+from klas.results.selections import choose
 from tests.conftest import SMALL
 from tests.dashboard.reading import captions, widget
 

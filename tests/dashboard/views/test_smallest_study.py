@@ -9,7 +9,8 @@ from klas.pipeline.context import Bench
 from klas.pipeline.run import Pipeline
 from klas.results.formats import dumps, stitch_list
 from klas.results.formatting import METHODS
-from klas.results.pair import choose, pairs_of
+from klas.results.pair import pairs_of
+from klas.results.selections import choose
 from klas.study import METRICS, change
 from tests.conftest import SMALL
 from tests.dashboard.reading import press, table, widget

@@ -14,7 +14,8 @@ from klas.jobs import process as jobs
 from klas.pipeline.run import Pipeline
 from klas.results.costs import costs_of
 from klas.results.formatting import METHODS
-from klas.results.pair import choose, fair_share, finetuned_pair_key, pairs_of
+from klas.results.pair import finetuned_pair_key, pairs_of
+from klas.results.selections import choose, fair_share
 from klas.selection.curves import gain
 from klas.study import METRICS
 from tests.conftest import SMALL, method_envelope

@@ -1,0 +1,93 @@
+"""What is chosen of a pair: by the study's rule, and by every method beside it. No torch here."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from klas.errors import SelectionError
+from klas.results.pair import Pair
+from klas.selection.buckets import OUTSIDE, Selection, matched, select
+from klas.study import METRICS, Metric, SelectionSpec
+
+
+def choose(pair: Pair, spec: SelectionSpec) -> Selection:
+    """Apply a selection to a pair; the arrays are over all its candidates.
+
+    ``snnet`` takes its set as it is, whatever τ; its members may lie outside every bucket.
+
+    Raises:
+        SelectionError: the metric is unknown or not computed yet.
+    """
+    if spec.metric not in METRICS:
+        raise SelectionError(f"metric {spec.metric!r}: choose one of {', '.join(METRICS)}")
+    by_score = spec.metric != "snnet"
+    scores = pair.scores(spec.metric) if by_score else np.zeros(len(pair.macs))
+    open_to_choice = pair.in_space if by_score else pair.snnet
+    if np.isnan(scores[open_to_choice]).any():
+        raise SelectionError(
+            f"{pair.name}: the {spec.metric} scores are not computed; run `klas run`"
+        )
+    cheap, costly = pair.cheap_and_costly
+    low, high = float(cheap["macs"]), float(costly["macs"])
+    if spec.full and pair.macs[open_to_choice].size:
+        low = min(low, float(pair.macs[open_to_choice].min()))
+        high = max(high, float(pair.macs[open_to_choice].max()))
+    selection = select(
+        scores[open_to_choice],
+        pair.macs[open_to_choice],
+        low=low,
+        high=high,
+        tau=spec.tau,
+        tau_mode=spec.tau_mode,
+        buckets=spec.buckets,
+        binning=spec.binning,
+    )
+    bucket = np.full(len(scores), OUTSIDE)
+    chosen = np.zeros(len(scores), dtype=bool)
+    bucket[open_to_choice] = selection.bucket
+    chosen[open_to_choice] = selection.chosen | (not by_score)
+    return Selection(edges=selection.edges, bucket=bucket, chosen=chosen, lowest=selection.lowest)
+
+
+def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np.bool_]:
+    """(N,) what a method chooses when it is compared: as much as KLAS in every bucket.
+
+    KLAS (``kl``) chooses by τ, ``snnet`` takes its set as it is, and every other score takes in
+    each bucket as many candidates as KLAS took there.
+
+    Raises:
+        SelectionError: the scores are not computed yet.
+    """
+    ours = choose(pair, spec.model_copy(update={"metric": "kl"}))
+    return own_or_fair_share(pair, ours, "kl", metric)
+
+
+def own_or_fair_share(
+    pair: Pair, ours: Selection, own: Metric, metric: Metric
+) -> NDArray[np.bool_]:
+    """(N,) what a method chooses beside a selection: the method that made it just that, every
+    other one its :func:`fair_share`.
+
+    Args:
+        own: the method that made ``ours``.
+
+    Raises:
+        SelectionError: the scores are not computed yet.
+    """
+    return ours.chosen if metric == own else fair_share(pair, ours, metric)
+
+
+def fair_share(pair: Pair, ours: Selection, metric: Metric) -> NDArray[np.bool_]:
+    """(N,) what a method may take beside a selection: in every bucket as many candidates, those
+    that it scores best. ``snnet`` takes its set as it is.
+
+    Raises:
+        SelectionError: the scores are not computed yet.
+    """
+    if metric == "snnet":
+        return pair.snnet
+    buckets = len(ours.edges) - 1
+    counts = np.bincount(ours.bucket[ours.chosen], minlength=buckets)
+    scores = pair.scores(metric)
+    if np.isnan(scores[ours.bucket >= 0]).any():
+        raise SelectionError(f"{pair.name}: the {metric} scores are not computed; run `klas run`")
+    return matched(scores, ours.bucket, counts)
