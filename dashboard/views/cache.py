@@ -1,7 +1,7 @@
 """The cache folder: what takes how much, whether all of it is whole, and freeing some."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,6 +14,7 @@ from dashboard.session.usage import held, study_files
 from dashboard.text.markdown import plain
 from dashboard.text.study_titles import titles
 from klas.errors import KlasError
+from klas.jobs import process as jobs
 from klas.results.formatting import size
 from klas.results.usage import Usage, free_everything, free_stage, free_study, free_unclaimed
 
@@ -25,7 +26,7 @@ class _Offer:
     name: str
     bytes: int
     means: str
-    free: Callable[[], int]
+    free: Callable[[Collection[str | None]], int]
 
 
 def _share(total: int) -> object:
@@ -80,7 +81,7 @@ def _offers(found: Usage) -> list[_Offer]:
             means="They were left by studies that were deleted or changed, or by a run that was "
             "stopped before its first stage was done. Not while `klas run` works in a terminal: "
             "what it has just made is nobody's yet.",
-            free=lambda: free_unclaimed(store(), study_files()),
+            free=lambda at_work: free_unclaimed(store(), study_files(), at_work=at_work),
         )
     ]
     offers += [
@@ -88,7 +89,9 @@ def _offers(found: Usage) -> list[_Offer]:
             name=f"Study {title}: what no other study uses",
             bytes=h.freeable,
             means="Running the study again computes them anew.",
-            free=lambda study=h.known.study: free_study(store(), study, study_files()),
+            free=lambda at_work, study=h.known.study: free_study(
+                store(), study, study_files(), at_work=at_work
+            ),
         )
         for h, title in zip(found.studies, titles(found.studies))
         if h.known.study is not None
@@ -98,7 +101,7 @@ def _offers(found: Usage) -> list[_Offer]:
             name=f"Stage {stage}, of all studies",
             bytes=taken,
             means=_stage_means(stage),
-            free=lambda stage=stage: free_stage(store(), stage),
+            free=lambda at_work, stage=stage: free_stage(store(), stage, at_work=at_work),
         )
         for stage, (_, taken) in found.stages.items()
     ]
@@ -107,7 +110,7 @@ def _offers(found: Usage) -> list[_Offer]:
             name="Everything",
             bytes=found.bytes,
             means="Every study starts anew. The studies themselves stay.",
-            free=lambda: free_everything(store()),
+            free=lambda at_work: free_everything(store(), at_work=at_work),
         )
     )
     return [offer for offer in offers if offer.bytes]
@@ -140,7 +143,7 @@ def _free(found: Usage) -> None:
         st.markdown(f"**{plain(offer.name)}**: {size(offer.bytes)} are deleted. {offer.means}")
         if st.button(f"Yes, free {size(offer.bytes)}", type="primary", key="cache:free"):
             try:
-                freed = offer.free()
+                freed = offer.free(jobs.studies_at_work(store()))
             except KlasError as error:
                 st.error(plain(str(error)), icon=":material/error:")
             else:

@@ -47,7 +47,7 @@ def _table(studies: tuple[Holding, ...]) -> tuple[Holding, str]:
     """Every study; returns the one whose row is picked, at first that of the study at hand, and
     its title."""
     named = titles(studies)
-    busy = {jobs.study_name(store(), job) for job in jobs.running(store())}
+    busy = jobs.studies_at_work(store())
     rows = [
         {
             "study": title,
@@ -172,7 +172,8 @@ def _free(holding: Holding, study: Study) -> None:
         )
 
         def free() -> str:
-            return f"Freed {size(free_study(store(), study, study_files()))}."
+            at_work = jobs.studies_at_work(store())
+            return f"Freed {size(free_study(store(), study, study_files(), at_work=at_work))}."
 
         label = f"Free {size(holding.freeable)}"
         if st.button(label, type="primary", disabled=not holding.freeable, key="free"):
@@ -193,7 +194,14 @@ def _delete(holding: Holding) -> None:
             st.caption(_what_stays(holding).strip() or "No other study uses any of them.")
 
         def delete() -> str:
-            freed = delete_study(store(), known.name, known.study, study_files(), with_results=too)
+            freed = delete_study(
+                store(),
+                known.name,
+                known.study,
+                study_files(),
+                at_work=jobs.studies_at_work(store()),
+                with_results=too,
+            )
             return f"{known.name} is deleted; {size(freed)} freed."
 
         if st.button("Delete it", type="primary", key="delete"):

@@ -17,7 +17,8 @@ from klas.cli import tables as report
 from klas.cli.comparison_tables import comparison_tables
 from klas.cli.terminal import TerminalProgress
 from klas.errors import KlasError, SelectionError, StudyError
-from klas.jobs.process import peak_memory_bytes
+from klas.jobs.process import studies_at_work
+from klas.memory import peak_memory_bytes
 from klas.results import formats as exports
 from klas.results import formatting as words
 from klas.results.archive import pack, unpack
@@ -267,7 +268,7 @@ def _cache_verify(options: argparse.Namespace) -> None:
 
 def _cache_clear(options: argparse.Namespace) -> None:
     with _store(options) as store:
-        shared: list[str] = []
+        at_work, shared = studies_at_work(store), list[str]()
         if options.study is not None:
             study = find_study(store, options.study)
             shared = [
@@ -275,11 +276,11 @@ def _cache_clear(options: argparse.Namespace) -> None:
                 for held in usage(store).studies
                 if held.known.study == study and held.shared_with
             ]
-            freed = free_study(store, study, stage=options.stage)
+            freed = free_study(store, study, at_work=at_work, stage=options.stage)
         elif options.stage is not None:
-            freed = free_stage(store, options.stage)
+            freed = free_stage(store, options.stage, at_work=at_work)
         else:
-            freed = free_everything(store)
+            freed = free_everything(store, at_work=at_work)
         lines = [f"freed {words.size(freed)}", *shared[:1]]
         _emit(options, {"freed_bytes": freed}, lambda: lines)
 

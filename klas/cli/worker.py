@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klas.errors import KlasError, SelectionError, StoreError
-from klas.jobs.process import QUEUED_KINDS, StageStatus, State, Status, peak_memory_bytes
+from klas.jobs.process import QUEUED_KINDS, StageStatus, State, Status
 from klas.jobs.queue import is_free, places, turn, visible_gpus
+from klas.memory import peak_memory_bytes
 from klas.results.pair import Pair, pairs_of
 from klas.results.selections import choose, own_or_fair_share
 from klas.storage.store import Store

@@ -15,7 +15,6 @@ import fcntl
 import hashlib
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -176,10 +175,10 @@ def listing(store: Store) -> list[Job]:
     return found
 
 
-def study_name(store: Store, job: str) -> str | None:
-    """The name of the study that a job works on; None if it works on none, or never was."""
-    raw = _read_description(_folder(store, job))
-    return None if raw is None or raw["study"] is None else str(raw["study"]["name"])
+def studies_at_work(store: Store) -> list[str | None]:
+    """The names of the studies that jobs are computing or wait to compute; None stands for the
+    catalogue of networks, which is of no study."""
+    return [job.study for job in listing(store) if job.status.alive]
 
 
 def jobs(store: Store) -> list[str]:
@@ -251,15 +250,6 @@ def log(store: Store, job: str) -> str:
     with contextlib.suppress(OSError):
         return (_folder(store, job) / "log.txt").read_text(errors="replace")
     return ""
-
-
-def peak_memory_bytes() -> int:
-    """The most memory that this process ever held."""
-    with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as facts:
-        # Linux's ru_maxrss outlives exec: a worker's would be its parent's.
-        return int(next(line for line in facts if line.startswith("VmHWM")).split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024)  # Linux counts in kibibytes
 
 
 def try_lock(lock: IO[Any], *, shared: bool = False) -> bool:

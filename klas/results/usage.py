@@ -8,7 +8,7 @@ a file elsewhere, which are told by their scores documents.
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any, Literal
 import diskcache
 
 from klas.errors import JobError, KlasError, StoreError, StudyError
-from klas.jobs import process as jobs
 from klas.storage.catalogue import catalogue_key
 from klas.storage.saved_studies import remove_study, saved_studies, study_path
 from klas.storage.store import Entry, Store
@@ -142,9 +141,17 @@ def stages_done(document: Any) -> dict[Stage, tuple[int, int]]:
 
 
 def free_study(
-    store: Store, study: Study, files: Sequence[Path] = (), *, stage: str | None = None
+    store: Store,
+    study: Study,
+    files: Sequence[Path] = (),
+    *,
+    at_work: Collection[str | None],
+    stage: str | None = None,
 ) -> int:
     """Delete the results (of one stage, or all) that no other known study uses.
+
+    Args:
+        at_work: the names of the studies that jobs are computing; None for the catalogue.
 
     Returns:
         The bytes freed.
@@ -154,7 +161,7 @@ def free_study(
         StoreError: the folder cannot be changed.
     """
     books = _Books(store, files)
-    books.refuse_running(study)
+    books.refuse_running(at_work, study)
     alone = [e for e in books.alone(study) if stage is None or e.stage == stage]
     with changing(store):
         freed = books.delete(alone)
@@ -169,12 +176,14 @@ def delete_study(
     seen: Study | None,
     files: Sequence[Path] = (),
     *,
+    at_work: Collection[str | None],
     with_results: bool,
 ) -> int:
     """Delete a saved study, and the results that no other known study uses if that is wanted.
 
     Args:
         seen: the study as the user saw it; None if its file made no sense.
+        at_work: the names of the studies that jobs are computing; None for the catalogue.
 
     Returns:
         The bytes freed.
@@ -187,9 +196,9 @@ def delete_study(
     if seen is None:
         remove_study(store, name, None)
         return 0
-    _Books(store, files).refuse_running(seen)
+    _Books(store, files).refuse_running(at_work, seen)
     remove_study(store, name, seen)
-    freed = free_study(store, seen, files) if with_results else 0
+    freed = free_study(store, seen, files, at_work=at_work) if with_results else 0
     books = _Books(store, files)
     if not books.twins(seen):
         with changing(store):
@@ -197,40 +206,51 @@ def delete_study(
     return freed
 
 
-def free_stage(store: Store, stage: str) -> int:
+def free_stage(store: Store, stage: str, *, at_work: Collection[str | None]) -> int:
     """Delete one stage's results of all studies; returns the bytes freed.
+
+    Args:
+        at_work: the names of the studies that jobs are computing; None for the catalogue.
 
     Raises:
         JobError: a job is running.
         StoreError: the folder cannot be changed.
     """
     books = _Books(store)
-    books.refuse_running()
+    books.refuse_running(at_work)
     with changing(store):
         return books.delete([e for e in books.entries.values() if e.stage == stage])
 
 
-def free_unclaimed(store: Store, files: Sequence[Path] = ()) -> int:
+def free_unclaimed(
+    store: Store, files: Sequence[Path] = (), *, at_work: Collection[str | None]
+) -> int:
     """Delete the results that no known study uses; returns the bytes freed.
+
+    Args:
+        at_work: the names of the studies that jobs are computing; None for the catalogue.
 
     Raises:
         JobError: a job is running: what it just made is not noted yet.
         StoreError: the folder cannot be changed.
     """
     books = _Books(store, files)
-    books.refuse_running()
+    books.refuse_running(at_work)
     with changing(store):
         return books.delete(books.unclaimed())
 
 
-def free_everything(store: Store) -> int:
+def free_everything(store: Store, *, at_work: Collection[str | None]) -> int:
     """Delete every result; the saved studies stay. Returns the bytes freed.
+
+    Args:
+        at_work: the names of the studies that jobs are computing; None for the catalogue.
 
     Raises:
         JobError: a job is running.
         StoreError: the folder cannot be changed.
     """
-    _refuse_running(store, None)
+    _refuse_running(at_work, None)
     with changing(store):
         return store.clear()
 
@@ -339,10 +359,10 @@ class _Books:
         used = set().union({catalogue_key().digest}, *self._used.values())
         return [entry for digest, entry in self.entries.items() if digest not in used]
 
-    def refuse_running(self, study: Study | None = None) -> None:
+    def refuse_running(self, at_work: Collection[str | None], study: Study | None = None) -> None:
         """Refuse while a job runs: any, or one of this study or of one with the same results."""
         twins = [] if study is None else [k.study.name for k in self.twins(study) if k.study]
-        _refuse_running(self.store, None if study is None else {study.name, *twins})
+        _refuse_running(at_work, None if study is None else {study.name, *twins})
 
     def delete(self, entries: Iterable[Entry]) -> int:
         """Delete results, and the documents that speak of them; returns the bytes freed."""
@@ -366,9 +386,8 @@ class _Books:
                 self.store.ref_path(f"{name}-{ref}").unlink(missing_ok=True)
 
 
-def _refuse_running(store: Store, names: set[str] | None) -> None:
-    for job in jobs.running(store):
-        name = jobs.study_name(store, job)
+def _refuse_running(at_work: Collection[str | None], names: set[str] | None) -> None:
+    for name in at_work:
         if names is None or name in names:
             what = "the catalogue of networks" if name is None else f"study {name}"
             raise JobError(

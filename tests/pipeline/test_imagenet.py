@@ -75,7 +75,7 @@ def run(study, folder, until, largest_batch=256):
     script = (
         "import json, sys, klas.networks.device; from klas import Pipeline, Store, load_study;"
         f"klas.networks.device.LARGEST_BATCH = {largest_batch};"
-        "from klas.jobs.process import peak_memory_bytes;"
+        "from klas.memory import peak_memory_bytes;"
         f"store = Store({str(folder / file.stem)!r});"
         f"document = Pipeline(load_study({str(file)!r}), store, device='cpu').run({until!r});"
         "store.close();"

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from klas.errors import JobError, StoreError, StudyError
-from klas.jobs import process as jobs
 from klas.results.usage import (
     claimed,
     delete_study,
@@ -74,11 +73,11 @@ def test_shared_results_count_with_each_study_but_are_freed_with_neither(store):
     assert usage(store).bytes == 5 + 8 + 14 + 8
     assert usage(store).stages == {"features": (4, 35)}
     assert [e.digest for e in claimed(store, A)] == sorted([one, both])
-    assert free_study(store, A) == 5
+    assert free_study(store, A, at_work=()) == 5
     assert here(store) == {two, both, nobody}
     assert held(store, "a").results == 0
     assert held(store, "b").freeable == 8 + 14  # nobody shares it any more
-    assert free_unclaimed(store) == 8
+    assert free_unclaimed(store, at_work=()) == 8
     assert here(store) == {two, both}
 
 
@@ -101,14 +100,14 @@ def test_what_is_promised_is_what_goes(tmp_path_factory, uses, stages, order):
         promised = held(store, study.name).freeable
         before = bytes_of(store)
         assert promised == sum(12 + k for k in mine - others)
-        assert delete_study(store, study.name, study, with_results=True) == promised
+        assert delete_study(store, study.name, study, at_work=(), with_results=True) == promised
         assert before - bytes_of(store) == promised
         wanted[study.name] = frozenset()
         # The others have everything that is theirs.
         assert {digests[k] for n in wanted for k in wanted[n]} <= here(store)
     unclaimed = usage(store).unclaimed
     assert unclaimed == bytes_of(store)
-    assert free_unclaimed(store) == unclaimed
+    assert free_unclaimed(store, at_work=()) == unclaimed
     assert here(store) == set()
     store.close()
 
@@ -121,10 +120,10 @@ def test_studies_with_the_same_results_protect_each_other(store):
     for study in (A, twin):
         save_study(store, study)
     assert (held(store, "a").freeable, held(store, "a").shared_with) == (0, ("twin",))
-    assert free_study(store, A) == 0
-    assert delete_study(store, "a", A, with_results=True) == 0
+    assert free_study(store, A, at_work=()) == 0
+    assert delete_study(store, "a", A, at_work=(), with_results=True) == 0
     assert held(store, "twin").results == 1  # what it uses is still known
-    assert free_study(store, twin) == 3
+    assert free_study(store, twin, at_work=()) == 3
 
 
 def test_a_study_run_from_a_file_elsewhere_is_known_by_its_document(store, tmp_path):
@@ -136,7 +135,7 @@ def test_a_study_run_from_a_file_elsewhere_is_known_by_its_document(store, tmp_p
     path.write_text(A.to_toml())
     assert [h.known.name for h in usage(store, [path]).studies] == ["digits", "mine.toml"]
     assert held(store, "mine.toml", [path]).freeable == 3
-    assert free_study(store, A) == 3
+    assert free_study(store, A, at_work=()) == 3
     assert [h.known.name for h in usage(store).studies] == ["digits"]
 
 
@@ -147,7 +146,7 @@ def test_results_noted_by_an_older_klas_are_still_the_studys(store):
     store.set_ref("scores-old", {"study": A.model_dump(mode="json")})
     assert held(store, "a").freeable == 3
     assert [h.known.name for h in usage(store).studies] == ["digits", "a"]
-    assert delete_study(store, "a", A, with_results=True) == 3
+    assert delete_study(store, "a", A, at_work=(), with_results=True) == 3
     assert store.get_ref("used-old") is None
 
 
@@ -166,7 +165,7 @@ def test_refs_that_no_run_has_written_are_passed_over(store, junk):
 def test_the_catalogue_is_everybodys(store):
     put_catalogue(store)
     assert usage(store).unclaimed == 0
-    assert free_unclaimed(store) == 0
+    assert free_unclaimed(store, at_work=()) == 0
     assert here(store) == {catalogue_key().digest}
 
 
@@ -175,10 +174,10 @@ def test_freeing_a_stage_takes_the_documents_that_speak_of_it(store):
     save_study(store, A)
     note(store, A, [tuned, features])
     note(store, B, [])
-    assert free_stage(store, "features") == 3
+    assert free_stage(store, "features", at_work=()) == 3
     # Pages show nothing of features, which are the largest by far.
     assert store.get_ref(f"scores-{A.results_key()}") is not None
-    assert free_stage(store, "tuned") == 3
+    assert free_stage(store, "tuned", at_work=()) == 3
     assert store.get_ref(f"scores-{A.results_key()}") is None
     assert store.get_ref(f"scores-{B.results_key()}") is not None
     assert store.get_ref(f"used-{A.results_key()}") is not None
@@ -190,7 +189,7 @@ def test_one_stage_of_one_study(store):
     for study, digests in ((A, [mine, shared, kept]), (B, [other, shared])):
         save_study(store, study)
         note(store, study, digests)
-    assert free_study(store, A, stage="features") == 3
+    assert free_study(store, A, at_work=(), stage="features") == 3
     assert here(store) == {shared, other, kept}
     assert held(store, "a").results == 2
 
@@ -198,7 +197,7 @@ def test_one_stage_of_one_study(store):
 def test_everything_goes_but_the_studies(store):
     save_study(store, A)
     note(store, A, [put(store, "x")])
-    assert free_everything(store) == 3
+    assert free_everything(store, at_work=()) == 3
     assert here(store) == set()
     assert saved_studies(store) == ["a"]
 
@@ -206,7 +205,7 @@ def test_everything_goes_but_the_studies(store):
 def test_deleting_without_its_results_leaves_them_to_nobody(store):
     save_study(store, A)
     note(store, A, [put(store, "x")])
-    assert delete_study(store, "a", A, with_results=False) == 0
+    assert delete_study(store, "a", A, at_work=(), with_results=False) == 0
     assert saved_studies(store) == []
     assert [h.known.name for h in usage(store).studies] == ["digits"]
     assert usage(store).unclaimed == 3
@@ -215,8 +214,8 @@ def test_deleting_without_its_results_leaves_them_to_nobody(store):
 def test_the_built_in_studys_results_can_be_freed_but_not_itself(store):
     note(store, DIGITS, [put(store, "x")])
     with pytest.raises(StudyError, match="no saved study 'digits'"):
-        delete_study(store, "digits", DIGITS, with_results=True)
-    assert free_study(store, DIGITS) == 3
+        delete_study(store, "digits", DIGITS, at_work=(), with_results=True)
+    assert free_study(store, DIGITS, at_work=()) == 3
 
 
 def test_a_study_changed_or_deleted_meanwhile_is_not_deleted(store):
@@ -225,12 +224,12 @@ def test_a_study_changed_or_deleted_meanwhile_is_not_deleted(store):
     changed = A.model_copy(update={"seed": 99})
     save_study(store, changed, replace=True)
     with pytest.raises(StudyError, match="'a' was changed meanwhile"):
-        delete_study(store, "a", A, with_results=True)
+        delete_study(store, "a", A, at_work=(), with_results=True)
     assert open_study(store, "a") == changed
     assert len(here(store)) == 1
-    delete_study(store, "a", changed, with_results=True)
+    delete_study(store, "a", changed, at_work=(), with_results=True)
     with pytest.raises(StudyError, match="no saved study 'a'"):
-        delete_study(store, "a", changed, with_results=True)
+        delete_study(store, "a", changed, at_work=(), with_results=True)
 
 
 def test_a_study_whose_file_makes_no_sense_is_listed_and_deleted(store):
@@ -239,33 +238,30 @@ def test_a_study_whose_file_makes_no_sense_is_listed_and_deleted(store):
     found = held(store, "a")
     assert found.known.study is None
     assert "a.toml" in found.known.problem
-    delete_study(store, "a", None, with_results=True)
+    delete_study(store, "a", None, at_work=(), with_results=True)
     assert saved_studies(store) == []
 
 
-def test_nothing_is_freed_under_a_running_job(store, monkeypatch):
+def test_nothing_is_freed_under_a_running_job(store):
     save_study(store, A)
     save_study(store, B)
     note(store, A, [put(store, "x")])
     note(store, B, [put(store, "yy")])
-    (store.root / "jobs" / "j1").mkdir()
-    monkeypatch.setattr(jobs, "running", lambda _: ["j1"])
-    monkeypatch.setattr(jobs, "study_name", lambda *_: "a")
+    at_work = ["a"]
     for act in (
-        lambda: free_study(store, A),
-        lambda: delete_study(store, "a", A, with_results=True),
-        lambda: free_stage(store, "features"),
-        lambda: free_unclaimed(store),
-        lambda: free_everything(store),
+        lambda: free_study(store, A, at_work=at_work),
+        lambda: delete_study(store, "a", A, at_work=at_work, with_results=True),
+        lambda: free_stage(store, "features", at_work=at_work),
+        lambda: free_unclaimed(store, at_work=at_work),
+        lambda: free_everything(store, at_work=at_work),
     ):
         with pytest.raises(JobError, match="computing study a; wait for its end or cancel"):
             act()
     assert len(here(store)) == 2
-    assert free_study(store, B) == 4  # it is about another
-    monkeypatch.setattr(jobs, "study_name", lambda *_: None)
-    assert free_study(store, A) == 3  # the catalogue is of no study
+    assert free_study(store, B, at_work=at_work) == 4  # it is about another
+    assert free_study(store, A, at_work=[None]) == 3  # the catalogue is of no study
     with pytest.raises(JobError, match="catalogue of networks"):
-        free_everything(store)
+        free_everything(store, at_work=[None])
 
 
 def test_a_result_that_cannot_be_deleted_is_a_sentence(store, monkeypatch):
@@ -277,10 +273,10 @@ def test_a_result_that_cannot_be_deleted_is_a_sentence(store, monkeypatch):
 
     monkeypatch.setattr(Path, "unlink", refuse)
     for act in (
-        lambda: free_study(store, A),
-        lambda: free_stage(store, "features"),
-        lambda: free_everything(store),
-        lambda: delete_study(store, "a", A, with_results=True),
+        lambda: free_study(store, A, at_work=()),
+        lambda: free_stage(store, "features", at_work=()),
+        lambda: free_everything(store, at_work=()),
+        lambda: delete_study(store, "a", A, at_work=(), with_results=True),
     ):
         with pytest.raises(StoreError, match="Permission denied"):
             act()

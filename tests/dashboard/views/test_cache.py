@@ -89,8 +89,7 @@ def test_verify_finds_what_is_damaged(app, copied):
 
 
 def test_nothing_goes_while_a_job_runs(app, copied, monkeypatch):
-    monkeypatch.setattr(jobs, "running", lambda _: ["j1"])
-    monkeypatch.setattr(jobs, "study_name", lambda *_: "small")
+    monkeypatch.setattr(jobs, "studies_at_work", lambda _: ["small"])
     tester = app(copied.root, "cache")
     before = usage(copied)
     tester.selectbox(key="cache:what").select("Everything").run()

@@ -173,8 +173,7 @@ def test_a_study_whose_file_makes_no_sense_is_said_and_can_go(alone, copied):
 def test_nothing_is_freed_under_a_running_job_and_the_table_says_it_runs(
     alone, copied, monkeypatch
 ):
-    monkeypatch.setattr(jobs, "running", lambda _: ["j1"])
-    monkeypatch.setattr(jobs, "study_name", lambda *_: "mine")
+    monkeypatch.setattr(jobs, "studies_at_work", lambda _: ["mine"])
     tester = alone(study="mine")
     assert row(tester, "mine")["now"] == "computing …"
     before = usage(copied)

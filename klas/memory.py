@@ -1,0 +1,21 @@
+"""How much memory this process took. No torch."""
+
+import contextlib
+import sys
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process ever held, in bytes; 0 where the system doesn't say.
+
+    psutil would not help: it knows what a process holds now, and the peak on Windows only, so
+    both branches would stay.
+    """
+    with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as facts:
+        # Linux's ru_maxrss outlives exec: a worker's would be its parent's.
+        return int(next(line for line in facts if line.startswith("VmHWM")).split()[1]) * 1024
+    if sys.platform == "win32":
+        return 0
+    import resource  # Windows has none
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)  # Linux counts in kibibytes
