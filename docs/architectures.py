@@ -14,7 +14,7 @@ from rich.progress import track
 from torch import nn
 
 from klas.errors import AnchorError
-from klas.networks.split import split
+from klas.networks.splitting.split import split
 
 OUT = Path(__file__).with_suffix(".md")
 HEAD = """# What can be cut

@@ -20,7 +20,7 @@ from klas.measures.least_squares import fit_stitch_layers
 from klas.networks.anchor import Anchor
 from klas.networks.count import anchor_cost, module_macs
 from klas.networks.load import load_anchor
-from klas.networks.split import SPLITTER
+from klas.networks.splitting.split import SPLITTER
 from klas.networks.stitch import State, Stitch, StitchLayer, stitch_layer
 from klas.pipeline.run import Pipeline
 from klas.pipeline.stages import stitch_states

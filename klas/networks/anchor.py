@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from klas.networks.device import place
 from klas.networks.layout import Layout
-from klas.networks.split import split
+from klas.networks.splitting.split import split
 
 
 @dataclass(frozen=True, kw_only=True)

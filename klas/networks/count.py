@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from klas.networks.anchor import Anchor, AnchorInfo
-from klas.networks.dry import no_trace
+from klas.networks.side_effects import undo_side_effects
 from klas.networks.stitch import layer_macs, layer_params
 
 
@@ -53,7 +53,7 @@ def module_macs(module: nn.Module, *inputs: Tensor) -> tuple[int, Tensor]:
     meta = {name: tensor.detach().to("meta") for name, tensor in tensors}
     counter = FlopCounterMode(display=False)
     # Tables that a network makes as it goes must be made on meta too.
-    with counter, torch.no_grad(), no_trace(module), torch.device("meta"):
+    with counter, torch.no_grad(), undo_side_effects(module), torch.device("meta"):
         output = functional_call(module, meta, inputs)
     return counter.get_total_flops() // 2, output
 

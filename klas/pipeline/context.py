@@ -34,7 +34,7 @@ from klas.networks.device import (
     pick_device,
 )
 from klas.networks.load import check_model_name, load_anchor
-from klas.networks.split import SPLITTER
+from klas.networks.splitting.split import SPLITTER
 from klas.networks.stitch import State, StitchLayer, stitch_layer
 from klas.progress import Progress
 from klas.results import keys

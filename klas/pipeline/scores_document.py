@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klas.measures.divergence import chunk_rows
-from klas.networks.split import SPLITTER
+from klas.networks.splitting.split import SPLITTER
 from klas.pipeline.stages import Stages
 from klas.results.formats import optional
 from klas.results.score_sums import read_score_sums

@@ -1,7 +1,8 @@
-"""Networks for tests: any architecture of timm, small images, random weights."""
+"""Networks for tests: any architecture of timm or a plain one; small images, random weights."""
 
 import timm
 import torch
+from torch import nn
 
 from klas.networks.anchor import Anchor, Transform
 
@@ -30,3 +31,34 @@ def network(name, **options):
 def anchor(model, side, name="net"):
     """An anchor of ``side`` × ``side`` RGB images."""
     return Anchor.from_module(model, name, transform=transform((3, side, side))).eval()
+
+
+class Block(nn.Module):
+    """A residual block whose first act is to change its input in place."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.act = nn.ReLU(inplace=True)
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x):
+        return x + self.conv(self.act(x))
+
+
+class Plain(nn.Module):
+    """A network that knows nothing of timm."""
+
+    def __init__(self, width=8, depth=3):
+        super().__init__()
+        self.first = nn.Conv2d(3, width, 4, stride=4)
+        self.layers = nn.ModuleList([Block(width) for _ in range(depth)])
+        self.norm = nn.BatchNorm2d(width)
+        self.fc = nn.Linear(width, 10)
+
+    def forward(self, x):
+        batch, _, height, _ = x.shape
+        x = self.first(x)
+        for layer in self.layers:
+            x = layer(x)
+        x = self.norm(x).reshape(batch, -1, height // 4 * (height // 4))
+        return self.fc(x.mean(2))

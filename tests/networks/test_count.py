@@ -7,6 +7,7 @@ from klas.networks.count import anchor_cost, module_macs, stitch_cost
 from klas.networks.load import load_anchor
 from klas.networks.stitch import Stitch, StitchLayer
 from klas.study import AnchorSpec
+from tests.networks import nets
 
 
 def anchor(name):
@@ -60,3 +61,12 @@ def test_a_stitchs_cost_is_that_of_the_network_it_builds():
             params = sum(p.numel() for p in network.parameters())
             stated = stitch_cost(source.info, costs[0], i, target.info, costs[1], j)
             assert stated == (macs, params)
+
+
+def test_a_parameter_that_blocks_share_counts_once():
+    # One table of relative positions for all blocks.
+    options = {"img_size": 32, "depth": 3, "embed_dim": 48, "num_heads": 3}
+    model = nets.network("beit_base_patch16_224", use_shared_rel_pos_bias=True, **options)
+    cost = anchor_cost(nets.anchor(model, 32))
+    assert cost.total_params == sum(p.numel() for p in model.parameters())
+    assert cost.front_params[2] + cost.back_params[2] > cost.total_params

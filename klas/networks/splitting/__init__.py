@@ -1,0 +1,7 @@
+"""Cut a network at its blocks. :func:`klas.networks.splitting.split.split` is the way in.
+
+The steps are modules of their own: :mod:`~klas.networks.splitting.blocks` says which modules
+are blocks, :mod:`~klas.networks.splitting.tracing` records what the network computes,
+:mod:`~klas.networks.splitting.flow` knows what is alive where in that record, and
+:mod:`~klas.networks.splitting.boundaries` finds the places where exactly one tensor passes.
+"""
