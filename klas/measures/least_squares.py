@@ -25,7 +25,7 @@ class _Rows:
     means over the source's grid instead where ``grid`` is None.
     """
 
-    grid: tuple[int, int] | None
+    grid: tuple[int, ...] | None
     prefix: int = 0
 
 

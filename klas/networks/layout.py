@@ -1,6 +1,7 @@
-"""The form of an activation: tokens or a map, and how to read it."""
+"""The form of an activation: tokens, a map or a sequence, and how to read it."""
 
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any, Literal
 
 import torch
@@ -16,10 +17,13 @@ class Layout:
 
     ``NLC``: tokens (N, prefix + height · width, C), prefix tokens first; ``NHWC`` and ``NCHW``:
     a map of (height, width) = ``grid`` positions, without prefix tokens.
+
+    An empty grid is a sequence (a text), ``NLC`` without prefix tokens: (N, L, C), where L is the
+    input's.
     """
 
     channels: int
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     prefix: int
     form: Form = "NLC"
 
@@ -29,14 +33,19 @@ class Layout:
 
     @property
     def positions(self) -> int:
-        """How many tokens an image has here."""
-        return self.prefix + self.grid[0] * self.grid[1]
+        """How many positions an image has here, prefix tokens included.
+
+        1 for a sequence: what is counted for an image is counted for each of its positions.
+        """
+        return self.prefix + prod(self.grid)
 
 
 def pooled(activation: Tensor, layout: Layout, pool: str) -> Tensor:
-    """An activation to the unit's features (N, C), float32.
+    """The mean of an activation over its positions, (N, C), float32.
 
-    The mean over all positions, prefix tokens included, or over the prefix alone.
+    Args:
+        pool: ``"mean"``, over all positions, prefix tokens included; or ``"prefix"``, over the
+            prefix tokens alone.
     """
     if pool == "prefix":
         return activation[:, : layout.prefix].float().mean(1)
@@ -45,10 +54,13 @@ def pooled(activation: Tensor, layout: Layout, pool: str) -> Tensor:
 
 
 def maps_and_prefix(activation: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-    """An activation as its map (N, H, W, C) and its prefix tokens (N, P, C)."""
+    """An activation as its map (N, H, W, C) and its prefix tokens (N, P, C).
+
+    A sequence is a map of one row, (N, 1, L, C).
+    """
     match layout.form:
         case "NLC":
-            maps = activation[:, layout.prefix :].unflatten(1, layout.grid)
+            maps = activation[:, layout.prefix :].unflatten(1, layout.grid or (1, -1))
             return maps, activation[:, : layout.prefix]
         case "NHWC":
             maps = activation
@@ -57,9 +69,12 @@ def maps_and_prefix(activation: Tensor, layout: Layout) -> tuple[Tensor, Tensor]
     return maps, maps.new_empty(len(maps), 0, layout.channels)
 
 
-def resized(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(N, H, W, C) at another grid: bilinear, corners not aligned, no antialiasing."""
-    if maps.shape[1:3] == torch.Size(grid):
+def resized(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """(N, H, W, C) at another grid: bilinear, corners not aligned, no antialiasing.
+
+    The empty grid of a sequence asks for no other size.
+    """
+    if not grid or maps.shape[1:3] == torch.Size(grid):
         return maps
     moved = interpolate(maps.permute(0, 3, 1, 2), size=grid, mode="bilinear", align_corners=False)
     return moved.permute(0, 2, 3, 1)

@@ -3,7 +3,8 @@
 T is a linear map on channels, the same at every position. Between different grids the
 activation is resized; the two commute, so T runs on the smaller grid. Equal numbers of prefix
 tokens pass through the same T. Of unequal ones the source's are dropped, and each of the target's
-has a linear map of its own from the mean over the source's grid.
+has a linear map of its own from the mean over the source's grid. Two sequences (texts) are joined
+position by position.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from klas.errors import AnchorError
 from klas.networks.anchor import Anchor
 from klas.networks.layout import Layout, maps_and_prefix, resized
 
@@ -26,13 +28,27 @@ def own_prefix(source: Layout, target: Layout) -> int:
     return 0 if source.prefix == target.prefix else target.prefix
 
 
-def smaller_grid(source: Layout, target: Layout) -> tuple[int, int]:
-    """The grid that T runs on."""
+def smaller_grid(source: Layout, target: Layout) -> tuple[int, ...]:
+    """The grid that T runs on; empty between two sequences.
+
+    Raises:
+        AnchorError: one is a sequence and the other a map.
+    """
+    if bool(source.grid) != bool(target.grid):
+        grid = " × ".join(map(str, source.grid or target.grid))
+        raise AnchorError(
+            f"a sequence and a map of {grid} positions cannot be stitched; "
+            "give two anchors for texts or two for images"
+        )
     return min(source.grid, target.grid, key=prod)
 
 
 def layer_macs(source: Layout, target: Layout) -> int:
-    """MACs of T for one image."""
+    """MACs of T for one image, or for one position of a sequence.
+
+    Raises:
+        AnchorError: one is a sequence and the other a map.
+    """
     positions = prod(smaller_grid(source, target)) + target.prefix
     return positions * source.channels * target.channels
 
@@ -43,12 +59,17 @@ def layer_params(source: Layout, target: Layout) -> int:
 
 
 class StitchLayer(nn.Module):
-    """T between two cuts; zero until it has values."""
+    """T between two cuts; zero until it has values.
+
+    Raises:
+        AnchorError: one is a sequence and the other a map.
+    """
 
     def __init__(self, source: Layout, target: Layout) -> None:
         super().__init__()
         self.source = source
         self.target = target
+        self.grid = smaller_grid(source, target)
         into, out, own = source.channels, target.channels, own_prefix(source, target)
         self.weight = nn.Parameter(torch.zeros(out, into))
         self.bias = nn.Parameter(torch.zeros(out))
@@ -68,7 +89,7 @@ class StitchLayer(nn.Module):
             prefix = torch.einsum("nc,poc->npo", mean, self.prefix_weight) + self.prefix_bias
         elif want.prefix:
             prefix = linear(prefix, self.weight, self.bias)
-        maps = resized(maps, smaller_grid(have, want))
+        maps = resized(maps, self.grid)
         maps = resized(linear(maps, self.weight, self.bias), want.grid)
         match want.form:
             case "NLC":

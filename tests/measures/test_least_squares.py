@@ -90,3 +90,17 @@ def test_equal_prefixes_join_the_fit_and_unequal_ones_have_their_own():
     for token in range(2):
         wanted = lstsq(mean, y_two[:, token])
         assert (got[:, token] - wanted).norm() < 1e-4 * wanted.norm()
+
+
+def test_sequences_of_any_length_are_fitted_position_by_position():
+    torch.manual_seed(5)
+    have, want = (Layout(channels=c, grid=(), prefix=0) for c in (5, 3))
+    xs = [torch.randn(20, length, 5) for length in (4, 7)]
+    ys = [x[..., :3] + torch.randn(*x.shape[:2], 3) for x in xs]
+    moments = CrossMoments([have], [want], [(0, 0)])
+    for x, y in zip(xs, ys):
+        moments.update([x], [y])
+    state = moments.solve()[0, 0]
+    rows, wanted_rows = (torch.cat([t.flatten(0, 1) for t in side]) for side in (xs, ys))
+    wanted = lstsq(rows, wanted_rows)
+    assert (fitted(state, rows) - wanted).norm() < 1e-4 * wanted.norm()

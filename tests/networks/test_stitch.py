@@ -3,41 +3,20 @@ import torch
 from torch.nn.functional import interpolate
 
 from klas.digits.zoo import ZOO
+from klas.errors import AnchorError
 from klas.networks.anchor import freeze
 from klas.networks.count import module_macs
-from klas.networks.layout import Layout, maps_and_prefix, pooled
+from klas.networks.layout import Layout, maps_and_prefix
 from klas.networks.load import load_anchor
 from klas.networks.stitch import Stitch, StitchLayer, layer_macs, layer_params, stitch_layer
 from klas.study import AnchorSpec
+from tests.networks.layouts import LAYOUTS, activation, shape
 from tests.networks.nets import anchor as net_anchor
 from tests.networks.nets import network
-
-TOKENS = Layout(channels=6, grid=(4, 4), prefix=1)
-LAYOUTS = [
-    TOKENS,
-    Layout(channels=5, grid=(4, 4), prefix=1),
-    Layout(channels=7, grid=(7, 7), prefix=2),
-    Layout(channels=4, grid=(3, 5), prefix=0),
-    Layout(channels=8, grid=(7, 7), prefix=0, form="NHWC"),
-    Layout(channels=3, grid=(4, 4), prefix=0, form="NCHW"),
-    Layout(channels=9, grid=(2, 2), prefix=0, form="NCHW"),
-]
 
 
 def anchor(name):
     return load_anchor(AnchorSpec(name=name, model=name), crop=1.0, interpolation="bilinear")
-
-
-def activation(layout, batch=2):
-    return torch.randn(batch, *shape(layout))
-
-
-def shape(layout):
-    return {
-        "NLC": (layout.positions, layout.channels),
-        "NHWC": (*layout.grid, layout.channels),
-        "NCHW": (layout.channels, *layout.grid),
-    }[layout.form]
 
 
 def filled(source, target):
@@ -101,12 +80,25 @@ def test_the_slow_obvious_t_agrees(source, target):
         assert torch.allclose(got, token, atol=1e-4)
 
 
+def test_between_sequences_t_is_a_linear_layer_at_every_position():
+    source, target = (Layout(channels=c, grid=(), prefix=0) for c in (6, 4))
+    layer = filled(source, target)
+    for length in (1, 5, 9):
+        x = torch.randn(2, length, 6)
+        assert torch.equal(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+        macs, _ = module_macs(layer, torch.empty(1, length, 6, device="meta"))
+        assert macs == length * layer_macs(source, target)
+    assert sum(p.numel() for p in layer.parameters()) == layer_params(source, target)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_pooling_is_the_mean_over_every_position(layout):
-    x = activation(layout)
-    maps, prefix = maps_and_prefix(x, layout)
-    positions = [*prefix.unbind(1), *maps.flatten(1, 2).unbind(1)]
-    assert torch.allclose(pooled(x, layout, "mean"), torch.stack(positions).mean(0), atol=1e-6)
+def test_a_sequence_and_a_map_are_not_stitched(layout):
+    sequence = Layout(channels=6, grid=(), prefix=0)
+    grid = " × ".join(map(str, layout.grid))
+    for ends in ((sequence, layout), (layout, sequence)):
+        for join in (StitchLayer, layer_macs):
+            with pytest.raises(AnchorError, match=f"a sequence and a map of {grid} positions"):
+                join(*ends)
 
 
 def test_a_stitch_across_families_is_a_module_like_any_other():

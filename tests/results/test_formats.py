@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from klas.errors import FormatError
-from klas.results.formats import as_csv, dumps, read, schema, stitch_list, write
+from klas.results.formats import as_csv, dumps, read, schema, stitch_layer_entry, stitch_list, write
 from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from klas.study import SelectionSpec
@@ -206,3 +206,11 @@ def test_each_fault_of_a_comparison_gets_one_sentence(compared, tmp_path, change
         read(path, "klas-comparison")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_stitch_layer_runs_on_the_smaller_grid_or_along_a_sequence():
+    small = {"channels": 6, "grid": [2, 2], "prefix": 0, "form": "NCHW"}
+    large = {"channels": 4, "grid": [4, 4], "prefix": 1, "form": "NLC"}
+    assert stitch_layer_entry(small, large) == {"in": 6, "out": 4, "grid": [2, 2], "prefix": 1}
+    text = {"channels": 6, "grid": [], "prefix": 0, "form": "NLC"}
+    assert stitch_layer_entry(text, text) == {"in": 6, "out": 6, "grid": [], "prefix": 0}
