@@ -1,4 +1,4 @@
-"""How well scores foretell accuracies: rank correlation, and hits on the best of every bucket.
+"""How well scores predict accuracies: rank correlation, and hits on the best of every bucket.
 
 Lower scores and higher accuracies are better. The last axis is the candidates; axes before it
 broadcast, so that methods (K, 1, N) meet replicates (R, N) in one call, which ranks the
@@ -33,6 +33,12 @@ def spearman(scores: ArrayLike, accuracy: ArrayLike) -> Floats:
 
     Raises:
         SelectionError: a score or an accuracy is NaN.
+
+    Examples:
+        >>> float(spearman([1.0, 2.0, 3.0], [0.9, 0.8, 0.7]))
+        1.0
+        >>> float(spearman([1.0, 2.0, 3.0], [0.7, 0.9, 0.8]))
+        -0.5
     """
     everyone = np.zeros(np.shape(accuracy)[-1], dtype=np.int64)
     rho = _rho(scores, accuracy, _groups(everyone, 2))
@@ -44,7 +50,7 @@ def spearman_within(
 ) -> tuple[Floats, Integers]:
     """The mean of `spearman` within buckets, and how many candidates it rests on; both (…).
 
-    A choice is made among candidates of like cost, so an agreement that only says that costly
+    A choice is made among candidates of similar cost, so an agreement that only says that costly
     stitches are better is worth nothing: this one cannot see cost. Buckets of fewer than three
     candidates say only yes or no and are left out. The others are weighted by their number of
     candidates, because the variance of ρ falls like 1/(n − 1): a bucket of three must not weigh
@@ -64,17 +70,21 @@ def spearman_within(
 
 
 def weighted_mean(rho: ArrayLike, candidates: ArrayLike) -> Floats:
-    """(…) one ρ of the last axis's (…, P), each weighted by the candidates that it rests on.
+    """(…) the mean of ρ over the last axis, weighted by the candidates that each rests on.
 
-    Of several pairs' `spearman_within` it is that of all their buckets together, so a pair of
-    which only a bucket of three counts weighs no more than those three.
+    Over several pairs' `spearman_within` it is that of all their buckets together, so a pair
+    with nothing but a bucket of three weighs no more than those three.
 
     Args:
-        rho: NaN where undefined, which does not count.
-        candidates: how many there are behind each.
+        rho: (…, P); NaN where undefined, which does not count.
+        candidates: (…, P) how many each ρ rests on.
 
     Returns:
         NaN where nothing counts.
+
+    Examples:
+        >>> float(weighted_mean([1.0, 0.0, np.nan], [3, 9, 5]))
+        0.25
     """
     value = np.asarray(rho, dtype=np.float64)
     weight = np.where(np.isnan(value), 0, candidates)
@@ -86,9 +96,9 @@ def weighted_mean(rho: ArrayLike, candidates: ArrayLike) -> Floats:
 def overlap(scores: ArrayLike, accuracy: ArrayLike, bucket: ArrayLike) -> Floats:
     """(…) in how many buckets of at least two the lowest score has the highest accuracy.
 
-    All of the best accuracy are hits. Candidates that tie for the lowest score count by the share
-    of them that are best: the expectation of a random tie-break. A bucket with only infinite
-    scores chooses nothing: a miss.
+    Where several candidates share the best accuracy, each is a hit. Where several share the
+    lowest score, the bucket counts by the share of them that are best: the expectation of a
+    random tie-break. A bucket with only infinite scores chooses nothing and is a miss.
 
     Args:
         scores, accuracy: (…, N); leading axes broadcast.
@@ -96,14 +106,20 @@ def overlap(scores: ArrayLike, accuracy: ArrayLike, bucket: ArrayLike) -> Floats
 
     Raises:
         SelectionError: a score or an accuracy in these buckets is NaN.
+
+    Examples:
+        The first bucket's lowest score is its most accurate candidate, the second's is not:
+
+        >>> float(overlap([1.0, 2.0, 1.0, 2.0], [0.9, 0.8, 0.6, 0.7], bucket=[0, 0, 1, 1]))
+        1.0
     """
     groups = _groups(bucket, LEAST_TO_CHOOSE)
     score = groups.numbers(scores, "scores")
     lowest = np.minimum.reduceat(score, groups.starts, axis=-1)  # (…, G)
     chosen = (score == groups.spread(lowest)) & (score < np.inf)
     hits = groups.total(chosen & _best(accuracy, groups))
-    found: Floats = (hits / np.maximum(groups.total(chosen), 1)).sum(axis=-1)
-    return found
+    buckets: Floats = (hits / np.maximum(groups.total(chosen), 1)).sum(axis=-1)
+    return buckets
 
 
 def overlap_buckets(bucket: ArrayLike) -> int:
@@ -116,10 +132,14 @@ def chance(accuracy: ArrayLike, bucket: ArrayLike) -> Floats:
 
     Raises:
         SelectionError: an accuracy in these buckets is NaN.
+
+    Examples:
+        >>> float(chance([0.9, 0.8, 0.7, 0.7], bucket=[0, 0, 1, 1]))  # 1 of 2, and 2 of 2
+        1.5
     """
     groups = _groups(bucket, LEAST_TO_CHOOSE)
-    found: Floats = (groups.total(_best(accuracy, groups)) / groups.sizes).sum(axis=-1)
-    return found
+    buckets: Floats = (groups.total(_best(accuracy, groups)) / groups.sizes).sum(axis=-1)
+    return buckets
 
 
 def containment(chosen: ArrayLike, accuracy: ArrayLike, bucket: ArrayLike) -> Integers:
@@ -132,11 +152,16 @@ def containment(chosen: ArrayLike, accuracy: ArrayLike, bucket: ArrayLike) -> In
 
     Raises:
         SelectionError: an accuracy in these buckets is NaN.
+
+    Examples:
+        >>> chosen = [True, True, True, False]
+        >>> int(containment(chosen, [0.9, 0.8, 0.6, 0.7], bucket=[0, 0, 1, 1]))
+        1
     """
     groups = _groups(bucket, LEAST_TO_CHOOSE)
-    held = np.asarray(chosen, dtype=bool)[..., groups.columns] & _best(accuracy, groups)
-    found: Integers = (groups.total(held) > 0).sum(axis=-1)
-    return found
+    best = np.asarray(chosen, dtype=bool)[..., groups.columns] & _best(accuracy, groups)
+    buckets: Integers = (groups.total(best) > 0).sum(axis=-1)
+    return buckets
 
 
 class _Groups(NamedTuple):
@@ -148,14 +173,14 @@ class _Groups(NamedTuple):
 
     def numbers(self, values: ArrayLike, what: str) -> Floats:
         """(…, M) of (…, N); NaN is refused."""
-        found = np.asarray(values, dtype=np.float64)[..., self.columns]
-        missing = np.isnan(found)
+        members = np.asarray(values, dtype=np.float64)[..., self.columns]
+        missing = np.isnan(members)
         if missing.any():
             raise SelectionError(
                 f"{missing.sum()} of {missing.size} {what} are NaN: agreement needs them measured "
                 "for every candidate"
             )
-        return found
+        return members
 
     def total(self, values: NDArray[Any]) -> Floats:
         """(…, G) sums over buckets of (…, M) numbers or bits."""
@@ -199,7 +224,7 @@ def _rho(scores: ArrayLike, accuracy: ArrayLike, groups: _Groups) -> Floats:
 def _centred_ranks(values: Floats, groups: _Groups) -> Floats:
     """(…, M) each value's rank in its bucket, ties sharing their mean, minus the mean rank.
 
-    Halves of whole numbers all, so sums of their products are exact.
+    All are halves of whole numbers, so sums of their products are exact.
     """
     member = np.repeat(np.arange(len(groups.sizes)), groups.sizes)  # (M,)
     order = np.lexsort((values, np.broadcast_to(member, values.shape)), axis=-1)

@@ -38,8 +38,20 @@ def bucket_edges(
     ``count`` puts the bounds at quantiles of the candidates inside the range, so candidates
     of equal cost can still make the buckets uneven.
 
+    Args:
+        macs: (N,) costs of the candidates.
+        low, high: the range of cost in MACs.
+        buckets: B.
+        binning: equal ``width`` or equal ``count``.
+
     Raises:
         SelectionError: ``buckets`` is below 1.
+
+    Examples:
+        >>> bucket_edges([1, 2, 3, 9], 0, 10, 2)
+        array([ 0.,  5., 10.])
+        >>> bucket_edges([1, 2, 3, 9], 0, 10, 2, "count")
+        array([ 0. ,  2.5, 10. ])
     """
     if buckets < 1:
         raise SelectionError(f"buckets = {buckets}: at least 1 is needed")
@@ -80,17 +92,32 @@ def select(
     buckets: int = 20,
     binning: Binning = "width",
 ) -> Selection:
-    """The best of every bucket, and all that τ lets through beside it.
+    """The best of every bucket, and all that τ lets through beside it (poster, step 3).
 
-    What is taken is given by :func:`limits`. A bucket with only infinite scores chooses nothing.
+    :func:`limits` says how far τ reaches. A bucket with only infinite scores chooses nothing.
 
     Args:
         scores: (N,) lower is better; ``inf`` is never chosen.
         macs: (N,) costs.
         low, high: the range of cost, usually the anchors' MACs.
+        tau: the tolerance, 0 or more.
+        tau_mode: whether τ is ``relative`` to a bucket's lowest score or an ``absolute`` score.
+        buckets: B.
+        binning: buckets of equal ``width`` or of equal ``count``.
 
     Raises:
         SelectionError: τ is negative or not finite, a score is NaN, or there is no bucket.
+
+    Examples:
+        Two buckets, [0, 5) and [5, 10], and whatever lies within 5 % of their lowest scores:
+
+        >>> selection = select(
+        ...     [1.0, 1.04, 1.2, 3.0, 2.0], [1, 2, 3, 7, 8], low=0, high=10, buckets=2
+        ... )
+        >>> selection.bucket
+        array([0, 0, 0, 1, 1])
+        >>> selection.chosen
+        array([ True,  True, False, False,  True])
     """
     if not (np.isfinite(tau) and tau >= 0):
         raise SelectionError(f"tau = {tau}: a tolerance is a finite number, 0 or more")
@@ -107,11 +134,17 @@ def select(
 
 
 def limits(lowest: ArrayLike, tau: float, tau_mode: TauMode) -> NDArray[np.float64]:
-    """Up to which score a bucket takes candidates, of the shape of ``lowest``.
+    """The highest score that each bucket still takes, in the shape of ``lowest``.
 
     Relative (the paper's practice): score ≤ (1 + τ) · lowest. Absolute (the poster's formula):
     score ≤ τ. The lowest itself is always taken: an unbiased estimator of a distance may come out
     below 0, where (1 + τ) · lowest lies below the lowest.
+
+    Examples:
+        >>> limits([1.0, 4.0], 0.5, "relative")
+        array([1.5, 6. ])
+        >>> limits([1.0, 4.0], 2.0, "absolute")
+        array([2., 4.])
     """
     best = np.asarray(lowest, dtype=np.float64)
     bound = (1 + tau) * best if tau_mode == "relative" else np.full_like(best, tau)
@@ -121,8 +154,8 @@ def limits(lowest: ArrayLike, tau: float, tau_mode: TauMode) -> NDArray[np.float
 def matched(scores: ArrayLike, bucket: ArrayLike, counts: ArrayLike) -> NDArray[np.bool_]:
     """A rival's fair share: in every bucket as many candidates as the other method took there.
 
-    These are the lowest finite scores, of equals the earlier candidates; fewer where a bucket
-    has not as many finite ones.
+    These are the lowest finite scores, and among equal scores the earlier candidates. A bucket
+    with fewer finite scores gives fewer.
 
     Args:
         scores: (N,) lower is better.
@@ -134,6 +167,10 @@ def matched(scores: ArrayLike, bucket: ArrayLike, counts: ArrayLike) -> NDArray[
 
     Raises:
         SelectionError: a score in a bucket is NaN.
+
+    Examples:
+        >>> matched([3.0, 1.0, 2.0, 5.0], [0, 0, 0, 1], counts=[2, 1])
+        array([False,  True,  True,  True])
     """
     score, label = np.asarray(scores, dtype=np.float64), np.asarray(bucket)
     _refuse_nan(score[label >= 0])

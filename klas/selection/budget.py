@@ -10,7 +10,7 @@ from klas.selection.curves import front_rows
 
 @dataclass(frozen=True, kw_only=True)
 class Pick:
-    """What to deploy, and what the next steps down and up are. All are rows.
+    """What to deploy, and the next steps down and up. All but ``affordable`` are row numbers.
 
     Attributes:
         best: the most accurate affordable network; of equals the cheapest.
@@ -29,7 +29,15 @@ def pick_by_accuracy(costs: ArrayLike, accuracies: ArrayLike, budget: float) -> 
     """The most accurate network within a budget; None if none is affordable.
 
     Args:
-        costs, accuracies: (N,) of every network; NaN where not measured.
+        costs: (N,) of every network, in any unit; NaN where not measured.
+        accuracies: (N,) in [0, 1]; NaN where not measured.
+        budget: the most that it may cost, in the unit of ``costs``.
+
+    Examples:
+        >>> pick_by_accuracy([1, 2, 4], [0.6, 0.7, 0.9], budget=3)
+        Pick(best=1, cheaper=0, costlier=2, affordable=2)
+        >>> pick_by_accuracy([1, 2, 4], [0.6, 0.7, 0.9], budget=0.5) is None
+        True
     """
     cost, accuracy = _arrays(costs, accuracies)
     front = front_rows(cost, accuracy)
@@ -49,15 +57,20 @@ def pick_by_score(
 ) -> int | None:
     """Without accuracies: the best score of the costliest bucket within a budget.
 
-    A score compares networks of like cost alone, so of several buckets the costliest is taken.
+    A score only compares networks of similar cost, so of several buckets the costliest is taken.
 
     Args:
-        costs: (N,) of every candidate.
-        scores: (N,) lower is better; what is not finite is no choice.
+        costs: (N,) of every candidate, in any unit.
+        scores: (N,) lower is better; what is not finite is never chosen.
         bucket: (N,) each candidate's bucket by MACs, −1 outside.
+        budget: the most that it may cost, in the unit of ``costs``.
 
     Returns:
-        Its row, of equals the cheapest; None if nothing is affordable.
+        Its row number, the cheapest of equals; None if nothing is affordable.
+
+    Examples:
+        >>> pick_by_score([1, 2, 3, 9], [0.1, 0.8, 0.5, 0.2], [0, 1, 1, 2], budget=4)
+        2
     """
     cost, score = _arrays(costs, scores)
     label = np.asarray(bucket)

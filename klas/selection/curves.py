@@ -1,13 +1,12 @@
 """Accuracy against cost: envelopes, areas, gain and saving. Accuracies in [0, 1].
 
-A cost may be of any kind and unit, MACs, parameters or milliseconds: only what is compared must
-be of one.
+A cost may have any unit (MACs, parameters, milliseconds), the same one for all that is compared.
 
 An envelope is a step function: at cost c, the best accuracy among points of cost ≤ c. All
 integrals over it are exact sums over its steps, so no grid stands between two methods.
 
-Costs are fixed, accuracies may have leading axes, such as one of bootstrap replicates: what ends
-in ``_replicates`` takes them and answers with arrays, NaN where a figure is undefined.
+Costs are fixed. Accuracies may have leading axes, such as one of bootstrap replicates: functions
+whose names end in ``_replicates`` take them and return arrays, NaN where a figure is undefined.
 """
 
 from dataclasses import dataclass
@@ -32,21 +31,34 @@ class Envelope:
     accuracies: Floats
 
     def at(self, cost: ArrayLike) -> Floats:
-        """The best accuracy at each cost; NaN where no point is affordable."""
+        """The best accuracy at each cost (K,): (K,), NaN where no point is affordable."""
         return _at((self.costs, self.accuracies), np.asarray(cost, dtype=np.float64), np.nan)
 
 
 def envelope(costs: ArrayLike, accuracies: ArrayLike) -> Envelope:
-    """The envelope of points: (N,) costs and (N,) accuracies, in any order; NaN is left out."""
+    """The envelope of points: (N,) costs and (N,) accuracies, in any order; NaN is left out.
+
+    Examples:
+        >>> curve = envelope([1, 3, 2], [0.6, 0.7, 0.5])  # the last costs more and is worse
+        >>> curve.costs, curve.accuracies
+        (array([1., 3.]), array([0.6, 0.7]))
+        >>> curve.at([0, 2, 3])
+        array([nan, 0.6, 0.7])
+    """
     cost, accuracy = (np.asarray(v, dtype=np.float64) for v in (costs, accuracies))
     rows = front_rows(cost, accuracy)
     return Envelope(cost[rows], accuracy[rows])
 
 
 def front_rows(costs: ArrayLike, accuracies: ArrayLike) -> NDArray[np.int64]:
-    """The rows that no other row of at most their cost equals in accuracy, by cost.
+    """The row numbers of the points on the envelope (the Pareto front), by cost.
 
-    Of rows alike in both the first stays; a row without a cost or an accuracy (NaN) has no place.
+    A row is on it if no other row that costs at most as much is as accurate. Of rows that are
+    equal in both the first stays; a row whose cost or accuracy is NaN is never on it.
+
+    Examples:
+        >>> front_rows([1, 3, 2], [0.6, 0.7, 0.5])
+        array([0, 1])
     """
     cost, accuracy = (np.asarray(v, dtype=np.float64) for v in (costs, accuracies))
     known = np.flatnonzero(np.isfinite(cost) & np.isfinite(accuracy))
@@ -81,8 +93,21 @@ def areas(
     cheap: tuple[float, float],
     costly: tuple[float, float],
 ) -> Areas:
-    """Every area of a method's stitches; ``cheap`` and ``costly`` are (cost, accuracy)."""
-    found = area_replicates(costs, accuracies, cheap, costly)
+    """Every area of a method's stitches on one pair.
+
+    Args:
+        costs: (M,) of the stitches.
+        accuracies: (M,) of the stitches, in [0, 1].
+        cheap, costly: (cost, accuracy) of the pretrained anchors.
+
+    Examples:
+        One stitch half-way between the anchors, in cost and in accuracy. The envelope of all
+        three is 0.5 over the first half of the range and 0.75 over the second:
+
+        >>> areas([2], [0.75], cheap=(0, 0.5), costly=(4, 1.0))
+        Areas(auc=0.25, auc_stitches=-0.25, area_top1=0.625, mean_top1=0.75, reason=None)
+    """
+    figures = area_replicates(costs, accuracies, cheap, costly)
     reason = None
     if not cheap[0] < costly[0]:
         reason = "the anchors cost the same"
@@ -90,7 +115,7 @@ def areas(
         reason = "the costly anchor is not better than the cheap one"
     elif not np.size(accuracies):
         reason = "no stitch was chosen"
-    defined = {name: None if np.isnan(value) else float(value) for name, value in found.items()}
+    defined = {name: None if np.isnan(value) else float(value) for name, value in figures.items()}
     return Areas(**defined, reason=reason)
 
 
@@ -134,23 +159,35 @@ def area_replicates(
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A mean and the greatest value."""
+    """The mean and the greatest of a gain (in accuracy) or a saving (a ratio of costs)."""
 
     mean: float
     greatest: float
 
 
 def gain(ours: Envelope, theirs: Envelope, low: float, high: float) -> Difference | None:
-    """Accuracy of ``ours`` above ``theirs`` at equal cost, over [low, high] where both exist.
+    """How much more accurate ``ours`` is than ``theirs`` at equal cost, where both exist.
 
-    None where they share no cost. ``greatest`` is the largest signed difference.
+    Args:
+        ours, theirs: what is compared.
+        low, high: the range of cost.
+
+    Returns:
+        The mean over cost and the largest signed difference; None where they share no cost.
+
+    Examples:
+        >>> ours, theirs = envelope([0, 2], [0.5, 1.0]), envelope([0], [0.5])
+        >>> gain(ours, theirs, low=0, high=4)
+        Difference(mean=0.25, greatest=0.5)
     """
     return _difference(gain_replicates(_points(ours), _points(theirs), low, high))
 
 
 def gain_replicates(ours: Points, theirs: Points, low: float, high: float) -> tuple[Floats, Floats]:
-    """(…) each: the mean and the greatest `gain` of points over points; NaN where they share no
-    cost."""
+    """(…) each: the mean and the greatest `gain` of points over points.
+
+    NaN where they share no cost.
+    """
     differences, lengths = _gains(_steps(ours), _steps(theirs), low, high)
     if not lengths.size:
         undefined = np.full(differences.shape[:-1], np.nan)
@@ -163,6 +200,12 @@ def saving(ours: Envelope, theirs: Envelope) -> Difference | None:
 
     The mean is over accuracy, from where both begin to where the lower one ends; None where
     they share no range of accuracy.
+
+    Examples:
+        >>> ours = envelope([1, 2, 4], [0.5, 0.75, 1.0])
+        >>> theirs = envelope([1, 4, 16], [0.5, 0.75, 1.0])
+        >>> saving(ours, theirs)  # 4 / 2 up to 0.75, 16 / 4 from there on
+        Difference(mean=3.0, greatest=4.0)
     """
     if not (ours.costs.size and theirs.costs.size):
         return None
@@ -170,8 +213,10 @@ def saving(ours: Envelope, theirs: Envelope) -> Difference | None:
 
 
 def saving_replicates(ours: Points, theirs: Points) -> tuple[Floats, Floats]:
-    """(…) each: the mean and the greatest `saving` of points over points, at least one each; NaN
-    where it is None."""
+    """(…) each: the mean and the greatest `saving` of points over points, at least one each.
+
+    NaN where they share no range of accuracy.
+    """
     ratios, lengths = _savings(_steps(ours), _steps(theirs))
     shared = lengths.any(axis=-1)
     with np.errstate(invalid="ignore"):
@@ -184,9 +229,9 @@ def _points(curve: Envelope) -> Points:
     return curve.costs, curve.accuracies
 
 
-def _difference(found: tuple[Floats, Floats]) -> Difference | None:
-    """The mean and the greatest of what has no axes; None where they are undefined."""
-    mean, greatest = map(float, found)
+def _difference(figures: tuple[Floats, Floats]) -> Difference | None:
+    """The mean and the greatest of one replicate; None where they are undefined."""
+    mean, greatest = map(float, figures)
     return None if np.isnan(mean) else Difference(mean=mean, greatest=greatest)
 
 

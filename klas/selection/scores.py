@@ -1,7 +1,7 @@
 """The scores of a pair's candidates, from sums over blocks of validation samples.
 
-Every score is a quotient of sums, so drawing blocks anew (a bootstrap) gives it anew: each
-function here takes weights of the blocks, and ones give the score itself. Lower is better.
+Every score is a quotient of sums, so a bootstrap needs nothing but weights of the blocks: how
+often each was drawn. With weights of one the result is the score itself. Lower is better.
 
 The paper does not define its rivals MSE, CE and DM; the readings here are ours.
 """
@@ -17,7 +17,7 @@ SIGMA_FLOOR = 1e-8
 """Below this Σ the block that follows does nothing measurable, and Γ is infinite."""
 
 SCORES = ("kl", "theta", "cka", "mse", "ce", "dm")
-"""What is computed of every candidate; ``random`` needs no computing and ``snnet`` is a set."""
+"""What is computed for every candidate; ``random`` needs no computing and ``snnet`` is a set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +27,12 @@ class ScoreSums:
     Attributes:
         samples: (B,) how many there are in each block.
         kl: (B, n_f + 1, n_g + 1) of D_KL(P_i^f ‖ P_j^g) in nats.
-        target_kl: (B, n_g + 1, n_g + 1) of the target against itself.
+        target_kl: (B, n_g + 1, n_g + 1) of the target against itself, in nats.
         squares: (B, n_f + 1, n_g + 1) of the mean squared difference of probabilities.
         entropy: (B, n_f + 1) of the entropy of the source's probes in nats.
-        hsic: (B, n_f + 1, n_g + 1) of HSIC₁ across, ``source_hsic`` (B, n_f + 1) and
-            ``target_hsic`` (B, n_g + 1) of each cut with itself.
+        hsic: (B, n_f + 1, n_g + 1) of HSIC₁ of a source cut with a target cut.
+        source_hsic: (B, n_f + 1) of HSIC₁ of each source cut with itself.
+        target_hsic: (B, n_g + 1) of HSIC₁ of each target cut with itself.
         residual: (B, N) of ‖T(A_i) − A_j‖² for the N candidates.
         spread: (B, N) of ‖A_j − mean‖².
     """
@@ -58,6 +59,13 @@ def gamma(theta: ArrayLike, theta_target: ArrayLike) -> Floats:
     Returns:
         (…, n_f + 1, n_g): every source cut against the target cuts 0..n_g − 1, which are those
         that a block follows; ``inf`` where Σ < 1e-8.
+
+    Examples:
+        >>> theta = [[8.0, 9.0, 7.0], [6.0, 3.0, 7.0]]  # cuts 0..1 of f, cuts 0..2 of g
+        >>> theta_target = [[0.0, 2.0, 5.0], [2.0, 0.0, 3.0], [5.0, 3.0, 0.0]]  # Σ = 2, 3
+        >>> gamma(theta, theta_target)
+        array([[4., 3.],
+               [3., 1.]])
     """
     omega = np.asarray(theta, dtype=np.float64)[..., :-1]
     sigma = np.diagonal(np.asarray(theta_target, np.float64), offset=1, axis1=-2, axis2=-1)
@@ -70,26 +78,37 @@ def cka(hsic: Floats, source_hsic: Floats, target_hsic: Floats) -> Floats:
     """Linear CKA from sums of HSIC₁ over chunks (Nguyen et al., 2021, eq. 3).
 
     Args:
-        hsic: (…, I, J); ``source_hsic`` (…, I) and ``target_hsic`` (…, J) of a cut with itself.
+        hsic: (…, I, J) of every source cut with every target cut.
+        source_hsic: (…, I) of each source cut with itself.
+        target_hsic: (…, J) of each target cut with itself.
 
     Returns:
-        (…, I, J); 0 where a cut does not vary, so that nothing is known of its likeness.
+        (…, I, J), 1 where two cuts are alike; 0 where a cut does not vary, so that nothing is
+        known of its likeness.
+
+    Examples:
+        >>> cka(np.array([[1.0, 0.0]]), np.array([4.0]), np.array([1.0, 9.0]))
+        array([[0.5, 0. ]])
     """
     norm = np.maximum(source_hsic, 0)[..., :, None] * np.maximum(target_hsic, 0)[..., None, :]
-    found = np.zeros_like(hsic)
-    np.divide(hsic, np.sqrt(norm), out=found, where=norm > 0)
-    return found
+    likeness = np.zeros_like(hsic)
+    np.divide(hsic, np.sqrt(norm), out=likeness, where=norm > 0)
+    return likeness
 
 
 def dm(residual: Floats, spread: Floats) -> Floats:
     """Direct matching: Σ ‖T(a_i) − a_j‖² / Σ ‖a_j − mean‖², T by least squares; each (…).
 
-    0 is an exact match, 1 no better than the target's mean; worse than that is possible. Where
-    the target's activations do not vary it is infinite, or 0 where T gives just these.
+    0 is an exact match, 1 is no better than the target's mean, and worse than that is possible.
+    Where the target's activations do not vary it is infinite, or 0 if T gives exactly these.
+
+    Examples:
+        >>> dm(np.array([3.0, 0.0, 1.0]), np.array([4.0, 0.0, 0.0]))
+        array([0.75, 0.  ,  inf])
     """
-    found = np.where(residual > 0, np.inf, 0.0)
-    np.divide(residual, spread, out=found, where=spread > 0)
-    return found
+    score = np.where(residual > 0, np.inf, 0.0)
+    np.divide(residual, spread, out=score, where=spread > 0)
+    return score
 
 
 def candidate_scores(
@@ -97,16 +116,36 @@ def candidate_scores(
 ) -> dict[str, Floats]:
     """Every score of every candidate, for one or many weightings of the blocks.
 
-    ``kl`` is Γ; ``theta`` is Ω alone; ``cka`` is 1 − CKA; ``mse`` the mean squared difference of
-    the probes' probabilities; ``ce`` the cross-entropy of the target's probe under the
-    source's, H(P_i^f) + Ω; ``dm`` is direct matching.
+    ``kl`` is Γ; ``theta`` is Ω alone, in nats; ``cka`` is 1 − CKA; ``mse`` is the mean squared
+    difference of the probes' probabilities; ``ce`` is the cross-entropy of the target's probe
+    under the source's, H(P_i^f) + Ω, in nats; ``dm`` is direct matching.
 
     Args:
-        stitches: (N, 2), i and j.
-        weights: (…, B); ones by default.
+        sums: of the pair, by blocks.
+        stitches: (N, 2), i and j of each candidate.
+        weights: (…, B) how often each block counts; once by default.
 
     Returns:
-        by name, (…, N).
+        Each of `SCORES` by its name, (…, N); lower is better.
+
+    Examples:
+        One block of four samples, and the one candidate (1, 1):
+
+        >>> sums = ScoreSums(
+        ...     samples=np.array([4.0]),
+        ...     kl=np.full((1, 2, 3), 12.0),  # Ω = 12 / 4
+        ...     target_kl=np.full((1, 3, 3), 8.0),  # Σ = 8 / 4
+        ...     squares=np.full((1, 2, 3), 1.0),
+        ...     entropy=np.full((1, 2), 4.0),  # H = 4 / 4
+        ...     hsic=np.full((1, 2, 3), 1.0),
+        ...     source_hsic=np.full((1, 2), 2.0),
+        ...     target_hsic=np.full((1, 3), 2.0),
+        ...     residual=np.array([[3.0]]),
+        ...     spread=np.array([[4.0]]),
+        ... )
+        >>> scores = candidate_scores(sums, np.array([[1, 1]]))
+        >>> {name: float(score[0]) for name, score in scores.items()}
+        {'kl': 1.5, 'theta': 3.0, 'cka': 0.5, 'mse': 0.25, 'ce': 4.0, 'dm': 0.75}
     """
     w = np.ones(len(sums.samples)) if weights is None else weights
     i, j = stitches.T

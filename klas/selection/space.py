@@ -13,7 +13,14 @@ Stitch = tuple[int, int]
 def search_space(
     source_blocks: int, target_blocks: int, space: Literal["paper", "with-stem"] = "paper"
 ) -> list[Stitch]:
-    """All (i, j) with 1 ≤ i ≤ n_f and 1 ≤ j ≤ n_g − 1; ``with-stem`` adds j = 0."""
+    """All (i, j) with 1 ≤ i ≤ n_f and 1 ≤ j ≤ n_g − 1; ``with-stem`` adds j = 0.
+
+    Examples:
+        >>> search_space(2, 3)
+        [(1, 1), (1, 2), (2, 1), (2, 2)]
+        >>> search_space(1, 3, "with-stem")
+        [(1, 0), (1, 1), (1, 2)]
+    """
     first = 0 if space == "with-stem" else 1
     return [(i, j) for i in range(1, source_blocks + 1) for j in range(first, target_blocks)]
 
@@ -23,20 +30,31 @@ def snnet_set(source_stages: Sequence[int], target_stages: Sequence[int]) -> lis
 
     Plain networks of equal depth: windows of kernel 2 and stride 1, every (a, b) inside one,
     which is |a − b| ≤ 1 and, at depth 12, 34 stitches. Hierarchical networks with the same number
-    of stages: per stage, without the last, a < b only; where a stage's depths are equal in
-    such windows, else b maps to a = ⌊b · n_f / n_g⌋. Any other two networks: that map over the
+    of stages: a < b only, stage by stage without the last; by such windows in stages of equal
+    depth, otherwise b maps to a = ⌊b · n_f / n_g⌋. Any other two networks: that map over the
     whole depth, kept where a < b.
 
     Args:
         source_stages, target_stages: how many blocks each stage has; a plain network has one.
+
+    Returns:
+        (i, j) of each, in our numbering.
+
+    Examples:
+        >>> snnet_set([2], [2])
+        [(1, 0), (1, 1), (2, 0), (2, 1)]
+        >>> len(snnet_set([12], [12]))
+        34
+        >>> snnet_set([2], [4])  # b = 0, 1, 2, 3 map to a = 0, 0, 1, 1
+        [(1, 1), (2, 2), (2, 3)]
     """
     if len(source_stages) == len(target_stages) > 1:
-        found, a_first, b_first = [], 0, 0
+        stitches, a_first, b_first = [], 0, 0
         for n_f, n_g in zip(source_stages[:-1], target_stages[:-1]):
             pairs = _windows(n_f) if n_f == n_g else _mapped(n_f, n_g)
-            found += [(a_first + a + 1, b_first + b) for a, b in pairs if a < b]
+            stitches += [(a_first + a + 1, b_first + b) for a, b in pairs if a < b]
             a_first, b_first = a_first + n_f, b_first + n_g
-        return found
+        return stitches
     n_f, n_g = sum(source_stages), sum(target_stages)
     plain = len(source_stages) == len(target_stages) == 1
     pairs = _windows(n_f) if plain and n_f == n_g else _mapped(n_f, n_g)
