@@ -2,8 +2,8 @@
 
 The unbiased minibatch estimator (Nguyen, Raghu, Kornblith 2021, equations 2 to 4): a ratio of
 sums of HSIC₁ (Song et al. 2012) over chunks of samples. Since HSIC₁(K, L) = ⟨K̃, L̃⟩ / (n (n − 3))
-with K̃ the U-centred Gram matrix (Székely and Rizzo 2014), an anchor's small matrices K̃ are all
-that has to be kept of it: what compares two anchors needs no forward pass.
+with K̃ the U-centred Gram matrix (Székely and Rizzo 2014), only an anchor's small matrices K̃ have
+to be kept: comparing two anchors needs no forward pass.
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,18 @@ from klas.storage.arrays import Shapes, chunks
 CHUNK = 64  # samples, whatever the forward batch: the estimate depends on it
 FEWEST = 4  # samples that HSIC₁ needs
 TRIANGLE = CHUNK * (CHUNK - 1) // 2  # values of K̃ above its diagonal
-HELD_BYTES = 2**25  # of both anchors' K̃ while they are compared
+COMPARED_BYTES = 2**25  # of both anchors' K̃ in memory while they are compared
 
 
 def chunk_sizes(samples: int) -> NDArray[np.int64]:
-    """(chunks,) how many samples each chunk has; a last rest of fewer than 4 is left out."""
+    """(chunks,) how many samples each chunk has; a last one of fewer than 4 is left out.
+
+    Examples:
+        >>> chunk_sizes(64 + 64 + 5)
+        array([64, 64,  5])
+        >>> chunk_sizes(64 + 3)
+        array([64])
+    """
     whole, rest = divmod(samples, CHUNK)
     return np.array([CHUNK] * whole + [rest] * (rest >= FEWEST), dtype=np.int64)
 
@@ -37,6 +44,16 @@ def u_centred(gram: Tensor) -> Tensor:
     """K̃ of Gram matrices (…, n, n): its off-diagonal rows sum to 0, its diagonal is 0.
 
     Székely and Rizzo 2014, definition 2. Needs n > 2.
+
+    Examples:
+        Samples 0 and 1 are alike, and so are 2 and 3:
+
+        >>> rows = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> (3 * u_centred(rows @ rows.T)).round()
+        tensor([[ 0.,  2., -1., -1.],
+                [ 2.,  0., -1., -1.],
+                [-1., -1.,  0.,  2.],
+                [-1., -1.,  2.,  0.]])
     """
     n = gram.shape[-1]
     diagonal = torch.eye(n, dtype=torch.bool, device=gram.device)
@@ -67,7 +84,7 @@ class GramMatrices:
 
     @staticmethod
     def shapes(anchor: AnchorInfo, samples: int) -> Shapes:
-        """Of the arrays that it appends to."""
+        """Shapes and types of the arrays that it appends to."""
         shape = (len(chunk_sizes(samples)), TRIANGLE)
         return {f"gram{k}": (shape, np.dtype(np.float32)) for k in range(anchor.depth + 1)}
 
@@ -106,7 +123,7 @@ class GramMatrices:
             return
         triangles = torch.cat([_triangles(grams) for grams in alike], 1).cpu().numpy()
         for cut, rows in enumerate(triangles):  # (chunks, TRIANGLE)
-            # In float32 they are where a sample's norm is below 1e19, as any sane network's is.
+            # They fit float32 if a sample's norm is below 1e19, as any sane network's is.
             if not np.isfinite(rows).all():
                 raise AnchorError(
                     f"{self._name}: the activations at cut {cut} are not finite or beyond all "
@@ -117,17 +134,17 @@ class GramMatrices:
 
 def _grams(rows: Tensor) -> Tensor:
     """Gram matrices (chunks, n, n) of activations (chunks, n, D), up to what U-centring removes."""
-    # A shift of all samples is no part of K̃, and without it nothing cancels. The first sample
-    # goes before the mean does: then exactly nothing is left of what is constant.
+    # K̃ does not depend on a shift of all samples, and without it nothing cancels. The first
+    # sample is subtracted before the mean: then nothing at all is left of what is constant.
     rows = rows.float()
     rows = rows - rows[:, :1]
     rows -= rows.mean(1, keepdim=True)
-    with torch.autocast(rows.device.type, enabled=False):  # the sweep's is for the anchor alone
+    with torch.autocast(rows.device.type, enabled=False):  # the sweep's is only for the anchor
         return rows @ rows.mT
 
 
 def _triangles(grams: Tensor) -> Tensor:
-    """(…, n, n) Gram matrices to what is kept of them: (…, TRIANGLE), float32."""
+    """K̃ above its diagonal, (…, TRIANGLE) float32, of Gram matrices (…, n, n)."""
     n = grams.shape[-1]
     row, column = torch.triu_indices(n, n, 1, device=grams.device)
     kept = u_centred(grams.to(sum_dtype(grams.device)))[..., row, column].float()
@@ -135,7 +152,7 @@ def _triangles(grams: Tensor) -> Tensor:
 
 
 class CkaTerms(NamedTuple):
-    """HSIC₁ chunk by chunk, float64: what CKA is a ratio of sums of.
+    """HSIC₁ chunk by chunk, float64; CKA is a ratio of their sums.
 
     Attributes:
         cross: (chunks, I, J) of every cut of the first anchor with every cut of the second.
@@ -151,23 +168,23 @@ class CkaTerms(NamedTuple):
 def cka_terms(
     first: Sequence[NDArray[np.float32]], second: Sequence[NDArray[np.float32]], samples: int
 ) -> CkaTerms:
-    """HSIC₁ of two anchors' cuts in every chunk. The chunks are what a bootstrap draws from.
+    """HSIC₁ of two anchors' cuts in every chunk (Nguyen et al. 2021, equation 3).
 
     Args:
-        first: for I cuts of an anchor what :class:`GramMatrices` kept, each (chunks, 2016); may
+        first: what :class:`GramMatrices` kept for I cuts of an anchor, each (chunks, 2016); may
             lie in mapped files, of which a few chunks are read at a time.
-        second: for J cuts of the other, seen on the same samples in the same order.
-        samples: how many these were.
+        second: the same for J cuts of the other, on the same samples in the same order.
+        samples: how many samples there were.
     """
     n = chunk_sizes(samples).astype(np.float64)
     scale = 2 / (n * (n - 3))  # the triangle is half of the inner product
     cross = np.empty((len(n), len(first), len(second)))
     own_first, own_second = np.empty(cross.shape[:2]), np.empty(cross[:, 0].shape)
-    held = max(1, HELD_BYTES // (8 * TRIANGLE * (len(first) + len(second))))
-    parts_of_cuts = zip(*(chunks(array, held) for array in (*first, *second)))
-    for start, parts in zip(range(0, len(n), held), parts_of_cuts):
-        here = slice(start, start + held)
-        wide = np.stack(parts, 1).astype(np.float64)  # (held, I + J, TRIANGLE)
+    rows = max(1, COMPARED_BYTES // (8 * TRIANGLE * (len(first) + len(second))))
+    parts_of_cuts = zip(*(chunks(array, rows) for array in (*first, *second)))
+    for start, parts in zip(range(0, len(n), rows), parts_of_cuts):
+        here = slice(start, start + rows)
+        wide = np.stack(parts, 1).astype(np.float64)  # (rows, I + J, TRIANGLE)
         a, b = wide[:, : len(first)], wide[:, len(first) :]
         cross[here] = a @ b.mT * scale[here, None, None]
         own_first[here] = np.square(a).sum(2) * scale[here, None]

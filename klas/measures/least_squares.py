@@ -14,15 +14,18 @@ from klas.networks.layout import Layout, maps_and_prefix, resized
 from klas.networks.stitch import State, own_prefix
 
 EIGENVALUE_CUTOFF = 1e-10
-"""Directions in which the source varies less than 1e-5 of its most are rounding, not signal."""
+"""Of the largest eigenvalue. Directions in which the source varies less than 1e-5 times as much
+as in its main one are rounding, not signal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Rows:
-    """Which rows a regression sees: what makes T's rows of two cuts correspond.
+    """Which rows a regression sees, so that those of the two cuts correspond.
 
-    ``grid`` positions, the source resized to the target's; ``prefix`` tokens beside them; the
-    means over the source's grid instead where ``grid`` is None.
+    Attributes:
+        grid: the positions, with the source resized to the target's; None if the rows are the
+            means over the source's grid instead.
+        prefix: how many prefix tokens are rows too.
     """
 
     grid: tuple[int, ...] | None
@@ -32,7 +35,7 @@ class _Rows:
 class CrossMoments:
     """Sums for regressing the target's activations on the source's, cut by cut.
 
-    Kept: counts, sums, each source cut's second moments and the cross moments of the wanted
+    It keeps counts, sums, each source cut's second moments and the cross moments of the wanted
     stitches, so memory does not depend on the number of images.
     """
 
@@ -56,7 +59,7 @@ class CrossMoments:
         self._sums: dict[tuple[object, ...], Tensor] = {}
 
     def update(self, source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
-        """Add a batch: the activations at all of the source's and of the target's cuts."""
+        """Add a batch: the activations at all of the source's and all of the target's cuts."""
         for rows, stitches in self._wanted.items():
             ys: dict[int, Tensor] = {}
             for i in sorted({i for i, _ in stitches}):
@@ -76,7 +79,7 @@ class CrossMoments:
         Minimises Σ ‖W a_i + b − a_j‖² over all rows; where the source's activations do not
         span their space, the solution of least norm on the centred rows.
         """
-        found: dict[tuple[int, int], State] = defaultdict(dict)
+        states: dict[tuple[int, int], State] = defaultdict(dict)
         for rows, stitches in self._wanted.items():
             for i in sorted({i for i, _ in stitches}):
                 n = float(self._sums[rows, i, "count"])
@@ -90,8 +93,8 @@ class CrossMoments:
                     cross = self._sums[rows, i, j, "xy"] / n - torch.outer(mean_x, mean_y)
                     weight = (vectors * inverse) @ (vectors.T @ cross)  # (C_i, C_j)
                     bias = mean_y - mean_x @ weight
-                    found[i, j] |= _state(rows, weight, bias, self._target[j])
-        return dict(found)
+                    states[i, j] |= _state(rows, weight, bias, self._target[j])
+        return dict(states)
 
     def _add(self, key: tuple[object, ...], value: Tensor) -> None:
         if key in self._sums:
@@ -129,9 +132,9 @@ def _target_rows(activation: Tensor, layout: Layout, rows: _Rows) -> Tensor:
 
 
 def _wide(values: Tensor) -> Tensor:
-    """In float64: second moments square the condition number.
+    """In float64, because second moments square the condition number.
 
-    A device without it hands its few rows to the CPU.
+    A device without float64 hands its few rows to the CPU.
     """
     has_float64 = sum_dtype(values.device) == torch.float64
     return values.to(values.device if has_float64 else "cpu", torch.float64)
@@ -146,7 +149,14 @@ def fit_stitch_layers(
     *,
     precision: Precision = "float32",
 ) -> dict[tuple[int, int], State]:
-    """T for each (i, j) from one pass over (source's view, target's view, labels)."""
+    """T for each stitch (i, j), by least squares, from one pass over both anchors.
+
+    Args:
+        source, target: the pair's anchors, in eval mode.
+        batches: (source's view (n, C, H, W), target's view, labels (n,)) of the fit set.
+        stitches: which (i, j).
+        precision: of the forward passes; the regression itself is float64.
+    """
     moments = CrossMoments(source.info.layouts, target.info.layouts, stitches)
     for source_view, target_view, _ in batches:
         with autocast(source_view.device, precision):

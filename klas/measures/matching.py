@@ -1,9 +1,10 @@
 """Direct matching: how much of a target's activations a stitch layer misses.
 
-After DeRy (Yang et al. 2022), which takes blocks to be exchangeable where a linear map of the
-one's activations gives the other's. The KLAS paper compares with it as "DM" without a formula.
-Our reading: T is the stitch's own least-squares layer, and the residual is taken on validation
-images relative to how much the target's activations vary, DM = Σ ‖T(a_i) − a_j‖² / Σ ‖a_j − m_j‖².
+After DeRy (Yang et al. 2022), which takes two blocks to be exchangeable if a linear map of the
+activations of one gives those of the other. The KLAS paper compares with it as "DM" without a
+formula. Our reading: T is the stitch's own least-squares layer, and the residual is taken on
+validation images, relative to how much the target's activations vary:
+DM = Σ ‖T(a_i) − a_j‖² / Σ ‖a_j − m_j‖².
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,13 +25,13 @@ from klas.networks.stitch import StitchLayer
 
 
 class MatchingSums(NamedTuple):
-    """What DM is a ratio of sums of, float64, for each of B blocks of samples.
+    """The two sums of which DM is the ratio, float64, for each of B blocks of samples.
 
     Attributes:
         residuals: (B, S) Σ ‖T(a_i) − a_j‖² over the block's samples, all positions and channels,
             for the S stitch layers in their order.
-        spread: (B, S) Σ ‖a_j − m_j‖² likewise for the stitch's target cut; m_j (C_j,) is the mean
-            over all samples of all blocks and all positions.
+        spread: (B, S) Σ ‖a_j − m_j‖² over the same at the stitch's target cut; m_j (C_j,) is the
+            mean over all samples of all blocks and all positions.
     """
 
     residuals: NDArray[np.float64]
@@ -40,13 +41,13 @@ class MatchingSums(NamedTuple):
 class _Spread:
     """The variation of the activations at one cut, block by block.
 
-    Kept are sums of a − r with a fixed r near the mean, so nothing cancels at the end.
+    It keeps sums of a − r with a fixed r near the mean, so nothing cancels at the end.
     """
 
     def __init__(self, first: Tensor, layout: Layout, blocks: int) -> None:
         self._layout = layout
         rows = torch.cat(self._parts(first), 1).flatten(0, 1)  # (n · positions, C)
-        # The mean, found so that of constant activations exactly nothing is left.
+        # The mean, computed so that constant activations leave exactly nothing.
         self._reference = rows[0] + (rows - rows[0]).mean(0)
         self._squares = _zeros(first.device, blocks)
         self._sums = _zeros(first.device, blocks, layout.channels)
@@ -58,17 +59,17 @@ class _Spread:
     def update(self, activation: Tensor, blocks: Tensor) -> None:
         """Add a batch; ``blocks`` (n,) says where each sample belongs."""
         for part in self._parts(activation):
-            apart = part - self._reference
-            self._sums.index_add_(0, blocks, apart.sum(1).to(self._sums.dtype))
-            self._squares.index_add_(0, blocks, _squared(apart).to(self._squares.dtype))
+            shifted = part - self._reference
+            self._sums.index_add_(0, blocks, shifted.sum(1).to(self._sums.dtype))
+            self._squares.index_add_(0, blocks, _squared(shifted).to(self._squares.dtype))
 
     def about_the_mean(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
         """(B,) Σ ‖a − m‖² of blocks with so many ``samples`` (B,)."""
         squares, sums = self._squares.cpu().double().numpy(), self._sums.cpu().double().numpy()
         positions = samples * self._layout.positions
         shift = sums.sum(0) / positions.sum()  # m − r
-        found: NDArray[np.float64] = squares - 2 * sums @ shift + positions * (shift @ shift)
-        return found.clip(min=0)
+        spread: NDArray[np.float64] = squares - 2 * sums @ shift + positions * (shift @ shift)
+        return spread.clip(min=0)
 
 
 @torch.inference_mode()
@@ -84,13 +85,16 @@ def matching_sums(
 ) -> MatchingSums:
     """Residuals and spreads of all stitches from one pass over both anchors.
 
-    The anchors run in ``precision``; T and what follows in float32 or wider, so that a residual
-    is not a rounding. Memory does not grow with the number of samples.
+    The anchors run in ``precision``, T and what follows in float32 or wider, so that no residual
+    is mere rounding. Memory does not grow with the number of samples.
 
     Args:
+        source, target: the pair's anchors, in eval mode.
         layers: T for each (i, j), on the batches' device.
-        batches: (source's view, target's view, labels).
+        batches: (source's view (n, C, H, W), target's view, labels (n,)).
         block_of: (N,) the block, 0 … B − 1, of every sample in the pass's order.
+        tick: called with the number of samples of every batch.
+        precision: of the anchors' forward passes.
 
     Raises:
         AnchorError: a sum is not finite.
@@ -105,7 +109,7 @@ def matching_sums(
     seen = 0
     for source_view, target_view, labels in batches:
         blocks = block_at[seen : seen + len(labels)]
-        missed: dict[tuple[int, int], Tensor] = {}
+        residual: dict[tuple[int, int], Tensor] = {}  # (n,) of every stitch
         with autocast(device, precision):
             walk = enumerate(source.walk(source_view, max(starts_at)))
             starts = {i: activation.float() for i, activation in walk if i in starts_at}
@@ -118,33 +122,33 @@ def matching_sums(
                         spreads[j] = _Spread(end, target.info.layouts[j], count)
                     spreads[j].update(end, blocks)
                     for stitch in ends_at[j]:
-                        moved = layers[stitch](starts[stitch[0]])
-                        missed[stitch] = _squared(moved.sub_(end))
-        rows = torch.stack([missed[stitch] for stitch in layers], 1)  # (n, S)
+                        output = layers[stitch](starts[stitch[0]])
+                        residual[stitch] = _squared(output.sub_(end))
+        rows = torch.stack([residual[stitch] for stitch in layers], 1)  # (n, S)
         residuals.index_add_(0, blocks, rows.to(residuals.dtype))
         seen += len(labels)
         tick(len(labels))
     samples = np.bincount(block_of, minlength=count).astype(np.float64)
     spread_at = {j: spread.about_the_mean(samples) for j, spread in spreads.items()}
-    found = MatchingSums(
+    totals = MatchingSums(
         residuals.cpu().double().numpy(), np.stack([spread_at[j] for _, j in layers], 1)
     )
     for s, (i, j) in enumerate(layers):
-        if not all(np.isfinite(sums[:, s]).all() for sums in found):
+        if not all(np.isfinite(sums[:, s]).all() for sums in totals):
             raise AnchorError(
                 f"{source.info.name} → {target.info.name}: the activations at cuts {i} and {j} "
                 "cannot be matched, their squares are not finite; the weights or the transform "
                 "of one of the two must be wrong"
             )
-    return found
+    return totals
 
 
 def _squared(rows: Tensor) -> Tensor:
-    """(n,) Σ of squares over all else of (n, …), float32, in one pass over memory."""
+    """(n,) sums of squares over all other axes of (n, …), float32, in one pass over memory."""
     norms: Tensor = torch.linalg.vector_norm(rows, dim=tuple(range(1, rows.ndim)))
     return norms.square()
 
 
 def _zeros(device: torch.device, *shape: int) -> Tensor:
-    """For sums in the widest float."""
+    """Zeros in the widest float, to sum into."""
     return torch.zeros(shape, dtype=sum_dtype(device), device=device)

@@ -1,8 +1,8 @@
 """Linear probes: what can be read from an activation by multinomial logistic regression.
 
 The paper's probe is a 1×1 convolution followed by the mean over positions. Both are linear, so
-it is the same as one linear map of the mean-pooled activation; that is what is trained here,
-to the optimum of a convex problem, so that Γ measures the networks and not an optimiser.
+it is the same as one linear map of the mean-pooled activation. That map is trained here to the
+optimum of a convex problem, so that Γ measures the networks and not an optimiser.
 Every sum over samples is taken in chunks, so memory does not grow with their number.
 """
 
@@ -34,7 +34,8 @@ class Probe:
         mean, std: (C,) of the training features.
         weight: (K, C) for K classes.
         bias: (K,).
-        converged: the gradient's norm fell to the tolerance, relative to its norm at zero.
+        converged: whether the gradient's norm fell to the tolerance, relative to its norm at zero.
+        temperature: what the logits are divided by.
     """
 
     mean: Tensor
@@ -55,7 +56,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
     Args:
         logits: (N, K) of a probe at temperature 1, on units that it was not trained on.
-        labels: (N,).
+        labels: (N,) their classes.
     """
     wide = sum_dtype(logits.device)
     rows = _chunk_rows(logits.shape[1])
@@ -87,6 +88,8 @@ def train_probe(
     Args:
         features: (N, C) pooled activations of one cut; a mapped file is read in chunks.
         labels: (N,) class numbers below ``classes``, on the device that is to do the work.
+        classes: K.
+        l2: the weight of ½‖W‖² beside the mean loss.
         tolerance: stop when the gradient's norm is this share of its norm at zero.
     """
     rows = _chunk_rows(max(classes, features.shape[1]))
@@ -96,10 +99,10 @@ def train_probe(
         for part, target in zip(_tensors(features, rows, labels.device), labels.split(rows)):
             yield (part - mean) / std, target
 
-    # What fits is kept from one evaluation to the next; else each reads the features anew.
-    held: Iterable[tuple[Tensor, Tensor]] | None = None
+    # Features that fit in memory are kept between evaluations; otherwise each reads them again.
+    kept: Iterable[tuple[Tensor, Tensor]] | None = None
     if features.nbytes <= memory_budget_bytes(labels.device):
-        held = list(standardised())
+        kept = list(standardised())
     weight = torch.zeros(classes, features.shape[1], device=labels.device, requires_grad=True)
     bias = torch.zeros(classes, device=labels.device, requires_grad=True)
     optimizer = torch.optim.LBFGS(
@@ -113,7 +116,7 @@ def train_probe(
 
     def share(inputs: Tensor, target: Tensor) -> Tensor:
         # The products are float32, the sum over samples is not: near the optimum the loss
-        # changes by less than float32 can tell, and the line search would stop short.
+        # changes by less than float32 resolves, and the line search would stop too early.
         logits = (inputs @ weight.T + bias).to(sum_dtype(labels.device))
         loss = cross_entropy(logits, target, reduction="sum") / len(labels)
         loss.backward()
@@ -124,7 +127,7 @@ def train_probe(
         loss = l2 / 2 * weight.square().sum()
         loss.backward()
         total = loss.detach()
-        for inputs, target in held or standardised():
+        for inputs, target in kept or standardised():
             total = total + share(inputs, target)
         return total
 
@@ -148,9 +151,9 @@ def train_probe(
 def _mean_and_std(
     features: NDArray[np.float32], rows: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """(C,) each, float32; 1 for the deviation of a feature that hardly varies.
+    """(C,) each, float32; a feature that hardly varies has deviation 1.
 
-    From every chunk's own, joined in the widest float: Σ n (s² + (m − mean)²) / N.
+    Each chunk's own are joined in the widest float: Σ n (s² + (m − mean)²) / N.
     """
     wide = sum_dtype(device)
     parts = [

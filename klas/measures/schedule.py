@@ -1,5 +1,7 @@
-"""What makes a training loop resumable: order and rates that are functions of the step alone,
-and its state as one safetensors file."""
+"""What makes a training loop resumable.
+
+Order and learning rates are functions of the step alone, and its state is one safetensors file.
+"""
 
 import math
 from collections.abc import Mapping
@@ -16,11 +18,20 @@ from torch import Tensor, nn
 from klas.storage.arrays import under
 from klas.storage.store import write_whole
 
-WARMUP = 0.1  # share of the steps in which the rate rises
+WARMUP = 0.1  # the share of the steps in which the rate rises
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """The learning rate at a step as a share of its peak: a line up, then a cosine down."""
+    """The learning rate at a step as a share of its peak: a line up, then a cosine down.
+
+    Args:
+        step: from 0.
+        steps: how many there are in all.
+
+    Examples:
+        >>> [round(one_cycle(step, 10), 2) for step in (0, 5, 9)]
+        [0.5, 0.5, 0.01]
+    """
     done = (step + 0.5) / steps
     if done < WARMUP:
         return done / WARMUP
@@ -32,21 +43,46 @@ def batch_rows(first: int, last: int, *, rows: int, batch: int, seed: int) -> ND
 
     Epoch after epoch, each a seeded permutation. A batch may straddle two epochs, so every row
     comes up equally often whatever the sizes.
+
+    Args:
+        first, last: steps from 0; the last is excluded.
+        rows: how many rows there are.
+        batch: rows of a step.
+        seed: fixes the order.
+
+    Examples:
+        Three steps of two rows are one epoch of six rows, and step 2 is the same on its own:
+
+        >>> order = batch_rows(0, 3, rows=6, batch=2, seed=0)
+        >>> np.sort(order)
+        array([0, 1, 2, 3, 4, 5])
+        >>> bool((batch_rows(2, 3, rows=6, batch=2, seed=0) == order[4:]).all())
+        True
     """
-    wanted = np.arange(first * batch, last * batch)
-    epochs = wanted // rows
-    picked = np.empty(len(wanted), dtype=np.int64)
+    positions = np.arange(first * batch, last * batch)
+    epochs = positions // rows
+    picked = np.empty(len(positions), dtype=np.int64)
     for epoch in np.unique(epochs):
         order = np.random.default_rng([seed, int(epoch)]).permutation(rows)
         here = epochs == epoch
-        picked[here] = order[wanted[here] % rows]
+        picked[here] = order[positions[here] % rows]
     return picked
 
 
 def save_training(
     path: Path, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write the state after ``step`` steps, whole or not at all."""
+    """Write the state after ``step`` steps, whole or not at all.
+
+    Args:
+        path: the file, a safetensors file.
+        step: how many steps are done.
+        modules: what is trained, by name.
+        optimizer: its state is written too.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
     tensors: dict[str, Tensor] = {"step": torch.tensor(step)}
     for name, module in modules.items():
         for key, value in module.state_dict().items():
@@ -60,7 +96,11 @@ def save_training(
 def load_training(
     path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> int:
-    """Restore what :func:`save_training` wrote; returns the steps done, 0 without a usable file."""
+    """Restore what :func:`save_training` wrote, in place.
+
+    Returns:
+        The steps done; 0, with nothing changed, if there is no file that fits.
+    """
     try:
         tensors = load_safetensors(path.read_bytes())
         step = int(tensors.pop("step"))
@@ -71,7 +111,7 @@ def load_training(
         own[name] = under(tensors, f"module/{name}/")
         shapes = {k: v.shape for k, v in module.state_dict().items()}
         if {k: v.shape for k, v in own[name].items()} != shapes:
-            return 0  # of another network; nothing is loaded until all of it fits
+            return 0  # another network's: nothing is loaded until all of it fits
     for name, module in modules.items():
         module.load_state_dict(own[name])
     state: dict[int, dict[str, Tensor]] = {}

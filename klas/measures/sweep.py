@@ -18,11 +18,11 @@ Tick = Callable[[int], None]
 """Called with the number of images (or steps) just done."""
 
 Append = Callable[[str, NDArray[Any]], None]
-"""Takes the next rows (n, …) of the array of that name, and keeps them anywhere but here."""
+"""Takes the next rows (n, …) of the named array, and keeps them somewhere else."""
 
 
 class Collector(Protocol):
-    """Sees every batch of a sweep, cut by cut, and keeps what it needs of it."""
+    """Sees every batch of a sweep, cut by cut, and keeps what it needs."""
 
     def update_cut(self, cut: int, activation: Tensor) -> None:
         """The activation at one cut, for cuts 0..n in turn; it is gone after the call."""
@@ -44,7 +44,17 @@ def sweep(
 ) -> None:
     """Run the anchor once over batches of (images, labels) and show each to the collectors.
 
-    One activation is held at a time, so memory depends neither on depth nor on samples.
+    One activation exists at a time, so memory depends neither on depth nor on samples.
+
+    Args:
+        anchor: the network, in eval mode.
+        batches: (images (n, C, H, W), labels (n,)).
+        collectors: what sees every batch.
+        tick: called with the number of images of every batch.
+        precision: of the forward passes.
+
+    Raises:
+        AnchorError: a collector refuses what the anchor gives, such as NaN.
     """
     for images, labels in batches:
         with autocast(images.device, precision):
@@ -73,17 +83,17 @@ class PooledFeatures:
 
     @staticmethod
     def shapes(anchor: AnchorInfo, samples: int) -> Shapes:
-        """Of the arrays that it appends to."""
+        """Shapes and types of the arrays that it appends to."""
         widths = {f"cut{k}": layout.channels for k, layout in enumerate(anchor.layouts)}
         cuts = {name: ((samples, width), np.dtype(np.float32)) for name, width in widths.items()}
         return {**cuts, "labels": ((samples,), np.dtype(np.int64))}
 
     def update_cut(self, cut: int, activation: Tensor) -> None:
-        """Pool on the device, so that only (n, C) travels."""
+        """Pool on the device, so that only (n, C) leaves it."""
         self._batch.append(pooled(activation, self._layouts[cut], self._pool))
 
     def update_output(self, logits: Tensor, labels: Tensor) -> None:
-        """Hand over the batch's rows; the device is waited for once a batch."""
+        """Hand over the batch's rows, with one wait for the device per batch."""
         for cut, rows in enumerate(self._batch):
             where = f"{self._name}: the activations at cut {cut}"
             self._append(f"cut{cut}", _finite(rows, where))
@@ -92,7 +102,7 @@ class PooledFeatures:
 
 
 class Outputs:
-    """The anchor's own ``logits`` (N, K), float32: its accuracy, and the anchor ranking.
+    """The anchor's own ``logits`` (N, K), float32: for its accuracy and the anchor ranking.
 
     Raises (while the sweep goes on):
         AnchorError: a logit is not finite.
@@ -104,7 +114,7 @@ class Outputs:
 
     @staticmethod
     def shapes(anchor: AnchorInfo, samples: int) -> Shapes:
-        """Of the array that it appends to."""
+        """Shape and type of the array that it appends to."""
         return {"logits": ((samples, anchor.classes), np.dtype(np.float32))}
 
     def update_cut(self, cut: int, activation: Tensor) -> None:

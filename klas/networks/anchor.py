@@ -16,9 +16,16 @@ from klas.networks.splitting.split import split
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
-    """What an anchor makes of an image: its own size, mean and std, the study's geometry."""
+    """How an anchor takes an image: its own size, mean and std, and the study's geometry.
 
-    input_size: tuple[int, int, int]  # channels, height, width
+    Attributes:
+        input_size: channels, height, width.
+        mean, std: of each channel, subtracted and divided by after pixels are scaled to [0, 1].
+        crop: the share of the resized image's side that is kept, in the middle.
+        interpolation: how images are resized, ``"bicubic"`` for example.
+    """
+
+    input_size: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop: float
@@ -31,7 +38,7 @@ class Transform:
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorInfo:
-    """What is known of an anchor without running it.
+    """What is known about an anchor without running it.
 
     Attributes:
         name: its name in the study.
@@ -40,6 +47,7 @@ class AnchorInfo:
         cuts: for cut 0..n the path of the module that ends there.
         layouts: for cut 0..n the activation's form.
         classes: width of the logits; 0 for a network without a head.
+        transform: how it takes an image.
         columns: which of the head's outputs the logits are, class by class; None: all, in order.
     """
 
@@ -84,8 +92,14 @@ class _Columns(nn.Module):
 class Anchor(nn.Module):
     """A network as a chain of parts that share its parameters.
 
-    Chained, the parts equal the whole exactly, and being modules they train, move and save
+    Chained, the parts equal the whole exactly. They are modules, so they train, move and save
     like any other.
+
+    Attributes:
+        info: what is known about it without running it.
+        stem: images (N, C, H, W) to the activation at cut 0.
+        blocks: block k is ``blocks[k - 1]``, from cut k − 1 to cut k.
+        head: the activation at cut n to logits (N, classes).
     """
 
     def __init__(
@@ -110,13 +124,38 @@ class Anchor(nn.Module):
         """Cut any ``nn.Module`` that maps images to logits; the anchor shares its parameters.
 
         Args:
+            module: the network.
             name: what files and errors call it.
-            transform: what it makes of an image.
+            transform: how it takes an image.
             model: what it is; by default its class.
             origin: where its weights are from, for the records.
 
         Raises:
             AnchorError: it cannot be cut; the sentence says why.
+
+        Examples:
+            >>> def block():
+            ...     return nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())
+            >>> network = nn.Sequential(
+            ...     nn.Conv2d(3, 4, 2, stride=2),
+            ...     nn.Sequential(block(), block()),
+            ...     nn.AdaptiveAvgPool2d(1),
+            ...     nn.Flatten(),
+            ...     nn.Linear(4, 10),
+            ... )
+            >>> transform = Transform(
+            ...     input_size=(3, 8, 8),
+            ...     mean=(0.5, 0.5, 0.5),
+            ...     std=(0.5, 0.5, 0.5),
+            ...     crop=1.0,
+            ...     interpolation="bilinear",
+            ... )
+            >>> anchor = Anchor.from_module(network, "mine", transform=transform)
+            >>> anchor.info.depth, anchor.info.cuts
+            (2, ('0', '1.0', '1.1'))
+            >>> images = torch.zeros(1, 3, 8, 8)
+            >>> torch.equal(anchor(images), network(images))
+            True
         """
         parts = split(module, name, transform.input_size)
         info = AnchorInfo(
@@ -135,18 +174,18 @@ class Anchor(nn.Module):
         return self.resume(self.stem(images), 0)
 
     def select(self, columns: tuple[int, ...] | None) -> None:
-        """From now on give these outputs of the head alone, in this order."""
+        """From now on give only these outputs of the head, in this order; None changes nothing."""
         if columns is not None:
             self.head = nn.Sequential(self.head, _Columns(columns))
             self.info = replace(self.info, columns=columns, classes=len(columns))
 
     def forget_tables(self) -> None:
-        """Let go of what some networks keep from their weights in eval mode; new ones are in."""
+        """After new weights: drop the tables that some networks compute from them in eval mode."""
         self.train()
         self.eval()
 
     def walk(self, images: Tensor, upto: int | None = None) -> Iterator[Tensor]:
-        """A_0 … A_upto one after another, all n + 1 of them by default."""
+        """A_0 … A_upto of images (N, C, H, W) one after another; by default all n + 1 of them."""
         activation = self.stem(images)
         yield activation
         for block in self.blocks[:upto]:
@@ -154,11 +193,11 @@ class Anchor(nn.Module):
             yield activation
 
     def cut_activations(self, images: Tensor, upto: int | None = None) -> list[Tensor]:
-        """The activations of :meth:`walk` at once."""
+        """The activations of :meth:`walk` as a list."""
         return list(self.walk(images, upto))
 
     def resume(self, activation: Tensor, cut: int) -> Tensor:
-        """Logits from an activation at ``cut``: blocks cut + 1 … n, then the head."""
+        """Logits (N, classes) from an activation at ``cut``: blocks cut + 1 … n, then the head."""
         for block in self.blocks[cut:]:
             activation = block(activation)
         logits: Tensor = self.head(activation)

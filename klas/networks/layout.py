@@ -15,11 +15,12 @@ Form = Literal["NLC", "NHWC", "NCHW"]
 class Layout:
     """The form of the activation at a cut.
 
-    ``NLC``: tokens (N, prefix + height · width, C), prefix tokens first; ``NHWC`` and ``NCHW``:
-    a map of (height, width) = ``grid`` positions, without prefix tokens.
-
-    An empty grid is a sequence (a text), ``NLC`` without prefix tokens: (N, L, C), where L is the
-    input's.
+    Attributes:
+        channels: C.
+        grid: (height, width), the positions of a map. Empty for a sequence (a text), which is
+            ``NLC`` without prefix tokens, (N, L, C), where L is the input's.
+        prefix: how many tokens come before those of the map; only ``NLC`` has any.
+        form: ``NLC`` for tokens (N, prefix + height · width, C), ``NHWC`` or ``NCHW`` for a map.
     """
 
     channels: int
@@ -36,6 +37,10 @@ class Layout:
         """How many positions an image has here, prefix tokens included.
 
         1 for a sequence: what is counted for an image is counted for each of its positions.
+
+        Examples:
+            >>> Layout(channels=192, grid=(14, 14), prefix=1).positions
+            197
         """
         return self.prefix + prod(self.grid)
 
@@ -44,8 +49,16 @@ def pooled(activation: Tensor, layout: Layout, pool: str) -> Tensor:
     """The mean of an activation over its positions, (N, C), float32.
 
     Args:
+        activation: of the form that ``layout`` states.
+        layout: its form.
         pool: ``"mean"``, over all positions, prefix tokens included; or ``"prefix"``, over the
             prefix tokens alone.
+
+    Examples:
+        >>> tokens = torch.tensor([[[6.0], [1.0], [2.0]]])  # a class token and a 1×2 map
+        >>> layout = Layout(channels=1, grid=(1, 2), prefix=1)
+        >>> pooled(tokens, layout, "mean"), pooled(tokens, layout, "prefix")
+        (tensor([[3.]]), tensor([[6.]]))
     """
     if pool == "prefix":
         return activation[:, : layout.prefix].float().mean(1)
