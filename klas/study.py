@@ -63,8 +63,11 @@ class DataSpec(_Section):
 
 
 class ProbesSpec(_Section):
-    """``pool``: what a unit's features are; ``l2``: weight of ½‖W‖² beside the mean loss;
-    ``temperature``: what logits are divided by, one number or ``"fitted"`` for each probe."""
+    """How the linear probes are trained.
+
+    ``pool``: what a unit's features are; ``l2``: weight of ½‖W‖² beside the mean loss;
+    ``temperature``: what logits are divided by, one number or ``"fitted"`` for each probe.
+    """
 
     pool: Literal["mean", "prefix"] = "mean"
     l2: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
@@ -119,10 +122,28 @@ PrecisionRule = Literal["auto", "float32", "bfloat16"]
 
 
 class Study(_Section):
-    """A whole study; see the module's text. Frozen: derive others with ``model_copy``.
+    """A whole study; see the module's text. Frozen: derive others with :func:`change`.
 
-    ``precision``: what forward passes compute in; ``auto`` is bfloat16 on CUDA devices built
-    for it, else float32. Sums and probes are float32 or wider in any case.
+    Attributes:
+        name: what files and pages call it.
+        seed: of everything that is drawn.
+        anchors: the pretrained networks, at least two; a bare name is a timm model.
+        pairs: which are stitched: a rule, or (source, target) by name.
+        precision: what forward passes compute in; ``auto`` is bfloat16 on CUDA devices built for
+            it, else float32. Sums and probes are float32 or wider in any case.
+        data: where the images are.
+        probes, fit, tuning, finetuning, selection: the settings of each stage.
+
+    Examples:
+        >>> study = Study(
+        ...     name="two",
+        ...     anchors=["resnet18.a1_in1k", "resnet50.a1_in1k"],
+        ...     data=DataSpec(train="train", val="val"),
+        ... )
+        >>> study.tuning.steps, study.selection.tau
+        (100, 0.05)
+        >>> change(study, "selection", tau=0.1).selection.tau
+        0.1
     """
 
     name: str = Field(min_length=1, max_length=80, pattern=r"^[\w .+-]+$")
@@ -222,6 +243,14 @@ def load_study(path: str | Path | None) -> Study:
 
     Raises:
         StudyError: the file is absent, no TOML, or has an unknown key or a bad value.
+
+    Examples:
+        >>> study = load_study(None)
+        >>> study.name, [anchor.name for anchor in study.anchors][:2]
+        ('digits', ['digits_vit_tiny', 'digits_vit_small'])
+        >>> _ = Path("mine.toml").write_text(study.to_toml())
+        >>> load_study("mine.toml") == study
+        True
     """
     if path is None:
         return DIGITS

@@ -47,6 +47,15 @@ def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> St
         FormatError: the list or its weights file is damaged, or contradicts the anchors.
         AnchorError: an anchor can't be loaded.
         DataError: the training images are not there or have changed.
+
+    Examples:
+        >>> network = load_stitch("stitches.json", 0)
+        >>> network(torch.zeros(2, 1, 16, 16)).shape  # images as the source takes them
+        torch.Size([2, 10])
+        >>> load_stitch("stitches.json", 999)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        klas.errors.FormatError: stitches.json: has stitches 0 to ..., but stitch 999 was asked for
     """
     path = Path(file)
     document = read(path, "klas-stitches")
