@@ -61,7 +61,8 @@ def numbers_trace(
         rows, columns = np.array(shown.rows or (0,)), np.array(shown.columns)
         y, x = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
         digits = 3 if len(columns) <= THREE_DIGITS else 2
-        texts, ink = [short(v, digits) for v in shown.values.ravel().tolist()], inks.ravel()
+        texts = [short(v, digits) for v in shown.values.ravel().tolist()]
+        ink = inks.ravel().tolist()
         chosen = set(zip(stitches.i[stitches.chosen], stitches.j[stitches.chosen]))
         bold = np.array([place in chosen for place in zip(y, x)], dtype=bool)
     return {
@@ -70,7 +71,7 @@ def numbers_trace(
         "y": y if fits else [],
         "mode": "text",
         "text": [f"<b>{t}</b>" if b else t for t, b in zip(texts, bold)] if fits else [],
-        "textfont": {"color": list(ink), "size": 11 if height >= LOW_ROW else 9},
+        "textfont": {"color": ink, "size": 11 if height >= LOW_ROW else 9},
         # Told how a selected text looks, Plotly leaves the others as they are; none is selected.
         "selected": {"textfont": {"color": ANCHOR}},
         "hoverinfo": "skip",

@@ -1,6 +1,7 @@
 """The trade-off of every pair at once: one front over all that is chosen."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -162,7 +163,7 @@ def _table(choices: list[Choice], metric: Metric, points: list[FrontPoint], tier
             unit.name: even(_of_all(choices, lambda pair: pair.macs / unit.scale)),
             **{
                 QUANTITIES[m].label: even(
-                    _of_all(choices, lambda pair, m=m: pair.scores(m)), QUANTITIES[m].words
+                    _of_all(choices, partial(Pair.scores, metric=m)), QUANTITIES[m].words
                 )
                 for m in dict.fromkeys((metric, "kl"))
             },

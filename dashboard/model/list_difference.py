@@ -150,7 +150,8 @@ def comparison_rows(
         }
         if len(lists) > 1:
             row["in both"] = len(set.intersection(*places))
-            row["only here"] = len(own - set.union(*(p for p in places if p is not own)))
+            others = [place for place in places if place is not own]
+            row["only here"] = len(own.difference(*others))
         rows.append(row)
     return rows
 

@@ -1,6 +1,6 @@
 """What the tables' columns have in common: their digits, their help, their height."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import streamlit as st
@@ -41,7 +41,7 @@ def even(values: NDArray[np.float64], words: str | None = None) -> Any:
     return st.column_config.NumberColumn(format=three_digits(values), help=words)
 
 
-def height(rows: int) -> int | str:
+def height(rows: int) -> int | Literal["auto"]:
     """Of a table with so many rows, in pixels; more than :data:`ROWS` scroll."""
     return HEAD + ROW * min(rows, ROWS) if rows else "auto"
 

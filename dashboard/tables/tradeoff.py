@@ -95,7 +95,8 @@ def _why_none(pair: Pair, ours: Curve) -> str:
 
 def areas_table(pair: Pair, drawn: Sequence[Curve]) -> None:
     """Every drawn method's areas over MACs."""
-    rows, reasons = [], {}
+    rows: list[dict[str, object]] = []
+    reasons: dict[str, str] = {}
     for curve in drawn:
         found = method_areas(pair, curve.chosen, curve.accuracy)
         rows.append(

@@ -45,7 +45,7 @@ def _differences(first: Study, other: Study) -> Iterable[str]:
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):
             flat |= {f"{name}.{inner}": v for inner, v in value.items()}

@@ -1,8 +1,10 @@
 """The cache folder: what takes how much, whether all of it is whole, and freeing some."""
 
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
 import pandas as pd
 import streamlit as st
@@ -19,6 +21,10 @@ from klas.results.formatting import size
 from klas.results.usage import Usage, free_everything, free_stage, free_study, free_unclaimed
 
 
+class _Free(Protocol):
+    def __call__(self, *, at_work: Collection[str | None]) -> int: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Offer:
     """Something that can be freed: what to call it, the bytes it takes, what that means."""
@@ -26,10 +32,10 @@ class _Offer:
     name: str
     bytes: int
     means: str
-    free: Callable[[Collection[str | None]], int]
+    free: _Free
 
 
-def _share(total: int) -> object:
+def _share(total: int) -> Any:
     return st.column_config.ProgressColumn(
         format="%.1f", min_value=0.0, max_value=max(total / 1e6, 1e-6)
     )
@@ -81,7 +87,7 @@ def _offers(found: Usage) -> list[_Offer]:
             means="They were left by studies that were deleted or changed, or by a run that was "
             "stopped before its first stage was done. Not while `klas run` works in a terminal: "
             "what it has just made is nobody's yet.",
-            free=lambda at_work: free_unclaimed(store(), study_files(), at_work=at_work),
+            free=partial(free_unclaimed, store(), study_files()),
         )
     ]
     offers += [
@@ -89,9 +95,7 @@ def _offers(found: Usage) -> list[_Offer]:
             name=f"Study {title}: what no other study uses",
             bytes=h.freeable,
             means="Running the study again computes them anew.",
-            free=lambda at_work, study=h.known.study: free_study(
-                store(), study, study_files(), at_work=at_work
-            ),
+            free=partial(free_study, store(), h.known.study, study_files()),
         )
         for h, title in zip(found.studies, titles(found.studies))
         if h.known.study is not None
@@ -101,7 +105,7 @@ def _offers(found: Usage) -> list[_Offer]:
             name=f"Stage {stage}, of all studies",
             bytes=taken,
             means=_stage_means(stage),
-            free=lambda at_work, stage=stage: free_stage(store(), stage, at_work=at_work),
+            free=partial(free_stage, store(), stage),
         )
         for stage, (_, taken) in found.stages.items()
     ]
@@ -110,7 +114,7 @@ def _offers(found: Usage) -> list[_Offer]:
             name="Everything",
             bytes=found.bytes,
             means="Every study starts anew. The studies themselves stay.",
-            free=lambda at_work: free_everything(store(), at_work=at_work),
+            free=partial(free_everything, store()),
         )
     )
     return [offer for offer in offers if offer.bytes]
@@ -143,7 +147,7 @@ def _free(found: Usage) -> None:
         st.markdown(f"**{plain(offer.name)}**: {size(offer.bytes)} are deleted. {offer.means}")
         if st.button(f"Yes, free {size(offer.bytes)}", type="primary", key="cache:free"):
             try:
-                freed = offer.free(jobs.studies_at_work(store()))
+                freed = offer.free(at_work=jobs.studies_at_work(store()))
             except KlasError as error:
                 st.error(plain(str(error)), icon=":material/error:")
             else:

@@ -156,7 +156,8 @@ def _open_file() -> Listed | None:
             st.session_state["uploaded"] = given.file_id
     if "other list" not in st.session_state:
         return None
-    return Listed(*st.session_state["other list"], *OTHER)
+    name, form = st.session_state["other list"]
+    return Listed(name, form, OTHER.colour, OTHER.symbol)
 
 
 def _close_file() -> None:
@@ -223,7 +224,8 @@ def _beside(found: Document, shown: list[Listed]) -> None:
         },
     )
     if len(shown) == 2:
-        _against(*lists.gain_and_saving(found, *shown, tier))
+        mine, theirs = shown
+        _against(*lists.gain_and_saving(found, mine, theirs, tier))
 
 
 def _against(won: float | None, spared: float | None) -> None:

@@ -37,6 +37,7 @@ from klas.results.formatting import METHODS
 from klas.results.pair import Document, Pair, finetuned_accuracy
 from klas.results.selections import choose
 from klas.selection.buckets import Selection
+from klas.selection.space import Stitch
 from klas.study import Metric, SelectionSpec, Stage
 
 MOST_LISTED = 8
@@ -75,15 +76,14 @@ def _best(pair: Pair, metric: Metric) -> None:
     names = [*dict.fromkeys((metric, "kl", "theta")), "macs", "tuned"]
     labels = {name: quantity(name, pair).label for name in names}
     labels |= {"macs": pair.unit.name, "tuned": "tuned (%)"}
-    table = {
-        "stitch": ["{} → {}".format(*stitch) for stitch in pair.stitches[rows]],
-        **{labels[name]: of_stitches(pair, name)[rows] for name in names},
-    }
+    figures = {labels[name]: of_stitches(pair, name)[rows] for name in names}
     st.dataframe(
-        pd.DataFrame(table),
+        pd.DataFrame(
+            {"stitch": ["{} → {}".format(*stitch) for stitch in pair.stitches[rows]], **figures}
+        ),
         hide_index=True,
         column_config={
-            **{labels[name]: even(table[labels[name]], QUANTITIES[name].words) for name in names},
+            **{labels[name]: even(figures[labels[name]], QUANTITIES[name].words) for name in names},
             labels["tuned"]: TIER_COLUMNS["tuned (%)"],
         },
     )
@@ -134,7 +134,7 @@ def _pick_stitch(pair: Pair) -> int | None:
     return None if cell is None else places[cell]
 
 
-def _drawing(name: str) -> tuple[str, links.Cell | None]:
+def _drawing(name: str) -> tuple[str, Stitch | None]:
     """The map's key and the cell that it is drawn with.
 
     A click moves the ring in the browser alone, so the drawing stays as it was; it is a new one

@@ -290,15 +290,14 @@ def _opened(sheet: Sheet, costs: Costs, tier: Tier, drawn: Sequence[Curve]) -> N
         drawn: of ``finetuned`` each has a training of its own, with weights of its own.
     """
     pair, cell = sheet.pair, remembered("cell", None)
-    rows = np.flatnonzero((pair.stitches == cell).all(axis=1)) if cell is not None else []
+    row = pair.everywhere.index(cell) if cell in pair.everywhere else None
     with st.container(horizontal=True, vertical_alignment="center", height=LINE, border=False):
-        if not len(rows):
+        if row is None:
             st.caption(
                 "A click on a stitch of a curve opens it here. Bars are 95 % intervals of each "
                 "accuracy by itself."
             )
             return
-        row = int(rows[0])
         i, j = pair.stitches[row]
         value = costs.stitches[row] / costs.unit.scale
         if tier == "finetuned":

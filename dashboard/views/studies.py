@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -79,6 +80,20 @@ def _table(studies: tuple[Holding, ...]) -> tuple[Holding, str]:
     table["last computed"] = pd.to_datetime(table["last computed"], utc=True)
     if not any(table["now"]):
         del table["now"]
+    columns: dict[str, Any] = {
+        "study": st.column_config.TextColumn(width="medium", help=TABLE_HELP["study"]),
+        "kept as": st.column_config.TextColumn(help=TABLE_HELP["kept as"]),
+        **{
+            stage: st.column_config.TextColumn(width="small", alignment="center")
+            for stage in STAGES
+        },
+        "joint trainings": st.column_config.NumberColumn(help=TABLE_HELP["joint trainings"]),
+        **{
+            name: st.column_config.NumberColumn(format="%.1f", help=TABLE_HELP[name])
+            for name in ("size (MB)", "only its own (MB)")
+        },
+        "last computed": st.column_config.DatetimeColumn(format="distance"),
+    }
     st.dataframe(
         table,
         hide_index=True,
@@ -87,20 +102,7 @@ def _table(studies: tuple[Holding, ...]) -> tuple[Holding, str]:
         selection_mode="single-row",
         placeholder="–",
         selection_default={"selection": {"rows": [shown]}},
-        column_config={
-            "study": st.column_config.TextColumn(width="medium", help=TABLE_HELP["study"]),
-            "kept as": st.column_config.TextColumn(help=TABLE_HELP["kept as"]),
-            **{
-                stage: st.column_config.TextColumn(width="small", alignment="center")
-                for stage in STAGES
-            },
-            "joint trainings": st.column_config.NumberColumn(help=TABLE_HELP["joint trainings"]),
-            **{
-                name: st.column_config.NumberColumn(format="%.1f", help=TABLE_HELP[name])
-                for name in ("size (MB)", "only its own (MB)")
-            },
-            "last computed": st.column_config.DatetimeColumn(format="distance"),
-        },
+        column_config=columns,
     )
     return studies[shown], named[shown]
 
