@@ -1,7 +1,6 @@
 """A study as one HTML file with every figure and table, to open without the app."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,17 @@ from dashboard.charts.lists import lists_chart
 from dashboard.charts.methods import STYLES
 from dashboard.charts.tradeoff import front_chart
 from dashboard.model.list_difference import Listed
-from dashboard.report import comparison as rivals
+from dashboard.report.comparison import comparison_of, overall_parts, verdict
 from dashboard.report.page import (
+    Figure,
+    Glossary,
+    Page,
+    Paragraph,
+    Part,
     Section,
-    explained,
-    figure,
-    page,
-    paragraph,
-    table,
-    verbatim,
+    StudyFile,
+    Table,
+    render,
 )
 from dashboard.report.pair import pair_parts
 from dashboard.text.quantities import QUANTITIES
@@ -28,167 +29,189 @@ from klas.results.pair import Choice, Document, Pair, cost_unit, front, number, 
 from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import TIERS, SelectionSpec, Study, Tier
+from klas.tasks.task import Task, task_named
 
-WORDS = (
-    (
-        "Stitch i → j",
-        "The source's blocks 1 to i, a stitch layer, the target's blocks after j.",
-    ),
-    (
-        "Γ = Ω / Σ, the stitch score, lower is better",
-        "Ω, the distance in nats between the source's probe after block i and the target's after "
-        "block j, over Σ, the capacity of the target's next block: how far that block moves its "
-        "own network's probe.",
-    ),
-    (
-        "Buckets and τ",
-        "The costs between the two anchors are cut into buckets; in each the stitch with the "
-        "lowest score is chosen, and those whose score is within the tolerance τ.",
-    ),
-    (
-        "Tiers zero_shot, tuned, finetuned",
-        "The stitch layer by least squares and nothing trained; only the stitch layer trained; "
-        "all chosen stitches and both anchors trained jointly. A curve never mixes them.",
-    ),
+GLOSSARY = Glossary(
+    terms=(
+        (
+            "Stitch i → j",
+            "The source's blocks 1 to i, a stitch layer, the target's blocks after j.",
+        ),
+        (
+            "Γ = Ω / Σ, the stitch score, lower is better",
+            "Ω, the distance in nats between the source's probe after block i and the target's "
+            "after block j, over Σ, the capacity of the target's next block: how far that block "
+            "moves its own network's probe.",
+        ),
+        (
+            "Buckets and τ",
+            "The costs between the two anchors are cut into buckets; in each the stitch with the "
+            "lowest score is chosen, and those whose score is within the tolerance τ.",
+        ),
+        (
+            "Tiers zero_shot, tuned, finetuned",
+            "The stitch layer by least squares and nothing trained; only the stitch layer "
+            "trained; all chosen stitches and both anchors trained jointly. A curve never mixes "
+            "them.",
+        ),
+    )
 )
 
 
-def unscored(found: Document) -> list[str]:
+def unscored(document: Document) -> list[str]:
     """The pairs with candidates whose Γ is not computed: the report has to do without them."""
-    return [
-        pair.name for pair in pairs_of(found) if pair.in_space.any() and not pair.is_scored("kl")
-    ]
+    return [pair.name for pair in _stitchable(document) if not pair.is_scored("kl")]
 
 
 def study_report(
-    found: Document,
+    document: Document,
     study: Study,
     spec: SelectionSpec,
-    own: Mapping[str, Any] | None,
+    own_list: Mapping[str, Any] | None,
     store: Store,
 ) -> bytes:
     """The file's bytes. What is not computed is named in it, and the rest is there.
 
     Args:
-        found: the study's document.
         spec: the selection that its figures show; KLAS's score chooses whatever its metric.
-        own: a stitch list that is shown too.
+        own_list: a stitch list that is shown too.
         store: the study's results: of joint training and for the comparison.
+
+    Raises:
+        KlasError: a result cannot be read.
     """
     spec = spec.model_copy(update={"metric": "kl"})
-    at_hand = study.model_copy(update={"selection": spec})
-    pairs = [pair for pair in pairs_of(found) if pair.in_space.any() and pair.is_scored("kl")]
-    compared, why_not = rivals.comparison_of(found, at_hand, pairs, store)
-    sections = [
-        Section(name="anchors-of-the-study", title="Anchors", html=list(_anchors(found))),
-        Section(name="pairs", title="Pairs", html=list(_ranking(found, pairs, spec))),
-    ]
-    for pair in pairs:
-        html = list(pair_parts(pair, at_hand, compared, store))
-        name = f"pair-{pair.index}"
-        sections.append(Section(name=name, title=pair.name, html=html, below=True))
-    if compared is None:
-        verdict = [paragraph(f"There is no comparison here: {why_not}.", note=True)]
+    shown_study = study.model_copy(update={"selection": spec})
+    pairs = [pair for pair in _stitchable(document) if pair.is_scored("kl")]
+    comparison, left_out = comparison_of(document, shown_study, pairs, store)
+    lead: list[Part] = [_origin(document, spec, len(pairs))]
+    if comparison is None:
+        methods: list[Part] = [
+            Paragraph(text=f"There is no comparison here: {left_out}.", note=True)
+        ]
     else:
-        verdict = [paragraph(why_not, note=True)] if why_not else []
-        verdict += rivals.over_all(compared)
-    sections.append(Section(name="methods", title="KLAS and its rivals", html=verdict))
-    if own is not None:
-        sections.append(Section(name="my-list", title="The list", html=list(_own(found, own))))
-    settings = Section(name="settings", title="Settings and versions")
-    settings.html.extend(_settings(found, study, spec))
-    lead = [_origin(found, spec, len(pairs)), explained(WORDS)]
-    if compared is not None:
-        lead.insert(1, paragraph(rivals.verdict(compared)))
-    return page(study.name, lead, [*sections, settings])
+        lead.append(Paragraph(text=verdict(comparison)))
+        methods = [Paragraph(text=left_out, note=True)] if left_out else []
+        methods += overall_parts(comparison)
+    sections = [
+        Section(name="anchors-of-the-study", title="Anchors", parts=_anchors(document)),
+        Section(name="pairs", title="Pairs", parts=list(_ranking(document, pairs, spec))),
+        *(
+            Section(
+                name=f"pair-{pair.index}",
+                title=pair.name,
+                parts=list(pair_parts(pair, shown_study, comparison, store)),
+                below=True,
+            )
+            for pair in pairs
+        ),
+        Section(name="methods", title="KLAS and its rivals", parts=methods),
+    ]
+    if own_list is not None:
+        sections.append(
+            Section(name="my-list", title="The list", parts=_own_list(document, own_list))
+        )
+    settings = list(_settings(document, study, spec))
+    sections.append(Section(name="settings", title="Settings and versions", parts=settings))
+    return render(Page(title=study.name, lead=[*lead, GLOSSARY], sections=sections))
+
+
+def _stitchable(document: Document) -> list[Pair]:
+    return [pair for pair in pairs_of(document) if pair.in_space.any()]
+
+
+def _task(document: Document) -> Task:
+    return task_named(document["task"])
 
 
 def _choice_rule(spec: SelectionSpec) -> str:
     return f"τ = {spec.tau:g} ({spec.tau_mode}) in {spec.buckets} buckets of equal {spec.binning}"
 
 
-def _origin(found: Document, spec: SelectionSpec, pairs: int) -> str:
-    missing = unscored(found)
-    lacking = ""
+def _origin(document: Document, spec: SelectionSpec, pairs: int) -> Paragraph:
+    task, missing = _task(document), unscored(document)
+    not_here = ""
     if missing:
-        lacking = f" Not here, because their scores are not computed yet: {', '.join(missing)}."
-    return paragraph(
-        f"{len(found['anchors'])} anchors, {pairs} pairs with their scores; chosen with "
-        f"{_choice_rule(spec)}. Accuracies are top-1 on {found['data']['val']['samples']:,} "
-        f"validation images unless another split is named.{lacking}"
+        not_here = f" Not here, because their scores are not computed yet: {', '.join(missing)}."
+    return Paragraph(
+        text=f"{len(document['anchors'])} anchors, {pairs} pairs with their scores; chosen with "
+        f"{_choice_rule(spec)}. Accuracies are {task.metric.label} on "
+        f"{document['data']['val']['samples']:,} validation {task.samples} unless another split "
+        f"is named.{not_here}"
     )
 
 
-def _anchors(found: Document) -> Iterable[str]:
-    unit = cost_unit(found)
+def _anchors(document: Document) -> list[Part]:
+    unit, metric = cost_unit(document), _task(document).metric
     rows = [
         (
-            a["name"],
-            a["blocks"],
-            f"{a['macs'] / unit.scale:.3g}",
-            f"{a['params']:,}",
-            percent(a["accuracy"]),
-            percent(a["probe_accuracy"] and a["probe_accuracy"][-1]),
+            anchor["name"],
+            anchor["blocks"],
+            f"{anchor['macs'] / unit.scale:.3g}",
+            f"{anchor['params']:,}",
+            percent(anchor["accuracy"]),
+            percent(anchor["probe_accuracy"] and anchor["probe_accuracy"][-1]),
         )
-        for a in found["anchors"]
+        for anchor in document["anchors"]
     ]
-    yield table(("anchor", "blocks", unit.name, "parameters", "top-1", "last probe"), rows)
-    yield figure(
-        "anchors",
-        anchors_chart(found),
-        "Top-1 of the anchors against their cost; lines join those that are stitched.",
-    )
-    yield figure(
-        "probes",
-        probe_chart(found["anchors"]),
-        "Top-1 of a linear probe at every cut of every anchor. Hollow: did not converge.",
-    )
+    head = ("anchor", "blocks", unit.name, "parameters", metric.label, "last probe")
+    return [
+        Table(head=head, rows=rows),
+        Figure(
+            name="anchors",
+            chart=anchors_chart(document),
+            caption=f"{metric.heading} of the anchors against their cost; lines join those that "
+            "are stitched.",
+        ),
+        Figure(
+            name="probes",
+            chart=probe_chart(document["anchors"]),
+            caption=f"{metric.heading} of a linear probe at every cut of every anchor. Hollow: did "
+            "not converge.",
+        ),
+    ]
 
 
-def _ranking(found: Document, pairs: Sequence[Pair], spec: SelectionSpec) -> Iterable[str]:
+def _ranking(document: Document, pairs: Sequence[Pair], spec: SelectionSpec) -> Iterable[Part]:
     """The pairs by the divergence of their outputs, and one front over all that is chosen."""
-    rows = [
-        (
-            f"{p['source']} → {p['target']}",
-            "–" if p["theta_output"] is None else f"{p['theta_output']:.4f}",
-            sum(c["in_space"] for c in p["candidates"]),
-        )
-        for p in sorted(
-            found["pairs"], key=lambda p: (p["theta_output"] is None, p["theta_output"])
-        )
-    ]
-    yield table(("source → target", "Θ of the outputs (nats)", "stitches in the space"), rows)
-    chosen = [
+    by_divergence = sorted(
+        document["pairs"], key=lambda p: (p["theta_output"] is None, p["theta_output"])
+    )
+    yield Table(
+        head=("source → target", "Θ of the outputs (nats)", "stitches in the space"),
+        rows=[
+            (
+                f"{p['source']} → {p['target']}",
+                "–" if p["theta_output"] is None else f"{p['theta_output']:.4f}",
+                sum(c["in_space"] for c in p["candidates"]),
+            )
+            for p in by_divergence
+        ],
+    )
+    choices = [
         Choice(pair=pair, chosen=choose(pair, spec).chosen, accuracy=pair.accuracy("tuned"))
         for pair in pairs
     ]
-    measured = [c for c in chosen if np.isfinite(c.accuracy[c.chosen]).any()]
+    measured = [c for c in choices if np.isfinite(c.accuracy[c.chosen]).any()]
     if measured:
-        yield figure(
-            "front",
-            front_chart(measured, front(measured), "tuned"),
-            f"What KLAS chooses of every pair, tuned: {sum(int(c.chosen.sum()) for c in measured)} "
-            "stitches, and the best accuracy for every cost among them and the anchors.",
+        yield Figure(
+            name="front",
+            chart=front_chart(measured, front(measured), "tuned"),
+            caption="What KLAS chooses of every pair, tuned: "
+            f"{sum(int(c.chosen.sum()) for c in measured)} stitches, and the best accuracy for "
+            "every cost among them and the anchors.",
         )
 
 
-def _own(found: Document, own: Mapping[str, Any]) -> Iterable[str]:
+def _own_list(document: Document, own_list: Mapping[str, Any]) -> list[Part]:
     """A stitch list: how it came about, its curve, its lines."""
-    rule, unit = own["selection"], cost_unit(found)
-    method, spec = (
-        METHODS[rule["metric"]],
-        SelectionSpec.model_validate({name: rule[name] for name in SelectionSpec.model_fields}),
-    )
-    yield paragraph(
-        f"Edited by hand; scores and buckets are those of {method}, {_choice_rule(spec)}."
-        if rule.get("edited")
-        else f"As {method} chooses with {_choice_rule(spec)}."
-    )
-    listed = Listed("the list", own, *STYLES["kl"])
+    rule, unit = own_list["selection"], cost_unit(document)
+    method = METHODS[rule["metric"]]
+    spec = SelectionSpec.model_validate({name: rule[name] for name in SelectionSpec.model_fields})
     tier: Tier = "tuned"
-    if all(s["accuracy"]["tuned"] is None for s in own["stitches"]):
+    if all(s["accuracy"]["tuned"] is None for s in own_list["stitches"]):
         tier = "zero_shot"
-    yield figure("list", lists_chart(found, [listed], tier), f"The list's stitches, tier {tier}.")
+    listed = Listed("the list", own_list, *STYLES["kl"])
     rows = [
         (
             f"{s['source']} → {s['target']}: {s['source_block']} → {s['target_block']}",
@@ -198,27 +221,38 @@ def _own(found: Document, own: Mapping[str, Any]) -> Iterable[str]:
             "–" if s["score"] is None else f"{number(s['score']):.4g}",
             *(percent(s["accuracy"][tier]) for tier in TIERS),
         )
-        for s in own["stitches"]
+        for s in own_list["stitches"]
     ]
     score = QUANTITIES[rule["metric"]].label
-    yield table(("stitch", "bucket", unit.name, "parameters", score, *TIERS), rows)
+    return [
+        Paragraph(
+            text=f"Edited by hand; scores and buckets are those of {method}, {_choice_rule(spec)}."
+            if rule.get("edited")
+            else f"As {method} chooses with {_choice_rule(spec)}."
+        ),
+        Figure(
+            name="list",
+            chart=lists_chart(document, [listed], tier),
+            caption=f"The list's stitches, tier {tier}.",
+        ),
+        Table(head=("stitch", "bucket", unit.name, "parameters", score, *TIERS), rows=rows),
+    ]
 
 
-def _settings(found: Document, study: Study, spec: SelectionSpec) -> Iterable[str]:
-    made, data = found["made_with"], found["data"]
+def _settings(document: Document, study: Study, spec: SelectionSpec) -> Iterable[Part]:
+    made, data, samples = document["made_with"], document["data"], _task(document).samples
     splits = [
-        f"{data[split]['samples']:,} of {data[split]['images']:,} {words} images "
+        f"{data[split]['samples']:,} of {data[split]['images']:,} {label} {samples} "
         f"({data[split]['ref']}, seed {data[split]['seed']})"
-        for split, words in (("train", "training"), ("val", "validation"), ("test", "test"))
+        for split, label in (("train", "training"), ("val", "validation"), ("test", "test"))
         if data[split] is not None
     ]
-    yield paragraph(
-        f"Made with klas {made['klas']}, torch {made['torch']}, timm {made['timm']}; forward "
-        f"passes in {found['precision']}; {', '.join(splits)}."
+    yield Paragraph(
+        text=f"Made with klas {made['klas']}, torch {made['torch']}, timm {made['timm']}; forward "
+        f"passes in {document['precision']}; {', '.join(splits)}."
     )
     if study.selection.model_copy(update={"metric": "kl"}) != spec:
-        yield paragraph(
-            f"The figures show a choice with {_choice_rule(spec)}, other than the study's own."
+        yield Paragraph(
+            text=f"The figures show a choice with {_choice_rule(spec)}, other than the study's own."
         )
-    yield f"<p>The study file, <code>{escape(study.name)}</code>:</p>"
-    yield verbatim(study.to_toml())
+    yield StudyFile(name=study.name, text=study.to_toml())

@@ -23,8 +23,8 @@ from dashboard.controls.jobs import job_panel
 from dashboard.model import list_difference as lists
 from dashboard.model.list_difference import Listed
 from dashboard.model.list_entries import picks
-from dashboard.report import page as html_page
 from dashboard.report.build import study_report, unscored
+from dashboard.report.page import Page, Paragraph, render
 from dashboard.session import my_list
 from dashboard.session.resources import store, study
 from dashboard.tables.columns import BUCKET, TIER_COLUMNS, even
@@ -262,8 +262,8 @@ def _take_away(found: Document, own: Mapping[str, Any] | None) -> None:
         try:
             return study_report(found, at_hand, spec, own, results)
         except KlasError as error:
-            said = html_page.paragraph(f"The report could not be made: {error}.")
-            return html_page.page(at_hand.name, [said], [])
+            why = Paragraph(text=f"The report could not be made: {error}.")
+            return render(Page(title=at_hand.name, lead=[why]))
 
     st.subheader("Take away", anchor=False)
     with st.container(horizontal=True):
