@@ -1,1 +1,18 @@
-"""The command: parse, call, print; and the process of a job."""
+"""The command ``klas``: parse, call, print; and the process of a job.
+
+Where each command is:
+
+========================================================== ===============================
+``run``, ``anchors``, ``scores``, ``latency``              :mod:`klas.cli.compute`
+``finetune``, ``compare``                                  :mod:`klas.cli.methods`
+``select``, ``check``                                      :mod:`klas.cli.choose`
+``study show``, ``study save``                             :mod:`klas.cli.studies`
+``cache ls``, ``verify``, ``clear``, ``pack``, ``unpack``  :mod:`klas.cli.cache`
+``catalogue``                                              :mod:`klas.cli.catalogue`
+``dashboard``                                              :mod:`klas.cli.dashboard`
+========================================================== ===============================
+
+:mod:`klas.cli.main` parses, calls one of them and turns errors into exit statuses. What several
+commands do alike is in :mod:`klas.cli.steps`, what they print in :mod:`klas.cli.tables`. A job's
+process is :mod:`klas.cli.worker`.
+"""

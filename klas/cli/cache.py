@@ -1,0 +1,114 @@
+"""``klas cache``: list, verify and clear what is stored; carry a study to another machine."""
+
+import argparse
+from typing import Any
+
+from klas.cli import tables
+from klas.cli.steps import open_store, output
+from klas.cli.terminal import TerminalProgress
+from klas.errors import KlasError
+from klas.jobs.process import studies_at_work
+from klas.results import archive
+from klas.results.formatting import size
+from klas.results.usage import Holding, free_everything, free_stage, free_study, usage
+from klas.storage.saved_studies import find_study
+
+
+def ls(options: argparse.Namespace) -> None:
+    """List what is stored, result by result and study by study."""
+    with open_store(options) as store:
+        entries = sorted(store.entries(), key=lambda e: (e.stage, e.label, e.digest))
+        whole = usage(store)
+        plain = {
+            "root": str(store.root),
+            "bytes": whole.bytes,
+            "studies": [_study_entry(holding) for holding in whole.studies],
+            "unclaimed_bytes": whole.unclaimed,
+            "entries": [vars(entry) for entry in entries],
+        }
+        output(options, plain, lambda: tables.cache_tables(store, entries, whole))
+
+
+def _study_entry(holding: Holding) -> dict[str, Any]:
+    return {
+        "name": holding.known.name,
+        "origin": holding.known.origin,
+        "results": holding.results,
+        "bytes": holding.bytes,
+        "freeable_bytes": holding.freeable,
+        "shared_with": list(holding.shared_with),
+        "stages": dict(holding.stages),
+        "trainings": holding.trainings,
+    }
+
+
+def verify(options: argparse.Namespace) -> None:
+    """Read every result and compare its checksum; a damaged one is dropped."""
+    with open_store(options) as store:
+        damaged = [vars(entry) for entry in store.verify()]
+        checked = sum(1 for _ in store.entries())
+    lines = [
+        f"{checked} results checked, {len(damaged)} damaged",
+        *(f"damaged: {entry['label']} ({entry['digest'][:12]})" for entry in damaged),
+    ]
+    output(options, {"checked": checked, "damaged": damaged}, lambda: lines)
+    if damaged:
+        raise KlasError("damaged results are dropped and made again when next needed")
+
+
+def clear(options: argparse.Namespace) -> None:
+    """Delete results: all, one stage's, or those that one study alone uses."""
+    shared: list[str] = []
+    with open_store(options) as store:
+        at_work = studies_at_work(store)
+        if options.study is not None:
+            study = find_study(store, options.study)
+            shared = [
+                f"what it shares with {', '.join(holding.shared_with)} stays"
+                for holding in usage(store).studies
+                if holding.known.study == study and holding.shared_with
+            ]
+            freed = free_study(store, study, at_work=at_work, stage=options.stage)
+        elif options.stage is not None:
+            freed = free_stage(store, options.stage, at_work=at_work)
+        else:
+            freed = free_everything(store, at_work=at_work)
+    output(options, {"freed_bytes": freed}, lambda: [f"freed {size(freed)}", *shared[:1]])
+
+
+def pack(options: argparse.Namespace) -> None:
+    """Write a study and its results to one file."""
+    with open_store(options) as store:
+        study = find_study(store, options.study)
+        with TerminalProgress() as progress:
+            count = archive.pack(store, study, options.out, progress)
+    bytes_written = options.out.stat().st_size
+    plain = {"study": study.name, "results": count, "bytes": bytes_written}
+    line = f"wrote {options.out}: study {study.name}, {count} results, {size(bytes_written)}"
+    output(options, plain, lambda: [line])
+
+
+def unpack(options: argparse.Namespace) -> None:
+    """Take in a file that :func:`pack` wrote."""
+    with open_store(options) as store, TerminalProgress() as progress:
+        unpacked = archive.unpack(store, options.file, progress)
+    plain = {
+        "study": unpacked.study.name,
+        "study_file": None if unpacked.path is None else str(unpacked.path),
+        "results": unpacked.results,
+        "bytes": unpacked.bytes,
+        "present": unpacked.present,
+        "kept": unpacked.kept,
+    }
+    lines = [
+        f"study {unpacked.study.name}: {unpacked.results} results, {size(unpacked.bytes)}; "
+        f"{unpacked.present} were here already"
+    ]
+    if unpacked.kept:
+        lines.append(
+            f"{unpacked.kept} of them differ from the pack's, as results of another machine may "
+            "within rounding; those that were here stay"
+        )
+    if unpacked.path is not None:
+        lines.append(f"its study file: {unpacked.path}")
+    output(options, plain, lambda: lines)

@@ -1,0 +1,71 @@
+"""``klas select`` and ``klas check``: write a list of stitches; rebuild the networks of one."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from klas.cli import tables
+from klas.cli.steps import open_pipeline, output, wanted_pairs, with_selection
+from klas.errors import SelectionError
+from klas.results import formats
+from klas.results.pair import Pair, finetuned_accuracy, pairs_of
+from klas.results.selections import choose
+from klas.study import load_study
+
+
+def select(options: argparse.Namespace) -> None:
+    """Choose each pair's stitches; write the list, and their weights if asked."""
+    study = with_selection(load_study(options.study), options)
+    _check_outputs(options.out, options.weights)
+    with open_pipeline(options, study) as pipeline:
+        document = pipeline.run("scores")
+        pairs = wanted_pairs(pairs_of(document), options.pair)
+
+        def finetuned(pair: Pair, chosen: NDArray[np.bool_]) -> Any:
+            return finetuned_accuracy(pipeline.store, pair, chosen, study)
+
+        def on_all_images(pair: Pair, chosen: NDArray[np.bool_]) -> Any:
+            from klas.pipeline.full_validation import measure_full_val
+
+            measured = measure_full_val(pipeline, pair, chosen, options.tier)
+            return {"tier": options.tier, **measured}
+
+        weights_file = None
+        if options.weights is not None:
+            from klas.deploy.load import save_layers
+
+            picked = [(pair, choose(pair, study.selection).chosen) for pair in pairs]
+            weights_file = save_layers(pipeline, picked, options.tier, options.weights)
+        stitches = formats.stitch_list(
+            document,
+            study.selection,
+            pairs=pairs,
+            finetuned=finetuned,
+            full_val=on_all_images if options.full_val else None,
+            weights_file=weights_file,
+        )
+        if options.out is not None:
+            formats.write(stitches, options.out)
+        silent = tables.silent_buckets(pairs, study.selection)
+        output(options, stitches, lambda: tables.stitch_tables(stitches, options.out) + silent)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Rebuild every stitch of a list and compare MACs and parameters."""
+    from klas.deploy.load import check_stitch_list
+
+    rebuilt = check_stitch_list(options.file, allow_code=options.allow_code)
+    output(options, rebuilt, lambda: tables.check_lines(rebuilt))
+
+
+def _check_outputs(out: Path | None, weights: Path | None) -> None:
+    """The list names its weights file, which is looked for beside it."""
+    if weights is None:
+        return
+    if out is None:
+        raise SelectionError("--weights: the layers belong to a list; name it with --out")
+    if weights.resolve().parent != out.resolve().parent or weights.resolve() == out.resolve():
+        raise SelectionError("--weights: must be another file in the same folder as --out")

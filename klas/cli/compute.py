@@ -1,0 +1,80 @@
+"""``klas run``, ``anchors``, ``scores`` and ``latency``: compute a study and measure with it."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from klas.cli import tables
+from klas.cli.steps import open_pipeline, output, wanted_pairs
+from klas.memory import peak_memory_bytes
+from klas.results import formats
+from klas.results.formatting import duration, size
+from klas.results.pair import pairs_of
+from klas.study import Stage, load_study
+
+if TYPE_CHECKING:
+    from klas.pipeline.run import Pipeline
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compute a study's stages; show its anchors and what it chooses."""
+    study = load_study(options.study)
+    with open_pipeline(options, study) as pipeline:
+        _print_estimate(pipeline, options.until)
+        document = pipeline.run(options.until)
+        _print_peak(pipeline)
+        output(options, document, lambda: tables.run_tables(document, study, pipeline.store))
+
+
+def anchors(options: argparse.Namespace) -> None:
+    """Show the anchors and rank the pairs."""
+    with open_pipeline(options, load_study(options.study)) as pipeline:
+        document = pipeline.run("anchors")
+        names = ("source", "target", "theta_output")
+        ranking = {
+            "anchors": document["anchors"],
+            "pairs": [{name: pair[name] for name in names} for pair in document["pairs"]],
+        }
+        output(options, ranking, lambda: tables.anchor_tables(document))
+
+
+def scores(options: argparse.Namespace) -> None:
+    """Write the scores file."""
+    with open_pipeline(options, load_study(options.study)) as pipeline:
+        document = pipeline.run("scores")
+        formats.write(document, options.out)
+        output(options, document, lambda: [f"wrote {options.out}"])
+
+
+def latency(options: argparse.Namespace) -> None:
+    """Time the networks of a study's pairs on this device."""
+    from klas.pipeline.latency import measure_latency
+
+    with open_pipeline(options, load_study(options.study)) as pipeline:
+        pairs = wanted_pairs(pairs_of(pipeline.run("scores")), options.pair)
+        results = [(pair, measure_latency(pipeline, pair)) for pair in pairs]
+        plain = [
+            {"source": pair.names[0], "target": pair.names[1], **times} for pair, times in results
+        ]
+        output(options, {"latency": plain}, lambda: tables.latency_tables(results))
+
+
+def _print_estimate(pipeline: "Pipeline", until: Stage) -> None:
+    from klas.pipeline.estimate import estimate
+
+    expected = estimate(pipeline, until)
+    if expected.seconds > 1:
+        print(
+            f"about {duration(expected.seconds)} on {pipeline.bench.device}, "
+            f"{size(expected.disk_bytes)} of disk, {size(expected.memory_bytes)} of memory",
+            file=sys.stderr,
+        )
+
+
+def _print_peak(pipeline: "Pipeline") -> None:
+    from klas.networks.device import peak_device_bytes
+
+    device = pipeline.bench.device
+    on_device = peak_device_bytes(device)
+    beside = f", {size(on_device)} on {device}" if on_device else ""
+    print(f"peak memory {size(peak_memory_bytes())}{beside}", file=sys.stderr)

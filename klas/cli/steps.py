@@ -1,0 +1,90 @@
+"""What several commands do alike: open a study, change its selection, take one pair, print."""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, RenderableType
+
+from klas.cli.terminal import TerminalProgress
+from klas.errors import SelectionError
+from klas.results.pair import Pair
+from klas.storage.store import Store
+from klas.study import Study, change
+
+if TYPE_CHECKING:
+    from klas.pipeline.run import Pipeline
+
+WIDTH = 120  # of tables in a file or a pipe, in characters
+
+
+@contextlib.contextmanager
+def open_store(options: argparse.Namespace) -> Iterator[Store]:
+    """The store of ``--cache-dir``, closed at the end."""
+    store = Store(options.cache_dir)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextlib.contextmanager
+def open_pipeline(options: argparse.Namespace, study: Study) -> "Iterator[Pipeline]":
+    """A study's pipeline, with a progress bar on standard error."""
+    with open_store(options) as store, TerminalProgress() as progress:
+        from klas.pipeline.run import Pipeline
+
+        pipeline = Pipeline(
+            study,
+            store,
+            device=options.device,
+            allow_code=options.allow_code,
+            progress=progress,
+        )
+        for note in pipeline.bench.notes:
+            print(note, file=sys.stderr)
+        yield pipeline
+
+
+def with_selection(study: Study, options: argparse.Namespace) -> Study:
+    """The study with the selection that the options ask for.
+
+    Raises:
+        StudyError: a value is out of range.
+    """
+    names = ("metric", "tau", "tau_mode", "buckets", "binning")
+    return change(study, "selection", **{name: getattr(options, name, None) for name in names})
+
+
+def wanted_pairs(pairs: list[Pair], names: Sequence[str] | None) -> list[Pair]:
+    """The pair that ``--pair`` names, as a list; all of them without it.
+
+    Raises:
+        SelectionError: there is no such pair.
+    """
+    if names is None:
+        return pairs
+    wanted = [pair for pair in pairs if pair.names == tuple(names)]
+    if not wanted:
+        known = "; ".join(pair.name for pair in pairs)
+        raise SelectionError(f"--pair {' '.join(names)}: no such pair; there are {known}")
+    return wanted
+
+
+def output(
+    options: argparse.Namespace, document: Any, parts: Callable[[], Sequence[RenderableType]]
+) -> None:
+    """Print a result on standard output: one JSON document with ``--json``, else its parts.
+
+    Args:
+        parts: makes the tables and lines that a person reads.
+    """
+    if options.json:
+        sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        return
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    for part in parts():
+        console.print(part, highlight=False, soft_wrap=isinstance(part, str), markup=False)
