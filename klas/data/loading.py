@@ -15,7 +15,7 @@ from torch import Tensor
 from klas.data.images import Images
 from klas.errors import DataError
 from klas.networks.anchor import Transform
-from klas.networks.device import LARGEST_BATCH
+from klas.networks.batch_size import LARGEST_BATCH
 
 MOST_THREADS = 16  # beyond, they wait for the interpreter's lock, which a picture holds a while
 

@@ -18,7 +18,7 @@ from klas.data import balanced_order, batches, find_unreadable, open_images
 from klas.errors import DataError, FormatError, SelectionError
 from klas.measures.least_squares import fit_stitch_layers
 from klas.networks.anchor import Anchor
-from klas.networks.count import anchor_cost, module_macs
+from klas.networks.cost import anchor_cost, module_macs
 from klas.networks.load import load_anchor
 from klas.networks.splitting.split import SPLITTER
 from klas.networks.stitch import State, Stitch, StitchLayer, stitch_layer

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from klas.measures.divergence import sum_dtype
-from klas.networks.device import memory_budget_bytes
+from klas.networks.batch_size import memory_budget_bytes
 from klas.storage.arrays import chunks
 
 GRADIENT_TOLERANCE = 1e-3

@@ -9,7 +9,7 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 
 from klas.errors import AnchorError
-from klas.networks import code
+from klas.networks import factory
 from klas.networks.anchor import Anchor, Transform
 from klas.networks.weights import load_model
 from klas.study import AnchorSpec
@@ -28,7 +28,7 @@ def load_anchor(
             network cannot be cut.
     """
     check_model_name(spec, allow_code=allow_code)
-    model, origin = code.build(spec) if code.is_code(spec) else load_model(spec)
+    model, origin = factory.build(spec) if factory.is_factory(spec) else load_model(spec)
     _refuse_broken_weights(model, spec)
     config = resolve_model_data_config(model)
     transform = Transform(
@@ -49,8 +49,8 @@ def check_model_name(spec: AnchorSpec, *, allow_code: bool = False) -> None:
     Raises:
         AnchorError: there is none; or the model is code and that is not allowed.
     """
-    if code.is_code(spec):
-        code.check_allowed(spec, allow_code)
+    if factory.is_factory(spec):
+        factory.check_allowed(spec, allow_code)
         return
     architecture, _, tag = spec.model.partition(".")
     if not timm.is_model(architecture):

@@ -13,7 +13,7 @@ import torch
 from timm.models import get_pretrained_cfg, model_entrypoint
 
 import klas.digits  # noqa: F401 - the built-in networks are in the catalogue too
-from klas.networks.count import module_macs
+from klas.networks.cost import module_macs
 from klas.progress import Progress, Silent
 from klas.storage.catalogue import Network, catalogue_key, from_plain, part_key, read_catalogue
 from klas.storage.store import Store

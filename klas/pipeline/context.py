@@ -25,14 +25,9 @@ from klas.data.labels import Output, columns_by_anchor, read_class_map
 from klas.errors import AnchorError, DataError
 from klas.measures.schedule import batch_rows
 from klas.networks.anchor import Anchor, freeze
-from klas.networks.count import AnchorCost, anchor_cost, stitch_cost
-from klas.networks.device import (
-    BatchSize,
-    forward_precision,
-    image_bytes,
-    memory_budget_bytes,
-    pick_device,
-)
+from klas.networks.batch_size import BatchSize, image_bytes, memory_budget_bytes
+from klas.networks.cost import AnchorCost, anchor_cost, stitch_cost
+from klas.networks.device import forward_precision, pick_device
 from klas.networks.load import check_model_name, load_anchor
 from klas.networks.splitting.split import SPLITTER
 from klas.networks.stitch import State, StitchLayer, stitch_layer

@@ -14,7 +14,8 @@ from klas.measures.cka import CHUNK, TRIANGLE
 from klas.measures.divergence import CHUNK_BYTES as DIVERGENCE_BYTES
 from klas.measures.probes import CHUNK_BYTES as PROBE_BYTES
 from klas.memory import peak_memory_bytes
-from klas.networks.device import autocast, image_bytes, memory_budget_bytes
+from klas.networks.batch_size import image_bytes, memory_budget_bytes
+from klas.networks.device import autocast
 from klas.pipeline.finetuning import method_trainings, training_key
 from klas.pipeline.run import Pipeline
 from klas.pipeline.stages import Task

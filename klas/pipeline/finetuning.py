@@ -15,7 +15,7 @@ from klas.errors import DivergedError, SelectionError
 from klas.measures.normalisation import has_statistics, recalibrate
 from klas.measures.training import finetune
 from klas.networks.anchor import Anchor
-from klas.networks.device import enough_memory_for
+from klas.networks.batch_size import enough_memory_for
 from klas.networks.stitch import Stitch, StitchLayer
 from klas.pipeline.context import Bench
 from klas.pipeline.evaluation import anchor_hits, stitch_hits

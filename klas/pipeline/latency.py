@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from klas.networks.device import autocast, enough_memory_for
+from klas.networks.batch_size import enough_memory_for
+from klas.networks.device import autocast
 from klas.networks.stitch import Stitch
 from klas.pipeline.run import Pipeline
 from klas.results.costs import latency_pair_key, note_timings

@@ -18,7 +18,7 @@ from klas.measures.matching import matching_sums
 from klas.measures.probes import Probe, fit_temperature, train_probe
 from klas.measures.sweep import Collector, Outputs, PooledFeatures, Tick, sweep
 from klas.measures.training import tune
-from klas.networks.device import enough_memory_for
+from klas.networks.batch_size import enough_memory_for
 from klas.networks.stitch import State, StitchLayer
 from klas.pipeline.context import Bench
 from klas.progress import Progress

@@ -11,7 +11,7 @@ from timm.models import group_parameters
 
 from klas.digits.train import evaluate
 from klas.digits.zoo import WEIGHTS, ZOO
-from klas.networks.count import anchor_cost
+from klas.networks.cost import anchor_cost
 from klas.networks.load import load_anchor
 from klas.study import AnchorSpec
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from klas.networks.count import anchor_cost, module_macs
+from klas.networks.cost import anchor_cost, module_macs
 from klas.networks.stitch import Stitch, StitchLayer
 from tests.networks.nets import anchor, network
 

@@ -5,7 +5,7 @@ from torch.nn.functional import interpolate
 from klas.digits.zoo import ZOO
 from klas.errors import AnchorError
 from klas.networks.anchor import freeze
-from klas.networks.count import module_macs
+from klas.networks.cost import module_macs
 from klas.networks.layout import Layout, maps_and_prefix
 from klas.networks.load import load_anchor
 from klas.networks.stitch import Stitch, StitchLayer, layer_macs, layer_params, stitch_layer

@@ -73,8 +73,8 @@ def run(study, folder, until, largest_batch=256):
     file = folder / f"{study.data.val_samples}.toml"
     file.write_text(study.to_toml())
     script = (
-        "import json, sys, klas.networks.device; from klas import Pipeline, Store, load_study;"
-        f"klas.networks.device.LARGEST_BATCH = {largest_batch};"
+        "import json, sys, klas.networks.batch_size; from klas import Pipeline, Store, load_study;"
+        f"klas.networks.batch_size.LARGEST_BATCH = {largest_batch};"
         "from klas.memory import peak_memory_bytes;"
         f"store = Store({str(folder / file.stem)!r});"
         f"document = Pipeline(load_study({str(file)!r}), store, device='cpu').run({until!r});"

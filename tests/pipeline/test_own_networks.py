@@ -92,7 +92,7 @@ def root(tmp_path_factory):
 
 
 def own(*names):
-    return [{"name": n, "model": f"tests.test_own_networks:{n}"} for n in names]
+    return [{"name": n, "model": f"tests.pipeline.test_own_networks:{n}"} for n in names]
 
 
 def study(root, anchors, **more):
@@ -151,9 +151,9 @@ def test_code_runs_only_where_it_is_allowed(root, store):
 @pytest.mark.parametrize(
     ("model", "why"),
     [
-        ("tests.test_own_networks:absent", "AttributeError"),
+        ("tests.pipeline.test_own_networks:absent", "AttributeError"),
         ("no_such_package:net", "ModuleNotFoundError"),
-        ("tests.test_own_networks:not_a_module", "returned str, not an nn.Module"),
+        ("tests.pipeline.test_own_networks:not_a_module", "returned str, not an nn.Module"),
     ],
 )
 def test_code_that_gives_no_network_is_refused(root, store, model, why):
@@ -307,7 +307,7 @@ def test_results_depend_on_the_code_of_ones_own_network(root, tmp_path, store, m
     monkeypatch.chdir(tmp_path)
     text = (
         "import torch\n"
-        "from tests.test_own_networks import Convolutional\n"
+        "from tests.pipeline.test_own_networks import Convolutional\n"
         "class Mine(Convolutional):\n"
         "    def forward(self, x):\n"
         "        return self.head(self.blocks(self.stem(x)).mean((2, 3)))\n"

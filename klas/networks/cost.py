@@ -1,7 +1,7 @@
 """Cost of anchors, parts and stitches: multiply–accumulates and parameters.
 
-Counted by torch's own FLOP counter over a forward pass on the ``meta`` device, where nothing
-is computed: there attention counts too, which on the CPU it does not.
+torch's own FLOP counter counts a forward pass on the ``meta`` device, where nothing is computed.
+There it counts attention too, which it does not on the CPU.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Networks that the user's own Python makes: ``"package.module:factory"``, only when allowed."""
+"""Networks that a function of the user's makes: ``"package.module:factory"``, only when allowed."""
 
 import hashlib
 import importlib
@@ -16,7 +16,7 @@ from klas.study import AnchorSpec
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-def is_code(spec: AnchorSpec) -> bool:
+def is_factory(spec: AnchorSpec) -> bool:
     """Whether an anchor's model names a Python function."""
     return _FUNCTION.fullmatch(spec.model) is not None
 
@@ -35,10 +35,11 @@ def check_allowed(spec: AnchorSpec, allow_code: bool) -> None:
 
 
 def build(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
-    """Call the function and load the anchor's weights, if it names a file; and their origin.
+    """The network that the function makes, in eval mode, and where it and its weights come from.
 
-    The module may carry a ``pretrained_cfg`` with ``input_size``, ``mean`` and ``std``, as timm's
-    do; without one they are 224 pixels and ImageNet's.
+    The anchor's weights are loaded into it where the anchor names a file. The module may carry a
+    ``pretrained_cfg`` with ``input_size``, ``mean`` and ``std``, as timm's do; without one they are
+    224 pixels and ImageNet's.
 
     Raises:
         AnchorError: there is no such function, it fails, it returns no module, or the weights
@@ -47,7 +48,7 @@ def build(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
     path, _, name = spec.model.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(0, here)  # as `python -m` does: the user's module may lie where they are
+        sys.path.insert(0, here)  # as `python -m` does
     try:
         module = getattr(importlib.import_module(path), name)()
     except Exception as error:  # the user's code may raise anything
@@ -73,9 +74,9 @@ def build(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
 
 
 def _source_digest(path: str, module: nn.Module) -> str:
-    """SHA-256 of the files that the network's code is in: results depend on it as on its weights.
+    """SHA-256 of the source files of the function and of the network's classes.
 
-    Installed packages count by their own classes only where they are not torch's or timm's.
+    Results depend on them as on the weights. Files of torch and timm don't count.
     """
     names = {path} | {type(part).__module__ for part in module.modules()}
     total = hashlib.sha256()

@@ -3,7 +3,7 @@ import timm
 import torch
 
 from klas.digits.zoo import ZOO
-from klas.networks.count import anchor_cost, module_macs, stitch_cost
+from klas.networks.cost import anchor_cost, module_macs, stitch_cost
 from klas.networks.load import load_anchor
 from klas.networks.stitch import Stitch, StitchLayer
 from klas.study import AnchorSpec
