@@ -131,8 +131,11 @@ def score_chart(pair: Pair, metric: Metric, chosen: set[tuple[int, int]]) -> go.
 
 
 def agreement_chart(comparison: Figures) -> go.Figure:
-    """Over all pairs, method by method with intervals: the share of buckets whose best is hit
-    (with its chance level), the share whose best is among the chosen, ρ within buckets."""
+    """How well each method agrees with the oracle over all pairs, with intervals.
+
+    The share of buckets whose best it hits (with its chance level), the share whose best is among
+    the chosen, and ρ within buckets.
+    """
     every = comparison["all_pairs"]
     buckets = max(buckets_of_all(comparison), 1)
     ranked = max(ranked_candidates(method) for method in every["methods"].values())

@@ -84,8 +84,10 @@ def _blocks(pair: Pair, anchor: Anchor, used: Sequence[int], most: int) -> str:
 
 
 def _stitch_layer(pair: Pair, i: int, j: int, leaves: float, enters: float) -> str:
-    """The layer's box under the last source block and over the first of the target's (percent of
-    the width), with a line to each."""
+    """The layer's box between the two networks, with a line to each.
+
+    It lies under the last source block and over the first of the target's, in percent of the width.
+    """
     low, high = min(leaves, enters) - 2, max(leaves, enters) + 2
     width = min(max(high - low, LEAST_WIDTH), 100.0)
     left = min(max((low + high - width) / 2, 0.0), 100 - width)

@@ -146,8 +146,11 @@ def _inks(z: NDArray[np.float64], brightest: str) -> NDArray[np.str_]:
 def _squares(
     stitches: Stitches, told: list[tuple[str, ...]], cell: Stitch | None, size: int
 ) -> Trace:
-    """Invisible squares carry the hover and the click: a heatmap's own cells take no clicks in
-    Streamlit. Plotly itself shows the one that is selected, so a click draws nothing anew."""
+    """Invisible squares that carry the hover and the click.
+
+    A heatmap's own cells take no clicks in Streamlit. Plotly itself marks the square that is
+    selected, so a click draws nothing again.
+    """
     ringed = None
     if cell is not None:
         ringed = np.flatnonzero((stitches.i == cell[0]) & (stitches.j == cell[1]))
@@ -173,8 +176,10 @@ def _squares(
 
 
 def _no_stitches(pair: Pair, shown: Field, stitches: Stitches, label: str) -> Trace:
-    """Squares that are never seen, for the cells where no stitch may be: a click on one closes
-    what is open."""
+    """Invisible squares for the cells that have no stitch.
+
+    A click on one closes the open stitch.
+    """
     free = np.ones(shown.values.shape, dtype=bool)
     free[np.searchsorted(shown.rows, stitches.i), np.searchsorted(shown.columns, stitches.j)] = 0
     row, column = np.nonzero(free)

@@ -116,8 +116,11 @@ def _file(pairs: Sequence[Pair], spec: SelectionSpec, whole: Tier | None) -> Cal
 
 
 def _full_val(picked: Sequence[Picked], spec: SelectionSpec, tier: Tier) -> bool:
-    """How the chosen stitches do on every validation image, or the button that measures it;
-    whether it is known."""
+    """How the chosen stitches do on every validation image, or the button that measures it.
+
+    Returns:
+        Whether it is known.
+    """
     val = picked[0][0].document["data"]["val"]
     some = [(pair, chosen) for pair, chosen in picked if chosen.any()]
     found = [full_val_accuracy(store(), pair, c, study(), tier) for pair, c in some]

@@ -59,8 +59,10 @@ def start_button(
 
 
 def estimate(study: Study, task: Mapping[str, Any]) -> None:
-    """A button that measures what a job with this task will take, and its answer until results
-    change."""
+    """A button that measures what a job with this task will take.
+
+    The answer is shown until results change.
+    """
     asked = {"kind": "estimate", "of": task}
     start_button("Estimate", study, asked, icon=":material/timer:", kind="secondary")
     now = jobs.status(store(), jobs.job_id(study, asked))
@@ -143,8 +145,10 @@ def _living(about: str | None, seen: object, shown: Document | None) -> None:
 
 
 def _landed(alive: Sequence[Job]) -> tuple[tuple[str, str, int], ...]:
-    """What has to change for the page to be drawn again: who is at work, and what they finished
-    that no document tells."""
+    """What has to change for the page to be drawn again.
+
+    Which jobs are at work, and what they have finished that no document says.
+    """
     return tuple(
         (
             job.id,

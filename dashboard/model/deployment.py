@@ -131,8 +131,11 @@ def joined(document: Document, each: Sequence[Costs]) -> Costs:
 
 
 def better(than: Network | None, others: Offer, budget: float) -> Network | None:
-    """The best of other networks that a budget pays, if it is more accurate, or as accurate and
-    cheaper; whatever it is if there is nothing to compare it with."""
+    """The best of other networks within a budget, if it is better than one network.
+
+    That is, more accurate, or as accurate and cheaper. With nothing to compare it with, it is
+    returned whatever it is.
+    """
     first = [] if than is None else [than]
     every = Offer(networks=[*first, *others.networks], tier=others.tier)
     pick = every.pick(budget)

@@ -48,8 +48,10 @@ def known_entries(found: Document, listed: StitchList) -> list[Entry]:
 
 
 def of_own_anchors(found: Document, listed: Listed) -> Listed:
-    """A list without the stitches of anchors that are not this study's: their figures have no
-    place beside these anchors."""
+    """A list without the stitches of anchors that are not this study's.
+
+    Their figures say nothing beside these anchors.
+    """
     return listed._replace(
         form={**listed.form, "stitches": _between_own_anchors(found, listed.form)}
     )

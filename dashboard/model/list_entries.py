@@ -24,8 +24,10 @@ def entries_of(pair: Pair, chosen: NDArray[np.bool_]) -> list[Entry]:
 
 
 def picks(found: Document, listed: Iterable[Entry]) -> list[tuple[Pair, NDArray[np.bool_]]]:
-    """Which candidates of which pairs a list means; pairs without any are left out, and so is
-    what the study does not have."""
+    """Which candidates of which pairs a list means.
+
+    Pairs without any are left out, and so are stitches that the study does not have.
+    """
     wanted = set(listed)
     masks = [
         (pair, np.array([entry_of(pair, row) in wanted for row in range(len(pair.macs))], bool))

@@ -106,8 +106,7 @@ def curves(
     wanted: Iterable[Metric],
     accuracy: Callable[[Bits], Floats | None],
 ) -> tuple[list[Curve], list[Metric], list[Metric]]:
-    """The methods' choices that are measured at a tier, the methods whose scores are not computed,
-    and those whose choices are not measured.
+    """The methods' choices at a tier, sorted by whether they are measured.
 
     Every rival takes in each bucket as many candidates as ``own`` took; SN-Net's set is taken as
     it is. What chooses nothing is none of them.
@@ -116,6 +115,10 @@ def curves(
         picked: what ``own`` chose.
         wanted: the methods in question.
         accuracy: (N,) of a choice at the tier; None where it was not measured.
+
+    Returns:
+        The choices that are measured, the methods whose scores are not computed, and those whose
+        choices are not measured.
     """
     drawn: list[Curve] = []
     unscored: list[Metric] = []

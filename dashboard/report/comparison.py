@@ -42,8 +42,9 @@ ALL_PAIRS = "all"  # in the ids of the figures over all pairs
 def comparison_of(
     document: Document, study: Study, pairs: Sequence[Pair], store: Store
 ) -> tuple[Comparison | None, str]:
-    """The comparison over the pairs that are measured, and a sentence on what is left out; or
-    None, and why.
+    """The comparison over the pairs that are measured, and a sentence on what is left out.
+
+    Without such pairs it is None, and the sentence says why.
 
     Args:
         pairs: those that are scored.
@@ -65,8 +66,10 @@ def comparison_of(
 
 
 def accuracies_on_test(comparison: Comparison | None, entry: Entry | None) -> dict[Stitch, float]:
-    """(i, j) of KLAS's jointly trained stitches: their accuracy in [0, 1] on the test split; empty
-    where the study has none."""
+    """The accuracy in [0, 1] on the test split of KLAS's jointly trained stitches, by (i, j).
+
+    Empty where the study has no test split.
+    """
     if comparison is None or entry is None or comparison["finetuned_on"] != "test":
         return {}
     return {
@@ -133,8 +136,11 @@ def overall_parts(comparison: Comparison) -> Iterable[Part]:
 
 
 def pair_comparison_parts(comparison: Comparison, entry: Entry, pair: Pair) -> Iterable[Part]:
-    """How well Γ ranks a pair's stitches, how the methods agree with the best ones, and what
-    training makes of their choices."""
+    """How Γ does on a pair.
+
+    How well it ranks the stitches, how the methods agree with the best ones, and what training
+    makes of their choices.
+    """
     chosen = {(s["source_block"], s["target_block"]) for s in entry["chosen"]["kl"]}
     klas = entry["methods"]["kl"]
     yield Figure(

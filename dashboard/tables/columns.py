@@ -47,8 +47,9 @@ def height(rows: int) -> int | Literal["auto"]:
 
 
 def three_digits(values: NDArray[np.float64]) -> str:
-    """The format of a column in which every value has at least three significant digits, and all
-    have as many decimals.
+    """The format of a column in which every value has at least three significant digits.
+
+    All have the same number of decimals.
 
     Args:
         values: (M,) of the column.

@@ -12,8 +12,11 @@ MOST = 2
 
 
 def titles(studies: Sequence[Holding]) -> list[str]:
-    """A name for each; of a name that comes again also what differs from the first of that name,
-    and where that is not enough a piece of its digest."""
+    """A title for each study: its name.
+
+    Where a name comes again, what differs from the first study of that name follows it, and a
+    piece of its digest where that is not enough.
+    """
     firsts: dict[str, Study | None] = {}
     found = []
     for holding in studies:

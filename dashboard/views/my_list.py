@@ -43,8 +43,10 @@ HALF_A_HUNDREDTH = 0.005  # less is printed as nothing
 
 
 def _judged(picked: Sequence[Picked]) -> tuple[list[Picked], SelectionSpec]:
-    """Those of the picks whose scores are computed, and the selection that gives their scores and
-    buckets: that of **Stitches**, but with Γ where its score is not computed. Says which.
+    """The picks whose scores are computed, and the selection that gives their scores and buckets.
+
+    That is the selection of **Stitches**, but with Γ where its own score is not computed. The
+    page says which.
     """
     scored = [(pair, mask) for pair, mask in picked if pair.is_scored("kl")]
     if len(scored) < len(picked):

@@ -112,8 +112,11 @@ def _pick_shown(pair: Pair, *, trained: bool) -> str:
 
 
 def _pick_stitch(pair: Pair) -> int | None:
-    """The row of the open stitch: of the cell that was clicked, of the address, or of the selector,
-    which needs no mouse."""
+    """The row of the open stitch.
+
+    It comes from the cell that was clicked, from the address, or from the selector, which needs no
+    mouse.
+    """
     cell = remembered("cell", None)
     places = {place: row for row, place in enumerate(pair.everywhere)}
     open_to_all = sorted(place for place, row in places.items() if pair.in_space[row])

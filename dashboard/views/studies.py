@@ -45,8 +45,11 @@ def _cell(done: tuple[int, int] | None) -> str:
 
 
 def _table(studies: tuple[Holding, ...]) -> tuple[Holding, str]:
-    """Every study; returns the one whose row is picked, at first that of the study at hand, and
-    its title."""
+    """Every study in a table.
+
+    Returns:
+        The one whose row is picked, at first the study at hand, and its title.
+    """
     named = titles(studies)
     busy = jobs.studies_at_work(store())
     rows = [

@@ -78,8 +78,11 @@ class StatusFile:
             self.write("running")
 
     def write(self, state: State, error: str = "") -> None:
-        """Replace the status file. If that fails the job goes on: what it computes matters more,
-        and the log has the last word."""
+        """Replace the status file.
+
+        If that fails the job goes on: what it computes matters more, and the log says what went
+        wrong.
+        """
         last = self._stages[-1] if self._stages else None
         rate = last.done / last.seconds if last and last.seconds and last.done else None
         left = (last.total - last.done) / rate if last and rate and last.total else None

@@ -27,8 +27,13 @@ _ALIKE = 0.9  # names that must stand at ImageNet's own places; the hub alters a
 
 
 class Output(NamedTuple):
-    """An anchor's head: how many classes it tells apart (0: it has none), and whether its
-    weights are timm's own, so that a head of ImageNet's width is ImageNet's."""
+    """An anchor's head.
+
+    Attributes:
+        classes: how many it distinguishes; 0 without a head.
+        tagged: whether its weights are timm's own, so that a head of ImageNet's width is
+            ImageNet's.
+    """
 
     classes: int
     tagged: bool
@@ -210,11 +215,11 @@ def _checked(names: Sequence[str], columns: tuple[int, ...], classes: int, where
 
 
 def _imagenet(classes: int) -> str | None:
-    """timm's name of the ImageNet label set with so many classes."""
+    """The ImageNet label set with so many classes, by timm's name."""
     from timm.data import infer_imagenet_subset
 
-    found: str | None = infer_imagenet_subset({"num_classes": classes})
-    return found
+    name: str | None = infer_imagenet_subset({"num_classes": classes})
+    return name
 
 
 def _label_set(classes: int) -> str:

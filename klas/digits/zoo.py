@@ -1,7 +1,6 @@
-"""The digits zoo: three small vision transformers and a convolutional network, registered with
-timm like any other network.
+"""The digits zoo: three small vision transformers and a convolutional network.
 
-Importing this module is what registers them:
+Importing this module registers them with timm, like any other network:
 ``timm.create_model("digits_vit_base", pretrained=True)`` then loads the shipped weights.
 """
 

@@ -176,8 +176,10 @@ def listing(store: Store) -> list[Job]:
 
 
 def studies_at_work(store: Store) -> list[str | None]:
-    """The names of the studies that jobs are computing or wait to compute; None stands for the
-    catalogue of networks, which is of no study."""
+    """The names of the studies that jobs are computing or wait to compute.
+
+    None stands for the catalogue of networks, which belongs to no study.
+    """
     return [job.study for job in listing(store) if job.status.alive]
 
 
@@ -253,8 +255,13 @@ def log(store: Store, job: str) -> str:
 
 
 def try_lock(lock: IO[Any], *, shared: bool = False) -> bool:
-    """Take the operating system's lock on an open file, which it holds until it is closed by
-    every process that has it; false if somebody else has it."""
+    """Take the operating system's lock on an open file.
+
+    It lasts until every process that has the file open has closed it.
+
+    Returns:
+        False if somebody else has the lock.
+    """
     try:
         fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:

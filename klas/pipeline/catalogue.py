@@ -123,6 +123,6 @@ def _shape(tag: str) -> _Shape:
 
 
 def _family(tag: str) -> str:
-    """timm's module of an architecture; for a network of elsewhere, its package."""
+    """The module of an architecture in timm; for a network from elsewhere, its package."""
     module = str(model_entrypoint(tag.split(".")[0]).__module__).split(".")
     return module[-1] if module[0] == "timm" else module[-2]

@@ -32,8 +32,11 @@ def stitch_hits(
     rows: NDArray[np.int64],
     tick: Tick,
 ) -> Hits:
-    """What some stitches of a pair get right, with the layers, jointly trained anchors and
-    normalisation statistics that ``stored`` has of them."""
+    """What some stitches of a pair get right.
+
+    They have the layers, jointly trained anchors and normalisation statistics that are in
+    ``stored``.
+    """
     source, target = trained_anchors(bench, names, stored)
     states = stitch_states(stored)
     layers = bench.layers(*names, {stitch: states[stitch] for stitch in stitches})

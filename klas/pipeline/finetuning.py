@@ -217,8 +217,10 @@ def _hits(
 
 
 def _teacher(bench: Bench, pair: Pair) -> Callable[[Tensor, Tensor], Tensor]:
-    """The best pretrained anchor (with a head), of equals the costlier, on its own view of the
-    images."""
+    """The best pretrained anchor that has a head, on its own view of the images.
+
+    Of equally good ones, the costlier.
+    """
     best = max(pair.measured_anchors, key=lambda a: (a["accuracy"], a["macs"]))["name"]
 
     def teach(source_view: Tensor, target_view: Tensor) -> Tensor:

@@ -100,15 +100,19 @@ class Pipeline:
         return found
 
     def finetune_methods(self, pairs: Sequence[Pair]) -> list[str]:
-        """Train what every method of the comparison chooses, at every budget; returns a sentence
-        for each training that diverged."""
+        """Train what every method of the comparison chooses, at every budget.
+
+        Returns:
+            A sentence for each training that diverged.
+        """
         diverged = finetune_methods(self.stages, pairs)
         self.record()
         return diverged
 
     def stored_layers(self, pair: Pair, chosen: NDArray[np.bool_], tier: Tier) -> Arrays:
-        """What the store holds of a pair at a tier: ``i-j.weight``, ``i-j.bias`` and, finetuned,
-        the anchors under ``source/`` and ``target/``.
+        """What the store holds of a pair at a tier.
+
+        ``i-j.weight``, ``i-j.bias`` and, finetuned, the anchors under ``source/`` and ``target/``.
 
         Raises:
             SelectionError: that tier was not computed.

@@ -82,9 +82,10 @@ class Stages:
         return self.store.compute(task.key, make)
 
     def val_task(self, name: str) -> Task:
-        """One pass over the validation images for all that is asked of one anchor: pooled
-        features, Gram matrices, labels and the logits."""
+        """One pass over the validation images for everything that needs one anchor alone.
 
+        Pooled features, Gram matrices, labels and the logits.
+        """
         anchor, samples = self.bench.anchors[name], len(self.bench.val_rows)
 
         def make(tick: Tick) -> None:
@@ -145,7 +146,6 @@ class Stages:
 
     def train_task(self, name: str) -> Task:
         """One pass over the training images: pooled features and labels."""
-
         anchor, samples = self.bench.anchors[name], len(self.bench.train_rows)
 
         def make(tick: Tick) -> None:
@@ -199,8 +199,7 @@ class Stages:
         return Task(key=key, anchors=(name,), units=anchor.depth + 1, make=make)
 
     def probe_logits(self, name: str, bounds: Bounds) -> Iterator[Tensor]:
-        """What every probe of an anchor says of the validation samples, chunk by chunk:
-        (n + 1, rows, K)."""
+        """The logits (n + 1, rows, K) of every probe of an anchor, validation chunk by chunk."""
         features, arrays = self.have(self.val_task(name)), self.have(self.probes_task(name))
         probes = []
         for k, converged in enumerate(arrays["converged"]):
@@ -297,8 +296,10 @@ class Stages:
         return [arrays[f"gram{k}"] for k in range(self.bench.anchors[name].info.depth + 1)]
 
     def fit_task(self, source: str, target: str) -> Task:
-        """Stitch layers by least squares, and what they miss of the target's activations on
-        validation images: sums for direct matching, per block."""
+        """Stitch layers by least squares, and the sums for direct matching, per block.
+
+        These are of what the layers miss of the target's activations on validation images.
+        """
         stitches = [stitch for stitch, _, _ in self.bench.candidates(source, target)]
         blocks = block_of(len(self.bench.val_rows))
         # The first images of every block.

@@ -41,8 +41,9 @@ def budget_steps(study: Study) -> list[int]:
 def compare(
     document: Document, study: Study, store: Store, *, metrics: Sequence[Metric] = METRICS
 ) -> dict[str, Any]:
-    """Every method's agreement with the oracle, its curves and its budgets, pair by pair and over
-    all pairs: the ``klas-comparison`` form.
+    """Every method's agreement with the oracle, its curves and its budgets.
+
+    Pair by pair and over all pairs, in the ``klas-comparison`` form.
 
     The oracle is the accuracy of every candidate at tier ``tuned``. KLAS chooses as the study's
     selection says; a scored rival takes as many candidates in every bucket.

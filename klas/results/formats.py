@@ -216,9 +216,11 @@ def as_csv(listed: Mapping[str, Any]) -> bytes:
 
 
 def stitch_layer_entry(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
-    """What a list says of T between two cuts' layouts: channels in and out, the grid that it
-    runs on (the smaller of the two; empty between sequences), and how many prefix tokens it
-    makes."""
+    """What a list says about T between two cuts' layouts.
+
+    Channels in and out, the grid that it runs on (the smaller of the two; empty between
+    sequences), and how many prefix tokens it makes.
+    """
     return {
         "in": source["channels"],
         "out": target["channels"],

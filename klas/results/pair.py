@@ -129,8 +129,11 @@ class Pair:
         return np.array([c["snnet"] for c in self.raw["candidates"]], dtype=bool)
 
     def scores(self, metric: str) -> NDArray[np.float64]:
-        """(N,) lower is better; NaN where not computed. ``random`` is drawn, seeded by the study
-        and the pair. Read once, and not to be written to."""
+        """(N,) the scores by a metric, lower is better; NaN where not computed.
+
+        ``random`` is drawn, seeded by the study and the pair. The array is read once and must not
+        be written to.
+        """
         if metric not in self._scores:
             if metric == "random":
                 seed = [self.document["study"]["seed"], crc32(self.name.encode())]
@@ -150,8 +153,10 @@ class Pair:
         return np.array([number(c["accuracy"][tier]) for c in self.raw["candidates"]])
 
     def is_scored(self, metric: Metric) -> bool:
-        """Whether the stage ``scores`` is done for this pair, and a score for all that it may
-        choose; SN-Net's set needs none."""
+        """Whether this pair's stage ``scores`` is done and all that may be chosen has a score.
+
+        SN-Net's set needs none.
+        """
         if self.raw["theta"] is None:
             return False
         return metric == "snnet" or not np.isnan(self.scores(metric)[self.in_space]).any()
@@ -202,8 +207,10 @@ def finetuned_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study) -> K
 
 
 def layers_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Key:
-    """Where a tier's stitch layers are stored: every candidate's, but of ``finetuned`` the chosen
-    ones' alone."""
+    """Where a tier's stitch layers are stored.
+
+    Those of every candidate; at ``finetuned`` only those of the chosen ones.
+    """
     if tier == "finetuned":
         return finetuned_weights_key(finetuned_pair_key(pair, chosen, study))
     fit = pair_fit_key(pair, study)
@@ -211,8 +218,10 @@ def layers_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) 
 
 
 def hits_key(pair: Pair, study: Study, tier: Tier) -> Key:
-    """Where it is stored which validation samples each candidate gets right: ``zero_shot`` or
-    ``tuned``."""
+    """Where it is stored which validation samples each candidate gets right.
+
+    At tier ``zero_shot`` or ``tuned``.
+    """
     fit = pair_fit_key(pair, study)
     return zero_shot_key(fit) if tier == "zero_shot" else _tuned_key(fit, study)
 
@@ -252,8 +261,11 @@ def full_val_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier:
 def full_val_accuracy(
     store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier
 ) -> dict[str, Any] | None:
-    """``tier``, ``samples`` and ``accuracy`` (by ``"i-j"``) of a pair's chosen stitches on every
-    validation image; None where that was not measured."""
+    """The accuracies of a pair's chosen stitches on every validation image.
+
+    Returns:
+        ``tier``, ``samples`` and ``accuracy`` (by ``"i-j"``); None where that was not measured.
+    """
     found = store.get(full_val_pair_key(pair, chosen, study, tier)) if chosen.any() else None
     return None if found is None else {"tier": tier, **found}
 

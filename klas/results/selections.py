@@ -64,8 +64,9 @@ def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np
 def own_or_fair_share(
     pair: Pair, ours: Selection, own: Metric, metric: Metric
 ) -> NDArray[np.bool_]:
-    """(N,) what a method chooses beside a selection: the method that made it just that, every
-    other one its :func:`fair_share`.
+    """(N,) what a method chooses beside a selection.
+
+    The method that made the selection keeps it; every other one takes its :func:`fair_share`.
 
     Args:
         own: the method that made ``ours``.
@@ -77,8 +78,10 @@ def own_or_fair_share(
 
 
 def fair_share(pair: Pair, ours: Selection, metric: Metric) -> NDArray[np.bool_]:
-    """(N,) what a method may take beside a selection: in every bucket as many candidates, those
-    that it scores best. ``snnet`` takes its set as it is.
+    """(N,) what a method may take beside a selection.
+
+    In every bucket as many candidates, those that it scores best. ``snnet`` takes its set as it
+    is.
 
     Raises:
         SelectionError: the scores are not computed yet.

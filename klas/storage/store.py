@@ -374,8 +374,11 @@ class Store:
 
 
 def default_root() -> Path:
-    """``KLAS_CACHE_DIR``, else ``cache/`` of the checkout that this package runs from, else
-    ``~/.cache/klas`` for an installed package."""
+    """The folder of results, unless another one is named.
+
+    ``KLAS_CACHE_DIR``, else ``cache/`` of the checkout that this package runs from, else
+    ``~/.cache/klas`` for an installed package.
+    """
     if named := os.environ.get("KLAS_CACHE_DIR"):
         return Path(named)
     checkout = Path(__file__).resolve().parents[2]
