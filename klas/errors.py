@@ -1,5 +1,7 @@
 """Everything that KLAS refuses. One sentence each: what was wrong, where, and what to do."""
 
+from collections.abc import Iterable
+
 
 class KlasError(Exception):
     """The root of the family; the command exits with status 1 on any of them."""
@@ -35,3 +37,22 @@ class StoreError(KlasError):
 
 class JobError(KlasError):
     """A background job cannot be started, watched or cancelled."""
+
+
+def one_line(error: Exception) -> str:
+    """Another library's error, to quote in a sentence: its type and its first line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def listing(names: Iterable[str]) -> str:
+    """The first three names, quoted, and how many there are if there are more.
+
+    >>> listing(["head.weight", "head.bias"])
+    "'head.weight', 'head.bias'"
+    >>> listing("abcde")
+    "'a', 'b', 'c' … (5 in all)"
+    """
+    listed = list(names)
+    shown = ", ".join(repr(name) for name in listed[:3])
+    return shown if len(listed) <= 3 else f"{shown} … ({len(listed)} in all)"

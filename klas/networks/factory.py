@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from klas.errors import AnchorError
-from klas.networks.weights import read_checkpoint
+from klas.networks.checkpoint import read_checkpoint
 from klas.study import AnchorSpec
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

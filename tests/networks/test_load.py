@@ -9,8 +9,7 @@ from klas.errors import AnchorError
 from klas.networks.anchor import tensors_digest
 from klas.networks.load import load_anchor
 from klas.study import AnchorSpec
-
-TINY = "digits_vit_tiny"
+from tests.networks.loading import TINY
 
 
 def load(weights=None, model=TINY):

@@ -1,0 +1,86 @@
+"""The tensors of a weights file: safetensors, or a torch checkpoint in which no code is run."""
+
+import argparse
+import os
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models import clean_state_dict
+from torch import Tensor
+
+from klas.errors import AnchorError, listing, one_line
+
+ENTRIES = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Where training loops keep the weights in a checkpoint, best first: timm's own order."""
+
+
+def read_checkpoint(file: Path, name: str) -> tuple[dict[str, Tensor], str | None]:
+    """A file's tensors, and the entry of :data:`ENTRIES` that holds them, ``None`` at the top.
+
+    Averaged weights come first, as in timm; prefixes of parallel and compiled training are
+    removed. Code in a file is never run.
+
+    Args:
+        name: the anchor's, for the error's sentence.
+
+    Raises:
+        AnchorError: no such file; it is damaged; or it holds something other than tensors.
+    """
+    if not os.path.isfile(file):  # Path's own method raises for what is no name at all
+        raise AnchorError(f"{name}: the weights file {file} does not exist")
+    checkpoint = (
+        _read_safetensors(file, name) if file.suffix == ".safetensors" else _unpickle(file, name)
+    )
+    entry = next((e for e in ENTRIES if isinstance(checkpoint.get(e), dict)), None)
+    state = checkpoint[entry] if entry else checkpoint
+    if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise AnchorError(
+            f"{name}: {file} holds no weights under {', '.join(ENTRIES)} or at its top, where "
+            f"it has {listing(checkpoint)}; save the network's state_dict() alone"
+        )
+    return clean_state_dict(state), entry
+
+
+def _read_safetensors(file: Path, name: str) -> dict[str, Any]:
+    try:
+        tensors: dict[str, Any] = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise AnchorError(
+            f"{name}: {file} cannot be loaded, it is cut off or no safetensors file "
+            f"({one_line(error)})"
+        ) from None
+    return tensors
+
+
+def _unpickle(file: Path, name: str) -> dict[str, Any]:
+    try:
+        # timm's training script keeps its arguments, a Namespace, beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        forbidden = re.search(r"GLOBAL (\S+)", str(error))
+        if forbidden is None:
+            raise AnchorError(
+                f"{name}: {file} cannot be loaded, it is no torch checkpoint of plain tensors and "
+                "was not run; give a .pth, .pt or .safetensors file of a state_dict"
+            ) from None
+        raise AnchorError(
+            f"{name}: {file} is a pickle that holds more than tensors ({forbidden[1]}) and was "
+            "not run; save its state_dict as safetensors"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise AnchorError(
+            f"{name}: {file} cannot be loaded, it is cut off or no torch checkpoint "
+            f"({one_line(error)})"
+        ) from None
+    if not isinstance(checkpoint, dict):
+        raise AnchorError(
+            f"{name}: {file} holds a {type(checkpoint).__name__}, not a state_dict; "
+            "save the network's state_dict() alone"
+        )
+    return checkpoint

@@ -1,0 +1,103 @@
+"""timm's networks with the pretrained weights of a tag.
+
+timm builds and loads. What is added here is an answer at once where nothing can be downloaded.
+"""
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import huggingface_hub
+import timm
+import torch
+from timm.models import PretrainedCfg, get_pretrained_cfg
+from torch import nn
+
+from klas.errors import AnchorError, one_line
+from klas.study import AnchorSpec
+
+CONNECT_SECONDS = 3.0  # how long a download's address may take to answer at all
+
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm looks for them
+
+
+def load_pretrained(spec: AnchorSpec) -> nn.Module:
+    """The network of a pretrained tag in eval mode, from timm's caches or downloaded.
+
+    Raises:
+        AnchorError: the tag has no weights, or they cannot be had without a network connection.
+    """
+    config = get_pretrained_cfg(spec.model)
+    if config is None or not config.has_weights:
+        raise AnchorError(
+            f"{spec.name}: timm has no weights for {spec.model}; give `weights`, or one of "
+            "the names of timm.list_pretrained()"
+        )
+    overlay: dict[str, Any] | None = None
+    if not config.file:
+        local = _local_copy(config)
+        if local is not None:
+            # Named as a file, it is loaded without asking the hub.
+            overlay = {"file": str(local)}
+        else:
+            _refuse_unreachable(spec, _address(config))
+    try:
+        return create_network(spec.model, overlay)
+    except Exception as error:  # the hub's, torch's and timm's own are of no common kind
+        raise AnchorError(
+            f"{spec.name}: timm's weights of {spec.model} cannot be loaded ({one_line(error)})"
+        ) from None
+
+
+def create_network(model: str, overlay: dict[str, Any] | None) -> nn.Module:
+    """A network of timm's in eval mode, with pretrained weights.
+
+    Args:
+        overlay: replaces entries of the configuration that says where the weights are.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):  # some constructors print
+        network: nn.Module = timm.create_model(
+            model, pretrained=True, pretrained_cfg_overlay=overlay
+        )
+    return network.eval()
+
+
+def _local_copy(config: PretrainedCfg) -> Path | None:
+    """The tag's file in the caches that timm downloads to."""
+    if not config.hf_hub_id:
+        copy = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(config.url).path).name
+        return copy if copy.is_file() else None
+    repository, _, revision = config.hf_hub_id.partition("@")
+    for file in (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_FILES:
+        cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision or None)
+        if isinstance(cached, str):
+            return Path(cached)
+    return None
+
+
+def _address(config: PretrainedCfg) -> str:
+    if not config.hf_hub_id:
+        return str(config.url)
+    repository, _, revision = config.hf_hub_id.partition("@")
+    file = config.hf_hub_filename or _HUB_FILES[0]
+    return huggingface_hub.hf_hub_url(repository, file, revision=revision or None)
+
+
+def _refuse_unreachable(spec: AnchorSpec, address: str) -> None:
+    """Ask once, briefly: the download itself would try again and again for most of a minute.
+
+    The hub's own session is what asks, so its proxies and HF_HUB_OFFLINE hold here too.
+    """
+    try:
+        status = huggingface_hub.get_session().head(address, timeout=CONNECT_SECONDS).status_code
+        problem = None if status < 500 else f"status {status}"
+    except Exception as error:  # of whichever HTTP library the hub's client is made
+        problem = type(error).__name__
+    if problem is not None:
+        raise AnchorError(
+            f"{spec.name}: the weights of {spec.model} are not on this machine and "
+            f"{urlsplit(address).netloc} cannot be reached ({problem}); go online once, or give "
+            "a local file as `weights`"
+        )
