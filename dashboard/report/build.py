@@ -35,31 +35,32 @@ GLOSSARY = Glossary(
     terms=(
         (
             "Stitch i → j",
-            "The source's blocks 1 to i, a stitch layer, the target's blocks after j.",
+            "The source's blocks 1 to i, then a stitch layer, then the target's blocks after j.",
         ),
         (
             "Γ = Ω / Σ, the stitch score, lower is better",
-            "Ω, the distance in nats between the source's probe after block i and the target's "
-            "after block j, over Σ, the capacity of the target's next block: how far that block "
-            "moves its own network's probe.",
+            "Ω is the distance in nats between the source's probe after block i and the target's "
+            "probe after block j. Σ is the capacity of the target's next block: how far that "
+            "block moves its own network's probe.",
         ),
         (
             "Buckets and τ",
-            "The costs between the two anchors are cut into buckets; in each the stitch with the "
-            "lowest score is chosen, and those whose score is within the tolerance τ.",
+            "The range of cost between the two anchors is divided into buckets. In each bucket "
+            "the stitch with the lowest score is chosen, and every other whose score is within "
+            "the tolerance τ.",
         ),
         (
             "Tiers zero_shot, tuned, finetuned",
-            "The stitch layer by least squares and nothing trained; only the stitch layer "
-            "trained; all chosen stitches and both anchors trained jointly. A curve never mixes "
-            "them.",
+            "zero_shot: the stitch layer is fitted by least squares and nothing is trained. "
+            "tuned: only the stitch layer is trained. finetuned: all chosen stitches and both "
+            "anchors are trained jointly. A curve never mixes tiers.",
         ),
     )
 )
 
 
 def unscored(document: Document) -> list[str]:
-    """The pairs with candidates whose Γ is not computed: the report has to do without them."""
+    """The pairs with candidates whose Γ is not computed; the report leaves them out."""
     return [pair.name for pair in _stitchable(document) if not pair.is_scored("kl")]
 
 
@@ -70,12 +71,12 @@ def study_report(
     own_list: Mapping[str, Any] | None,
     store: Store,
 ) -> bytes:
-    """The file's bytes. What is not computed is named in it, and the rest is there.
+    """The file's bytes. It shows everything that is computed and names what is not.
 
     Args:
-        spec: the selection that its figures show; KLAS's score chooses whatever its metric.
-        own_list: a stitch list that is shown too.
-        store: the study's results: of joint training and for the comparison.
+        spec: the selection that the figures show; whatever its metric is, KLAS's score chooses.
+        own_list: a stitch list that the report shows too.
+        store: has the results of joint training and those that the comparison needs.
 
     Raises:
         KlasError: a result cannot be read.
@@ -130,14 +131,14 @@ def _choice_rule(spec: SelectionSpec) -> str:
 
 def _origin(document: Document, spec: SelectionSpec, pairs: int) -> Paragraph:
     task, missing = _task(document), unscored(document)
-    not_here = ""
+    left_out = ""
     if missing:
-        not_here = f" Not here, because their scores are not computed yet: {', '.join(missing)}."
+        left_out = f" Left out because their scores are not computed yet: {', '.join(missing)}."
     return Paragraph(
-        text=f"{len(document['anchors'])} anchors, {pairs} pairs with their scores; chosen with "
-        f"{_choice_rule(spec)}. Accuracies are {task.metric.label} on "
+        text=f"{len(document['anchors'])} anchors and {pairs} scored pairs; stitches are chosen "
+        f"with {_choice_rule(spec)}. Accuracies are {task.metric.label} on "
         f"{document['data']['val']['samples']:,} validation {task.samples} unless another split "
-        f"is named.{not_here}"
+        f"is named.{left_out}"
     )
 
 
@@ -160,20 +161,20 @@ def _anchors(document: Document) -> list[Part]:
         Figure(
             name="anchors",
             chart=anchors_chart(document),
-            caption=f"{metric.heading} of the anchors against their cost; lines join those that "
+            caption=f"{metric.heading} of the anchors against their cost; a line joins two that "
             "are stitched.",
         ),
         Figure(
             name="probes",
             chart=probe_chart(document["anchors"]),
-            caption=f"{metric.heading} of a linear probe at every cut of every anchor. Hollow: did "
-            "not converge.",
+            caption=f"{metric.heading} of a linear probe at every cut of every anchor. A hollow "
+            "marker is a probe that did not converge.",
         ),
     ]
 
 
 def _ranking(document: Document, pairs: Sequence[Pair], spec: SelectionSpec) -> Iterable[Part]:
-    """The pairs by the divergence of their outputs, and one front over all that is chosen."""
+    """The pairs in order of Θ between their outputs, and one front of all chosen stitches."""
     by_divergence = sorted(
         document["pairs"], key=lambda p: (p["theta_output"] is None, p["theta_output"])
     )
@@ -197,14 +198,14 @@ def _ranking(document: Document, pairs: Sequence[Pair], spec: SelectionSpec) -> 
         yield Figure(
             name="front",
             chart=front_chart(measured, front(measured), "tuned"),
-            caption="What KLAS chooses of every pair, tuned: "
-            f"{sum(int(c.chosen.sum()) for c in measured)} stitches, and the best accuracy for "
-            "every cost among them and the anchors.",
+            caption=f"The {sum(int(c.chosen.sum()) for c in measured)} stitches that KLAS chooses "
+            "from all pairs, at tier tuned. The line is the best accuracy at every cost among them "
+            "and the anchors.",
         )
 
 
 def _own_list(document: Document, own_list: Mapping[str, Any]) -> list[Part]:
-    """A stitch list: how it came about, its curve, its lines."""
+    """A stitch list: how it was made, its curve and its stitches."""
     rule, unit = own_list["selection"], cost_unit(document)
     method = METHODS[rule["metric"]]
     spec = SelectionSpec.model_validate({name: rule[name] for name in SelectionSpec.model_fields})
@@ -233,7 +234,7 @@ def _own_list(document: Document, own_list: Mapping[str, Any]) -> list[Part]:
         Figure(
             name="list",
             chart=lists_chart(document, [listed], tier),
-            caption=f"The list's stitches, tier {tier}.",
+            caption=f"The list's stitches at tier {tier}.",
         ),
         Table(head=("stitch", "bucket", unit.name, "parameters", score, *TIERS), rows=rows),
     ]
@@ -253,6 +254,7 @@ def _settings(document: Document, study: Study, spec: SelectionSpec) -> Iterable
     )
     if study.selection.model_copy(update={"metric": "kl"}) != spec:
         yield Paragraph(
-            text=f"The figures show a choice with {_choice_rule(spec)}, other than the study's own."
+            text=f"The figures show the choice with {_choice_rule(spec)}, which is a selection "
+            "other than the study's own."
         )
     yield StudyFile(name=study.name, text=study.to_toml())

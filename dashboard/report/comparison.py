@@ -42,12 +42,12 @@ ALL_PAIRS = "all"  # in the ids of the figures over all pairs
 def comparison_of(
     document: Document, study: Study, pairs: Sequence[Pair], store: Store
 ) -> tuple[Comparison | None, str]:
-    """The comparison over the pairs that are measured, and a sentence on what is left out.
+    """The comparison over the measured pairs, and a sentence about those left out.
 
-    Without such pairs it is None, and the sentence says why.
+    Where none can be made it is None, and the sentence says why.
 
     Args:
-        pairs: those that are scored.
+        pairs: scored ones.
     """
     measured = [
         pair
@@ -90,18 +90,18 @@ def verdict(comparison: Comparison) -> str:
     named: list[Metric] = list(dict.fromkeys(("kl", "cka", first)))  # the best, whichever it is
     hits = [f"{METHODS[m]} in {tally(methods[m]['overlap'])}" for m in named]
     sentences = [
-        f"In how many of {buckets} buckets of {_pairs(len(comparison['pairs']))} the stitch that a "
-        f"score likes best is the best by tuned accuracy: {', '.join(hits)}; chance "
+        f"In how many of {buckets} buckets of {_pairs(len(comparison['pairs']))} a score's "
+        f"first choice is the best stitch by tuned accuracy: {', '.join(hits)}; by chance in "
         f"{whole(number(every['chance']['value']))}. Most often: {METHODS[first]}."
     ]
     gains = [
-        f"{with_interval(gain, scale=100)} points on {METHODS[metric]}"
+        f"{with_interval(gain, scale=100)} points over {METHODS[metric]}"
         for metric in ("cka", "snnet")
         if (gain := (methods[metric]["tuned"] or {}).get("gain")) is not None
     ]
     if gains:
-        sentences.append(f"At equal cost KLAS gains on average {' and '.join(gains)} (tier tuned).")
-    sentences.append(f"In brackets: {level(comparison)} intervals.")
+        sentences.append(f"At equal cost KLAS gains {' and '.join(gains)} on average (tier tuned).")
+    sentences.append(f"Brackets hold {level(comparison)} intervals.")
     return " ".join(sentences)
 
 
@@ -110,23 +110,24 @@ def overall_parts(comparison: Comparison) -> Iterable[Part]:
     every, buckets = comparison["all_pairs"], buckets_of_all(comparison)
     pairs = comparison["pairs"]
     yield Paragraph(
-        text="Every other score takes in each bucket as many candidates as KLAS took there; "
-        "SN-Net's set is compared as it is. Which stitches are best is what tier tuned says. "
-        f"Intervals are {level(comparison)}, from {comparison['bootstrap']['replicates']:,} "
-        "bootstrap replicates over 100 blocks of samples."
+        text="In each bucket every other score takes as many candidates as KLAS took there; "
+        "SN-Net's set is compared as it is. The best stitches are those with the highest accuracy "
+        f"at tier tuned. Intervals are {level(comparison)}, from "
+        f"{comparison['bootstrap']['replicates']:,} bootstrap replicates over 100 blocks of "
+        "samples."
     )
     yield Figure(
         name="agreement",
         chart=agreement_chart(comparison),
-        caption=f"Who finds the best stitches of {buckets} buckets of {len(pairs)} pairs. The "
-        "table below has the numbers.",
+        caption="How often each method finds the best stitch of a bucket, over "
+        f"{buckets} buckets of {_pairs(len(pairs))}. The table below has the numbers.",
     )
     yield _agreement(every, buckets, None)
     yield Paragraph(
         text="Hits are summed over the pairs. ρ within buckets pools the buckets of all pairs, so "
-        "each pair weighs by its candidates in buckets of at least three; their number stands "
-        "beside it. Everything else is a mean over the pairs where every method has it, the "
-        "greatest gain and saving too.",
+        "a pair counts by how many of its candidates are in buckets of at least three; the next "
+        "column has the number over all pairs. All other figures, the greatest gain and saving "
+        "included, are means over the pairs where every method has them.",
         note=True,
     )
     for tier in TIERS:
@@ -136,9 +137,9 @@ def overall_parts(comparison: Comparison) -> Iterable[Part]:
 
 
 def pair_comparison_parts(comparison: Comparison, entry: Entry, pair: Pair) -> Iterable[Part]:
-    """How Γ does on a pair.
+    """How well the methods do on a pair.
 
-    How well it ranks the stitches, how the methods agree with the best ones, and what training
+    How well Γ ranks the stitches, how often each method finds the best ones, and what training
     makes of their choices.
     """
     chosen = {(s["source_block"], s["target_block"]) for s in entry["chosen"]["kl"]}
@@ -146,9 +147,10 @@ def pair_comparison_parts(comparison: Comparison, entry: Entry, pair: Pair) -> I
     yield Figure(
         name=f"score-{pair.index}",
         chart=score_chart(pair, "kl", chosen),
-        caption=f"Tuned {pair.task.metric.label} of every candidate against its Γ: a score that "
-        f"ranks well falls. Spearman's ρ {with_interval(klas['spearman'])}, within buckets "
-        f"{with_interval(klas['spearman_within'])}; 1 would be the order of the accuracies.",
+        caption=f"Tuned {pair.task.metric.label} of every candidate against its Γ; the "
+        "better Γ ranks, the more steadily the points fall. Spearman's ρ is "
+        f"{with_interval(klas['spearman'])}, within buckets "
+        f"{with_interval(klas['spearman_within'])}; 1 means exactly the order of the accuracies.",
     )
     sizes = {metric: len(stitches) for metric, stitches in entry["chosen"].items()}
     yield _agreement(entry, entry["buckets"], sizes)
@@ -157,7 +159,8 @@ def pair_comparison_parts(comparison: Comparison, entry: Entry, pair: Pair) -> I
             name=f"finetuned-{pair.index}",
             chart=curves_chart(comparison, entry, "finetuned"),
             caption="Accuracy against cost, tier finetuned, "
-            f"{judged(comparison, 'finetuned')}. A click on the legend switches a method.",
+            f"{judged(comparison, 'finetuned')}. Click a method in the legend to show or hide "
+            "it.",
         )
     for tier in TIERS:
         yield from _curves(comparison, entry, [entry], tier, "")
@@ -173,8 +176,8 @@ def _agreement(figures: Figures, buckets: int, sizes: Mapping[Metric, int] | Non
     head = [f"hits of {buckets}", f"holds of {buckets}", "ρ", "ρ within buckets", "candidates"]
     return Table(
         title="Agreement with the best by tuned accuracy; chance hits "
-        f"{whole(number(figures['chance']['value']))} of {buckets}; candidates: those that ρ "
-        "within buckets rests on",
+        f"{whole(number(figures['chance']['value']))} of {buckets}; candidates: how many "
+        "ρ within buckets is computed from",
         head=("method", *([] if sizes is None else ["chosen"]), *head),
         rows=[
             (
@@ -194,11 +197,11 @@ def _agreement(figures: Figures, buckets: int, sizes: Mapping[Metric, int] | Non
 def _curves(
     comparison: Comparison, figures: Figures, pairs: Sequence[Entry], tier: Tier, over: str
 ) -> Iterable[Part]:
-    """Every method's curve at a tier in figures; nothing where no method is measured there.
+    """A table of every method's curve at a tier; nothing where no method is measured there.
 
     Args:
-        pairs: those that the figures are of.
-        over: how many pairs the figures are a mean of, where they are one.
+        pairs: those that the figures cover.
+        over: says how many pairs the figures are a mean of; empty for one pair.
     """
     rows = [
         (
@@ -229,11 +232,11 @@ def _curves(
 
 
 def budget_figures(comparison: Comparison, methods: Figures, name: str) -> Iterable[Figure]:
-    """What every method reaches after how much joint training, where that was computed.
+    """What every method reaches at each budget of joint training; nothing where none is measured.
 
     Args:
         methods: a pair's, or those over all pairs.
-        name: :data:`ALL_PAIRS`, or what tells the ids of the pair's figures from others.
+        name: :data:`ALL_PAIRS`, or the pair's index: it ends the figures' ids.
     """
     if not budgets_of(methods):
         return
@@ -243,7 +246,7 @@ def budget_figures(comparison: Comparison, methods: Figures, name: str) -> Itera
         yield Figure(
             name=f"budget-{quantity.replace('_', '-')}-{name}",
             chart=budget_chart(methods, quantity),
-            caption=f"{label} of every method after so many steps of joint training"
+            caption=f"{label} of every method against the steps of joint training"
             f"{over}, {judged(comparison, 'finetuned')}. Bars are {level(comparison)} intervals. "
             f"{SIDE_BY_SIDE}",
         )

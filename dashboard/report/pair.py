@@ -1,4 +1,4 @@
-"""A pair's part of the HTML report: its map, its choice, its curves, what is trained of it."""
+"""A pair's part of the HTML report: its map, its chosen stitches, its curves and tables."""
 
 from collections.abc import Iterable, Mapping
 from itertools import chain
@@ -26,12 +26,12 @@ from klas.study import METRICS, Study, Tier
 def pair_parts(
     pair: Pair, study: Study, comparison: Comparison | None, store: Store
 ) -> Iterable[Part]:
-    """All of a pair.
+    """Everything that the report shows of a pair.
 
     Args:
-        pair: it is scored.
-        study: with the selection that the figures show, by KLAS's score.
-        comparison: of the methods, where it could be made.
+        pair: a scored one.
+        study: has the selection that the figures show, by KLAS's score.
+        comparison: of the methods; None where there is none.
     """
     spec, sheet = study.selection, Sheet(pair=pair)
     selection = choose(pair, spec)
@@ -42,14 +42,14 @@ def pair_parts(
         chart=cell_map(pair, selection, "kl", "kl"),
         caption="Γ of every stitch, lower is better"
         + (", printed in its cell" if values_fit(shown) else "")
-        + ". Framed are the chosen; a dot marks the best of its bucket of cost.",
+        + ". Chosen stitches are framed; a dot marks the best in its bucket of cost.",
         alt=in_words(pair, "kl", shown),
     )
     yield Figure(
         name=f"choice-{pair.index}",
         chart=choice_chart(sheet, selection, "kl", tau=spec.tau, tau_mode=spec.tau_mode),
-        caption="Γ against cost. Dotted: edges of the buckets. Lines: up to which score τ takes a "
-        "stitch.",
+        caption="Γ against cost. Dotted lines are the edges of the buckets; solid lines show the "
+        "highest score that τ allows in each.",
     )
     yield from _curves(sheet, selection)
     entry = None if comparison is None else entry_of(comparison, pair.names)
@@ -60,7 +60,7 @@ def pair_parts(
 
 
 def _curves(sheet: Sheet, selection: Selection) -> Iterable[Figure]:
-    """Accuracy against cost of all methods, tuned, or by least squares where that is all."""
+    """Accuracy against cost for all methods, at tier tuned where it is measured, else zero_shot."""
     pair, costs = sheet.pair, sheet.costs["macs"]
     is_tuned = np.isfinite(sheet.accuracy["tuned"][selection.chosen]).all()
     tier: Tier = "tuned" if is_tuned else "zero_shot"
@@ -78,8 +78,8 @@ def _curves(sheet: Sheet, selection: Selection) -> Iterable[Figure]:
     yield Figure(
         name=f"curve-{pair.index}",
         chart=chart,
-        caption=f"Accuracy against cost, tier {tier}. A click on the legend switches a method, a "
-        "double click shows it alone. Bars are 95 % intervals of each accuracy by itself."
+        caption=f"Accuracy against cost, tier {tier}. Click a method in the legend to show or hide "
+        "it, double-click to show it alone. Bars are the 95 % interval of each accuracy by itself."
         f"{not_measured}",
     )
 
@@ -90,11 +90,11 @@ def _chosen(
     trained: Floats | None,
     on_test: Mapping[Stitch, float],
 ) -> Table:
-    """The chosen stitches with their accuracies, the jointly trained ones by split.
+    """The chosen stitches with their accuracies at every tier.
 
     Args:
-        trained: (N,) accuracies after joint training on validation images.
-        on_test: the same on the test split, by stitch; empty where there is none.
+        trained: (N,) accuracies in [0, 1] on the validation split after joint training.
+        on_test: the same on the test split, by stitch; empty where there are none.
     """
     tiers: dict[str, Floats] = {tier: pair.accuracy(tier) for tier in ("zero_shot", "tuned")}
     if trained is not None:
