@@ -20,20 +20,27 @@ METHODS = {
 """What people call the methods."""
 
 
+# Times and sizes are written here and not by humanize, whose texts are longer or say less: its
+# naturaldelta calls 1.5 hours and 2.5 hours both "2 hours", its precisedelta writes "1 hour, 29
+# minutes and 59 seconds", and its naturalsize "999 Bytes" and "12.0 kB".
 def duration(seconds: float) -> str:
-    """42 s, 3 min, 2.5 h."""
+    """A time as 42 s, 3 min, 2.5 h, or a dash for NaN."""
+    if np.isnan(seconds):
+        return "–"
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
 
 
 def size(count: float) -> str:
-    """Bytes as 12 kB, 3.4 MB, 1.2 GB."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
+    """Bytes as 12 kB, 3.4 MB, 1.2 GB, 5.6 TB, or a dash for NaN."""
+    if np.isnan(count):
+        return "–"
+    for unit, digits in (("B", 0), ("kB", 0), ("MB", 1), ("GB", 1)):
+        if round(count, digits) < 1000:  # as it is printed: 999,999 bytes are 1.0 MB
+            return f"{count:.{digits}f} {unit}"
         count /= 1000
-    return f"{count:.1f} GB"
+    return f"{count:,.1f} TB"
 
 
 def percent(value: float | None) -> str:
@@ -47,24 +54,25 @@ def cost(macs: float, unit: CostUnit) -> str:
     return f"{value:,.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
-def with_interval(found: Mapping[str, Any] | None, *, scale: float = 1.0, digits: int = 2) -> str:
-    """A figure with its interval: 0.61 [0.42, 0.74]; a dash where there is none."""
-    if found is None:
+def with_interval(
+    estimate: Mapping[str, Any] | None, *, scale: float = 1.0, digits: int = 2
+) -> str:
+    """A figure with its interval: 0.61 [0.42, 0.74]; a dash for what is undefined."""
+    if estimate is None:
         return "–"
-    value, low, high = (
-        f"{scale * number(found[name]):z.{digits}f}" for name in ("value", "low", "high")
-    )
+    ends = [scale * number(estimate[name]) for name in ("value", "low", "high")]
+    value, low, high = ("–" if np.isnan(end) else f"{end:z.{digits}f}" for end in ends)
     return f"{value} [{low}, {high}]"
 
 
-def tally(found: Mapping[str, Any] | None) -> str:
-    """A count with its interval: 4 [3, 5.5]; a dash where there is none."""
-    if found is None:
+def tally(estimate: Mapping[str, Any] | None) -> str:
+    """A count with its interval: 4 [3, 5.5]; a dash for what is undefined."""
+    if estimate is None:
         return "–"
-    value, low, high = (whole(number(found[name])) for name in ("value", "low", "high"))
+    value, low, high = (whole(number(estimate[name])) for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 
 def whole(count: float) -> str:
-    """A count that ties or a mean may make fractional: 4, 3.5."""
-    return f"{count:z.1f}".removesuffix(".0")
+    """A count that ties or a mean may make fractional: 4, 3.5; a dash for NaN."""
+    return "–" if np.isnan(count) else f"{count:z.1f}".removesuffix(".0")
