@@ -1,19 +1,20 @@
 """KLAS: find the networks between your pretrained networks.
 
-The names below are the public face; what needs torch is loaded when it is first used.
+The names below are the public face. What takes long to import, as torch does, is loaded when it is
+first used.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from klas.errors import KlasError
-from klas.storage.store import Store
 from klas.study import DIGITS, Study, load_study
 
 if TYPE_CHECKING:
     from klas.deploy.load import load_stitch
     from klas.networks.anchor import Anchor, Transform
     from klas.pipeline.run import Pipeline
+    from klas.storage.store import Store
 
 __all__ = [
     "DIGITS",
@@ -29,8 +30,9 @@ __all__ = [
 
 _LAZY = {
     "Anchor": "klas.networks.anchor",
-    "Transform": "klas.networks.anchor",
     "Pipeline": "klas.pipeline.run",
+    "Store": "klas.storage.store",
+    "Transform": "klas.networks.anchor",
     "load_stitch": "klas.deploy.load",
 }
 
