@@ -87,7 +87,7 @@ def test_the_dashboard_never_names_what_is_heavy():
 
 
 def without_torch():
-    """What loads without torch: the app, the command, each room that says so of itself."""
+    """What loads without torch: the app, and each room that says so of itself."""
     for package in PACKAGES:
         for folder in sorted({path.parent for _, path in modules(package)}):
             words = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
@@ -101,7 +101,6 @@ def without_torch():
                     if name.split(".")[0] in PACKAGES
                 ]
                 yield pytest.param(names, id=str(folder.relative_to(ROOT)))
-    yield pytest.param(["klas.cli.main"], id="the command")
 
 
 @pytest.mark.parametrize("names", list(without_torch()))

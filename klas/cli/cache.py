@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from klas.cli import tables
 from klas.cli.steps import open_store, output
+from klas.cli.tables.cache import cache_tables
 from klas.cli.terminal import TerminalProgress
 from klas.errors import KlasError
 from klas.jobs.process import studies_at_work
@@ -26,7 +26,7 @@ def ls(options: argparse.Namespace) -> None:
             "unclaimed_bytes": whole.unclaimed,
             "entries": [vars(entry) for entry in entries],
         }
-        output(options, plain, lambda: tables.cache_tables(store, entries, whole))
+        output(options, plain, lambda: cache_tables(store.root, entries, whole))
 
 
 def _study_entry(holding: Holding) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 import argparse
 
-from klas.cli import tables
 from klas.cli.steps import open_store, output
+from klas.cli.tables.catalogue import catalogue_tables
 from klas.cli.terminal import TerminalProgress
 from klas.storage.catalogue import check_families, find_networks, read_catalogue
 
@@ -23,4 +23,4 @@ def catalogue(options: argparse.Namespace) -> None:
         networks, text=options.search, families=options.family, low=low, high=high
     )
     plain = {"networks": [vars(network) for network in matches]}
-    output(options, plain, lambda: tables.catalogue_tables(matches, len(networks)))
+    output(options, plain, lambda: catalogue_tables(matches, len(networks)))

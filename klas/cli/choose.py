@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from klas.cli import tables
 from klas.cli.steps import open_pipeline, output, wanted_pairs, with_selection
+from klas.cli.tables.stitches import check_lines, stitch_tables
+from klas.cli.tables.study import silent_buckets
 from klas.errors import SelectionError
 from klas.results import formats
 from klas.results.pair import Pair, finetuned_accuracy, pairs_of
@@ -49,8 +50,8 @@ def select(options: argparse.Namespace) -> None:
         )
         if options.out is not None:
             formats.write(stitches, options.out)
-        silent = tables.silent_buckets(pairs, study.selection)
-        output(options, stitches, lambda: tables.stitch_tables(stitches, options.out) + silent)
+        silent = silent_buckets(pairs, study.selection)
+        output(options, stitches, lambda: [*stitch_tables(stitches, options.out), *silent])
 
 
 def check(options: argparse.Namespace) -> None:
@@ -58,7 +59,7 @@ def check(options: argparse.Namespace) -> None:
     from klas.deploy.load import check_stitch_list
 
     rebuilt = check_stitch_list(options.file, allow_code=options.allow_code)
-    output(options, rebuilt, lambda: tables.check_lines(rebuilt))
+    output(options, rebuilt, lambda: check_lines(rebuilt))
 
 
 def _check_outputs(out: Path | None, weights: Path | None) -> None:

@@ -4,8 +4,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from klas.cli import tables
 from klas.cli.steps import open_pipeline, output, wanted_pairs
+from klas.cli.tables.networks import latency_tables
+from klas.cli.tables.study import anchor_tables, run_tables
 from klas.memory import peak_memory_bytes
 from klas.results import formats
 from klas.results.formatting import duration, size
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
         _print_estimate(pipeline, options.until)
         document = pipeline.run(options.until)
         _print_peak(pipeline)
-        output(options, document, lambda: tables.run_tables(document, study, pipeline.store))
+        output(options, document, lambda: run_tables(document, study, pipeline.store))
 
 
 def anchors(options: argparse.Namespace) -> None:
@@ -35,7 +36,7 @@ def anchors(options: argparse.Namespace) -> None:
             "anchors": document["anchors"],
             "pairs": [{name: pair[name] for name in names} for pair in document["pairs"]],
         }
-        output(options, ranking, lambda: tables.anchor_tables(document))
+        output(options, ranking, lambda: anchor_tables(document))
 
 
 def scores(options: argparse.Namespace) -> None:
@@ -56,7 +57,7 @@ def latency(options: argparse.Namespace) -> None:
         plain = [
             {"source": pair.names[0], "target": pair.names[1], **times} for pair, times in results
         ]
-        output(options, {"latency": plain}, lambda: tables.latency_tables(results))
+        output(options, {"latency": plain}, lambda: latency_tables(results))
 
 
 def _print_estimate(pipeline: "Pipeline", until: Stage) -> None:

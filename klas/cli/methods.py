@@ -4,9 +4,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from klas.cli import tables
-from klas.cli.comparison_tables import comparison_tables
 from klas.cli.steps import open_pipeline, open_store, output, wanted_pairs, with_selection
+from klas.cli.tables.comparison import comparison_tables
+from klas.cli.tables.networks import finetuned_tables
 from klas.errors import KlasError, SelectionError
 from klas.results import comparison, formats
 from klas.results.formatting import duration
@@ -46,7 +46,7 @@ def _finetune_selections(
     plain = [
         {"source": pair.names[0], "target": pair.names[1], **result} for pair, _, result in results
     ]
-    output(options, {"finetuned": plain}, lambda: tables.finetuned_tables(results))
+    output(options, {"finetuned": plain}, lambda: finetuned_tables(results))
 
 
 def _finetune_methods(options: argparse.Namespace, pipeline: "Pipeline", pairs: list[Pair]) -> None:
@@ -76,8 +76,8 @@ def compare(options: argparse.Namespace) -> None:
             raise SelectionError(f"study {study.name}: nothing is computed yet; run `klas run`")
         pairs = wanted_pairs(pairs_of(computed), options.pair)
         document = comparison.compare(of_pairs(computed, pairs), study, store)
-    lines = []
+    wrote = []
     if options.out is not None:
         formats.write(document, options.out)
-        lines = [f"wrote {options.out}"]
-    output(options, document, lambda: comparison_tables(document) + lines)
+        wrote = [f"wrote {options.out}"]
+    output(options, document, lambda: [*comparison_tables(document), *wrote])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from klas.cli.comparison_tables import comparison_tables
+from klas.cli.tables.comparison import comparison_tables
 from klas.errors import SelectionError
 from klas.pipeline.run import Pipeline
 from klas.results.comparison import LEVEL, budget_steps, compare

@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 
-from klas.cli.tables import anchor_tables
+from klas.cli.tables.study import anchor_tables
 from klas.results.costs import above_anchors, costs_of, envelope_along
 from klas.results.pair import Choice, Pair, front, method_areas, pairs_of
 from klas.results.selections import choose

@@ -1,6 +1,6 @@
 import pytest
 
-from klas.cli.tables import catalogue_tables
+from klas.cli.tables.catalogue import catalogue_tables
 from klas.errors import SelectionError
 from klas.results.formatting import cost
 from klas.results.pair import GIGA

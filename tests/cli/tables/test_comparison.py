@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from klas.cli.comparison_tables import comparison_tables
+from klas.cli.tables.comparison import comparison_tables
 from klas.results.comparison_view import below_cheap_anchor
 from klas.results.formatting import tally
 

@@ -1,0 +1,52 @@
+"""A stitch list: what it holds, and what ``klas check`` says of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+
+from klas.cli.tables.layout import new_table
+from klas.results.formatting import cost, percent
+from klas.results.pair import cost_unit
+
+
+def stitch_tables(stitches: Mapping[str, Any], out: Path | None) -> list[RenderableType]:
+    """A stitch list as a table, and where it was written."""
+    unit = cost_unit(stitches)
+    columns = ["source", "i", "target", "j", "bucket", unit.name, "score", "tuned", "finetuned"]
+    measured = next((s["full_val"] for s in stitches["stitches"] if s["full_val"]), None)
+    if measured is not None:
+        columns.append(f"{measured['tier']}, all {measured['samples']:,}")
+    table = new_table(
+        f"{len(stitches['stitches'])} stitches by {stitches['selection']['metric']}",
+        columns,
+        text=("target",),
+    )
+    for stitch in stitches["stitches"]:
+        row = [
+            stitch["source"],
+            str(stitch["source_block"]),
+            stitch["target"],
+            str(stitch["target_block"]),
+            "–" if stitch["bucket"] is None else str(stitch["bucket"]),
+            cost(stitch["macs"], unit),
+            "–" if stitch["score"] is None else f"{stitch['score']:.3g}",
+            percent(stitch["accuracy"]["tuned"]),
+            percent(stitch["accuracy"]["finetuned"]),
+        ]
+        if measured is not None:
+            row.append(percent(stitch["full_val"] and stitch["full_val"]["accuracy"]))
+        table.add_row(*row)
+    return [table] if out is None else [table, f"wrote {out}"]
+
+
+def check_lines(rebuilt: Mapping[str, Any]) -> list[RenderableType]:
+    """A line for each stitch that was rebuilt, and their number."""
+    lines: list[RenderableType] = [
+        f"ok  {stitch['source']}:{stitch['source_block']} → "
+        f"{stitch['target']}:{stitch['target_block']}  "
+        f"{stitch['macs']:,} MACs, {stitch['params']:,} parameters"
+        for stitch in rebuilt["stitches"]
+    ]
+    return [*lines, f"{len(lines)} stitches rebuilt as stated"]

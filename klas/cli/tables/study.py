@@ -1,0 +1,90 @@
+"""A study's scores document: its anchors, its pairs, and what is chosen of each."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import RenderableType
+from rich.table import Table
+
+from klas.cli.tables.layout import new_table
+from klas.results.formatting import cost, percent
+from klas.results.pair import Document, Pair, cost_unit, finetuned_accuracy, pairs_of
+from klas.results.selections import choose
+from klas.storage.store import Store
+from klas.study import SelectionSpec, Study
+from klas.tasks.task import task_named
+
+
+def anchor_tables(document: Document) -> list[RenderableType]:
+    """The anchors, and the pairs by the divergence of their outputs (the paper's step 1)."""
+    unit, metric = cost_unit(document), task_named(document["task"]).metric
+    columns = ("name", "blocks", unit.name, "params", metric.label, "last probe")
+    anchors = new_table("Anchors", columns)
+    for anchor in document["anchors"]:
+        probe = anchor["probe_accuracy"][-1] if anchor["probe_accuracy"] else None
+        anchors.add_row(
+            anchor["name"],
+            str(anchor["blocks"]),
+            cost(anchor["macs"], unit),
+            f"{anchor['params']:,}",
+            percent(anchor["accuracy"]),
+            percent(probe),
+        )
+    unconverged = [
+        f"{anchor['name']}: {converged.count(False)} of {len(converged)} probes did not converge, "
+        "so Γ of its stitches is approximate; raise [probes] l2 or [data] train_samples"
+        for anchor in document["anchors"]
+        if not all(converged := anchor["probe_converged"] or [])
+    ]
+    ranking = new_table(
+        "Pairs, most compatible first", ("source → target", "Θ of the outputs (nats)")
+    )
+    for pair in sorted(
+        document["pairs"], key=lambda pair: (pair["theta_output"] is None, pair["theta_output"])
+    ):
+        theta = "–" if pair["theta_output"] is None else f"{pair['theta_output']:.4f}"
+        ranking.add_row(f"{pair['source']} → {pair['target']}", theta)
+    return [anchors, *unconverged, ranking]
+
+
+def run_tables(document: Document, study: Study, store: Store) -> list[RenderableType]:
+    """The anchors, and what is chosen of each pair that has scores."""
+    parts = anchor_tables(document)
+    for pair in pairs_of(document):
+        if pair.is_scored(study.selection.metric):
+            parts += [
+                _selection_table(pair, study, store),
+                *silent_buckets([pair], study.selection),
+            ]
+    return parts
+
+
+def silent_buckets(pairs: Sequence[Pair], spec: SelectionSpec) -> list[RenderableType]:
+    """A line for each bucket that chooses nothing because all its scores are infinite."""
+    return [
+        f"{pair.name}: bucket {bucket} has only infinite scores, so nothing is chosen in it"
+        for pair in pairs
+        for bucket in np.flatnonzero(np.isinf(choose(pair, spec).lowest))
+    ]
+
+
+def _selection_table(pair: Pair, study: Study, store: Store) -> Table:
+    selection = choose(pair, study.selection)
+    trained = finetuned_accuracy(store, pair, selection.chosen, study)
+    table = new_table(
+        f"{pair.name}: {selection.chosen.sum()} of {pair.in_space.sum()} stitches chosen",
+        ("stitch", "bucket", pair.unit.name, "Γ", "zero_shot", "tuned", "finetuned"),
+    )
+    rows = np.flatnonzero(selection.chosen)
+    for row in rows[np.lexsort((pair.macs[rows], selection.bucket[rows]))]:
+        i, j = pair.stitches[row]
+        table.add_row(
+            f"{i} → {j}",
+            str(selection.bucket[row]),
+            cost(pair.macs[row], pair.unit),
+            f"{pair.scores('kl')[row]:.3g}",
+            percent(pair.accuracy("zero_shot")[row]),
+            percent(pair.accuracy("tuned")[row]),
+            percent(None if trained is None else trained[row]),
+        )
+    return table
