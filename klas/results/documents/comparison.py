@@ -1,0 +1,200 @@
+"""The ``klas-comparison`` form: every method on the same candidates."""
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
+
+from klas.results.documents.numbers import AtLeastOne, Cost, Count, Name, Number, Sha256, Share
+from klas.results.documents.sources import Data, MadeWith, MetricName, TaskName
+
+T = TypeVar("T")
+
+
+class Figure(TypedDict):
+    """A value and the ends of its interval; null: undefined."""
+
+    value: Number
+    low: Number | None
+    high: Number | None
+
+
+class RankedFigure(Figure):
+    """A rank correlation within buckets, and how many candidates it rests on: its weight beside
+    other pairs."""
+
+    candidates: AtLeastOne
+
+
+class PairsFigure(Figure):
+    """A figure over all pairs, and of how many it is."""
+
+    pairs: AtLeastOne
+
+
+class PairsRankedFigure(RankedFigure):
+    """A rank correlation within buckets over all pairs."""
+
+    pairs: AtLeastOne
+
+
+class AreaFigures(TypedDict):
+    """What a method's stitches make of the accuracies at one tier."""
+
+    auc: Figure | None
+    auc_stitches: Figure | None
+    area_top1: Figure | None
+    mean_top1: Figure | None
+
+
+class CurveFigures(AreaFigures):
+    """The same, with what KLAS gains on the method at equal cost and saves at equal accuracy."""
+
+    gain: Figure | None
+    greatest_gain: Figure | None
+    saving: Figure | None
+    greatest_saving: Figure | None
+
+
+class PairsAreaFigures(TypedDict):
+    """The same over all pairs, and in how many of them there is anything to count."""
+
+    auc: PairsFigure | None
+    auc_stitches: PairsFigure | None
+    area_top1: PairsFigure | None
+    mean_top1: PairsFigure | None
+    pairs: Count
+
+
+class PairsCurveFigures(PairsAreaFigures):
+    """The same over all pairs, with what KLAS gains and saves."""
+
+    gain: PairsFigure | None
+    greatest_gain: PairsFigure | None
+    saving: PairsFigure | None
+    greatest_saving: PairsFigure | None
+
+
+Steps = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]*)$")]
+_OfEachBudget = Field(min_length=1, json_schema_extra={"additionalProperties": False})
+
+
+class MethodFigures(TypedDict):
+    """A method on one pair: agreement with the oracle, curves at every tier (null: not measured
+    yet), and areas by the steps of joint training."""
+
+    overlap: Figure | None
+    containment: Figure | None
+    spearman: Figure | None
+    spearman_within: RankedFigure | None
+    zero_shot: CurveFigures | None
+    tuned: CurveFigures | None
+    finetuned: CurveFigures | None
+    budgets: Annotated[dict[Steps, AreaFigures | None], _OfEachBudget]
+
+
+class PairsMethodFigures(TypedDict):
+    """A method over all pairs."""
+
+    overlap: PairsFigure | None
+    containment: PairsFigure | None
+    spearman: PairsFigure | None
+    spearman_within: PairsRankedFigure | None
+    zero_shot: PairsCurveFigures | None
+    tuned: PairsCurveFigures | None
+    finetuned: PairsCurveFigures | None
+    budgets: Annotated[dict[Steps, PairsAreaFigures | None], _OfEachBudget]
+
+
+class ByMethod(TypedDict, Generic[T]):
+    """One entry for each method."""
+
+    kl: T
+    theta: T
+    cka: T
+    mse: T
+    ce: T
+    dm: T
+    random: T
+    snnet: T
+
+
+class ComparedAccuracy(TypedDict):
+    """A compared stitch's accuracies; finetuned: null where that is not measured yet."""
+
+    zero_shot: Share
+    tuned: Share
+    finetuned: Share | None
+
+
+class ComparedStitch(TypedDict):
+    """A stitch that a method chose; score: null where the method has none."""
+
+    source_block: Count
+    target_block: Count
+    macs: Cost
+    bucket: Count | None
+    score: float | None
+    accuracy: ComparedAccuracy
+
+
+class ComparedPair(TypedDict):
+    """One pair: its buckets with at least two candidates, what each method chose, the chance
+    that a random choice meets the oracle, and each method's figures."""
+
+    source: Name
+    target: Name
+    buckets: Count
+    chosen: ByMethod[list[ComparedStitch]]
+    chance: Figure | None
+    methods: ByMethod[MethodFigures]
+
+
+class AllPairs(TypedDict):
+    """The same figures over all pairs."""
+
+    chance: Figure | None
+    methods: ByMethod[PairsMethodFigures]
+
+
+class ComparedAnchor(TypedDict):
+    """An anchor with its accuracies on the validation and the test samples."""
+
+    name: Name
+    digest: Sha256
+    macs: Cost
+    params: Cost
+    val: Figure | None
+    test: Figure | None
+
+
+class Bootstrap(TypedDict):
+    """How the intervals were made."""
+
+    replicates: AtLeastOne
+    level: Annotated[float, Field(gt=0, lt=1)]
+    seed: Count
+
+
+@with_config(ConfigDict(title="KLAS comparison", extra="forbid", strict=True))
+class Comparison(TypedDict):
+    """KLAS and its rivals on the same candidates: agreement with the oracle, areas under the
+    curves, budgets of fine-tuning, pair by pair and over all pairs. A figure is a value and the
+    ends of its interval; null: undefined or not measured yet; "inf", "-inf": infinite.
+    "candidates": how many a rank correlation within buckets rests on, which is its weight beside
+    other pairs; "pairs": how many a figure over all pairs is of."""
+
+    format: Literal["klas-comparison"]
+    version: Literal[1]
+    study: dict[str, Any]
+    made_with: MadeWith
+    task: TaskName
+    accuracy_metric: MetricName
+    anchors: list[ComparedAnchor]
+    data: Data
+    precision: str
+    oracle: Literal["tuned"]
+    finetuned_on: Literal["val", "test"]
+    bootstrap: Bootstrap
+    pairs: Annotated[list[ComparedPair], Field(min_length=1)]
+    all_pairs: AllPairs

@@ -1,0 +1,37 @@
+"""The numbers and short texts that documents are made of."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+
+Cost = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""MACs or parameters; more than an array's integer can hold are no network's."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""An accuracy, a share of the samples."""
+
+Nats = Annotated[float, Field(ge=0)]
+"""A Kullback–Leibler divergence."""
+
+Number = float | Literal["inf", "-inf"]
+"""JSON has no infinities, so they are spelled out."""
+
+Score = float | Literal["inf"]
+"""A stitch's score: lower is better, and the worst is infinite."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(min_length=1)]
+Grid = Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
+def optional(value: float) -> Number | None:
+    """A number for JSON: NaN (not computed) is null, infinities are "inf" and "-inf"."""
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return float(value)

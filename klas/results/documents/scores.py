@@ -1,0 +1,71 @@
+"""The ``klas-scores`` form: every candidate of a study."""
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict
+
+from klas.results.documents.numbers import AtLeastOne, Cost, Count, Nats, Score, Share
+from klas.results.documents.sources import AnchorEntry, Data, Fit, MadeWith, MetricName, TaskName
+
+
+class Scores(TypedDict):
+    """A candidate's scores, lower is better. null: not computed yet; "inf": infinite."""
+
+    kl: Score | None
+    theta: Score | None
+    cka: Score | None
+    mse: Score | None
+    ce: Score | None
+    dm: Score | None
+
+
+class CandidateAccuracy(TypedDict):
+    """A candidate's accuracies without joint training. null: not measured yet."""
+
+    zero_shot: Share | None
+    tuned: Share | None
+
+
+class Candidate(TypedDict):
+    """A stitch behind source_block (from 1) that continues after target_block (0: the stem);
+    in_space: a score may choose it; snnet: SN-Net's set holds it; costs of one forward pass."""
+
+    source_block: AtLeastOne
+    target_block: Count
+    in_space: bool
+    snnet: bool
+    macs: Cost
+    params: Cost
+    scores: Scores
+    accuracy: CandidateAccuracy
+
+
+class ScoredPair(TypedDict):
+    """A pair's candidates and divergences, in nats: theta_output between the anchors' outputs,
+    theta between the source's cuts (rows) and the target's, theta_target among the target's."""
+
+    source: str
+    target: str
+    theta_output: Nats | None
+    theta: list[list[Nats]] | None
+    theta_target: list[list[Nats]] | None
+    candidates: list[Candidate]
+
+
+@with_config(ConfigDict(title="KLAS scores", extra="forbid", strict=True))
+class ScoresDocument(TypedDict):
+    """Every candidate stitch of a study with its costs, scores and accuracies. null: not computed
+    yet; "inf": infinite."""
+
+    format: Literal["klas-scores"]
+    version: Literal[1]
+    study: dict[str, Any]
+    made_with: MadeWith
+    task: TaskName
+    accuracy_metric: MetricName
+    anchors: list[AnchorEntry]
+    data: Data
+    fit: Fit
+    precision: str
+    pairs: list[ScoredPair]

@@ -1,0 +1,96 @@
+"""The ``klas-stitches`` form: chosen stitches, and what it takes to build them again."""
+
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
+
+from klas.results.documents.numbers import AtLeastOne, Cost, Count, Grid, Score, Sha256, Share
+from klas.results.documents.sources import AnchorEntry, Data, Fit, MadeWith, MetricName, TaskName
+from klas.study import Tier
+
+
+class SelectionEntry(TypedDict):
+    """How the stitches were chosen; edges: of the buckets, in MACs, for each of the pairs;
+    edited: true where they were picked by hand and this gives scores and buckets alone."""
+
+    metric: str
+    tau: Annotated[float, Field(ge=0)]
+    tau_mode: Literal["relative", "absolute"]
+    buckets: AtLeastOne
+    binning: Literal["width", "count"]
+    full: bool
+    space: str
+    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+    edges: list[list[float]]
+    edited: NotRequired[Literal[True]]
+
+
+_Channels = TypedDict("_Channels", {"in": Count, "out": Count})  # "in" can't be an attribute
+
+
+class StitchLayer(_Channels):
+    """The stitch layer: channels in and out, the grid that it runs on (the smaller of the two),
+    and how many prefix tokens it makes."""
+
+    grid: Grid
+    prefix: Count
+
+
+class StitchAccuracy(TypedDict):
+    """A stitch's accuracies on the validation samples. null: not measured."""
+
+    zero_shot: Share | None
+    tuned: Share | None
+    finetuned: Share | None
+
+
+class FullValidation(TypedDict):
+    """The accuracy on every validation image."""
+
+    tier: Tier
+    samples: AtLeastOne
+    accuracy: Share
+
+
+class StitchEntry(TypedDict):
+    """One network: the source's blocks to source_block, the stitch layer, the target's blocks
+    after target_block. bucket: from 0, null outside; score: null where there is none."""
+
+    source: str
+    source_block: int
+    target: str
+    target_block: int
+    stitch_layer: StitchLayer
+    macs: Cost
+    params: Cost
+    bucket: Count | None
+    score: Score | None
+    accuracy: StitchAccuracy
+    full_val: FullValidation | None
+
+
+class WeightsFile(TypedDict):
+    """The file beside the list that holds the stitch layers of a tier."""
+
+    name: Annotated[str, Field(pattern=r"^[^/\\\x00]+$")]
+    sha256: Sha256
+    tier: Tier
+
+
+@with_config(ConfigDict(title="KLAS stitch list", extra="forbid", strict=True))
+class StitchList(TypedDict):
+    """Chosen stitches and all that is needed to build them again."""
+
+    format: Literal["klas-stitches"]
+    version: Literal[1]
+    made_with: MadeWith
+    task: TaskName
+    accuracy_metric: MetricName
+    anchors: list[AnchorEntry]
+    data: Data
+    fit: Fit
+    precision: str
+    selection: SelectionEntry
+    stitches: list[StitchEntry]
+    weights_file: WeightsFile | None
