@@ -9,8 +9,8 @@ from html import escape
 from typing import Any
 
 from dashboard.charts.probe_strips import anchor_colour
-from klas.results.formats import stitch_layer_entry
 from klas.results.pair import Pair
+from klas.results.stitch_list import stitch_layer_entry
 
 BOX = "box-sizing:border-box;border-radius:3px;"
 USED = BOX + "border:2px solid {colour};background:{colour}55;font-weight:600;"

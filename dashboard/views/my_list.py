@@ -1,7 +1,6 @@
 """My list: stitches chosen by a rule and edited by hand, beside a list from a file."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
@@ -31,10 +30,12 @@ from dashboard.tables.columns import BUCKET, TIER_COLUMNS, even
 from dashboard.text.markdown import plain
 from dashboard.text.quantities import QUANTITIES
 from klas.errors import FormatError, KlasError
-from klas.results.formats import as_csv, dumps, parse, stitch_list
+from klas.results.documents.stitches import StitchList
+from klas.results.formats import dumps, parse
 from klas.results.formatting import METHODS
 from klas.results.pair import Document, cost_unit, finetuned_accuracy, number
 from klas.results.selections import choose
+from klas.results.stitch_list import as_csv, stitch_list
 from klas.study import TIERS, SelectionSpec
 
 MINE, OTHER = STYLES["kl"], STYLES["snnet"]
@@ -68,7 +69,7 @@ def _judged(picked: Sequence[Picked]) -> tuple[list[Picked], SelectionSpec]:
     return scored, selection().model_copy(update={"metric": metric})
 
 
-def _own(found: Document, picked: Sequence[Picked], spec: SelectionSpec) -> dict[str, Any] | None:
+def _own(found: Document, picked: Sequence[Picked], spec: SelectionSpec) -> StitchList | None:
     """One's list in the form that is exported; None if it is empty."""
     if not picked:
         return None
@@ -82,7 +83,7 @@ def _own(found: Document, picked: Sequence[Picked], spec: SelectionSpec) -> dict
     )
 
 
-def _table(found: Document, own: Mapping[str, Any]) -> None:
+def _table(found: Document, own: StitchList) -> None:
     """The list; lines that are marked can be taken out."""
     unit = cost_unit(found)
     listed, rule = own["stitches"], own["selection"]
@@ -255,7 +256,7 @@ def _against(won: float | None, spared: float | None) -> None:
         st.caption("Each list reaches what the best of its stitches and of the anchors reaches.")
 
 
-def _take_away(found: Document, own: Mapping[str, Any] | None) -> None:
+def _take_away(found: Document, own: StitchList | None) -> None:
     """The files."""
     # The session's own, asked for here: the report is made outside any run of the page.
     at_hand, spec, results = study(), selection(), store()

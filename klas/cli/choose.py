@@ -14,6 +14,7 @@ from klas.errors import SelectionError
 from klas.results import formats
 from klas.results.pair import Pair, finetuned_accuracy, pairs_of
 from klas.results.selections import choose
+from klas.results.stitch_list import stitch_list
 from klas.study import load_study
 
 
@@ -40,7 +41,7 @@ def select(options: argparse.Namespace) -> None:
 
             picked = [(pair, choose(pair, study.selection).chosen) for pair in pairs]
             weights_file = save_layers(pipeline, picked, options.tier, options.weights)
-        stitches = formats.stitch_list(
+        stitches = stitch_list(
             document,
             study.selection,
             pairs=pairs,

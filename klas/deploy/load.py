@@ -24,8 +24,10 @@ from klas.networks.splitting.split import SPLITTER
 from klas.networks.stitch import State, Stitch, StitchLayer, stitch_layer
 from klas.pipeline.run import Pipeline
 from klas.pipeline.stages import stitch_states
-from klas.results.formats import file_sha256, read, stitch_layer_entry
+from klas.results.documents.stitches import WeightsFile
+from klas.results.formats import file_sha256, read
 from klas.results.pair import Pair
+from klas.results.stitch_list import stitch_layer_entry
 from klas.storage.arrays import under
 from klas.storage.store import write_whole
 from klas.study import AnchorSpec, Tier
@@ -119,7 +121,7 @@ def save_layers(
     picked: Sequence[tuple[Pair, NDArray[np.bool_]]],
     tier: Tier,
     path: Path,
-) -> dict[str, str]:
+) -> WeightsFile:
     """Write the stitch layers (and jointly trained anchors) of chosen stitches to safetensors.
 
     Returns:
@@ -179,7 +181,7 @@ def _anchor(document: Mapping[str, Any], name: str, path: Path, allow_code: bool
 def _networks(
     anchors: Mapping[str, Anchor],
     names: tuple[str, str],
-    weights: Mapping[str, str] | None,
+    weights: WeightsFile | None,
     tensors: Mapping[str, Tensor] | None,
     path: Path,
 ) -> tuple[Anchor, Anchor]:
@@ -193,7 +195,7 @@ def _networks(
     return source, target
 
 
-def _read_weights(path: Path, weights: Mapping[str, str]) -> dict[str, Tensor]:
+def _read_weights(path: Path, weights: WeightsFile) -> dict[str, Tensor]:
     # By name only: a list can't reach outside its own folder.
     file = path.parent / Path(weights["name"]).name
     if file_sha256(file) != weights["sha256"]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from klas.measures.divergence import chunk_rows
 from klas.networks.splitting.split import SPLITTER
 from klas.pipeline.stages import Stages
-from klas.results.formats import optional
+from klas.results.documents.numbers import optional_score
 from klas.results.score_sums import read_score_sums
 from klas.selection.scores import SCORES, candidate_scores
 from klas.storage.arrays import chunks
@@ -95,7 +95,7 @@ def _pair_entry(stages: Stages, source: str, target: str) -> dict[str, Any]:
                 "macs": macs,
                 "params": params,
                 "scores": {
-                    metric: None if scores is None else optional(scores[metric][row])
+                    metric: None if scores is None else optional_score(scores[metric][row])
                     for metric in SCORES
                 },
                 "accuracy": {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from klas.errors import SelectionError
-from klas.results.formats import optional
+from klas.results.documents.numbers import optional, optional_number
 from klas.results.pair import Document, Pair, pairs_of
 from klas.results.resampling import REPLICATES, SEED, Bits, Evidence, Floats
 from klas.results.selections import choose, own_or_fair_share
@@ -221,7 +221,7 @@ def _figure(leaf: Floats | Based | None) -> dict[str, Any] | None:
     low, high = interval(values[1:], LEVEL)
     ends = {"value": values[0], "low": low, "high": high}
     return {
-        **{name: optional(float(end)) for name, end in ends.items()},
+        **{name: optional_number(float(end)) for name, end in ends.items()},
         **({} if candidates is None else {"candidates": int(candidates[0])}),
         **({} if pairs is None else {"pairs": pairs}),
     }

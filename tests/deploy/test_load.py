@@ -9,9 +9,10 @@ from klas.deploy.load import check_stitch_list, save_layers
 from klas.errors import AnchorError, FormatError
 from klas.measures.accuracy import network_hits
 from klas.pipeline.run import Pipeline
-from klas.results.formats import stitch_list, write
+from klas.results.formats import write
 from klas.results.pair import finetuned_accuracy, pairs_of
 from klas.results.selections import choose
+from klas.results.stitch_list import stitch_list
 from tests.conftest import SMALL
 
 

@@ -18,6 +18,7 @@ from klas.pipeline.run import Pipeline
 from klas.results import formats as exports
 from klas.results.pair import finetuned_accuracy, pairs_of
 from klas.results.selections import choose
+from klas.results.stitch_list import stitch_list
 from klas.storage.store import Store
 from klas.study import change, parse_study
 from tests.networks import nets
@@ -131,7 +132,7 @@ def exported(pipeline, document, tier, folder, **more):
     def finetuned(pair, chosen):
         return finetuned_accuracy(pipeline.store, pair, chosen, pipeline.study)
 
-    stitches = exports.stitch_list(
+    stitches = stitch_list(
         document, selection, finetuned=finetuned, weights_file=weights_file, **more
     )
     exports.write(stitches, folder / "list.json")
@@ -300,7 +301,7 @@ def test_precision_is_part_of_every_result(root, store, finished):
 def test_a_selection_of_another_metric_is_exported_alike(finished, tmp_path):
     pipeline, document = finished
     spec = change(pipeline.study, "selection", metric="snnet").selection
-    assert {s["score"] for s in exports.stitch_list(document, spec)["stitches"]} <= {None}
+    assert {s["score"] for s in stitch_list(document, spec)["stitches"]} <= {None}
 
 
 def test_results_depend_on_the_code_of_ones_own_network(root, tmp_path, store, monkeypatch):

@@ -20,14 +20,19 @@ class Figure(TypedDict):
 
 
 class RankedFigure(Figure):
-    """A rank correlation within buckets, and how many candidates it rests on: its weight beside
-    other pairs."""
+    """A rank correlation within buckets.
+
+    candidates: how many it rests on, which is its weight beside other pairs.
+    """
 
     candidates: AtLeastOne
 
 
 class PairsFigure(Figure):
-    """A figure over all pairs, and of how many it is."""
+    """A figure over all pairs.
+
+    pairs: how many it is of.
+    """
 
     pairs: AtLeastOne
 
@@ -39,7 +44,7 @@ class PairsRankedFigure(RankedFigure):
 
 
 class AreaFigures(TypedDict):
-    """What a method's stitches make of the accuracies at one tier."""
+    """The areas under a method's curves at one tier, and the mean accuracy of its stitches."""
 
     auc: Figure | None
     auc_stitches: Figure | None
@@ -48,7 +53,7 @@ class AreaFigures(TypedDict):
 
 
 class CurveFigures(AreaFigures):
-    """The same, with what KLAS gains on the method at equal cost and saves at equal accuracy."""
+    """The areas, and what KLAS gains on the method at equal cost and saves at equal accuracy."""
 
     gain: Figure | None
     greatest_gain: Figure | None
@@ -57,7 +62,10 @@ class CurveFigures(AreaFigures):
 
 
 class PairsAreaFigures(TypedDict):
-    """The same over all pairs, and in how many of them there is anything to count."""
+    """The areas over all pairs.
+
+    pairs: in how many of them there is anything to count.
+    """
 
     auc: PairsFigure | None
     auc_stitches: PairsFigure | None
@@ -67,7 +75,7 @@ class PairsAreaFigures(TypedDict):
 
 
 class PairsCurveFigures(PairsAreaFigures):
-    """The same over all pairs, with what KLAS gains and saves."""
+    """The areas over all pairs, and what KLAS gains and saves there."""
 
     gain: PairsFigure | None
     greatest_gain: PairsFigure | None
@@ -80,8 +88,11 @@ _OfEachBudget = Field(min_length=1, json_schema_extra={"additionalProperties": F
 
 
 class MethodFigures(TypedDict):
-    """A method on one pair: agreement with the oracle, curves at every tier (null: not measured
-    yet), and areas by the steps of joint training."""
+    """A method on one pair.
+
+    Its agreement with the oracle, its curves at every tier (null: not measured yet), and its areas
+    by the steps of joint training.
+    """
 
     overlap: Figure | None
     containment: Figure | None
@@ -120,7 +131,10 @@ class ByMethod(TypedDict, Generic[T]):
 
 
 class ComparedAccuracy(TypedDict):
-    """A compared stitch's accuracies; finetuned: null where that is not measured yet."""
+    """The accuracies of a stitch that was chosen.
+
+    finetuned: null where it is not measured yet.
+    """
 
     zero_shot: Share
     tuned: Share
@@ -128,7 +142,10 @@ class ComparedAccuracy(TypedDict):
 
 
 class ComparedStitch(TypedDict):
-    """A stitch that a method chose; score: null where the method has none."""
+    """A stitch that a method chose.
+
+    score: null where the method has none.
+    """
 
     source_block: Count
     target_block: Count
@@ -139,8 +156,10 @@ class ComparedStitch(TypedDict):
 
 
 class ComparedPair(TypedDict):
-    """One pair: its buckets with at least two candidates, what each method chose, the chance
-    that a random choice meets the oracle, and each method's figures."""
+    """A pair, with what each method chose.
+
+    buckets: how many hold at least two candidates; chance: how many of them a random choice hits.
+    """
 
     source: Name
     target: Name
@@ -169,7 +188,7 @@ class ComparedAnchor(TypedDict):
 
 
 class Bootstrap(TypedDict):
-    """How the intervals were made."""
+    """How the intervals were made: by resampling blocks of samples."""
 
     replicates: AtLeastOne
     level: Annotated[float, Field(gt=0, lt=1)]
@@ -178,11 +197,13 @@ class Bootstrap(TypedDict):
 
 @with_config(ConfigDict(title="KLAS comparison", extra="forbid", strict=True))
 class Comparison(TypedDict):
-    """KLAS and its rivals on the same candidates: agreement with the oracle, areas under the
-    curves, budgets of fine-tuning, pair by pair and over all pairs. A figure is a value and the
-    ends of its interval; null: undefined or not measured yet; "inf", "-inf": infinite.
-    "candidates": how many a rank correlation within buckets rests on, which is its weight beside
-    other pairs; "pairs": how many a figure over all pairs is of."""
+    """KLAS and its rivals on the same candidates.
+
+    Agreement with the oracle, areas under the curves, budgets of fine-tuning, pair by pair and over
+    all pairs. A figure is a value and the ends of its interval; null: undefined or not measured
+    yet; "inf", "-inf": infinite. "candidates": how many a rank correlation within buckets rests on,
+    which is its weight beside other pairs; "pairs": how many a figure over all pairs is of.
+    """
 
     format: Literal["klas-comparison"]
     version: Literal[1]

@@ -28,10 +28,16 @@ Name = Annotated[str, Field(min_length=1)]
 Grid = Annotated[list[Count], Field(min_length=2, max_length=2)]
 
 
-def optional(value: float) -> Number | None:
-    """A number for JSON: NaN (not computed) is null, infinities are "inf" and "-inf"."""
-    if math.isnan(value):
-        return None
-    if math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return float(value)
+def optional(value: float) -> float | None:
+    """A number for JSON: NaN (not computed) is null."""
+    return None if math.isnan(value) else float(value)
+
+
+def optional_score(value: float) -> Score | None:
+    """A score for JSON: NaN (not computed) is null."""
+    return "inf" if value == math.inf else optional(value)
+
+
+def optional_number(value: float) -> Number | None:
+    """A number for JSON that may be infinite: NaN (undefined) is null."""
+    return "-inf" if value == -math.inf else optional_score(value)

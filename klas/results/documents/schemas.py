@@ -39,7 +39,7 @@ def schema(form: Form) -> dict[str, Any]:
 
 class _Generator(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Never: a title would be the key once more."""
+        """Never: a title would only repeat the key."""
         return False
 
     def sort(self, value: JsonSchemaValue, parent_key: str | None = None) -> JsonSchemaValue:

@@ -10,7 +10,10 @@ from klas.results.documents.sources import AnchorEntry, Data, Fit, MadeWith, Met
 
 
 class Scores(TypedDict):
-    """A candidate's scores, lower is better. null: not computed yet; "inf": infinite."""
+    """A candidate's scores, lower is better.
+
+    null: not computed yet; "inf": infinite.
+    """
 
     kl: Score | None
     theta: Score | None
@@ -21,15 +24,21 @@ class Scores(TypedDict):
 
 
 class CandidateAccuracy(TypedDict):
-    """A candidate's accuracies without joint training. null: not measured yet."""
+    """A candidate's accuracies before any joint training.
+
+    null: not measured yet.
+    """
 
     zero_shot: Share | None
     tuned: Share | None
 
 
 class Candidate(TypedDict):
-    """A stitch behind source_block (from 1) that continues after target_block (0: the stem);
-    in_space: a score may choose it; snnet: SN-Net's set holds it; costs of one forward pass."""
+    """A stitch: the source's blocks 1 to source_block, then the target's from target_block + 1.
+
+    in_space: whether a score may choose it; snnet: whether it is one of SN-Net's set; macs: of one
+    forward pass.
+    """
 
     source_block: AtLeastOne
     target_block: Count
@@ -42,8 +51,11 @@ class Candidate(TypedDict):
 
 
 class ScoredPair(TypedDict):
-    """A pair's candidates and divergences, in nats: theta_output between the anchors' outputs,
-    theta between the source's cuts (rows) and the target's, theta_target among the target's."""
+    """A pair's divergences, in nats, and its candidates.
+
+    theta_output: between the outputs of source and target; theta: between their cuts, a row for
+    each of the source's; theta_target: among the cuts of the target. null: not computed yet.
+    """
 
     source: str
     target: str
@@ -55,8 +67,10 @@ class ScoredPair(TypedDict):
 
 @with_config(ConfigDict(title="KLAS scores", extra="forbid", strict=True))
 class ScoresDocument(TypedDict):
-    """Every candidate stitch of a study with its costs, scores and accuracies. null: not computed
-    yet; "inf": infinite."""
+    """Every candidate stitch of a study with its costs, scores and accuracies.
+
+    null: not computed yet; "inf": infinite.
+    """
 
     format: Literal["klas-scores"]
     version: Literal[1]

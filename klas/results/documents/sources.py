@@ -13,7 +13,10 @@ MetricName = Literal["top1"]
 
 
 class MadeWith(TypedDict):
-    """The versions of what made the document; the splitter cuts networks into blocks."""
+    """The versions of what made the document.
+
+    splitter: what cuts networks into blocks.
+    """
 
     klas: str
     torch: str
@@ -28,8 +31,11 @@ class MadeWith(TypedDict):
     )
 )
 class Weights(TypedDict):
-    """Where an anchor's weights are from: timm's tag, a file (and the entry in it that holds
-    them), or a Python function, with the SHA-256 of its source; and that of the tensors."""
+    """Where an anchor's weights are from: a tag of timm's, a file, or a Python function.
+
+    entry: what the file calls them; source: the SHA-256 of the function's code; sha256: that of the
+    loaded tensors.
+    """
 
     tag: NotRequired[str]
     file: NotRequired[str]
@@ -46,8 +52,11 @@ def _names_an_origin(weights: Weights) -> Weights:
 
 
 class Layout(TypedDict):
-    """The activation at a cut: channels, grid (height, width), prefix tokens before the grid's,
-    and the order of axes."""
+    """The activation at a cut.
+
+    grid: height and width of its map; prefix: how many tokens come before the map; form: the order
+    of its axes.
+    """
 
     channels: AtLeastOne
     grid: Grid
@@ -56,8 +65,10 @@ class Layout(TypedDict):
 
 
 class Transform(TypedDict):
-    """What an anchor makes of an image: size (channels, height, width), normalisation, and the
-    share of the image that is left when it is cropped."""
+    """What an anchor makes of an image.
+
+    input_size: channels, height and width; crop: the share of the image that is left.
+    """
 
     input_size: Annotated[list[Count], Field(min_length=3, max_length=3)]
     mean: list[float]
@@ -67,9 +78,12 @@ class Transform(TypedDict):
 
 
 class AnchorIdentity(TypedDict):
-    """What results are filed under: the weights' digest, the splitter and the transform;
-    columns: the outputs that are the study's classes, null for all; source: the SHA-256 of the
-    Python function that makes the network, if one does."""
+    """What tells an anchor's results from another's.
+
+    digest: the SHA-256 of its tensors; columns: which of its outputs are the classes, null for all
+    in order; source: the SHA-256 of the Python function that makes the network, null where none
+    does.
+    """
 
     name: Name
     model: Name
@@ -81,8 +95,11 @@ class AnchorIdentity(TypedDict):
 
 
 class AnchorEntry(AnchorIdentity):
-    """An anchor with n blocks: module paths and layouts of its n + 1 cuts, the costs of one
-    forward pass, and accuracies. null: it has no head, or that is not computed yet."""
+    """An anchor with n blocks.
+
+    cuts, layouts, probe_accuracy, probe_converged: of the n + 1 cuts; cuts: paths of modules; macs:
+    of one forward pass. null: not computed yet, or there is no head to measure.
+    """
 
     weights: Annotated[Weights, AfterValidator(_names_an_origin)]
     blocks: AtLeastOne
@@ -96,8 +113,10 @@ class AnchorEntry(AnchorIdentity):
 
 
 class Split(TypedDict):
-    """The samples of a split that are looked at: so many, of so many images, in an order that
-    the seed gives, without the rows that cannot be read."""
+    """The samples of a split that are looked at.
+
+    samples: how many, of so many images; seed: of their order; left_out: rows that cannot be read.
+    """
 
     ref: str
     fingerprint: str
@@ -108,7 +127,10 @@ class Split(TypedDict):
 
 
 class Data(TypedDict):
-    """The splits; test: null where the study has none."""
+    """The splits.
+
+    test: null where the study has none.
+    """
 
     train: Split
     val: Split
@@ -116,6 +138,9 @@ class Data(TypedDict):
 
 
 class Fit(TypedDict):
-    """How many training images the least squares of tier zero_shot are fitted on."""
+    """What the stitch layers of tier zero_shot are fitted on.
+
+    samples: how many training images.
+    """
 
     samples: AtLeastOne

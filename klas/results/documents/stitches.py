@@ -11,8 +11,11 @@ from klas.study import Tier
 
 
 class SelectionEntry(TypedDict):
-    """How the stitches were chosen; edges: of the buckets, in MACs, for each of the pairs;
-    edited: true where they were picked by hand and this gives scores and buckets alone."""
+    """How the stitches were chosen.
+
+    edges: those of the buckets, in MACs, for each of the pairs; edited: the stitches were picked by
+    hand, and the rule gives their scores and buckets alone.
+    """
 
     metric: str
     tau: Annotated[float, Field(ge=0)]
@@ -30,15 +33,20 @@ _Channels = TypedDict("_Channels", {"in": Count, "out": Count})  # "in" can't be
 
 
 class StitchLayer(_Channels):
-    """The stitch layer: channels in and out, the grid that it runs on (the smaller of the two),
-    and how many prefix tokens it makes."""
+    """A stitch layer: channels in and out.
+
+    grid: what it runs on, the smaller of the two; prefix: how many prefix tokens it makes.
+    """
 
     grid: Grid
     prefix: Count
 
 
 class StitchAccuracy(TypedDict):
-    """A stitch's accuracies on the validation samples. null: not measured."""
+    """A stitch's accuracies on the validation samples.
+
+    null: not measured.
+    """
 
     zero_shot: Share | None
     tuned: Share | None
@@ -54,8 +62,11 @@ class FullValidation(TypedDict):
 
 
 class StitchEntry(TypedDict):
-    """One network: the source's blocks to source_block, the stitch layer, the target's blocks
-    after target_block. bucket: from 0, null outside; score: null where there is none."""
+    """One network: the source's blocks, the stitch layer, the target's blocks.
+
+    source_block: the last before the stitch layer; target_block: the one before the first after it;
+    macs: of one forward pass; bucket: from 0, null outside; score: null where there is none.
+    """
 
     source: str
     source_block: int

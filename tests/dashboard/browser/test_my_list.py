@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 
-from klas.results.formats import dumps, stitch_list
+from klas.results.formats import dumps
 from klas.results.pair import pairs_of
 from klas.results.selections import choose
+from klas.results.stitch_list import stitch_list
 from tests.conftest import SMALL
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")

@@ -14,9 +14,10 @@ from dashboard.model.list_difference import Listed
 from dashboard.model.list_entries import entries_of, entry_of
 from dashboard.text.markdown import plain
 from klas.errors import StoreError
-from klas.results.formats import dumps, parse, stitch_list
+from klas.results.formats import dumps, parse
 from klas.results.pair import pairs_of
 from klas.results.selections import choose, fair_share, method_choice
+from klas.results.stitch_list import stitch_list
 from klas.selection.curves import envelope
 from tests.conftest import SMALL
 from tests.dashboard.reading import press, table, widget
