@@ -186,7 +186,9 @@ class Study(_Section):
             for source, target in self.pairs:
                 for name in (source, target):
                     if name not in names:
-                        raise ValueError(f"pairs: {name!r} is no anchor of this study ({names})")
+                        raise ValueError(
+                            f"pairs: {name!r} is not an anchor of this study ({names})"
+                        )
                 if source == target:
                     raise ValueError(f"pairs: {source!r} cannot be stitched to itself")
             if len(set(self.pairs)) < len(self.pairs):

@@ -56,7 +56,7 @@ def test_relative_paths_are_taken_from_the_files_folder(tmp_path):
             "at least two",
         ),
         (GOOD.replace('name = "b"', 'name = "a"'), "named twice"),
-        (GOOD.replace("[data]", 'pairs = [["a", "c"]]\n[data]'), "'c' is no anchor"),
+        (GOOD.replace("[data]", 'pairs = [["a", "c"]]\n[data]'), "'c' is not an anchor"),
         (GOOD.replace("[data]", 'pairs = [["a", "a"]]\n[data]'), "to itself"),
         (GOOD.replace("[data]", "pairs = []\n[data]"), "is empty"),
         (GOOD.replace("[data]", 'pairs = "sideways"\n[data]'), "pairs"),

@@ -1,8 +1,7 @@
-"""Image files in folders or tar archives: a compact table of them, their identity, reading.
+"""Image files in folders or tar archives: a compact table of them, their fingerprint, reading.
 
-A million files fit into some 60 MB here, where an object per file (or timm's list of paths and
-tar headers) takes many times that. Nothing in it changes after opening, so any number of threads
-may read.
+A million files take some 60 MB here; an object per file, or timm's list of paths and tar headers,
+takes many times that. Nothing changes after opening, so any number of threads may read.
 """
 
 import hashlib
@@ -28,7 +27,12 @@ SAMPLED_BYTES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A folder that holds images: ``path`` with slashes, inside the tar ``archive`` if any."""
+    """A folder that holds images.
+
+    Attributes:
+        path: of the folder within the data set or archive, with slashes.
+        archive: the tar file that it is in, if it is in one.
+    """
 
     path: str
     archive: str | None = None
@@ -40,14 +44,14 @@ class Place:
 
 
 class FileTable:
-    """Files by number, in a few arrays; filled place by place, then read only."""
+    """Files by number, in a few arrays. It is filled place by place and then only read."""
 
     def __init__(self) -> None:
         self.places: list[Place] = []
         self._place = array("i")  # (N,) which place
         self._names = bytearray()  # all names, one after the other
         self._ends = array("q", [0])  # (N + 1,) where each one begins and ends
-        self._sizes = array("q")  # (N,) bytes; -1 where the file can't be asked
+        self._sizes = array("q")  # (N,) bytes; -1 where it is not known
         self._offsets = array("q")  # (N,) where the content begins; 0 outside archives
 
     def __len__(self) -> int:
@@ -77,24 +81,24 @@ class FileTable:
         """The content, or its first (or last) ``limit`` bytes.
 
         Raises:
-            OSError: the file is gone or closed to us.
+            OSError: the file is gone or may not be opened.
         """
         archive = self.places[self._place[index]].archive
         file = os.path.join(root, self.path(index) if archive is None else archive)
         size = self._sizes[index]
         length = size if limit is None else min(limit, size)
-        with open(file, "rb") as opened:
-            opened.seek(self._offsets[index] + (size - length if tail else 0))
+        with open(file, "rb") as content:
+            content.seek(self._offsets[index] + (size - length if tail else 0))
             # A plain file is read to its end, whatever size it had when it was listed.
-            return opened.read(length if archive is not None or limit is not None else -1)
+            return content.read(length if archive is not None or limit is not None else -1)
 
     def fingerprint(self, root: Path) -> str:
         """SHA-256 of every relative path and size, and of parts of up to 256 files' content.
 
-        Of 256 files spread evenly over the table the first and last 4 KiB count, so opening a
-        million files stays a matter of listing them; a file outside that sample is noticed when
-        its size or name changes. Times of change are left out on purpose: copying or unpacking
-        the same images elsewhere must find every result again.
+        The first and last 4 KiB count of 256 files spread evenly over the table, so opening a
+        million files takes no longer than listing them. A change in another file is noticed if
+        its size or name changes. Times of change are left out on purpose: when the same images
+        are copied or unpacked elsewhere, every result must be found again.
         """
         digest = hashlib.sha256(b"klas-files-1")
         digest.update(json.dumps([place.path for place in self.places]).encode())
@@ -112,11 +116,7 @@ class FileTable:
 
 
 class FileImages:
-    """The images of a table of files.
-
-    Attributes:
-        labels, class_names, fingerprint, stored: see :class:`klas.data.images.Images`.
-    """
+    """The images of a table of files, as :class:`klas.data.images.Images` describes them."""
 
     stored = True
 
@@ -124,7 +124,7 @@ class FileImages:
         self._root = root
         self._table = table
         names = [place.class_name for place in table.places]
-        # timm's order; the name itself decides where only the case differs.
+        # timm's order; where only the case differs, the name itself decides.
         self.class_names = tuple(sorted(set(names), key=lambda name: (natural_key(name), name)))
         numbers = {name: k for k, name in enumerate(self.class_names)}
         class_of_place = np.array([numbers[name] for name in names], dtype=np.int64)
@@ -135,7 +135,7 @@ class FileImages:
         """One picture, decoded.
 
         Raises:
-            UnreadableError: the file is no readable image.
+            UnreadableError: the file is not a readable image.
         """
         try:
             content = self._table.read(self._root, index)
@@ -152,7 +152,7 @@ class FileImages:
 
 
 def image_extensions() -> frozenset[str]:
-    """The endings that timm's readers take for images, in lower case, with the dot."""
+    """The file endings that timm's readers take for images, in lower case, with the dot."""
     return frozenset(get_img_extensions(as_set=True))
 
 

@@ -1,9 +1,9 @@
 """Class folders: every image below a folder, labelled by the folder that it lies in.
 
 The rules are timm's (``ReaderImageFolder``: by the last folder's name, at any depth, through
-links), and a test compares the two. What differs is said aloud here where timm is silent: images
-without a class folder, folders without images, folders that can't be opened. Names that begin
-with a dot (``.ipynb_checkpoints``, ``._0.jpg``) are passed over.
+links), and a test compares the two. Where timm is silent this refuses: images without a class
+folder, folders without images, folders that can't be opened. Names that begin with a dot
+(``.ipynb_checkpoints``, ``._0.jpg``) are ignored.
 """
 
 import os
@@ -54,13 +54,13 @@ def check_classes(root: Path, table: FileTable, empty: list[str], others: Counte
     """Refuse a table that has no images, images without a class, or a class without images.
 
     Args:
-        root: for the sentence.
-        table: what was found.
+        root: the data set's folder or file, for the sentence.
+        table: its images.
         empty: folders without images.
-        others: how often each ending occurs that is no image's.
+        others: how often each other file ending occurs.
 
     Raises:
-        DataError: one of these is so.
+        DataError: it has one of these faults.
     """
     known = ", ".join(sorted(image_extensions()))
     if not len(table):
@@ -73,7 +73,7 @@ def check_classes(root: Path, table: FileTable, empty: list[str], others: Counte
     if len(table.places) == 1 and _FLAT_IMAGENET.fullmatch(first):
         raise DataError(
             f"{root}: is the flat validation folder of ImageNet, whose file names "
-            f"({first}, …) do not tell the class; move each image into a folder named by its "
+            f"({first}, …) do not say the class; move each image into a folder named by its "
             "WordNet id (n01440764, …), as the usual valprep script does"
         )
     if not table.places[0].path:
@@ -90,7 +90,7 @@ def check_classes(root: Path, table: FileTable, empty: list[str], others: Counte
 
 
 def _scan(root: Path, folder: str) -> tuple[list[tuple[bytes, int]], list[str], Counter[str]]:
-    """One folder's images with their sizes, its folders, and the endings of all else."""
+    """One folder's images with their sizes, its folders, and the endings of all other files."""
     extensions = image_extensions()
     files: list[tuple[bytes, int]] = []
     folders: list[str] = []
@@ -116,7 +116,7 @@ def _scan(root: Path, folder: str) -> tuple[list[tuple[bytes, int]], list[str], 
 
 
 def _size(entry: os.DirEntry[str]) -> int | None:
-    """A file's bytes; -1 for a link to nowhere; None for what is no file (a pipe would hang)."""
+    """A file's bytes; -1 for a broken link; None for anything but a file (a pipe would hang)."""
     try:
         status = entry.stat()
     except OSError:

@@ -26,15 +26,12 @@ CONNECT_SECONDS = 5.0
 class HubImages:
     """``hfds/owner/name:split``: a split of a data set on the hub (or in its local cache).
 
-    The columns are found by their types: the one of images, and the one of class labels (else
+    The two columns are known by their types: the one of images, and the one of class labels (or
     one called ``label``). Labels are read without touching an image.
-
-    Attributes:
-        labels, class_names, fingerprint, stored: see :class:`klas.data.images.Images`.
 
     Raises:
         DataError: no split is named, the package is absent, the data set can't be fetched, or
-            it is not of one image and one label per row.
+            its rows don't have one image and one label each.
     """
 
     stored = True
@@ -79,7 +76,7 @@ class HubImages:
         return decoded(io.BytesIO(content), where)
 
     def where(self, index: int) -> str:
-        """Rows have numbers."""
+        """The row's number."""
         return f"row {index}"
 
     def _content(self, index: int) -> bytes:
@@ -114,7 +111,7 @@ def _package(ref: str) -> Any:
         raise DataError(
             f"{ref}: needs the Hugging Face datasets package; `pip install datasets`"
         ) from None
-    # Older versions run a script that comes with a data set; a study's data never bring code.
+    # Older versions run a script that comes with a data set; data must not bring code.
     datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False
     return datasets
 
@@ -128,22 +125,22 @@ def _fetched(datasets: Any, ref: str, name: str, split: str) -> Any:
             f"{ref}: is not in the local cache and the hub cannot be reached; connect once, or "
             "name a folder with a folder per class"
         ) from None
-    except Exception as error:  # the package lets through whatever its readers raise
+    except Exception as error:  # the package passes on whatever its readers raise
         raise DataError(f"{ref}: cannot be loaded ({_first_line(error)})") from None
 
 
 @contextlib.contextmanager
 def _cache_only_when_offline(datasets: Any, name: str) -> Iterator[None]:
-    """Ask the hub once, briefly; the package itself would ask again and again for half a minute.
+    """Ask the hub once, briefly; the package itself would keep trying for half a minute.
 
-    The hub's own session is what asks, so its proxies and HF_HUB_OFFLINE hold here too.
+    The request goes through the hub client's own session, so its proxies and HF_HUB_OFFLINE apply.
     """
     before = datasets.config.HF_HUB_OFFLINE
     if not Path(name).is_dir():
         try:
             address = constants.ENDPOINT
             huggingface_hub.get_session().head(address, timeout=CONNECT_SECONDS)
-        except Exception:  # of whichever HTTP library the hub's client is made
+        except Exception:  # of whichever HTTP library the hub's client uses
             datasets.config.HF_HUB_OFFLINE = True
     try:
         yield
@@ -154,9 +151,9 @@ def _cache_only_when_offline(datasets: Any, name: str) -> Iterator[None]:
 def _columns(datasets: Any, features: Any, ref: str) -> tuple[str, str]:
     pictures = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
     classes = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-    for found, usual in ((pictures, "image"), (classes, "label")):
-        if usual in found or (not found and usual == "label" and usual in features):
-            found[:] = [usual]
+    for names, usual in ((pictures, "image"), (classes, "label")):
+        if usual in names or (not names and usual == "label" and usual in features):
+            names[:] = [usual]
     if len(pictures) != 1 or len(classes) != 1:
         raise DataError(
             f"{ref}: has no one column of images and one of labels (its columns are "

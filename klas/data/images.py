@@ -27,8 +27,8 @@ class Images(Protocol):
         labels: (N,) the class of every picture, an index into ``class_names``.
         class_names: in the order of timm's readers (numbers inside a name count as numbers).
         fingerprint: the same for the same files, wherever they lie.
-        stored: pictures are decoded from files, so that some may be damaged and several threads
-            pay; else they are drawn, and sound.
+        stored: whether images are decoded from files, so that some may be damaged and several
+            threads pay off; otherwise they are drawn.
     """
 
     labels: NDArray[np.int64]
@@ -40,7 +40,7 @@ class Images(Protocol):
         """One picture, decoded, as the file holds it.
 
         Raises:
-            DataError: the file is no readable image.
+            DataError: the file is not a readable image.
         """
         ...
 
@@ -50,23 +50,23 @@ class Images(Protocol):
 
 
 def register_collection(prefix: str, opener: Callable[[str], Images]) -> None:
-    """Let references that begin with ``prefix`` be opened by ``opener``, which is given them whole.
+    """Let ``opener`` open every reference that begins with ``prefix``; it is given all of it.
 
-    So a package brings images of its own: :mod:`klas.digits` does.
+    A package can bring images of its own this way, as :mod:`klas.digits` does.
     """
     _COLLECTIONS[prefix] = opener
 
 
 def open_images(ref: str) -> Images:
-    """Open a data set: what ``timm.data.create_dataset`` takes, as far as rows have numbers.
+    """Open a data set: what ``timm.data.create_dataset`` takes, if its rows have numbers.
 
     Args:
         ref: a folder with one folder of images per class; a ``.tar`` file of such folders, or a
             folder of one ``.tar`` per class; ``hfds/owner/name:split`` of the Hugging Face hub;
-            or what a registered collection calls its own.
+            or a reference of a registered collection.
 
     Raises:
-        DataError: there is nothing under that name, or nothing that can serve.
+        DataError: there is nothing under that name, or nothing that can be used.
     """
     for prefix, opener in _COLLECTIONS.items():
         if ref.startswith(prefix):
@@ -74,15 +74,15 @@ def open_images(ref: str) -> Images:
     if ref.startswith(HUB):
         return HubImages(ref)
     path = Path(ref)
-    if os.path.isdir(ref):  # says no, where Path would raise, to what is no name at all
+    if os.path.isdir(ref):  # false, where Path would raise, for what cannot be a file's name
         tars = find_tars(path)
         return FileImages(path, list_tars(path, tars) if tars else list_folder(path))
     if os.path.isfile(ref):
         if path.suffix.lower() == ".tar":
             return FileImages(path, list_tars(path, [path]))
         raise DataError(
-            f"{ref}: is no folder and no .tar file (a compressed one cannot be read by number); "
-            "unpack it and name the folder that holds a folder per class"
+            f"{ref}: is neither a folder nor a .tar file (a compressed one cannot be read by "
+            "number); unpack it and name the folder that holds a folder per class"
         )
     if ref.startswith(_STREAMS):
         raise DataError(

@@ -1,9 +1,8 @@
 """Which column of an anchor's output stands for which class of the images.
 
-Probes are trained on the user's own classes, but accuracies and the ranking of the anchors read
+Probes are trained on the user's own classes, but accuracies and the ranking of the anchors need
 an anchor's head, whose columns have an order of their own. A wrong order gives no error, only
-wrong numbers, so whatever is not certain is refused here. Nothing here needs torch until
-ImageNet's classes are looked up.
+wrong numbers, so whatever is not certain is refused.
 """
 
 import csv
@@ -14,16 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from timm.data import ImageNetInfo, infer_imagenet_subset
+
 from klas.errors import AnchorError, DataError
 
 Columns = tuple[int, ...] | None
-"""The column of every class, in the order of the classes; None where they are all columns in
-their order."""
+"""The column of every class, in the order of the classes; None for all columns in their order."""
 
-# Stanford's dogs are in folders like n02085620-Chihuahua.
+# Stanford Dogs has folders like n02085620-Chihuahua.
 _WORDNET_ID = re.compile(r"(n\d{8})(?:[-_ ].*)?")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
-_ALIKE = 0.9  # names that must stand at ImageNet's own places; the hub alters a few
+_ALIKE = 0.9  # share of names that must be where ImageNet has them; the hub changes a few
 
 
 class Output(NamedTuple):
@@ -55,7 +55,7 @@ def columns_by_anchor(
         where: the images' reference, for the sentence.
 
     Raises:
-        AnchorError: the anchors are trained on different label sets, and nothing tells which
+        AnchorError: the anchors are trained on different label sets, and it is not known which
             column of each is which class.
         DataError: as :func:`class_columns`.
     """
@@ -94,20 +94,21 @@ def class_columns(
 ) -> Columns:
     """The column of an anchor's output that stands for each class.
 
-    In this order: ``class_map`` says it; WordNet ids (``n01440764``, or ``n02085620-Chihuahua``)
-    are looked up in the ImageNet label set that has as many classes as the anchor, where any
-    subset will do; else there must be as many classes as columns, and the anchor must have been
-    trained with timm's order of the names (sorted, numbers inside a name as numbers).
+    ``class_map`` decides if it is given. Otherwise WordNet ids (``n01440764``, or
+    ``n02085620-Chihuahua``) are looked up in the ImageNet label set that has as many classes as
+    the anchor; any subset of it will do. Otherwise there must be as many classes as columns, and
+    the anchor must have been trained with timm's order of the names (sorted, with numbers inside
+    a name as numbers).
 
     Args:
         class_names: the images' classes, in the order of their labels.
         classes: how many columns the output has.
-        tagged: the weights are timm's own.
-        class_map: class → column, from 0. Names that are no class here are passed over.
+        tagged: whether the weights are timm's own.
+        class_map: class → column, from 0. Names that are not a class here are ignored.
         where: begins the sentence.
 
     Raises:
-        DataError: it can't be told, or two classes would share a column.
+        DataError: the columns are not known for certain, or two classes would share one.
     """
     if class_map is not None:
         missing = [name for name in class_names if name not in class_map]
@@ -120,10 +121,10 @@ def class_columns(
 
 
 def read_class_map(class_map: str | Path | Mapping[str, int] | None) -> dict[str, int] | None:
-    """The study's ``class_map``: a table already, or a file of one.
+    """The study's ``class_map``, which is a table or a file of one.
 
     Files: ``.txt``, a class per line, the first being column 0 (timm's form); ``.csv`` of
-    ``class,column`` lines; ``.json`` of one object. A pickle, which timm takes too, is refused.
+    ``class,column`` lines; ``.json`` of one object. timm also takes pickles; they are refused.
 
     Raises:
         DataError: the file can't be read or doesn't give a column, 0 or more, to each class.
@@ -161,7 +162,7 @@ def read_class_map(class_map: str | Path | Mapping[str, int] | None) -> dict[str
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not valid JSON ({error})") from None
     if not isinstance(raw, list) or not all(isinstance(pair, tuple) for pair in raw):
-        raise DataError(f"{path}: is no JSON object of class and column")
+        raise DataError(f"{path}: is not a JSON object of class and column")
     return _table(raw, str(path))
 
 
@@ -174,23 +175,23 @@ def _by_name(names: Sequence[str], classes: int, tagged: bool, where: str) -> tu
         unknown = [name for name, key in zip(names, ids) if key not in columns]
         if not unknown:
             return tuple(columns[key] for key in ids if key)
-        # Weights of the user's own may have been trained on just these folders.
+        # The user's own weights may have been trained on exactly these folders.
         if tagged or not same_count:
             raise DataError(
-                f"{where}: {label_set}, which the anchor tells apart, has no class "
+                f"{where}: {label_set}, the anchor's label set, has no class "
                 f"{_listed(unknown)}; leave out those folders or give [data] class_map"
             )
     elif label_set and not (same_count and _in_imagenets_order(names, label_set)):
         odd = [name for name, key in zip(names, ids) if not key]
         raise DataError(
-            f"{where}: the anchor tells the {classes} classes of {label_set} apart, but "
-            f"{_listed(odd)} are no WordNet ids (like n01440764), so the order of its outputs is "
+            f"{where}: the anchor distinguishes the {classes} classes of {label_set}, but "
+            f"{_listed(odd)} are not WordNet ids (like n01440764), so the order of its outputs is "
             "unknown; rename the folders or give [data] class_map (class → index)"
         )
     elif not same_count:
         raise DataError(
             f"{where}: the images have {len(names)} classes ({_listed(names)}), but the anchor "
-            f"tells {classes} apart; give [data] class_map (class → index), or an anchor that is "
+            f"distinguishes {classes}; give [data] class_map (class → index), or an anchor that is "
             "trained on these classes"
         )
     return tuple(range(classes))
@@ -216,8 +217,6 @@ def _checked(names: Sequence[str], columns: tuple[int, ...], classes: int, where
 
 def _imagenet(classes: int) -> str | None:
     """The ImageNet label set with so many classes, by timm's name."""
-    from timm.data import infer_imagenet_subset
-
     name: str | None = infer_imagenet_subset({"num_classes": classes})
     return name
 
@@ -228,18 +227,14 @@ def _label_set(classes: int) -> str:
 
 @cache
 def _columns_of_ids(label_set: str) -> dict[str, int]:
-    from timm.data import ImageNetInfo
-
     return {key: column for column, key in enumerate(ImageNetInfo(label_set).label_names())}
 
 
 def _in_imagenets_order(names: Sequence[str], label_set: str) -> bool:
     """Whether the names are ImageNet's own descriptions ("tench, Tinca tinca"), in its order.
 
-    So the hub's imagenet-1k has them, but for a few that two classes would share.
+    The hub's imagenet-1k has them, apart from a few that two classes would share.
     """
-    from timm.data import ImageNetInfo
-
     own: list[str] = ImageNetInfo(label_set).label_descriptions()
     alike = sum(1 for given, known in zip(names, own) if given == known)
     return alike >= int(_ALIKE * len(own))
@@ -249,9 +244,9 @@ def _table(pairs: Any, where: str) -> dict[str, int]:
     table: dict[str, int] = {}
     for name, column in pairs:
         if not isinstance(column, int) or isinstance(column, bool) or column < 0:
-            raise DataError(f"{where}: {name!r} has no column that is a number from 0")
+            raise DataError(f"{where}: {name!r} needs a column number, 0 or more")
         if name in table:
-            raise DataError(f"{where}: {name!r} is there twice")
+            raise DataError(f"{where}: {name!r} occurs twice")
         table[name] = column
     if not table:
         raise DataError(f"{where}: holds no class")

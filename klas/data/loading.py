@@ -17,7 +17,7 @@ from klas.errors import DataError
 from klas.networks.anchor import Transform
 from klas.networks.batch_size import LARGEST_BATCH
 
-MOST_THREADS = 16  # beyond, they wait for the interpreter's lock, which a picture holds a while
+MOST_THREADS = 16  # more would wait for the interpreter's lock, which each image needs for a while
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,13 +31,20 @@ def batches(
     device: torch.device,
     batch: int = LARGEST_BATCH,
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Batches (one picture tensor (n, C, H, W) per transform, then labels (n,)) in order of rows.
+    """Batches of images (n, C, H, W), one tensor per transform, and labels (n,), in order of rows.
 
-    A transform that occurs twice is applied once. Pixels travel to the device as bytes, out of
-    pinned memory on CUDA, and are normalised there.
+    A transform that occurs twice is applied once. Pixels go to the device as bytes, from pinned
+    memory on CUDA, and are normalised there.
+
+    Args:
+        images: the data set.
+        rows: (N,) which of its images, in this order.
+        transforms: what each view of an image is made by.
+        device: where the tensors are to be.
+        batch: n; the last batch may have fewer.
 
     Raises:
-        DataError: a picture can't be read; see :func:`klas.data.readable.find_unreadable`.
+        DataError: an image can't be read; see :func:`klas.data.readable.find_unreadable`.
     """
     distinct = list(dict.fromkeys(transforms))
     view = _Views(images, distinct)
@@ -54,12 +61,12 @@ def batches(
 
 
 def loader_threads(images: Images) -> int:
-    """How many threads decode; 0 where pictures are drawn by Python, which threads don't speed.
+    """How many threads decode; 0 for images that Python draws, which threads don't make faster.
 
     Threads, not processes: a process forked from one that runs CUDA or OpenMP threads may hang,
     and a spawned one imports torch for seconds, runs the user's script again and takes shared
-    memory that containers are short of. Pillow gives up the interpreter's lock while it reads,
-    decodes and resizes, which is where the time goes.
+    memory, of which containers have little. Pillow releases the interpreter's lock while it
+    reads, decodes and resizes, which is where the time goes.
     """
     if not images.stored:
         return 0
@@ -70,10 +77,10 @@ def loader_threads(images: Images) -> int:
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
 ) -> Iterator[Result]:
-    """``work`` of every item, in their order, by threads that run at most ``ahead`` items ahead.
+    """``work(item)`` for every item, in order, by threads that run at most ``ahead`` items ahead.
 
-    What ``work`` raises is raised here, in its turn; then, or when the caller stops early, what
-    was not begun is dropped.
+    What ``work`` raises is raised here, when its turn comes. Then, or when the caller stops
+    early, items that were not begun are dropped.
     """
     if threads == 0:
         yield from map(work, items)
@@ -92,10 +99,10 @@ def in_order(
 
 
 class _Views:
-    """A row to its picture as every transform sees it: bytes (C, H, W), not yet normalised.
+    """From a row to its image as every transform sees it: bytes (C, H, W), not yet normalised.
 
-    Called in threads, so no arithmetic of torch's happens here: each thread would start a
-    team of its own.
+    It is called in threads, so it must not compute with torch: each thread would start a team of
+    its own.
     """
 
     def __init__(self, images: Images, transforms: Sequence[Transform]) -> None:
@@ -105,7 +112,7 @@ class _Views:
             create_transform(
                 input_size=t.input_size,
                 is_training=False,
-                use_prefetcher=True,  # in timm's words: leave the numbers to the batch
+                use_prefetcher=True,  # timm's word for: leave normalisation to the batch
                 interpolation=t.interpolation,
                 crop_pct=t.crop,
             )

@@ -1,8 +1,8 @@
-"""Which of the chosen images can be read: found out once, before any network sees them.
+"""Which of the chosen images can be read: checked once, before any network sees them.
 
-Every sweep of a study must see the same rows in the same order, so a damaged file can't be
-skipped where it is met. Instead the chosen rows are decoded beforehand, the damaged ones are
-left out of the order, and the next row of the same class takes each one's place.
+Every sweep of a study must see the same rows in the same order, so a damaged file can't simply be
+skipped by the sweep that meets it. Instead the chosen rows are decoded beforehand, and each
+damaged one is replaced by the next row of its class.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,18 @@ from klas.data.rows import balanced_order
 from klas.errors import DataError
 from klas.progress import Progress, Silent
 
-FEW = 10  # always bearable
-BEARABLE = 0.01  # of the samples
+FEW = 10  # damaged images that are always accepted
+ACCEPTED = 0.01  # share of the samples that may be damaged beyond that
 
 
 class Unreadable(NamedTuple):
-    """A picture that can't be decoded: its row, what people call it, and why."""
+    """An image that can't be decoded.
+
+    Attributes:
+        row: its number in the data set.
+        where: what people call it.
+        reason: why it can't be decoded.
+    """
 
     row: int
     where: str
@@ -36,56 +42,56 @@ def find_unreadable(
 ) -> list[Unreadable]:
     """Decode a class-balanced subset once; return what must be left out of it.
 
-    With these rows in ``without``, :func:`klas.data.rows.balanced_order` and
-    :func:`klas.data.rows.subset` give readable rows only, for any number up to ``samples``.
-    The result depends on the files, ``samples`` and ``seed`` alone; store it under the
-    fingerprint and do this once. Drawn pictures need no check.
+    With these rows as ``without``, :func:`klas.data.rows.balanced_order` and
+    :func:`klas.data.rows.subset` give only readable rows, for any number up to ``samples``.
+    The result depends on nothing but the files, ``samples`` and ``seed``, so it can be stored
+    under the fingerprint. Images that are drawn need no check.
 
     Args:
         ref: the data set's name, for the sentence and the progress.
         images: the data set.
         samples: the greatest number of rows that anything will ask for.
         seed: as for the subset.
-        progress: told of every picture.
+        progress: is told about every image.
 
     Raises:
-        DataError: more than 10 and more than 1 % of the samples can't be read, or nothing of a
+        DataError: more than 10 and more than 1 % of the samples can't be read, or no image of a
             class can.
     """
     if not images.stored:
         return []
     progress = progress or Silent()
     samples = min(samples, len(images.labels))
-    limit = max(FEW, int(BEARABLE * samples))
+    limit = max(FEW, int(ACCEPTED * samples))
     progress.start("data", "images", samples)
     progress.label(ref)
-    found: list[Unreadable] = []
+    damaged: list[Unreadable] = []
     sound = np.zeros(len(images.labels), dtype=bool)
     while True:
-        without = [bad.row for bad in found]
+        without = [bad.row for bad in damaged]
         chosen = balanced_order(images.labels, seed, without=without)[:samples]
         fresh = chosen[~sound[chosen]]
         if not len(fresh):
-            return found
-        # Damaged ones are met in the order of rows, so the sentence is always the same.
+            return damaged
+        # They come in the order of rows, so the sentence is always the same.
         for bad in _checked(images, fresh):
             progress.advance(1)
             if bad is None:
                 continue
-            found.append(bad)
-            if len(found) > limit:
+            damaged.append(bad)
+            if len(damaged) > limit:
                 raise DataError(
                     f"{ref}: more than {limit} of the {samples} images looked at cannot be read, "
-                    f"first {_named(found)}; fetch or convert them again"
+                    f"first {_named(damaged)}; fetch or convert them again"
                 )
         sound[fresh] = True
-        _refuse_lost_classes(ref, images, found)
+        _refuse_lost_classes(ref, images, damaged)
 
 
-def unreadable_sentence(ref: str, found: Sequence[Unreadable]) -> str:
-    """What was left out, for people."""
-    images = "1 image" if len(found) == 1 else f"{len(found)} images"
-    return f"{ref}: left out {images} that cannot be read: {_named(found)}"
+def unreadable_sentence(ref: str, damaged: Sequence[Unreadable]) -> str:
+    """What was left out of a data set, for people."""
+    images = "1 image" if len(damaged) == 1 else f"{len(damaged)} images"
+    return f"{ref}: left out {images} that cannot be read: {_named(damaged)}"
 
 
 def _checked(images: Images, rows: NDArray[np.int64]) -> Iterator[Unreadable | None]:
@@ -94,7 +100,7 @@ def _checked(images: Images, rows: NDArray[np.int64]) -> Iterator[Unreadable | N
             images.image(row).convert("RGB")
         except UnreadableError as error:
             return Unreadable(row, images.where(row), error.reason)
-        except Exception as error:  # sound, but no conversion to colours
+        except Exception as error:  # it can be decoded, but not converted to colours
             return Unreadable(row, images.where(row), str(error))
         return None
 
@@ -102,19 +108,19 @@ def _checked(images: Images, rows: NDArray[np.int64]) -> Iterator[Unreadable | N
     return in_order(check, rows.tolist(), threads=threads, ahead=16 * threads)
 
 
-def _refuse_lost_classes(ref: str, images: Images, found: Sequence[Unreadable]) -> None:
-    if not found:
+def _refuse_lost_classes(ref: str, images: Images, damaged: Sequence[Unreadable]) -> None:
+    if not damaged:
         return
     classes = len(images.class_names)
-    lost = np.bincount(images.labels[[bad.row for bad in found]], minlength=classes)
+    lost = np.bincount(images.labels[[bad.row for bad in damaged]], minlength=classes)
     gone = (lost > 0) & (lost == np.bincount(images.labels, minlength=classes))
     if gone.any():
         names = [name for name, none_left in zip(images.class_names, gone) if none_left]
         raise DataError(
-            f"{ref}: not one image of {listed(names)} can be read ({_named(found)}); "
+            f"{ref}: not one image of {listed(names)} can be read ({_named(damaged)}); "
             "fetch or convert them again"
         )
 
 
-def _named(found: Sequence[Unreadable]) -> str:
-    return listed([f"{bad.where} ({bad.reason})" for bad in found], most=3)
+def _named(damaged: Sequence[Unreadable]) -> str:
+    return listed([f"{bad.where} ({bad.reason})" for bad in damaged], most=3)

@@ -1,4 +1,4 @@
-"""Which rows of a data set are looked at, and in which order."""
+"""Which rows of a data set are used, and in which order."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -25,6 +25,12 @@ def balanced_order(
         seed: fixes the order.
         without: rows to leave out. The next row of the same class takes the place of each, and
             the order of the others stays as it was.
+
+    Examples:
+        >>> labels = np.array([0, 0, 0, 0, 1, 1])
+        >>> order = balanced_order(labels, seed=0)
+        >>> np.sort(labels[order][:2]), np.sort(labels[order][2:4])
+        (array([0, 1]), array([0, 1]))
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     if len(without):
@@ -40,9 +46,13 @@ def balanced_order(
 def subset(
     images: Labelled, samples: int, seed: int, *, without: Sequence[int] = ()
 ) -> NDArray[np.int64]:
-    """Rows of a class-balanced subset, in one seeded permutation.
+    """(n,) the rows of a class-balanced subset, in one seeded permutation.
 
-    ``samples`` of them, or all there are; ``without`` as in :func:`balanced_order`.
+    Args:
+        images: the data set.
+        samples: how many rows; all of them if there are fewer.
+        seed: fixes which rows, and their order.
+        without: as for :func:`balanced_order`.
     """
     rows = balanced_order(images.labels, seed, without=without)[:samples]
     return np.random.default_rng([seed, 1]).permutation(rows)

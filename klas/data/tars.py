@@ -1,9 +1,9 @@
 """Tar archives: one of class folders, a folder with one per class, or tars within a tar.
 
-Labels are as timm's ``ReaderImageInTar`` gives them, which a test compares. The reader is our
-own because timm's reads an archive from end to end at every opening (or trusts a pickle that
-lies beside it), keeps an object of a kilobyte per image, and shares open files between workers.
-Here the headers are skimmed once per opening, and an image is a place and a length in a file.
+Labels are those of timm's ``ReaderImageInTar``; a test compares them. The reader is our own
+because timm's reads an archive from end to end whenever it is opened (or trusts a pickle beside
+it), keeps an object of a kilobyte per image, and shares open files between workers. This one
+reads only the headers when it opens an archive, and an image is a place and a length in a file.
 """
 
 import os
@@ -18,7 +18,11 @@ from klas.errors import DataError
 
 
 def find_tars(folder: Path) -> list[Path]:
-    """The archives of a folder that holds archives and no folders; else none."""
+    """The archives of a folder that holds archives and no folders; otherwise none.
+
+    Raises:
+        DataError: the folder can't be opened.
+    """
     tars = []
     try:
         with os.scandir(folder) as entries:
@@ -38,12 +42,12 @@ def list_tars(root: Path, tars: Sequence[Path]) -> FileTable:
     """The table of all images in the archives.
 
     Raises:
-        DataError: one is no plain tar file or is cut off; or the classes are not in order, as
-            :func:`klas.data.folders.check_classes` says.
+        DataError: one is not a plain tar file or is cut off, or
+            :func:`klas.data.folders.check_classes` refuses the table.
     """
     listing = _Listing()
     for file in tars:
-        # An archive of its own stands for its folder; beside others it is one.
+        # A single archive stands for the data set's folder; one of several is a folder in it.
         inside = "" if file == root else file.stem
         listing.archive = str(file)
         if inside:
@@ -52,7 +56,7 @@ def list_tars(root: Path, tars: Sequence[Path]) -> FileTable:
             with tarfile.open(file, mode="r:") as archive:
                 listing.skim(archive, inside, 0)
         except (tarfile.TarError, OSError, EOFError) as error:
-            raise DataError(f"{file}: is no readable tar file ({error})") from None
+            raise DataError(f"{file}: is not a readable tar file ({error})") from None
     full = {place.path for place in listing.table.places}
     parents = {above for path in full | listing.folders for above in _above(path)}
     empty = sorted(listing.folders - full - parents)
@@ -61,7 +65,7 @@ def list_tars(root: Path, tars: Sequence[Path]) -> FileTable:
 
 
 class _Listing:
-    """What is found while archives are skimmed."""
+    """The images, folders and other files in the archives that were read so far."""
 
     def __init__(self) -> None:
         self.table = FileTable()
@@ -71,10 +75,10 @@ class _Listing:
         self._numbers: dict[Place, int] = {}
 
     def skim(self, archive: tarfile.TarFile, inside: str, start: int) -> None:
-        """Note the members of an archive that begins at byte ``start`` of its file."""
+        """Add the members of an archive that begins at byte ``start`` of its file."""
         extensions = image_extensions()
         while (member := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # else it keeps every header
+            archive.members = []  # type: ignore[attr-defined]  # or it would keep every header
             name = member.name.removeprefix("./").rstrip("/")
             folder, _, base = name.rpartition("/")
             if any(part.startswith(".") for part in name.split("/") if part):
@@ -98,7 +102,7 @@ class _Listing:
                     encoded = os.fsencode(base)
                     self.table.add(number, encoded, member.size, start + member.offset_data)
 
-        # Python's tarfile takes a damaged header for the end.
+        # Python's tarfile takes a damaged header for the end of the archive.
         file = archive.fileobj
         if file is not None:
             file.seek(archive.offset)

@@ -22,7 +22,7 @@ SIZES: dict[Split, int] = {"train": 200_000, "val": 10_000, "test": 10_000}
 
 
 class DigitScenes:
-    """A split of the built-in digits: scenes are drawn, by the thousand, when first asked for."""
+    """A split of the built-in digits. Scenes are drawn a thousand at a time, when first needed."""
 
     stored = False
 
@@ -38,12 +38,12 @@ class DigitScenes:
         return Image.fromarray(images[index % CHUNK])
 
     def where(self, index: int) -> str:
-        """Scenes have numbers."""
+        """The scene's number."""
         return f"scene {index}"
 
 
 def open_digits(ref: str) -> DigitScenes:
-    """A split by its reference.
+    """A split by its reference, such as ``klas/digits:val``.
 
     Raises:
         DataError: there is no such split.

@@ -1,9 +1,9 @@
 """The digits data: small cluttered scenes composed from scikit-learn's 8×8 digit scans.
 
-Every scene shows one large digit, its class, over smaller digits that only distract, on a
-slanted background, with noise. The scans of the training,
-validation and test splits are disjoint, so accuracy on validation scenes is accuracy on
-unseen handwriting. Scene k of a split is a pure function of (split, seed, k).
+Every scene shows one large digit, its class, over smaller digits that only distract, on a sloping
+background with noise. The scans of the training, validation and test splits are disjoint, so
+accuracy on validation scenes is accuracy on unseen handwriting. Scene k of a split is a pure
+function of (split, seed, k).
 """
 
 from functools import cache
@@ -26,7 +26,7 @@ CHUNK = 1000  # scenes drawn from one generator
 
 @cache
 def _scans(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The split's scans, (M, 8, 8) in [0, 1], and their classes, (M,); shuffled once, for ever."""
+    """The split's scans, (M, 8, 8) in [0, 1], and their classes (M,), in one fixed random order."""
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
     ends = np.cumsum([round(len(order) * SHARES[s]) for s in SPLITS[:-1]])
@@ -49,7 +49,7 @@ def _paste(
     n = len(rows)
     side = rng.uniform(*size, n)
     angle = rng.uniform(-tilt, tilt, n)
-    # The digit's square stays on the canvas, but for its empty margin of about a pixel.
+    # The digit's square stays on the canvas, apart from its empty margin of about a pixel.
     low, high = side / 2 - 1, SIZE - side / 2
     centre = rng.uniform(low, np.maximum(low, high), (2, n))
     y, x = np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij")
@@ -86,7 +86,7 @@ def scene_chunk(split: Split, seed: int, index: int) -> tuple[NDArray[np.uint8],
     scans, classes = _scans(split)
     rng = _generator(split, seed, index)
     labels = rng.integers(0, CLASSES, CHUNK)  # first, so that scene_labels sees the same
-    # A uniform draw from the scans of the wanted class.
+    # A uniform draw from the scans of the class.
     by_class = [np.flatnonzero(classes == c) for c in range(CLASSES)]
     picks = rng.random(CHUNK)
     rows = np.array([by_class[c][int(u * len(by_class[c]))] for c, u in zip(labels, picks)])

@@ -1,7 +1,8 @@
 """Train the digits zoo again: ``python -m klas.digits.train``.
 
-Deterministic on one kind of machine (so many threads whatever the cores), and resumable: stop it
-at any moment, start it again, and it goes on from its last checkpoint to the same weights.
+Deterministic on one kind of machine (with a fixed number of threads, however many cores there
+are), and resumable: stop it at any moment, start it again, and it goes on from its last checkpoint
+to the same weights.
 """
 
 import argparse
@@ -26,19 +27,19 @@ SCENES = 200_000
 BATCH = 128
 STEPS = 12_500  # eight epochs
 CHECKPOINT_EVERY = 500
-VAL_SCENES = 2_000  # for the printed accuracy; nothing is chosen by it
+VAL_SCENES = 2_000  # for the printed accuracy, by which nothing is chosen
 PEAK_LR = {
     "digits_vit_tiny": 4e-3,
     "digits_vit_small": 2e-3,
     "digits_convnet": 2e-2,
     "digits_vit_base": 1e-3,
 }
-# Sums depend on the number of threads. Convolutions as small as these are quicker with one.
+# Sums depend on the number of threads. Convolutions as small as these are faster with one.
 THREADS = {name: 1 if name == "digits_convnet" else 2 for name in ZOO}
 
 
 def normalised(images: np.ndarray) -> Tensor:
-    """uint8 scenes (N, H, W) as the zoo's own transform gives them: (N, 1, H, W), float32."""
+    """Scenes (N, H, W) of uint8 as the zoo's own transform gives them: (N, 1, H, W), float32."""
     return torch.from_numpy(images)[:, None].float().div(255).sub(0.5).div(0.25)
 
 

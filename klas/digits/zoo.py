@@ -22,8 +22,8 @@ SHAPES: dict[str, dict[str, int]] = {
     "digits_vit_base": {"embed_dim": 64, "depth": 8, "num_heads": 4},
 }
 # Residual blocks of two 3×3 convolutions with BatchNorm. Strides and widths are chosen so that it
-# lies between the transformers in cost and in accuracy: the narrow first stage on 4×4 positions
-# is what limits it, most of its work is done on the 2×2 of the second.
+# lies between the transformers in cost and in accuracy: the narrow first stage, on 4×4 positions,
+# limits it, and most of its work is done on the 2×2 positions of the second.
 CONVNET = ByoModelCfg(
     stem_type="3x3",
     stem_pool="maxpool",

@@ -82,8 +82,8 @@ class BatchSize:
                     raise
                 if self.size == 1:
                     raise KlasError(
-                        "the memory does not suffice for a single image; choose smaller "
-                        "anchors or another --device, or end what else holds memory"
+                        "there is not enough memory for a single image; choose smaller "
+                        "anchors or another --device, or end other programs that use memory"
                     ) from None
             # Outside the handler: the error would hold on to the failed attempt's tensors.
             self.size //= 2
@@ -112,4 +112,4 @@ def enough_memory_for(what: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not lacks_memory(error):
             raise
-        raise KlasError(f"the memory does not suffice for {what}") from None
+        raise KlasError(f"there is not enough memory for {what}") from None

@@ -51,7 +51,7 @@ def _read_safetensors(file: Path, name: str) -> dict[str, Any]:
         tensors: dict[str, Any] = load_file(file)
     except (SafetensorError, OSError) as error:
         raise AnchorError(
-            f"{name}: {file} cannot be loaded, it is cut off or no safetensors file "
+            f"{name}: {file} cannot be loaded, it is cut off or not a safetensors file "
             f"({one_line(error)})"
         ) from None
     return tensors
@@ -66,8 +66,8 @@ def _unpickle(file: Path, name: str) -> dict[str, Any]:
         forbidden = re.search(r"GLOBAL (\S+)", str(error))
         if forbidden is None:
             raise AnchorError(
-                f"{name}: {file} cannot be loaded, it is no torch checkpoint of plain tensors and "
-                "was not run; give a .pth, .pt or .safetensors file of a state_dict"
+                f"{name}: {file} cannot be loaded, it is not a torch checkpoint of plain tensors "
+                "and was not run; give a .pth, .pt or .safetensors file of a state_dict"
             ) from None
         raise AnchorError(
             f"{name}: {file} is a pickle that holds more than tensors ({forbidden[1]}) and was "
@@ -75,7 +75,7 @@ def _unpickle(file: Path, name: str) -> dict[str, Any]:
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise AnchorError(
-            f"{name}: {file} cannot be loaded, it is cut off or no torch checkpoint "
+            f"{name}: {file} cannot be loaded, it is cut off or not a torch checkpoint "
             f"({one_line(error)})"
         ) from None
     if not isinstance(checkpoint, dict):

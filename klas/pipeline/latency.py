@@ -39,7 +39,7 @@ def measure_latency(pipeline: Pipeline, pair: Pair) -> dict[str, Any]:
         the ``median_ms``, the quartiles ``low_ms`` and ``high_ms``, and how many ``passes``.
 
     Raises:
-        KlasError: the memory does not suffice for one image.
+        KlasError: there is not enough memory for one image.
     """
     bench, store = pipeline.bench, pipeline.store
     where = machine(bench.device)

@@ -1,8 +1,8 @@
-"""Arrays in a safetensors file: written rows by rows, read without being loaded.
+"""Arrays in a safetensors file: written batch by batch, read without being loaded.
 
 Pooled features of a large data set don't fit in memory. Their shapes are known beforehand, so
-the file gets its header and its whole room on the disk first, and each batch's rows then go to
-their place. Read back, the arrays are views of the mapped file.
+the header and all the disk space come first, and each batch's rows are then written to their
+place. Read back, the arrays are views of the mapped file.
 """
 
 import errno
@@ -49,7 +49,10 @@ _NO_RESERVING = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 class ArrayWriter:
-    """A file of arrays in the making, on a disk that has room for all of it.
+    """A file of arrays that is being written, on a disk that has room for all of it.
+
+    Attributes:
+        bytes: the size of the finished file.
 
     Raises:
         StoreError: the file cannot be created or the disk has too little room.
@@ -82,7 +85,7 @@ class ArrayWriter:
 
         Raises:
             StoreError: the file cannot be written.
-            ValueError: the rows are of another type or shape than was stated.
+            ValueError: the rows have another type or shape than was stated.
         """
         shape, dtype = self._shapes[name]
         start, end = self._next[name], self._next[name] + rows.nbytes
@@ -93,7 +96,7 @@ class ArrayWriter:
         self._next[name] = end
 
     def finish(self) -> str:
-        """Bring all of it to the disk; returns the file's SHA-256.
+        """Sync the file to the disk; returns its SHA-256.
 
         Raises:
             StoreError: the file cannot be written.
@@ -113,14 +116,14 @@ def views(content: bytes | mmap.mmap) -> Arrays:
     """The arrays of a safetensors file as read-only views of its content.
 
     Raises:
-        ValueError: the header is no header, or points outside the content.
+        ValueError: the header is not a valid one, or points outside the content.
     """
     size = int.from_bytes(content[:8], "little")
     if len(content) < 8 or size > len(content) - 8:
         raise ValueError("the header is longer than the file")
     header = json.loads(content[8 : 8 + size])
     if not isinstance(header, dict):
-        raise ValueError("the header is no table")
+        raise ValueError("the header is not a table")
     arrays = {}
     for name, entry in header.items():
         if name == "__metadata__":
@@ -131,7 +134,7 @@ def views(content: bytes | mmap.mmap) -> Arrays:
         except (KeyError, TypeError) as error:
             raise ValueError(f"{name}: its entry is not one of a safetensors file") from error
         if not all(type(n) is int and n >= 0 for n in (*shape, start, end)):
-            raise ValueError(f"{name}: its shape or place is no whole number")
+            raise ValueError(f"{name}: its shape or place is not made of whole numbers")
         length = math.prod(shape) * dtype.itemsize
         if end - start != length or end > len(content) - 8 - size:
             raise ValueError(f"{name}: lies outside the file or has another size than its shape")
@@ -143,19 +146,29 @@ def views(content: bytes | mmap.mmap) -> Arrays:
 
 
 def under(entries: Mapping[str, Value], prefix: str) -> dict[str, Value]:
-    """The entries whose names begin with a prefix, by the rest of their names."""
+    """The entries whose names begin with a prefix, by the rest of their names.
+
+    Examples:
+        >>> under({"source/weight": 1, "source/bias": 2, "target/bias": 3}, "source/")
+        {'weight': 1, 'bias': 2}
+    """
     return {n.removeprefix(prefix): value for n, value in entries.items() if n.startswith(prefix)}
 
 
 def chunks(array: NDArray[Any], rows: int) -> Iterator[NDArray[Any]]:
-    """:func:`parts` of at most ``rows`` consecutive rows each, that together cover the array."""
+    """:func:`parts` of at most ``rows`` consecutive rows each, which together cover the array.
+
+    Examples:
+        >>> [len(part) for part in chunks(np.zeros((5, 2)), rows=2)]
+        [2, 2, 1]
+    """
     return parts(array, ((start, start + rows) for start in range(0, len(array), rows)))
 
 
 def parts(array: NDArray[Any], bounds: Iterable[tuple[int, ...]]) -> Iterator[NDArray[Any]]:
-    """Copies of some rows after others.
+    """Copies of parts of an array, one after another.
 
-    Of an array in a mapped file one part at a time is in this process's memory.
+    If the array is in a mapped file, one part at a time is in this process's memory.
 
     Args:
         bounds: (start, stop, …) of each part.
@@ -166,7 +179,7 @@ def parts(array: NDArray[Any], bounds: Iterable[tuple[int, ...]]) -> Iterator[ND
 
 
 def _let_go(array: NDArray[Any]) -> None:
-    """Take a mapped file's pages out of this process's memory; they are read again if needed."""
+    """Drop a mapped file's pages from this process's memory; they are read again if needed."""
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
@@ -177,7 +190,7 @@ def _let_go(array: NDArray[Any]) -> None:
 
 
 def _header(shapes: Shapes) -> tuple[bytes, dict[str, tuple[int, int]]]:
-    """The file's first bytes, and each array's first and last byte (exclusive) in the file."""
+    """The file's header, and where each array begins and ends in the file, in bytes."""
     # Widest types first, as safetensors does: then every array is aligned.
     names = sorted(shapes, key=lambda name: (-shapes[name][1].itemsize, name))
     entries: dict[str, Any] = {}
@@ -200,7 +213,7 @@ def _header(shapes: Shapes) -> tuple[bytes, dict[str, tuple[int, int]]]:
 
 
 def _reserve(file: int, size: int) -> None:
-    """Take the room on the disk now, so that it cannot run out after hours of work."""
+    """Reserve the disk space now, so that it cannot run out after hours of work."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file, 0, size)
@@ -214,13 +227,13 @@ def _reserve(file: int, size: int) -> None:
 def _write_at(file: int, data: bytes | memoryview, place: int) -> None:
     done = 0
     with memoryview(data) as rest:
-        while done < len(rest):  # one call writes 2 GiB at most
+        while done < len(rest):  # one call writes at most 2 GiB
             done += os.pwrite(file, rest[done:], place + done)
 
 
 @contextmanager
 def _sentences(path: Path, size: int) -> Iterator[None]:
-    """Turn what the operating system says of a file into one sentence."""
+    """Turn the operating system's error about a file into one sentence."""
     try:
         yield
     except OSError as error:

@@ -20,14 +20,14 @@ STAGE = "catalogue"
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """One pretrained tag.
+    """One pretrained network of timm.
 
     Attributes:
         tag: what ``timm.create_model`` takes, and a study names.
         family: timm's module of the architecture, such as ``vision_transformer``.
-        kind: the network's class, such as ``VisionTransformer``; None where it can't be built.
-        params: how many parameters; None where it can't be built.
-        macs: of one image at ``input_size``; None where it can't be counted.
+        kind: the network's class, such as ``VisionTransformer``; None if it can't be built.
+        params: how many parameters it has; None if it can't be built.
+        macs: MACs of one image at ``input_size``; None if they can't be counted.
         input_size: channels, height, width.
         classes: outputs of the pretrained head; 0 for a network without one.
         licence: of the weights, as timm states it.
@@ -76,10 +76,11 @@ def find_networks(
     high: float | None = None,
     size: int | None = None,
 ) -> list[Network]:
-    """The networks that fit, in the given order.
+    """The networks that match, in the given order.
 
     Args:
-        text: words that must all occur in the tag, family or class, in any case.
+        networks: the catalogue.
+        text: words that must all occur in the tag, family or class, in upper or lower case.
         families: only these; all of them if empty.
         low, high: bounds of cost in MACs, both included; a network that could not be counted
             satisfies neither.
@@ -113,7 +114,7 @@ def check_families(networks: Sequence[Network], wanted: Iterable[str]) -> None:
         if family not in known:
             near = difflib.get_close_matches(family, known, n=3, cutoff=0.5)
             hint = f"; the nearest are {', '.join(near)}" if near else ""
-            raise SelectionError(f"{family!r} is no family of the catalogue{hint}")
+            raise SelectionError(f"{family!r} is not a family of the catalogue{hint}")
 
 
 def _origin() -> dict[str, Any]:

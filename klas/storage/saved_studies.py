@@ -21,7 +21,7 @@ def study_path(store: Store, name: str) -> Path:
     Raises:
         StudyError: there is none of that name.
     """
-    # Names come from addresses too: only what the folder lists is ever opened.
+    # Names also come from web addresses: nothing is opened that the folder does not list.
     if name not in saved_studies(store):
         known = ", ".join(saved_studies(store)) or "none"
         raise StudyError(f"there is no saved study {name[:80]!r}; there are: {known}")
@@ -32,13 +32,13 @@ def open_study(store: Store, name: str) -> Study:
     """Read a saved study.
 
     Raises:
-        StudyError: there is none of that name, or its file makes no sense.
+        StudyError: there is none of that name, or its file is not a valid study.
     """
     return load_study(study_path(store, name))
 
 
 def save_study(store: Store, study: Study, *, replace: bool = False) -> Path:
-    """Keep a study under its name; returns its file.
+    """Save a study under its name; returns its file.
 
     Raises:
         StudyError: another study has that name already and ``replace`` is false, or the name
@@ -62,7 +62,7 @@ def duplicate_study(store: Store, study: Study, name: str) -> Study:
     """Save the same study under another name; returns the copy.
 
     Raises:
-        StudyError: the name is taken, or is no name.
+        StudyError: the name is taken, or it is not a valid name.
     """
     copy = parse_study(study.model_dump(mode="json") | {"name": name}, "study")
     if name in saved_studies(store):
@@ -72,10 +72,10 @@ def duplicate_study(store: Store, study: Study, name: str) -> Study:
 
 
 def rename_study(store: Store, name: str, new: str) -> Study:
-    """Give a saved study another name; returns it. Its results stay: no key holds the name.
+    """Give a saved study another name; returns it. Its results stay: no key contains the name.
 
     Raises:
-        StudyError: there is none of the old name, or the new one is taken or is no name.
+        StudyError: there is none of the old name, or the new one is taken or not a valid name.
         StoreError: the folder cannot be written.
     """
     with store.lock("studies"):
@@ -85,7 +85,7 @@ def rename_study(store: Store, name: str, new: str) -> Study:
             return renamed
         if new in saved_studies(store):
             raise StudyError(f"there is a study {new!r} already; choose another name")
-        # In this order a kill in between leaves a copy too many, not a study too few.
+        # In this order a process that is killed in between leaves two copies instead of none.
         save_study(store, renamed)
         _unlink(study_path(store, name))
     return renamed
@@ -95,19 +95,19 @@ def remove_study(store: Store, name: str, seen: Study | None) -> None:
     """Delete a saved study's file; its results stay (:func:`klas.results.usage.delete_study`).
 
     Args:
-        seen: the study as the user saw it; None if its file made no sense.
+        seen: the study as the user saw it; None if its file was not a valid study.
 
     Raises:
-        StudyError: there is none of that name, or it is another one by now.
+        StudyError: there is none of that name, or it was changed meanwhile.
         StoreError: the folder cannot be written.
     """
     with store.lock("studies"):
         path = study_path(store, name)
         try:
-            found = open_study(store, name)
+            current = open_study(store, name)
         except StudyError:
-            found = None
-        if found != seen:
+            current = None
+        if current != seen:
             raise StudyError(f"study {name!r} was changed meanwhile; look at it again")
         _unlink(path)
 
@@ -116,7 +116,7 @@ def find_study(store: Store, wanted: str) -> Study:
     """A study by the name of a saved one or of the built-in one, else by its file.
 
     Raises:
-        StudyError: there is neither, or its file makes no sense.
+        StudyError: there is neither, or its file is not a valid study.
     """
     if wanted == DIGITS.name:
         return DIGITS
@@ -124,18 +124,20 @@ def find_study(store: Store, wanted: str) -> Study:
         return open_study(store, wanted)
     if _existing(wanted) is None:
         known = ", ".join([DIGITS.name, *saved_studies(store)])
-        raise StudyError(f"{wanted[:80]!r} is no study file and no saved study; there are: {known}")
+        raise StudyError(
+            f"{wanted[:80]!r} is neither a study file nor a saved study; there are: {known}"
+        )
     return load_study(wanted)
 
 
 def make_study(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Study:
-    """A study from plain values: ``base`` with some values of it, or of its sections, changed.
+    """A study from plain values: ``base`` with some values, or values of its sections, changed.
 
-    Data, class map and weights that name a file or folder of this machine become absolute, so
-    that the study means the same wherever it is saved.
+    Data, class map and weights that name a file or folder of this machine become absolute paths,
+    so that the study means the same wherever it is saved.
 
     Raises:
-        StudyError: a value makes no sense, or a folder or file is not there.
+        StudyError: a value is not valid, or a folder or file does not exist.
     """
     raw = dict(base)
     for name, value in changes.items():
@@ -155,10 +157,10 @@ def make_study(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Study:
 
 
 def _absolute(text: str, where: str) -> str:
-    """A folder or file here, or what names a collection, such as ``hfds/…`` (left as it is)."""
-    found = _existing(text)
-    if found is not None:
-        return str(found)
+    """The path of a folder or file here; a collection, such as ``hfds/…``, stays as it is."""
+    path = _existing(text)
+    if path is not None:
+        return str(path)
     if not text.strip():
         raise StudyError(f"{where}: name a folder with one folder of images per class")
     if text.startswith(("/", "~", ".")):
@@ -167,17 +169,17 @@ def _absolute(text: str, where: str) -> str:
 
 
 def _absolute_file(text: str, named: str) -> str:
-    found = _existing(text)
-    if found is None or not found.is_file():
+    path = _existing(text)
+    if path is None or not path.is_file():
         raise StudyError(f"{named} {text} does not exist")
-    return str(found)
+    return str(path)
 
 
 def _existing(text: str) -> Path | None:
     try:
         path = Path(text).expanduser()
         return path.resolve() if text.strip() and path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # no name for a file at all
+    except (OSError, RuntimeError, ValueError):  # it cannot be a file's name
         return None
 
 

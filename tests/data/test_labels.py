@@ -1,8 +1,6 @@
 import json
 import pickle
 import random
-import subprocess
-import sys
 
 import pytest
 from timm.data import ImageNetInfo
@@ -84,7 +82,7 @@ def test_as_many_folders_as_outputs_are_the_outputs_in_order():
 
 
 def test_another_number_of_folders_is_refused():
-    with pytest.raises(DataError, match=r"have 2 classes \(ant, bee\), .*tells 3 apart; give"):
+    with pytest.raises(DataError, match=r"have 2 classes \(ant, bee\), .*distinguishes 3; give"):
         columns(["ant", "bee"], 3)
 
 
@@ -98,7 +96,7 @@ def test_words_for_an_imagenet_head_are_refused(tagged, count):
 
 
 def test_one_folder_that_is_no_id_is_named():
-    with pytest.raises(DataError, match="but junk are no WordNet ids"):
+    with pytest.raises(DataError, match="but junk are not WordNet ids"):
         columns([*IMAGENETTE, "junk"], 1000)
 
 
@@ -195,16 +193,16 @@ def test_a_pickle_is_never_opened(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("map.txt", b"ant\nbee\nant\n", "'ant' is there twice"),
+        ("map.txt", b"ant\nbee\nant\n", "'ant' occurs twice"),
         ("map.txt", b"\n\n", "holds no class"),
         ("map.txt", b"\xff\xfe\x00", "not UTF-8"),
-        ("map.csv", b"ant,0\nbee,one\n", "'bee' has no column"),
+        ("map.csv", b"ant,0\nbee,one\n", "'bee' needs a column number"),
         ("map.csv", b"ant,0,1\n", "a line of a class map is class,column"),
-        ("map.csv", b"ant,-1\nbee,1\n", "'ant' has no column"),
-        ("map.json", b"[0, 1]", "is no JSON object"),
+        ("map.csv", b"ant,-1\nbee,1\n", "'ant' needs a column number"),
+        ("map.json", b"[0, 1]", "is not a JSON object"),
         ("map.json", b"{", "not valid JSON"),
-        ("map.json", b'{"ant": true}', "'ant' has no column"),
-        ("map.json", b'{"ant": 1, "ant": 2}', "'ant' is there twice"),
+        ("map.json", b'{"ant": true}', "'ant' needs a column number"),
+        ("map.json", b'{"ant": 1, "ant": 2}', "'ant' occurs twice"),
         ("map.json", b"[" * 100_000, "not valid JSON"),
     ],
 )
@@ -233,11 +231,3 @@ def test_a_study_takes_a_class_map_from_its_own_folder(tmp_path):
     (tmp_path / "again.toml").write_text(study.to_toml())
     assert load_study(tmp_path / "again.toml") == study
     assert parse_study(study.model_dump(mode="json"), "raw") == study
-
-
-def test_the_module_loads_without_torch():
-    script = "import sys, klas.data.labels; print('torch' in sys.modules or 'timm' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "False"

@@ -114,7 +114,7 @@ def test_the_digits_come_out_as_the_zoo_was_trained():
 def test_a_file_that_is_no_image_is_named(folder):
     (folder / "cow" / "3.png").write_bytes(b"moo")
     images = open_images(str(folder))
-    with pytest.raises(DataError, match=r"cow/3\.png: is no readable image") as caught:
+    with pytest.raises(DataError, match=r"cow/3\.png: is not a readable image") as caught:
         list(batches(images, np.arange(12), [PLAIN], device=CPU))
     assert "\n" not in str(caught.value)
 

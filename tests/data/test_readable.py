@@ -89,9 +89,9 @@ def test_too_many_are_refused_by_count_and_name(many):
         find_unreadable("many", images, 30, 0)
 
 
-def test_one_percent_is_borne(many, monkeypatch):
+def test_one_percent_is_accepted(many, monkeypatch):
     monkeypatch.setattr(readable, "FEW", 0)
-    monkeypatch.setattr(readable, "BEARABLE", 0.05)
+    monkeypatch.setattr(readable, "ACCEPTED", 0.05)
     images = open_images(str(many))
     damage(images, many, [0, 20, 40])
     assert len(find_unreadable("many", images, 60, 0)) == 3

@@ -108,13 +108,13 @@ def test_a_damaged_archive_is_refused(tmp_path, cut):
             ends = [m.offset_data + m.size for m in archive.getmembers()]
         whole = whole[:cut] if cut > 0 else whole[: ends[-1] - 10]
     (tmp_path / "images.tar").write_bytes(bytes(whole))
-    with pytest.raises(DataError, match=r"images\.tar: is no readable tar file"):
+    with pytest.raises(DataError, match=r"images\.tar: is not a readable tar file"):
         open_images(str(tmp_path / "images.tar"))
 
 
 def test_what_is_no_archive(tmp_path):
     (tmp_path / "images.tar").write_bytes(b"moo" * 1000)
-    with pytest.raises(DataError, match=r"images\.tar: is no readable tar file"):
+    with pytest.raises(DataError, match=r"images\.tar: is not a readable tar file"):
         open_images(str(tmp_path / "images.tar"))
 
 

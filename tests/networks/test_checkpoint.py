@@ -86,7 +86,7 @@ def test_a_cut_off_file(tmp_path, suffix, size):
 def test_a_file_of_something_else(tmp_path):
     file = tmp_path / "w.pth"
     file.write_text("<html>404</html>")
-    assert "no torch checkpoint" in refusal(file)
+    assert "not a torch checkpoint" in refusal(file)
     torch.save([1, 2], file)
     assert "holds a list" in refusal(file)
     torch.save({"network": state_of(), "epoch": 3}, file)

@@ -58,7 +58,7 @@ def test_a_search_keeps_what_fits_all_it_names(wanted, tags):
 def test_families_are_listed_once_and_a_misspelt_one_is_refused_with_the_nearest():
     assert families_of(NETWORKS) == ["odd", "resnet", "swin_transformer"]
     check_families(NETWORKS, ["odd", "resnet"])
-    with pytest.raises(SelectionError, match=r"'swin_transformr' is no family.*swin_transformer"):
+    with pytest.raises(SelectionError, match=r"'swin_transformr' is not a.*swin_transformer"):
         check_families(NETWORKS, ["swin_transformr"])
 
 

@@ -150,7 +150,9 @@ def test_a_study_is_found_by_name_or_by_file(store, tmp_path):
     assert find_study(store, "digits") == DIGITS
     assert find_study(store, MINE.name) == MINE
     assert find_study(store, str(path)) == SMALL
-    with pytest.raises(StudyError, match=r"no study file and no .* there are: digits, mine 1\.0"):
+    with pytest.raises(
+        StudyError, match=r"neither a study file nor .* there are: digits, mine 1\.0"
+    ):
         find_study(store, "absent")
     path.write_text("x")
     with pytest.raises(StudyError, match="not valid TOML"):
