@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
@@ -95,13 +96,13 @@ def check_version(name: str, given: Any, version: int) -> None:
 
 
 def check_known(name: str, what: str, given: Any, known: tuple[str, ...]) -> None:
-    """Refuse a name that this klas does not know; what is no text has another fault.
+    """Refuse a name that this klas does not know; what can't be a name has another fault.
 
     Raises:
         FormatError: it is of a newer klas.
     """
-    if isinstance(given, str) and given not in known:
-        raise _of_newer_klas(name, f"its {what} is {given[:60]!r}", " and ".join(map(repr, known)))
+    if isinstance(given, str) and re.fullmatch(r"[\w-]{1,60}", given) and given not in known:
+        raise _of_newer_klas(name, f"its {what} is {given!r}", " and ".join(map(repr, known)))
 
 
 def _of_newer_klas(name: str, what: str, reads: str) -> FormatError:

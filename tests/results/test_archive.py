@@ -268,7 +268,15 @@ def as_link(entry):
 
 CHANGES = {
     "another format": ({"change": lambda m: m.update(format="x")}, "is no pack"),
-    "unknown version": ({"change": lambda m: m.update(version=2)}, "has version 2"),
+    "unknown version": ({"change": lambda m: m.update(version="one")}, "has version 'one'"),
+    "newer version": (
+        {"change": lambda m: m.update(version=2)},
+        "has version 2, which is of a newer klas; this one reads version 1: update klas",
+    ),
+    "newer kind of result": (
+        {"change": set_result(kind="zarr")},
+        "its kind of result is 'zarr', which is of a newer klas",
+    ),
     "unknown key": ({"change": lambda m: m.update(more=1)}, "at more"),
     "no study": ({"change": lambda m: m.update(study={"name": "x"})}, "missing"),
     "a name that is a path": (

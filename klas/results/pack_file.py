@@ -1,0 +1,190 @@
+"""The file of a pack: what it says that it holds, and whether it does.
+
+An uncompressed zip: ``pack.json`` (the study, and of every result what the index knows),
+``scores.json`` (its scores document) and ``objects/DIGEST.KIND``. It is read with suspicion: no
+name in it is ever used as a path, and sizes are bounded by the file's own.
+"""
+
+import json
+import os
+import secrets
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from klas.errors import FormatError, StoreError
+from klas.results.documents.numbers import Count, Sha256
+from klas.results.documents.scores import ScoresDocument
+from klas.results.formats import check_known, check_version, parse
+from klas.study import Study, parse_study
+
+FORMAT, VERSION = "klas-pack", 1
+MANIFEST, DOCUMENT = "pack.json", "scores.json"
+JSON_BYTES = 2**28  # of either: a quarter of a million results have a tenth of it
+
+Kind = Literal["safetensors", "json"]
+
+
+def _printable(text: str) -> str:
+    """Labels are shown on terminals: none may steer one."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+class PackedResult(BaseModel):
+    """What the manifest says of a result, as the store's index does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    digest: Sha256
+    stage: Annotated[str, Field(pattern=r"^\w{1,40}$")]
+    label: Annotated[str, Field(max_length=10_000), AfterValidator(_printable)]
+    kind: Kind
+    sha256: Sha256
+    bytes: Count
+
+    @property
+    def member(self) -> str:
+        """The name of its file in the zip."""
+        return f"objects/{self.digest}.{self.kind}"
+
+
+class Manifest(BaseModel):
+    """``pack.json``: the study and its results."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: str
+    version: int
+    study: dict[str, Any]
+    results: tuple[PackedResult, ...]
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that is there under its name when the block ends, or not at all.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path}: is no file; name one to write the pack to")
+    path = path.resolve()
+    temporary = path.with_name(f".klas-{secrets.token_hex(6)}")
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; whatever is wrong with its bytes, now or in a later read, is one sentence.
+
+    Raises:
+        FormatError: it cannot be read, or is no zip, damaged or cut off.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read ({error.strerror})") from None
+    broken = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OverflowError)
+    with file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                if any(info.header_offset < 0 for info in archive.infolist()):
+                    raise zipfile.BadZipFile("a file in it begins before it")
+                yield archive
+        except broken as error:
+            raise FormatError(
+                f"{path}: is no pack, or is damaged or cut off ({error}); copy it again"
+            ) from None
+
+
+def read_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[Manifest, Study]:
+    """What the pack says that it holds.
+
+    Raises:
+        FormatError: there is no manifest, or it is of another form or of a newer klas.
+        StudyError: its study is none.
+    """
+    if MANIFEST not in archive.namelist():
+        raise FormatError(f"{path}: is no pack: it holds no {MANIFEST}")
+    text = _read_json(archive, MANIFEST, path)
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: its {MANIFEST} is no JSON ({error})") from None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise FormatError(f"{path}: is no pack: its {MANIFEST} has another format")
+    check_version(str(path), raw.get("version"), VERSION)
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["loc"][-1] == "kind":
+            check_known(str(path), "kind of result", first["input"], get_args(Kind))
+        place = ".".join(map(str, first["loc"]))
+        raise FormatError(f"{path}: its {MANIFEST}, at {place}: {first['msg'].lower()}") from None
+    return manifest, parse_study(manifest.study, str(path))
+
+
+def _read_json(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size > JSON_BYTES:
+        raise FormatError(f"{path}: its {name} is compressed or too large for one of a pack")
+    return archive.read(info)
+
+
+def check_members(archive: zipfile.ZipFile, manifest: Manifest, path: Path) -> None:
+    """See that the archive holds what the manifest says, once each, and nothing else.
+
+    Raises:
+        FormatError: it holds something else, or anything but plain bytes.
+    """
+    sizes = {r.member: r.bytes for r in manifest.results}
+    if len(sizes) < len(manifest.results):
+        raise FormatError(f"{path}: its {MANIFEST} names a result twice")
+    wanted = {MANIFEST, DOCUMENT, *sizes}
+    names = archive.namelist()
+    if odd := sorted(set(names) - wanted):
+        raise FormatError(f"{path}: holds {odd[0][:100]!r}, which no pack holds")
+    if missing := sorted(wanted - set(names)):
+        raise FormatError(f"{path}: lacks {missing[0]}")
+    if len(names) > len(wanted):
+        raise FormatError(f"{path}: holds a file twice")
+    for info in archive.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        plain = info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1
+        if not plain or kind not in (0, stat.S_IFREG) or info.file_size != info.compress_size:
+            raise FormatError(f"{path}: {info.filename} is a link, compressed or encrypted")
+        if sizes.get(info.filename, info.file_size) != info.file_size:
+            raise FormatError(f"{path}: {info.filename} has another size than it says")
+    if sum(i.file_size for i in archive.infolist()) > path.stat().st_size:
+        raise FormatError(f"{path}: claims to hold more than its own size")
+
+
+def read_document(archive: zipfile.ZipFile, study: Study, path: Path) -> ScoresDocument:
+    """The scores document, checked as any other.
+
+    Raises:
+        FormatError: it is none, or of another study.
+    """
+    data = _read_json(archive, DOCUMENT, path)
+    document = parse(data, f"{path}: its {DOCUMENT}", "klas-scores")
+    if parse_study(document["study"], str(path)).results_key() != study.results_key():
+        raise FormatError(f"{path}: its {DOCUMENT} is of another study")
+    return document
