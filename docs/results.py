@@ -115,6 +115,7 @@ def _finetune(seed: int, names: tuple[str, str]) -> Callable[[Store], None]:
 
     def part(store: Store) -> None:
         from klas.pipeline.finetuning import finetune_selection, method_trainings
+
         from klas.pipeline.run import Pipeline
 
         study = finetuned_with(seed)
@@ -847,7 +848,6 @@ def cost_section(store: Store, found: Document) -> str:
 def machine() -> str:
     """The processor, for the records."""
     import torch
-
     from klas.pipeline.latency import device_name
 
     return f"{os.cpu_count()} cores of {device_name(torch.device('cpu'))}"

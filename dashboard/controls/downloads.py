@@ -12,8 +12,9 @@ from dashboard.model.list_entries import entries_of, entry_of
 from dashboard.session import my_list
 from dashboard.session.accuracies import accuracy_at
 from dashboard.session.resources import store, study, study_arguments
+from klas.results.accuracies import finetuned_accuracy, full_val_accuracy
 from klas.results.formats import dumps
-from klas.results.pair import Pair, finetuned_accuracy, full_val_accuracy
+from klas.results.pair import Pair
 from klas.results.stitch_list import stitch_list
 from klas.study import SelectionSpec, Tier
 

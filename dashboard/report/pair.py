@@ -13,9 +13,10 @@ from dashboard.model.tradeoff import Floats, Sheet, curves, limits
 from dashboard.report.comparison import accuracies_on_test, pair_comparison_parts
 from dashboard.report.page import Cell, Figure, Part, Table
 from dashboard.text.quantities import field, in_words
+from klas.results.accuracies import finetuned_accuracy
 from klas.results.comparison_view import Comparison, entry_of
 from klas.results.formatting import METHODS, percent
-from klas.results.pair import Pair, finetuned_accuracy
+from klas.results.pair import Pair
 from klas.results.selections import choose
 from klas.selection.buckets import Selection
 from klas.selection.space import Stitch

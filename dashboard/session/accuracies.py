@@ -6,7 +6,8 @@ import numpy as np
 
 from dashboard.model.tradeoff import Bits, Floats
 from dashboard.session.resources import store, study
-from klas.results.pair import Pair, finetuned_accuracy
+from klas.results.accuracies import finetuned_accuracy
+from klas.results.pair import Pair
 from klas.results.selections import choose
 from klas.study import TIERS, Tier
 

@@ -30,10 +30,11 @@ from dashboard.tables.columns import BUCKET, TIER_COLUMNS, even
 from dashboard.text.markdown import plain
 from dashboard.text.quantities import QUANTITIES
 from klas.errors import FormatError, KlasError
+from klas.results.accuracies import finetuned_accuracy
 from klas.results.documents.stitches import StitchList
 from klas.results.formats import dumps, parse
 from klas.results.formatting import METHODS
-from klas.results.pair import Document, cost_unit, finetuned_accuracy, number
+from klas.results.pair import Document, cost_unit, number
 from klas.results.selections import choose
 from klas.results.stitch_list import as_csv, stitch_list
 from klas.study import TIERS, SelectionSpec

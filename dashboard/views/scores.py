@@ -33,8 +33,9 @@ from dashboard.text.quantities import (
     of_stitches,
     quantity,
 )
+from klas.results.accuracies import finetuned_accuracy
 from klas.results.formatting import METHODS
-from klas.results.pair import Document, Pair, finetuned_accuracy
+from klas.results.pair import Document, Pair
 from klas.results.selections import choose
 from klas.selection.buckets import Selection
 from klas.selection.space import Stitch

@@ -29,9 +29,9 @@ from dashboard.session.choices import bound, keep, remembered
 from dashboard.session.resources import store, study
 from dashboard.tables.tradeoff import METHOD, above, areas_table, chosen_table, verdict
 from dashboard.text.quantities import QUANTITIES
+from klas.results.accuracies import finetuned_accuracy
 from klas.results.costs import Costs, timings_of
 from klas.results.formatting import METHODS, percent
-from klas.results.pair import finetuned_accuracy
 from klas.results.selections import choose
 from klas.selection.buckets import Selection
 from klas.selection.space import Stitch

@@ -12,7 +12,8 @@ from klas.cli.tables.stitches import check_lines, stitch_tables
 from klas.cli.tables.study import silent_buckets
 from klas.errors import SelectionError
 from klas.results import formats
-from klas.results.pair import Pair, finetuned_accuracy, pairs_of
+from klas.results.accuracies import finetuned_accuracy
+from klas.results.pair import Pair, pairs_of
 from klas.results.selections import choose
 from klas.results.stitch_list import stitch_list
 from klas.study import load_study
@@ -30,10 +31,10 @@ def select(options: argparse.Namespace) -> None:
             return finetuned_accuracy(pipeline.store, pair, chosen, study)
 
         def on_all_images(pair: Pair, chosen: NDArray[np.bool_]) -> Any:
-            from klas.pipeline.full_validation import measure_full_val
-
-            measured = measure_full_val(pipeline, pair, chosen, options.tier)
-            return {"tier": options.tier, **measured}
+            return {
+                "tier": options.tier,
+                **pipeline.full_validation(pair, chosen, options.tier),
+            }
 
         weights_file = None
         if options.weights is not None:

@@ -49,11 +49,9 @@ def scores(options: argparse.Namespace) -> None:
 
 def latency(options: argparse.Namespace) -> None:
     """Time the networks of a study's pairs on this device."""
-    from klas.pipeline.latency import measure_latency
-
     with open_pipeline(options, load_study(options.study)) as pipeline:
         pairs = wanted_pairs(pairs_of(pipeline.run("scores")), options.pair)
-        results = [(pair, measure_latency(pipeline, pair)) for pair in pairs]
+        results = [(pair, pipeline.latency(pair)) for pair in pairs]
         plain = [
             {"source": pair.names[0], "target": pair.names[1], **times} for pair, times in results
         ]
@@ -66,7 +64,7 @@ def _print_estimate(pipeline: "Pipeline", until: Stage) -> None:
     expected = estimate(pipeline, until)
     if expected.seconds > 1:
         print(
-            f"about {duration(expected.seconds)} on {pipeline.bench.device}, "
+            f"about {duration(expected.seconds)} on {pipeline.context.device}, "
             f"{size(expected.disk_bytes)} of disk, {size(expected.memory_bytes)} of memory",
             file=sys.stderr,
         )
@@ -75,7 +73,7 @@ def _print_estimate(pipeline: "Pipeline", until: Stage) -> None:
 def _print_peak(pipeline: "Pipeline") -> None:
     from klas.networks.device import peak_device_bytes
 
-    device = pipeline.bench.device
+    device = pipeline.context.device
     on_device = peak_device_bytes(device)
     beside = f", {size(on_device)} on {device}" if on_device else ""
     print(f"peak memory {size(peak_memory_bytes())}{beside}", file=sys.stderr)

@@ -24,11 +24,8 @@ WIDTH = 120  # of tables in a file or a pipe, in characters
 @contextlib.contextmanager
 def open_store(options: argparse.Namespace) -> Iterator[Store]:
     """The store of ``--cache-dir``, closed at the end."""
-    store = Store(options.cache_dir)
-    try:
+    with Store(options.cache_dir) as store:
         yield store
-    finally:
-        store.close()
 
 
 @contextlib.contextmanager
@@ -44,7 +41,7 @@ def open_pipeline(options: argparse.Namespace, study: Study) -> "Iterator[Pipeli
             allow_code=options.allow_code,
             progress=progress,
         )
-        for note in pipeline.bench.notes:
+        for note in pipeline.context.open():
             print(note, file=sys.stderr)
         yield pipeline
 

@@ -21,6 +21,7 @@ from klas.jobs.queue import is_free, places, turn, visible_gpus
 from klas.memory import peak_memory_bytes
 from klas.results.pair import Pair, pairs_of
 from klas.results.selections import choose, own_or_fair_share
+from klas.results.trainings import joint_training
 from klas.storage.store import Store
 from klas.study import Metric, Study, parse_study
 
@@ -197,7 +198,7 @@ def _pipeline(study: Study, device: str, wish: str, store: Store, status: Status
     # A GPU may be there that this installation of torch can't use.
     usable = torch.cuda.is_available() or not device.startswith("cuda")
     pipeline = Pipeline(study, store, device=device if usable else wish, progress=status)
-    on = pipeline.bench.device
+    on = pipeline.context.device
     status.device = str(on)
     status.device_bytes = lambda: peak_device_bytes(on)
     return pipeline
@@ -208,21 +209,17 @@ def _by_names(document: dict[str, Any]) -> dict[tuple[str, ...], Pair]:
 
 
 def _full_val(pipeline: "Pipeline", task: dict[str, Any]) -> None:
-    from klas.pipeline.full_validation import measure_full_val
-
     pairs = _by_names(pipeline.run("scores"))
     for pair in (pairs[tuple(names)] for names in task["pairs"]):
         chosen = choose(pair, pipeline.study.selection).chosen
         if chosen.any():
-            measure_full_val(pipeline, pair, chosen, task["tier"])
+            pipeline.full_validation(pair, chosen, task["tier"])
 
 
 def _latency(pipeline: "Pipeline", task: dict[str, Any]) -> None:
-    from klas.pipeline.latency import measure_latency
-
     pairs = _by_names(pipeline.run("scores"))
     for names in task["pairs"]:
-        measure_latency(pipeline, pairs[tuple(names)])
+        pipeline.latency(pairs[tuple(names)])
 
 
 def _estimate(pipeline: "Pipeline", of: dict[str, Any]) -> dict[str, Any]:
@@ -238,8 +235,9 @@ def _estimate(pipeline: "Pipeline", of: dict[str, Any]) -> dict[str, Any]:
     pairs = _by_names(document)
     if of["kind"] == "finetune":
         pair = pairs[tuple(of["pair"])]
-        wanted = [(chosen, study.finetuning) for chosen in _choices(pair, study, of["metrics"])]
-        found = [estimate.training_seconds(pipeline, pair, wanted)]
+        choices = _choices(pair, study, of["metrics"])
+        wanted = [joint_training(pair, chosen, study.finetuning) for chosen in choices]
+        found = [estimate.training_seconds(pipeline, wanted)]
     elif of["kind"] == "compare":
         found = [estimate.comparison_seconds(pipeline, pairs[tuple(n)]) for n in of["pairs"]]
     else:

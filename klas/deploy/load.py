@@ -1,9 +1,9 @@
 """Networks again from a stitch list: build, fit or load their layers, and check the figures."""
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,15 +19,15 @@ from klas.errors import DataError, FormatError, SelectionError
 from klas.measures.least_squares import fit_stitch_layers
 from klas.networks.anchor import Anchor
 from klas.networks.cost import anchor_cost, module_macs
+from klas.networks.family import Family, layer_states, name_of
 from klas.networks.load import load_anchor
 from klas.networks.splitting.split import SPLITTER
-from klas.networks.stitch import State, Stitch, StitchLayer, stitch_layer
+from klas.networks.stitch import State, Stitch
 from klas.pipeline.run import Pipeline
-from klas.pipeline.stages import stitch_states
-from klas.results.documents.stitches import WeightsFile
 from klas.results.formats import file_sha256, read
 from klas.results.pair import Pair
 from klas.results.stitch_list import stitch_layer_entry
+from klas.selection.space import Stitch as Place
 from klas.storage.arrays import under
 from klas.storage.store import write_whole
 from klas.study import AnchorSpec, Tier
@@ -67,16 +67,17 @@ def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> St
             f"{path}: has stitches 0 to {count - 1}, but stitch {index} was asked for"
         )
     stitch = document["stitches"][index]
-    names = (stitch["source"], stitch["target"])
+    names, place = _names(stitch), _place(stitch)
     anchors = {name: _anchor(document, name, path, allow_code) for name in names}
-    weights = document["weights_file"]
-    tensors = _read_weights(path, weights) if weights is not None else None
-    source, target = _networks(anchors, names, weights, tensors, path)
-    if tensors is None:
-        return _assembled(stitch, source, target, _fitted(document, stitch, source, target), path)
-    network = _assembled(stitch, source, target, _layer_state(tensors, stitch, path), path)
-    _load_statistics(network, tensors, stitch, path)
-    return network
+    weights = _Weights.read(path, document["weights_file"])
+    source, target = (anchors[name] for name in names)
+    _check_layer(stitch, source, target, path)
+    if weights is None:
+        state = _fitted(document, stitch, source, target)
+        family = Family(source, target, {place: state})
+    else:
+        family = weights.family(source, target, [place])
+    return family.use(place).stitch(place)
 
 
 def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]:
@@ -94,19 +95,20 @@ def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]
         cost = costs[entry["name"]]
         _same(path, f"anchor {entry['name']}", "macs", entry["macs"], cost.total_macs)
         _same(path, f"anchor {entry['name']}", "params", entry["params"], cost.total_params)
-    weights = document["weights_file"]
-    tensors = _read_weights(path, weights) if weights is not None else None
-    pairs: dict[tuple[str, str], tuple[Anchor, Anchor]] = {}
+    weights = _Weights.read(path, document["weights_file"])
+    families: dict[tuple[str, str], Family] = {}
     for k, stitch in enumerate(document["stitches"]):
-        names = (stitch["source"], stitch["target"])
-        if names not in pairs:
-            pairs[names] = _networks(anchors, names, weights, tensors, path)
-        source, target = pairs[names]
-        i, j = stitch["source_block"], stitch["target_block"]
-        blank = StitchLayer(source.info.layouts[i], target.info.layouts[j]).state_dict()
-        state = blank if tensors is None else _layer_state(tensors, stitch, path)
-        network = _assembled(stitch, source, target, state, path)
-        _load_statistics(network, tensors or {}, stitch, path)
+        names, place = _names(stitch), _place(stitch)
+        source, target = (anchors[name] for name in names)
+        _check_layer(stitch, source, target, path)
+        if names not in families:
+            places = [_place(s) for s in document["stitches"] if _names(s) == names]
+            families[names] = (
+                Family.blank(source, target, places)
+                if weights is None
+                else weights.family(source, target, places)
+            )
+        network = families[names].use(place).stitch(place)
         # Counted on the network itself, not by the sum of parts that made the list.
         image = torch.empty(1, *source.info.transform.input_size, device="meta")
         macs, _ = module_macs(network, image)
@@ -132,16 +134,14 @@ def save_layers(
     """
     tensors: dict[str, Tensor] = {}
     for pair, chosen in picked:
-        names = (pair.source["name"], pair.target["name"])
-        arrays = pipeline.stored_layers(pair, chosen, tier)
-        layers = stitch_states(arrays)
-        for i, j in pair.stitches[chosen]:
-            prefix = _layer_name(*names, int(i), int(j))
-            for name, tensor in layers[int(i), int(j)].items():
-                tensors[f"{prefix}.{name}"] = tensor
-        for name, value in arrays.items():
-            if "/" in name:
-                tensors[f"{names[0]}|{names[1]}/{name}"] = torch.from_numpy(value.copy())
+        arrays, names = pipeline.stored_layers(pair, chosen, tier), pair.names
+        layers = layer_states(arrays)
+        for place in pair.places(chosen):
+            for entry, value in layers[place].items():
+                tensors[f"{_prefix(*names)}{name_of(place)}.{entry}"] = value
+        for entry, array in arrays.items():
+            if "/" in entry:
+                tensors[f"{_prefix(*names)}{entry}"] = torch.from_numpy(array.copy())
     if not tensors:
         raise SelectionError("nothing is chosen, so there are no weights to write")
     write_whole(path, save_safetensors(tensors))
@@ -178,70 +178,81 @@ def _anchor(document: Mapping[str, Any], name: str, path: Path, allow_code: bool
     return anchor
 
 
-def _networks(
-    anchors: Mapping[str, Anchor],
-    names: tuple[str, str],
-    weights: WeightsFile | None,
-    tensors: Mapping[str, Tensor] | None,
-    path: Path,
-) -> tuple[Anchor, Anchor]:
-    """A pair's anchors as its stitches have them: jointly trained, if the list is."""
-    source, target = (anchors[name] for name in names)
-    if weights is not None and tensors is not None and weights["tier"] == "finetuned":
-        # Copies: other pairs are built from the pretrained anchors.
-        source, target = deepcopy(source), deepcopy(target)
-        _load_finetuned(source, tensors, names, "source", path)
-        _load_finetuned(target, tensors, names, "target", path)
-    return source, target
+@dataclass(frozen=True, kw_only=True)
+class _Weights:
+    """The weights file of a list.
 
+    Attributes:
+        path: the list's, for sentences.
+        tensors: ``f|g/…``, where … is named as a family's arrays are.
+    """
 
-def _read_weights(path: Path, weights: WeightsFile) -> dict[str, Tensor]:
-    # By name only: a list can't reach outside its own folder.
-    file = path.parent / Path(weights["name"]).name
-    if file_sha256(file) != weights["sha256"]:
-        raise FormatError(f"{file}: is not the weights file that {path} was written with")
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        raise FormatError(f"{file}: is no safetensors file ({error})") from None
+    path: Path
+    tier: str
+    tensors: Mapping[str, Tensor]
 
+    @classmethod
+    def read(cls, path: Path, stated: WeightsFile | None) -> Self | None:
+        """What a list states of its weights; None if it has none.
 
-def _layer_state(tensors: Mapping[str, Tensor], stitch: Mapping[str, Any], path: Path) -> State:
-    prefix = _layer_name(
-        stitch["source"], stitch["target"], stitch["source_block"], stitch["target_block"]
-    )
-    state = under(tensors, f"{prefix}.")
-    if not state:
-        raise FormatError(f"{path}: its weights file lacks the stitch {prefix}")
-    for tensor in state.values():
-        if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
-            raise FormatError(f"{path}: the weights of {prefix} are not finite float32 numbers")
-    return state
+        Raises:
+            FormatError: the file is another one, or damaged.
+        """
+        if stated is None:
+            return None
+        # By name only: a list can't reach outside its own folder.
+        file = path.parent / Path(stated["name"]).name
+        if file_sha256(file) != stated["sha256"]:
+            raise FormatError(f"{file}: is not the weights file that {path} was written with")
+        try:
+            return cls(path=path, tier=stated["tier"], tensors=load_file(file))
+        except SafetensorError as error:
+            raise FormatError(f"{file}: is no safetensors file ({error})") from None
 
+    def family(self, source: Anchor, target: Anchor, places: Sequence[Place]) -> Family:
+        """Some stitches of a pair, with the layers, anchors and statistics that the file has.
 
-def _load_statistics(
-    network: Stitch, tensors: Mapping[str, Tensor], stitch: Mapping[str, Any], path: Path
-) -> None:
-    """Give a finetuned stitch the statistics of its own normalisation layers, if it has any."""
-    i, j = stitch["source_block"], stitch["target_block"]
-    prefix = f"{stitch['source']}|{stitch['target']}/statistics/{i}-{j}/"
-    try:
-        if network.load_state_dict(under(tensors, prefix), strict=False).unexpected_keys:
-            raise FormatError(f"{path}: its weights file does not fit stitch {i} → {j}")
-    except RuntimeError:
-        raise FormatError(f"{path}: its weights file does not fit stitch {i} → {j}") from None
+        Raises:
+            FormatError: it lacks one, or they do not fit.
+        """
+        entries = under(self.tensors, _prefix(source.info.name, target.info.name))
+        for place in places:
+            self._check_values(entries, place, _prefix(source.info.name, target.info.name))
+        if self.tier == "finetuned":
+            for role, anchor in (("source", source), ("target", target)):
+                self._check_fit(anchor, under(entries, f"{role}/"), anchor.info.name)
+        else:
+            entries = {n: v for n, v in entries.items() if not n.startswith(("source/", "target/"))}
+        try:
+            family = Family.from_arrays(source, target, entries, places)
+        except RuntimeError:
+            named = " or ".join("{} → {}".format(*place) for place in places)
+            raise FormatError(
+                f"{self.path}: the weights of stitch {named} are not those of its T"
+            ) from None
+        for place, statistics in family.statistics.items():
+            known = family.network(place).state_dict()
+            shapes = {name: value.shape for name, value in statistics.items()}
+            if any(name not in known or known[name].shape != s for name, s in shapes.items()):
+                named = "{} → {}".format(*place)
+                raise FormatError(f"{self.path}: its weights file does not fit stitch {named}")
+        return family
 
+    def _check_values(self, entries: Mapping[str, Tensor], place: Place, prefix: str) -> None:
+        name = f"{prefix}{name_of(place)}"
+        state = under(entries, f"{name_of(place)}.")
+        if not state:
+            raise FormatError(f"{self.path}: its weights file lacks the stitch {name}")
+        for tensor in state.values():
+            if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
+                raise FormatError(
+                    f"{self.path}: the weights of {name} are not finite float32 numbers"
+                )
 
-def _load_finetuned(
-    anchor: Anchor, tensors: Mapping[str, Tensor], names: tuple[str, str], role: str, path: Path
-) -> None:
-    try:
-        anchor.load_state_dict(under(tensors, f"{names[0]}|{names[1]}/{role}/"))
-    except RuntimeError:
-        raise FormatError(
-            f"{path}: its weights file does not fit {anchor.info.name}; select again"
-        ) from None
-    anchor.forget_tables()
+    def _check_fit(self, anchor: Anchor, state: Mapping[str, Tensor], name: str) -> None:
+        wanted = {entry: value.shape for entry, value in anchor.state_dict().items()}
+        if {entry: value.shape for entry, value in state.items()} != wanted:
+            raise FormatError(f"{self.path}: its weights file does not fit {name}; select again")
 
 
 def _fitted(
@@ -261,24 +272,13 @@ def _fitted(
     return fitted[i, j]
 
 
-def _assembled(
-    stitch: Mapping[str, Any],
-    source: Anchor,
-    target: Anchor,
-    state: State,
-    path: Path,
-) -> Stitch:
-    i, j = stitch["source_block"], stitch["target_block"]
-    have, want = source.info.layouts[i], target.info.layouts[j]
-    actual = stitch_layer_entry(have.to_json(), want.to_json())
+def _check_layer(stitch: Mapping[str, Any], source: Anchor, target: Anchor, path: Path) -> None:
+    """T is what the list says of it."""
+    i, j = _place(stitch)
+    have: Any = source.info.layouts[i].to_json()
+    want: Any = target.info.layouts[j].to_json()
+    actual = stitch_layer_entry(have, want)
     _same(path, f"stitch {i} → {j}", "stitch_layer", stitch["stitch_layer"], actual)
-    try:
-        layer = stitch_layer(have, want, state)
-    except RuntimeError:
-        raise FormatError(
-            f"{path}: the weights of stitch {i} → {j} are not those of its T"
-        ) from None
-    return Stitch(source, i, target, j, layer).eval()
 
 
 def _same(path: Path, where: str, what: str, stated: Any, actual: Any) -> None:
@@ -286,5 +286,14 @@ def _same(path: Path, where: str, what: str, stated: Any, actual: Any) -> None:
         raise FormatError(f"{path}: {where}: {what} is stated as {stated}, but is {actual}")
 
 
-def _layer_name(source: str, target: str, i: int, j: int) -> str:
-    return f"{source}|{target}/{i}-{j}"
+def _names(stitch: Mapping[str, Any]) -> tuple[str, str]:
+    return stitch["source"], stitch["target"]
+
+
+def _place(stitch: Mapping[str, Any]) -> Place:
+    return stitch["source_block"], stitch["target_block"]
+
+
+def _prefix(source: str, target: str) -> str:
+    """What begins the names of a pair's tensors in a weights file."""
+    return f"{source}|{target}/"

@@ -1,6 +1,6 @@
-"""Top-1 accuracy of many stitches from one pass of their source."""
+"""How networks do on every sample: stitches from one pass of their source, or a network alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -8,53 +8,93 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from klas.measures.sweep import Tick
-from klas.networks.anchor import Anchor
 from klas.networks.device import Precision, autocast
-from klas.networks.stitch import StitchLayer
+from klas.networks.family import Family
+from klas.selection.space import Stitch as Place
+from klas.tasks.objective import Objective
 
-Stitches = Mapping[tuple[int, int], StitchLayer]
+Outcomes = NDArray[np.bool_]
+"""(N,) of every sample in the order of the pass, as the task counts it."""
+
+Batches = Iterable[tuple[Tensor, ...]]
+"""Of (inputs, targets)."""
 
 
-@torch.inference_mode()
-def stitched_hits(
-    source: Anchor,
-    target: Anchor,
-    layers: Stitches,
-    batches: Iterable[tuple[Tensor, ...]],
+def stitch_outcomes(
+    family: Family,
+    batches: Callable[[], Batches],
     samples: int,
     tick: Tick,
     *,
+    objective: Objective,
     precision: Precision = "float32",
-) -> dict[tuple[int, int], NDArray[np.bool_]]:
-    """For each stitch (i, j), which of the samples it gets right: (N,) bits.
+) -> dict[Place, Outcomes]:
+    """For each stitch of a family, how it does on every sample.
 
-    The source runs once per batch; each stitch goes on from there alone, with the very shapes
-    that it has as a network of its own, so its accuracy is that network's to the last bit.
+    Where stitches have normalisation statistics of their own, each passes over the samples alone;
+    else one pass of the source serves all.
+
+    Args:
+        batches: begins a pass over the samples as the source sees them.
+        samples: N.
+        tick: told of the samples of the one pass, where there is one.
     """
-    # One block for all answers, on the device: nothing waits for it before the end.
-    device = next(source.parameters()).device
-    hits = torch.zeros((len(layers), samples), dtype=torch.bool, device=device)
-    rows = {stitch: row for row, stitch in enumerate(layers)}
-    deepest = max((i for i, _ in layers), default=0)
-    seen = 0
-    for images, labels in batches:
-        with autocast(images.device, precision):
-            for cut, activation in enumerate(source.walk(images, upto=deepest)):
-                for i, j in (stitch for stitch in layers if stitch[0] == cut):
-                    logits = target.resume(layers[i, j](activation), j)
-                    hits[rows[i, j], seen : seen + len(labels)] = logits.argmax(1) == labels
-        seen += len(labels)
-        tick(len(labels))
-    return dict(zip(layers, hits.cpu().numpy()))
+    if not family.statistics:
+        return _in_one_pass(
+            family, batches(), samples, tick, objective=objective, precision=precision
+        )
+    return {
+        place: network_outcomes(
+            family.use(place), batches(), objective=objective, precision=precision
+        )
+        for place in family.places
+    }
 
 
 @torch.inference_mode()
-def network_hits(
-    network: nn.Module, batches: Iterable[tuple[Tensor, ...]], *, precision: Precision = "float32"
-) -> NDArray[np.bool_]:
-    """Which samples a whole network gets right: (N,) bits."""
-    hits = []
-    for images, labels in batches:
-        with autocast(images.device, precision):
-            hits.append((network(images).argmax(1) == labels).cpu().numpy())
-    return np.concatenate(hits)
+def _in_one_pass(
+    family: Family,
+    batches: Batches,
+    samples: int,
+    tick: Tick,
+    *,
+    objective: Objective,
+    precision: Precision,
+) -> dict[Place, Outcomes]:
+    """The outcomes of all stitches, with one pass of the source.
+
+    Each stitch goes on from there alone, with the very shapes that it has as a network of its own,
+    so its accuracy is that network's to the last bit.
+    """
+    # One block for all answers, on the device: nothing waits for it before the end.
+    device = next(family.source.parameters()).device
+    outcomes = torch.zeros((len(family.places), samples), dtype=torch.bool, device=device)
+    rows = {place: row for row, place in enumerate(family.places)}
+    deepest = max((i for i, _ in family.places), default=0)
+    seen = 0
+    for inputs, targets in batches:
+        with autocast(inputs.device, precision):
+            for cut, activation in enumerate(family.source.walk(inputs, upto=deepest)):
+                for place in (p for p in family.places if p[0] == cut):
+                    outputs = family.target.resume(family.layer(place)(activation), place[1])
+                    here = slice(seen, seen + len(targets))
+                    outcomes[rows[place], here] = objective.outcomes(outputs, targets)
+        seen += len(targets)
+        tick(len(targets))
+    return dict(zip(family.places, outcomes.cpu().numpy()))
+
+
+@torch.inference_mode()
+def network_outcomes(
+    network: nn.Module,
+    batches: Batches,
+    *,
+    objective: Objective,
+    precision: Precision = "float32",
+) -> Outcomes:
+    """(N,) how a whole network does on every sample."""
+    outcomes = []
+    for inputs, targets in batches:
+        with autocast(inputs.device, precision):
+            outcomes.append(objective.outcomes(network(inputs), targets).cpu().numpy())
+    return np.concatenate(outcomes)

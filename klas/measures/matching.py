@@ -7,7 +7,7 @@ validation images, relative to how much the target's activations vary:
 DM = Σ ‖T(a_i) − a_j‖² / Σ ‖a_j − m_j‖².
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +18,9 @@ from torch import Tensor
 from klas.errors import AnchorError
 from klas.measures.divergence import sum_dtype
 from klas.measures.sweep import Tick
-from klas.networks.anchor import Anchor
 from klas.networks.device import Precision, autocast
+from klas.networks.family import Family
 from klas.networks.layout import Layout, maps_and_prefix
-from klas.networks.stitch import StitchLayer
 
 
 class MatchingSums(NamedTuple):
@@ -74,9 +73,7 @@ class _Spread:
 
 @torch.inference_mode()
 def matching_sums(
-    source: Anchor,
-    target: Anchor,
-    layers: Mapping[tuple[int, int], StitchLayer],
+    family: Family,
     batches: Iterable[tuple[Tensor, ...]],
     block_of: NDArray[np.int64],
     tick: Tick,
@@ -89,8 +86,7 @@ def matching_sums(
     is mere rounding. Memory does not grow with the number of samples.
 
     Args:
-        source, target: the pair's anchors, in eval mode.
-        layers: T for each (i, j), on the batches' device.
+        family: the stitches, with the anchors in eval mode.
         batches: (source's view (n, C, H, W), target's view, labels (n,)).
         block_of: (N,) the block, 0 … B − 1, of every sample in the pass's order.
         tick: called with the number of samples of every batch.
@@ -99,12 +95,13 @@ def matching_sums(
     Raises:
         AnchorError: a sum is not finite.
     """
+    source, target, stitches = family.source, family.target, family.places
     device = next(source.parameters()).device
     count = int(block_of.max()) + 1
     block_at = torch.from_numpy(block_of).to(device)
-    starts_at = {i for i, _ in layers}
-    ends_at = {j: [stitch for stitch in layers if stitch[1] == j] for _, j in layers}
-    residuals = _zeros(device, count, len(layers))
+    starts_at = {i for i, _ in stitches}
+    ends_at = {j: [stitch for stitch in stitches if stitch[1] == j] for _, j in stitches}
+    residuals = _zeros(device, count, len(stitches))
     spreads: dict[int, _Spread] = {}
     seen = 0
     for source_view, target_view, labels in batches:
@@ -122,18 +119,18 @@ def matching_sums(
                         spreads[j] = _Spread(end, target.info.layouts[j], count)
                     spreads[j].update(end, blocks)
                     for stitch in ends_at[j]:
-                        output = layers[stitch](starts[stitch[0]])
+                        output = family.layer(stitch)(starts[stitch[0]])
                         residual[stitch] = _squared(output.sub_(end))
-        rows = torch.stack([residual[stitch] for stitch in layers], 1)  # (n, S)
+        rows = torch.stack([residual[stitch] for stitch in stitches], 1)  # (n, S)
         residuals.index_add_(0, blocks, rows.to(residuals.dtype))
         seen += len(labels)
         tick(len(labels))
     samples = np.bincount(block_of, minlength=count).astype(np.float64)
     spread_at = {j: spread.about_the_mean(samples) for j, spread in spreads.items()}
     totals = MatchingSums(
-        residuals.cpu().double().numpy(), np.stack([spread_at[j] for _, j in layers], 1)
+        residuals.cpu().double().numpy(), np.stack([spread_at[j] for _, j in stitches], 1)
     )
-    for s, (i, j) in enumerate(layers):
+    for s, (i, j) in enumerate(stitches):
         if not all(np.isfinite(sums[:, s]).all() for sums in totals):
             raise AnchorError(
                 f"{source.info.name} → {target.info.name}: the activations at cuts {i} and {j} "

@@ -1,12 +1,35 @@
 """Batch normalisation of networks that share parts: statistics belong to the whole network."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from klas.networks.device import Precision, autocast
+from klas.networks.family import Family
+
+
+def calibrate(
+    family: Family,
+    batches: Callable[[str], Iterable[tuple[Tensor, ...]]],
+    *,
+    precision: Precision = "float32",
+) -> None:
+    """Give every member of a family that was trained jointly normalisation statistics of its own.
+
+    A stitch's are kept beside the shared layers (:attr:`Family.statistics`); an anchor's are in
+    them, as in the network that it was. A headless anchor is no member and keeps what is there.
+
+    Args:
+        batches: begins a pass over the same images as an anchor sees them, by its name.
+    """
+    if has_statistics(family.source) or has_statistics(family.target):
+        for place in family.places:
+            network, seen = family.network(place), batches(family.viewer(place))
+            family.statistics[place] = recalibrate(network, seen, precision=precision)
+    for role in family.anchors:
+        recalibrate(family.network(role), batches(family.viewer(role)), precision=precision)
 
 
 def has_statistics(network: nn.Module) -> bool:
@@ -53,9 +76,9 @@ def recalibrate(
         with autocast(images.device, precision):
             network(images)
     network.eval()
-    found = {}
+    statistics = {}
     for name, module in norms.items():
         module.momentum = momenta[name]
         for key, value in module.named_buffers(prefix=name):
-            found[key] = value.clone()
-    return found
+            statistics[key] = value.clone()
+    return statistics

@@ -11,8 +11,8 @@ from torch import Tensor
 from klas.errors import AnchorError
 from klas.networks.anchor import Anchor, AnchorInfo
 from klas.networks.device import Precision, autocast
-from klas.networks.layout import pooled
 from klas.storage.arrays import Shapes
+from klas.tasks.objective import Objective
 
 Tick = Callable[[int], None]
 """Called with the number of images (or steps) just done."""
@@ -74,9 +74,10 @@ class PooledFeatures:
         AnchorError: an activation is not finite.
     """
 
-    def __init__(self, anchor: Anchor, pool: str, append: Append) -> None:
+    def __init__(self, anchor: Anchor, objective: Objective, pool: str, append: Append) -> None:
         self._name = anchor.info.name
         self._layouts = anchor.info.layouts
+        self._units = objective.units
         self._pool = pool
         self._append = append
         self._batch: list[Tensor] = []
@@ -90,7 +91,7 @@ class PooledFeatures:
 
     def update_cut(self, cut: int, activation: Tensor) -> None:
         """Pool on the device, so that only (n, C) leaves it."""
-        self._batch.append(pooled(activation, self._layouts[cut], self._pool))
+        self._batch.append(self._units(activation, self._layouts[cut], self._pool))
 
     def update_output(self, logits: Tensor, labels: Tensor) -> None:
         """Hand over the batch's rows, with one wait for the device per batch."""

@@ -1,20 +1,19 @@
 """The two trained tiers: ``tuned`` (stitch layers alone) and ``finetuned`` (everything jointly)."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from klas.errors import DivergedError
 from klas.measures.schedule import load_training, one_cycle, save_training
 from klas.measures.sweep import Tick
-from klas.networks.anchor import Anchor
 from klas.networks.device import Precision, autocast
-from klas.networks.stitch import StitchLayer
+from klas.networks.family import Family, Member
+from klas.tasks.objective import Objective
 
 STITCH_RATE = 3.0  # a stitch layer starts raw, so it may learn faster than its anchors
 WEIGHT_DECAY = 0.05
@@ -22,16 +21,15 @@ CLIP = 1.0
 CHECKPOINT_SECONDS = 20.0
 
 BatchesFrom = Callable[[int], Iterator[tuple[Tensor, ...]]]
-"""From a first step's number to its batch and all that follow: the images as the source sees
-them, (n, C, H, W), the same images as the target sees them, and labels (n,)."""
+"""From a first step's number to its batch and all that follow: the samples as the source sees
+them, (n, C, H, W), the same samples as the target sees them, and targets (n, …)."""
 
 
 def tune(
-    source: Anchor,
-    target: Anchor,
-    layers: Mapping[tuple[int, int], StitchLayer],
+    family: Family,
     batches_from: BatchesFrom,
     *,
+    objective: Objective,
     steps: int,
     lr: float,
     tick: Tick,
@@ -42,30 +40,29 @@ def tune(
     The source runs once per step for all stitches. Their losses share no parameter, so one
     optimiser serves all and each is trained exactly as if it were alone.
     """
-    source.eval()
-    target.eval()
-    parameters = [p for layer in layers.values() for p in layer.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
-    for step, (images, _, labels) in zip(range(steps), batches_from(0)):
-        with torch.no_grad(), autocast(images.device, precision):
-            activations = source.cut_activations(images, upto=max(i for i, _ in layers))
+    family.eval()
+    optimizer = torch.optim.AdamW(family.layers.parameters(), lr=lr, weight_decay=0.0)
+    deepest = max(i for i, _ in family.places)
+    for step, (inputs, _, targets) in zip(range(steps), batches_from(0)):
+        with torch.no_grad(), autocast(inputs.device, precision):
+            activations = family.source.cut_activations(inputs, upto=deepest)
         for group in optimizer.param_groups:
             group["lr"] = lr * one_cycle(step, steps)
         optimizer.zero_grad()
-        for (i, j), layer in layers.items():
-            with autocast(images.device, precision):
-                loss = cross_entropy(target.resume(layer(activations[i]), j), labels)
+        for i, j in family.places:
+            with autocast(inputs.device, precision):
+                outputs = family.target.resume(family.layer((i, j))(activations[i]), j)
+                loss = objective.loss(outputs, targets)
             loss.backward()
         optimizer.step()
         tick(1)
 
 
 def finetune(
-    source: Anchor,
-    target: Anchor,
-    layers: Mapping[tuple[int, int], StitchLayer],
+    family: Family,
     batches_from: BatchesFrom,
     *,
+    objective: Objective,
     steps: int,
     lr: float,
     seed: int,
@@ -82,17 +79,16 @@ def finetune(
     is saved to ``checkpoint`` now and then, so an interrupted run goes on to the same weights.
 
     Args:
-        teach: from the source's and the target's view to a teacher's logits; its guesses are
+        teach: from the source's and the target's view to a teacher's outputs; what these say is
             then half of the goal (hard distillation, as SN-Net).
         anchors_too: whether the anchors are members; without them they are only material.
 
     Raises:
         DivergedError: the loss is no longer a number; names the step.
     """
-    stitches = list(layers)
-    whole = [anchor for anchor in (source, target) if anchors_too and anchor.info.classes]
-    stitch_parameters = [p for layer in layers.values() for p in layer.parameters()]
-    anchor_parameters = [*source.parameters(), *target.parameters()]
+    members: list[Member] = [*family.places, *(family.anchors if anchors_too else ())]
+    stitch_parameters = list(family.layers.parameters())
+    anchor_parameters = [*family.source.parameters(), *family.target.parameters()]
     for parameter in anchor_parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(
@@ -102,30 +98,22 @@ def finetune(
         ],
         weight_decay=WEIGHT_DECAY,
     )
-    modules = {"source": source, "target": target} | {
-        f"stitch-{i}-{j}": layer for (i, j), layer in layers.items()
-    }
+    modules: dict[str, nn.Module] = {"source": family.source, "target": family.target}
+    modules |= {f"stitch-{name}": layer for name, layer in family.layers.items()}
     done = load_training(checkpoint, modules, optimizer)
     tick(done)
-    source.train()
-    target.train()
+    family.train()
     saved = time.monotonic()
-    for step, (images, own, labels) in zip(range(done, steps), batches_from(done)):
+    for step, (inputs, own, targets) in zip(range(done, steps), batches_from(done)):
         torch.manual_seed(seed * 2**24 + step)  # what dropout draws is the step's too
-        member = int(np.random.default_rng([seed, step]).integers(len(stitches) + len(whole)))
-        with autocast(images.device, precision):
-            if member < len(stitches):
-                i, j = stitches[member]
-                *_, activation = source.walk(images, upto=i)
-                logits = target.resume(layers[i, j](activation), j)
-            else:
-                network = whole[member - len(stitches)]
-                logits = network(images if network is source else own)
-            loss = cross_entropy(logits, labels)
+        member = members[int(np.random.default_rng([seed, step]).integers(len(members)))]
+        with autocast(inputs.device, precision):
+            outputs = family.use(member)(family.view(member, inputs, own))
+            loss = objective.loss(outputs, targets)
             if teach is not None:
                 with torch.no_grad():
-                    guess = teach(images, own).argmax(1)
-                loss = (loss + cross_entropy(logits, guess)) / 2
+                    taught = objective.hard_targets(teach(inputs, own))
+                loss = (loss + objective.loss(outputs, taught)) / 2
         if not bool(torch.isfinite(loss)):
             raise DivergedError(f"fine-tuning diverged at step {step + 1}; lower [finetuning] lr")
         for group in optimizer.param_groups:
@@ -138,5 +126,4 @@ def finetune(
             save_training(checkpoint, step + 1, modules, optimizer)
             saved = time.monotonic()
         tick(1)
-    source.eval()
-    target.eval()
+    family.eval()

@@ -1,4 +1,4 @@
-"""Run a study's stages into the store. What a worker process executes."""
+"""Run a study's stages into the store. What the command and a worker process call."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,13 +6,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from klas.errors import SelectionError
-from klas.pipeline.context import Bench
-from klas.pipeline.finetuning import finetune_methods, finetune_selection
+from klas.errors import DivergedError, SelectionError
+from klas.pipeline.context import Context
+from klas.pipeline.engines import Engine, Here, missing, units
+from klas.pipeline.recipes.latency import machine
 from klas.pipeline.scores_document import scores_document
-from klas.pipeline.stages import Stages
-from klas.progress import Progress, Silent
-from klas.results.pair import Pair, finetuned_pair_key, layers_key
+from klas.progress import Progress
+from klas.results.accuracies import full_validation, tier_layers
+from klas.results.costs import note_timings
+from klas.results.pair import Pair
+from klas.results.plan import Step, stages_until, steps
+from klas.results.result import Finetuned, Latency, Result, TestOutcomes, outcomes_of
+from klas.results.trainings import Training, joint_training, method_trainings
 from klas.storage.store import Arrays, Store
 from klas.study import STAGES, Stage, Study, Tier
 
@@ -20,14 +25,10 @@ from klas.study import STAGES, Stage, Study, Tier
 class Pipeline:
     """A study, ready to be computed.
 
-    Args:
-        device: ``auto`` (CUDA, else MPS, else the CPU) or what torch calls it.
-        allow_code: whether an anchor may be a Python function of the user's
-            (``"package.module:factory"``), which is then run.
-        progress: told how far the work is.
-
-    Raises:
-        KlasError: anything about the study, its anchors or its data that does not fit.
+    Attributes:
+        study, store: what is computed, and where it is kept.
+        context: what results are made from; nothing is opened before it is needed.
+        engine: what carries results out.
     """
 
     def __init__(
@@ -39,75 +40,112 @@ class Pipeline:
         allow_code: bool = False,
         progress: Progress | None = None,
     ) -> None:
+        """Prepare a study.
+
+        Args:
+            device: ``auto`` (CUDA, else MPS, else the CPU) or what torch calls it.
+            allow_code: whether an anchor may be a Python function of the user's
+                (``"package.module:factory"``), which is then run.
+            progress: told how far the work is.
+        """
         self.study = study
         self.store = store
-        self.progress: Progress = progress or Silent()
-        self.bench = Bench(study, store, self.progress, device=device, allow_code=allow_code)
-        self.stages = Stages(self.bench, self.progress)
+        self.context = Context(
+            study, store, device=device, allow_code=allow_code, progress=progress
+        )
+        self.engine: Engine = Here()
 
-    def run(self, until: Stage = "tuned") -> dict[str, Any]:
+    def steps(self, stage: Stage) -> list[Step]:
+        """A stage's work, in order."""
+        context = self.context
+        return steps(stage, list(context.anchors), context.pairs, context.headless)
+
+    def run(self, until: Stage = STAGES[-1]) -> dict[str, Any]:
         """Compute every stage up to ``until`` that is not cached; return the scores document.
 
         The document is also kept under the study's own name in the store, for the dashboard.
+
+        Raises:
+            KlasError: anything about the study, its anchors or its data that does not fit.
         """
-        for stage in STAGES[: STAGES.index(until) + 1]:
+        for stage in stages_until(until):
+            made = [self._carry_out(step) for step in self.steps(stage)]
             # What is finished is shown, however the next stage ends.
-            if self._compute(stage) and stage != until:
+            if any(made) and stage != until:
                 self._publish()
         return self._publish()
-
-    def _compute(self, stage: Stage) -> bool:
-        """Have a stage's results; whether any was missing."""
-        anything = False
-        for name, unit, tasks in self.stages.tasks(stage):
-            missing = [t for t in tasks if not self.store.has(t.key)]
-            self.progress.start(name, unit, sum(t.units for t in missing))
-            for task in missing:
-                self.progress.label(task.key.label)
-                self.stages.have(task)
-            anything = anything or bool(missing)
-        return anything
-
-    def _publish(self) -> dict[str, Any]:
-        """The scores document of what there is, kept for the dashboard."""
-        document = scores_document(self.stages)
-        self.store.set_ref(f"scores-{self.study.results_key()}", document)
-        self.record()
-        return document
-
-    def record(self) -> None:
-        """Note which results of the store are this study's."""
-        name = f"used-{self.study.results_key()}"
-        with self.store.lock(name):
-            known = set(self.store.get_ref(name) or ())
-            self.store.set_ref(name, sorted(known | self.store.used))
 
     def finetune(self, pair: Pair, chosen: NDArray[np.bool_]) -> dict[str, Any]:
         """Train a pair's chosen stitches and its anchors jointly; return their accuracies.
 
-        The result is ``{"accuracy": {"i-j": …}, "anchors": {name: …}, "steps": …}``.
+        The result is ``{"accuracy": {"i-j": …}, "anchors": {name: …}, "steps": …}`` on the
+        validation samples. How they do on every sample is stored too, also on the test split.
 
         Raises:
             SelectionError: nothing is chosen.
             DivergedError: the loss is no longer a number.
         """
-        settings = self.study.finetuning
-        cached = self.store.has(finetuned_pair_key(pair, chosen, self.study))
-        self.progress.start("finetuned", "steps", 0 if cached else settings.steps)
-        self.progress.label(pair.name)
-        found = finetune_selection(self.stages, pair, chosen, settings)
-        self.record()
-        return found
+        if not chosen.any():
+            raise SelectionError(f"{pair.name}: nothing is chosen, so there is nothing to train")
+        training = joint_training(pair, chosen, self.study.finetuning)
+        results = self.training_results(training)
+        self._carry_out(Step(name="finetuned", unit="steps", results=results), label=pair.name)
+        accuracies: dict[str, Any] = self.context.read(training)
+        return accuracies
 
     def finetune_methods(self, pairs: Sequence[Pair]) -> list[str]:
         """Train what every method of the comparison chooses, at every budget.
 
+        A method whose training diverges is left out; the others go on.
+
         Returns:
-            A sentence for each training that diverged.
+            A sentence for each that diverged.
         """
-        diverged = finetune_methods(self.stages, pairs)
-        self.record()
+        context, diverged = self.context, []
+        for pair in pairs:
+            trainings = method_trainings(pair, self.study)
+            every = [r for t in trainings for r in self.training_results(t.result)]
+            context.progress.start("finetuned", "steps", units(every, context))
+            for training in trainings:
+                try:
+                    self._train(pair, training)
+                except DivergedError as error:
+                    diverged.append(f"{pair.name}, {training.metric}: {error}")
+        context.record()
         return diverged
+
+    def full_validation(self, pair: Pair, chosen: NDArray[np.bool_], tier: Tier) -> dict[str, Any]:
+        """Measure a pair's chosen stitches at a tier on every validation sample.
+
+        Returns:
+            ``{"samples": …, "accuracy": {"i-j": …}}``.
+
+        Raises:
+            SelectionError: nothing is chosen, or that tier was not computed.
+        """
+        if not chosen.any():
+            raise SelectionError(f"{pair.name}: nothing is chosen, so there is nothing to measure")
+        self.stored_layers(pair, chosen, tier)
+        wanted = full_validation(pair, chosen, self.study, tier)
+        self._carry_out(Step(name="full_val", unit="images", results=(wanted,)), label=pair.name)
+        accuracies: dict[str, Any] = self.context.read(wanted)
+        return accuracies
+
+    def latency(self, pair: Pair) -> dict[str, Any]:
+        """Time every candidate of a pair and its anchors (with a head) on this machine.
+
+        Returns:
+            What :mod:`klas.pipeline.recipes.latency` makes.
+
+        Raises:
+            KlasError: the memory does not suffice for one sample.
+        """
+        context, (source, target) = self.context, pair.names
+        wanted = Latency(source=source, target=target, machine=machine(context.device))
+        self._carry_out(Step(name="latency", unit="turns", results=(wanted,)), label=pair.name)
+        note_timings(self.store, self.study, pair, wanted.machine)
+        times: dict[str, Any] = context.read(wanted)
+        return times
 
     def stored_layers(self, pair: Pair, chosen: NDArray[np.bool_], tier: Tier) -> Arrays:
         """What the store holds of a pair at a tier.
@@ -117,7 +155,8 @@ class Pipeline:
         Raises:
             SelectionError: that tier was not computed.
         """
-        arrays: Arrays | None = self.store.get(layers_key(pair, chosen, self.study, tier))
+        layers = tier_layers(pair, chosen, self.study, tier)
+        arrays: Arrays | None = self.context.get(layers)
         if arrays is None:
             command = {
                 "zero_shot": "`klas run --until zero_shot`",
@@ -126,3 +165,33 @@ class Pipeline:
             }[tier]
             raise SelectionError(f"{pair.name}: tier {tier} is not computed yet; run {command}")
         return arrays
+
+    def training_results(self, training: Finetuned) -> tuple[Result, ...]:
+        """A joint training's results, those on the test split included."""
+        if self.context.test is None:
+            return (training,)
+        tested = (TestOutcomes(anchor=name) for name in training.names)
+        return (training, outcomes_of(training.weights, "test"), *tested)
+
+    def _train(self, pair: Pair, training: Training) -> None:
+        steps = training.result.weights.finetuning.steps
+        label = f"{pair.name}: {training.metric}, {steps:,} steps"
+        self.engine.carry_out(self.training_results(training.result), self.context, label=label)
+
+    def _carry_out(self, step: Step, *, label: str | None = None) -> bool:
+        """Have a step's results; whether any was missing."""
+        anything = next(missing(step.results, self.context), None) is not None
+        total = units(step.results, self.context) if anything else 0
+        self.context.progress.start(step.name, step.unit, total)
+        if anything:
+            self.engine.carry_out(step.results, self.context, label=label)
+        self.context.record()
+        return anything
+
+    def _publish(self) -> dict[str, Any]:
+        """The scores document of what there is, kept for the dashboard."""
+        context = self.context
+        document = scores_document(context)
+        self.store.set_ref(f"scores-{self.study.results_key()}", document)
+        context.record()
+        return document

@@ -12,8 +12,9 @@ import numpy as np
 from klas.errors import SelectionError
 from klas.results.documents.numbers import optional, optional_number
 from klas.results.pair import Document, Pair, pairs_of
-from klas.results.resampling import REPLICATES, SEED, Bits, Evidence, Floats
+from klas.results.resampling import REPLICATES, SEED, Bits, Floats, ResampledStudy
 from klas.results.selections import choose, own_or_fair_share
+from klas.results.trainings import budget_steps
 from klas.selection.aggregate import Based, Tree, known, over_pairs
 from klas.selection.agreement import (
     chance,
@@ -29,13 +30,6 @@ from klas.storage.store import Store
 from klas.study import METRICS, TIERS, Metric, Study, Tier
 
 LEVEL = 0.95
-BUDGETS = (0.0, 1 / 16, 1 / 4, 1.0)
-"""Shares of the study's fine-tuning steps at which methods are compared."""
-
-
-def budget_steps(study: Study) -> list[int]:
-    """The fine-tuning steps of every budget, ascending."""
-    return sorted({round(share * study.finetuning.steps) for share in BUDGETS})
 
 
 def compare(
@@ -55,7 +49,7 @@ def compare(
     Raises:
         SelectionError: scores or accuracies are not computed yet; says which stage to run.
     """
-    evidence = Evidence(document, study, store)
+    evidence = ResampledStudy(document, study, store)
     pairs = [pair for pair in pairs_of(document) if pair.in_space.any()]
     if not pairs:
         raise SelectionError("there is no pair with a candidate, so nothing can be compared")
@@ -92,7 +86,7 @@ def compare(
 class _Contest:
     """All methods on one pair."""
 
-    def __init__(self, pair: Pair, evidence: Evidence, metrics: Sequence[Metric]) -> None:
+    def __init__(self, pair: Pair, evidence: ResampledStudy, metrics: Sequence[Metric]) -> None:
         self.pair = pair
         self.evidence = evidence
         spec = evidence.study.selection.model_copy(update={"metric": "kl"})

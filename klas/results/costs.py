@@ -11,10 +11,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from klas.results.keys import latency_key
+from klas.results.keys import Keys
 from klas.results.pair import CostUnit, Pair
+from klas.results.result import Latency, Machine
 from klas.selection.curves import Envelope, envelope
-from klas.storage.store import Key, Store
+from klas.storage.store import Store
 from klas.study import Study
 
 CostName = Literal["macs", "params", "latency"]
@@ -134,25 +135,23 @@ def above_anchors(
         return chosen & (accuracy > floor)
 
 
-def latency_pair_key(pair: Pair, machine: Mapping[str, Any]) -> Key:
-    """Where the forward times of a pair's networks on a machine are stored."""
-    places = pair.everywhere
-    return latency_key(pair.source, pair.target, places, pair.document["precision"], machine)
-
-
-def note_timings(store: Store, study: Study, pair: Pair, machine: Mapping[str, Any]) -> None:
+def note_timings(store: Store, study: Study, pair: Pair, machine: Machine) -> None:
     """Note that a pair was timed on a machine, so that :func:`timings_of` finds it."""
     name = _note(study)
-    entry = [*pair.names, dict(machine)]
+    entry = [*pair.names, machine.to_json()]
     with store.lock(name):
         store.set_ref(name, [e for e in _noted(store, study) if e != entry] + [entry])
 
 
 def timings_of(store: Store, study: Study, pair: Pair) -> list[Timings]:
     """A pair's forward times on every machine where they were taken, the last one first."""
-    machines = [m for *names, m in _noted(store, study) if tuple(names) == pair.names]
-    found = (store.get(latency_pair_key(pair, machine)) for machine in reversed(machines))
-    return [_timings(pair, result) for result in found if result is not None]
+    keys, (source, target) = Keys.of_document(pair.document, study), pair.names
+    machines = [
+        Machine(**machine) for *names, machine in _noted(store, study) if tuple(names) == pair.names
+    ]
+    wanted = [Latency(source=source, target=target, machine=m) for m in reversed(machines)]
+    times = (store.get(keys.of(result)) for result in wanted)
+    return [_timings(pair, result) for result in times if result is not None]
 
 
 def _timings(pair: Pair, result: Mapping[str, Any]) -> Timings:

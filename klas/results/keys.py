@@ -1,33 +1,48 @@
-"""What each result depends on: one function per kind of result, and nowhere else.
+"""What each result depends on: the one place where keys are made.
 
-A stage's version is raised when its code gives other numbers from the same inputs. ``precision``
-is what forward passes compute in (:func:`klas.networks.device.forward_precision`): results of one
-never stand for those of another.
+:class:`Keys` gives the key of any result of a study, whether the study is open
+(:class:`klas.pipeline.context.Context`) or known by its scores document alone. A stage's version
+is raised when its code gives other numbers from the same inputs. What forward passes compute in
+(:func:`klas.networks.device.forward_precision`) is part of every key that hangs on them: results
+of one precision never stand for those of another.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, assert_never
 
+from klas.results.result import (
+    Cka,
+    Features,
+    Finetuned,
+    FinetunedOutcomes,
+    FinetunedWeights,
+    Fit,
+    FullValidation,
+    Latency,
+    ProbeAccuracy,
+    Probes,
+    Result,
+    SplitName,
+    TestOutcomes,
+    Theta,
+    ThetaOutput,
+    Tuned,
+    Validation,
+    ZeroShot,
+)
+from klas.selection.space import Stitch
 from klas.storage.store import Key
+from klas.study import FinetuningSpec, Study
 
 Plain = Mapping[str, Any]
-"""JSON values: an anchor needs ``digest``, ``source`` (of code of the user's), ``model``,
-``splitter``, ``transform`` and ``columns``; a data set ``fingerprint``, ``samples``, ``seed`` and
-``left_out``."""
-
-_ANCHOR = ("digest", "source", "model", "splitter", "transform", "columns")
-
-
-def _anchor(anchor: Plain) -> dict[str, Any]:
-    return {name: anchor[name] for name in _ANCHOR}
-
-
-def _data(data: Plain) -> dict[str, Any]:
-    return {name: data[name] for name in ("fingerprint", "samples", "seed", "left_out")}
+"""JSON values: an anchor needs ``name``, ``digest``, ``source`` (of code of the user's), ``model``,
+``splitter``, ``transform`` and ``columns``; a data set ``ref``, ``fingerprint``, ``samples``,
+``seed`` and ``left_out``."""
 
 
 def unreadable_key(ref: str, fingerprint: str, samples: int, seed: int) -> Key:
-    """Which of the chosen images cannot be read."""
+    """Which of the chosen samples cannot be read: asked before a study's data are known."""
     return Key(
         stage="data",
         version=1,
@@ -37,7 +52,7 @@ def unreadable_key(ref: str, fingerprint: str, samples: int, seed: int) -> Key:
 
 
 def cost_key(anchor: Plain) -> Key:
-    """MACs and parameters of an anchor's parts."""
+    """MACs and parameters of an anchor's parts: asked before a study's pairs are known."""
     return Key(
         stage="anchors",
         version=2,
@@ -46,249 +61,306 @@ def cost_key(anchor: Plain) -> Key:
     )
 
 
-def features_key(anchor: Plain, train: Plain, pool: str, precision: str) -> Key:
-    """Pooled features of the training images at every cut."""
-    return Key(
-        stage="features",
-        version=1,
-        inputs={
-            "anchor": _anchor(anchor),
-            "data": _data(train),
-            "pool": pool,
-            "precision": precision,
-        },
-        label=f"{anchor['name']}: pooled features on {train['ref']}",
-    )
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The keys of all results of a study.
+
+    Attributes:
+        anchors: name → what identifies the anchor.
+        data: split → what identifies its samples; a study may have no test split.
+        precision: what forward passes compute in.
+        candidates: of a source and a target every candidate's (i, j), in order.
+    """
+
+    study: Study
+    anchors: Mapping[str, Plain]
+    data: Mapping[SplitName, Plain | None]
+    precision: str
+    candidates: Callable[[str, str], Sequence[Stitch]]
+
+    @classmethod
+    def of_document(cls, document: Plain, study: Study) -> Self:
+        """Of a study that was computed.
+
+        Args:
+            document: its scores document.
+            study: its settings: the document's own, but for the selection and the joint training,
+                which no scores document hangs on.
+        """
+
+        def candidates(source: str, target: str) -> list[Stitch]:
+            pair = next(
+                p for p in document["pairs"] if (p["source"], p["target"]) == (source, target)
+            )
+            return [(c["source_block"], c["target_block"]) for c in pair["candidates"]]
+
+        return cls(
+            study=study,
+            anchors={anchor["name"]: anchor for anchor in document["anchors"]},
+            data=document["data"],
+            precision=document["precision"],
+            candidates=candidates,
+        )
+
+    def of(self, result: Result) -> Key:
+        """Where a result is stored."""
+        match result:
+            case Validation(anchor=name):
+                return self._validation(name)
+            case TestOutcomes(anchor=name):
+                return self._test_outcomes(name)
+            case Features(anchor=name):
+                return self._features(name)
+            case Probes(anchor=name):
+                return self._probes(name)
+            case ProbeAccuracy(anchor=name):
+                return self._probe_accuracy(name)
+            case ThetaOutput():
+                return self._theta_output(result)
+            case Theta():
+                return self._theta(result)
+            case Cka():
+                return self._cka(result)
+            case Fit():
+                return self._fit(result)
+            case ZeroShot():
+                return self._zero_shot(result)
+            case Tuned():
+                return self._tuned(result)
+            case Finetuned(weights=weights):
+                return self._finetuned(weights)
+            case FinetunedWeights():
+                return self._finetuned_weights(result)
+            case FinetunedOutcomes():
+                return self._finetuned_outcomes(result)
+            case FullValidation():
+                return self._full_validation(result)
+            case Latency():
+                return self._latency(result)
+        assert_never(result)
+
+    def _validation(self, name: str) -> Key:
+        val = self._data("val")
+        return Key(
+            stage="anchors",
+            version=2,
+            inputs={
+                "what": "validation",
+                "anchor": _anchor(self.anchors[name]),
+                "data": _samples(val),
+                "pool": self.study.probes.pool,
+                "precision": self.precision,
+            },
+            label=f"{name}: pass over {val['ref']}",
+        )
+
+    def _test_outcomes(self, name: str) -> Key:
+        test = self._data("test")
+        return Key(
+            stage="anchors",
+            version=1,
+            inputs={
+                "what": "hits",
+                "anchor": _anchor(self.anchors[name]),
+                "data": _samples(test),
+                "precision": self.precision,
+            },
+            label=f"{name}: hits on {test['ref']}",
+        )
+
+    def _features(self, name: str) -> Key:
+        train = self._data("train")
+        return Key(
+            stage="features",
+            version=1,
+            inputs={
+                "anchor": _anchor(self.anchors[name]),
+                "data": _samples(train),
+                "pool": self.study.probes.pool,
+                "precision": self.precision,
+            },
+            label=f"{name}: pooled features on {train['ref']}",
+        )
+
+    def _probes(self, name: str) -> Key:
+        return Key(
+            stage="probes",
+            version=1,
+            inputs={
+                "features": self._features(name).digest,
+                "probes": self.study.probes.model_dump(mode="json"),
+            },
+            label=f"{name}: probes",
+        )
+
+    def _probe_accuracy(self, name: str) -> Key:
+        return Key(
+            stage="probes",
+            version=1,
+            inputs={
+                "what": "accuracy",
+                "probes": self._probes(name).digest,
+                "val": self._validation(name).digest,
+            },
+            label=f"{name}: accuracy of the probes",
+        )
+
+    def _theta_output(self, result: ThetaOutput) -> Key:
+        return Key(
+            stage="anchors",
+            version=1,
+            inputs={
+                "what": "theta_output",
+                "of": [self._validation(name).digest for name in result.names],
+            },
+            label=f"{_title(result)}: Θ of the outputs",
+        )
+
+    def _theta(self, result: Theta) -> Key:
+        return Key(
+            stage="scores",
+            version=2,
+            inputs={
+                "probes": [self._probes(name).digest for name in result.names],
+                "val": [self._validation(name).digest for name in result.names],
+            },
+            label=f"{_title(result)}: Θ",
+        )
+
+    def _cka(self, result: Cka) -> Key:
+        return Key(
+            stage="scores",
+            version=1,
+            inputs={
+                "what": "cka",
+                "of": [self._validation(name).digest for name in result.names],
+            },
+            label=f"{_title(result)}: CKA",
+        )
+
+    def _fit(self, result: Fit) -> Key:
+        return Key(
+            stage="scores",
+            version=1,
+            inputs={
+                "anchors": [_anchor(self.anchors[name]) for name in result.names],
+                "stitches": _places(self.candidates(result.source, result.target)),
+                "train": _samples(self._data("train")),
+                "val": _samples(self._data("val")),
+                "fit": self.study.fit.model_dump(mode="json"),
+                "precision": self.precision,
+            },
+            label=f"{_title(result)}: fit",
+        )
+
+    def _zero_shot(self, result: ZeroShot) -> Key:
+        fit = Fit(source=result.source, target=result.target)
+        return Key(
+            stage="zero_shot",
+            version=3,
+            inputs={"fit": self._fit(fit).digest},
+            label=f"{_title(result)}: zero_shot",
+        )
+
+    def _tuned(self, result: Tuned) -> Key:
+        fit = Fit(source=result.source, target=result.target)
+        return Key(
+            stage="tuned",
+            version=2,
+            inputs={
+                "fit": self._fit(fit).digest,
+                "tuning": self.study.tuning.model_dump(mode="json"),
+                "seed": self.study.seed,
+            },
+            label=f"{_title(result)}: tuned",
+        )
+
+    def _finetuned(self, weights: FinetunedWeights) -> Key:
+        return Key(
+            stage="finetuned",
+            version=3,
+            inputs={
+                "anchors": [_anchor(self.anchors[name]) for name in weights.names],
+                "stitches": sorted(_places(weights.stitches)),
+                "train": _samples(self._data("train")),
+                "val": _samples(self._data("val")),
+                "fit": self.study.fit.model_dump(mode="json"),
+                "finetuning": _training(weights.finetuning),
+                "seed": self.study.seed,
+                "precision": self.precision,
+            },
+            label=f"{_title(weights)}: finetuned",
+        )
+
+    def _finetuned_weights(self, result: FinetunedWeights) -> Key:
+        accuracies = self._finetuned(result)
+        return Key(
+            stage="finetuned",
+            version=accuracies.version,
+            inputs={"weights_of": accuracies.digest},
+            label=f"{accuracies.label} weights",
+        )
+
+    def _finetuned_outcomes(self, result: FinetunedOutcomes) -> Key:
+        accuracies, data = self._finetuned(result.weights), self._data(result.split)
+        return Key(
+            stage="finetuned",
+            version=1,
+            inputs={"hits_of": accuracies.digest, "data": _samples(data)},
+            label=f"{accuracies.label} on {data['ref']}",
+        )
+
+    def _full_validation(self, result: FullValidation) -> Key:
+        layers, val = self.of(result.layers), self._data("val")
+        return Key(
+            stage="full_val",
+            version=1,
+            inputs={
+                "of": layers.digest,
+                "stitches": sorted(_places(result.stitches)),
+                "val": val["fingerprint"],
+            },
+            label=f"{layers.label} on all of {val['ref']}",
+        )
+
+    def _latency(self, result: Latency) -> Key:
+        return Key(
+            stage="latency",
+            version=1,
+            inputs={
+                "anchors": [_anchor(self.anchors[name]) for name in result.names],
+                "stitches": _places(self.candidates(result.source, result.target)),
+                "precision": self.precision,
+                "machine": result.machine.to_json(),
+            },
+            label=f"{_title(result)}: latency on {result.machine.device}",
+        )
+
+    def _data(self, split: SplitName) -> Plain:
+        data = self.data[split]
+        assert data is not None, f"this study has no {split} split"
+        return data
 
 
-def validation_key(anchor: Plain, val: Plain, pool: str, precision: str) -> Key:
-    """Of the validation images: pooled features and Gram matrices at every cut, and logits."""
-    return Key(
-        stage="anchors",
-        version=2,
-        inputs={
-            "what": "validation",
-            "anchor": _anchor(anchor),
-            "data": _data(val),
-            "pool": pool,
-            "precision": precision,
-        },
-        label=f"{anchor['name']}: pass over {val['ref']}",
-    )
+def _anchor(anchor: Plain) -> dict[str, Any]:
+    names = ("digest", "source", "model", "splitter", "transform", "columns")
+    return {name: anchor[name] for name in names}
 
 
-def theta_output_key(source: Plain, target: Plain, val: Plain, pool: str, precision: str) -> Key:
-    """Θ between two anchors' own outputs."""
-    return Key(
-        stage="anchors",
-        version=1,
-        inputs={
-            "what": "theta_output",
-            "of": [validation_key(a, val, pool, precision).digest for a in (source, target)],
-        },
-        label=f"{source['name']} → {target['name']}: Θ of the outputs",
-    )
+def _samples(data: Plain) -> dict[str, Any]:
+    return {name: data[name] for name in ("fingerprint", "samples", "seed", "left_out")}
 
 
-def probes_key(anchor: Plain, train: Plain, probes: Plain, precision: str) -> Key:
-    """Every probe of an anchor."""
-    return Key(
-        stage="probes",
-        version=1,
-        inputs={
-            "features": features_key(anchor, train, probes["pool"], precision).digest,
-            "probes": dict(probes),
-        },
-        label=f"{anchor['name']}: probes",
-    )
+def _places(stitches: Sequence[Stitch]) -> list[list[int]]:
+    return [list(place) for place in stitches]
 
 
-def probe_accuracy_key(
-    anchor: Plain, train: Plain, val: Plain, probes: Plain, precision: str
-) -> Key:
-    """Top-1 of every probe of an anchor on the validation samples."""
-    return Key(
-        stage="probes",
-        version=1,
-        inputs={
-            "what": "accuracy",
-            "probes": probes_key(anchor, train, probes, precision).digest,
-            "val": validation_key(anchor, val, probes["pool"], precision).digest,
-        },
-        label=f"{anchor['name']}: accuracy of the probes",
-    )
+def _training(finetuning: FinetuningSpec) -> dict[str, Any]:
+    settings = finetuning.model_dump(mode="json")
+    if settings["distillation"]:
+        settings["distillation"] = "from the best anchor"  # once it was from the costly one
+    return settings
 
 
-def theta_key(
-    first: Plain, second: Plain, train: Plain, val: Plain, probes: Plain, precision: str
-) -> Key:
-    """What sets every cut's probe of one anchor apart from those of another (or the same)."""
-    return Key(
-        stage="scores",
-        version=2,
-        inputs={
-            "probes": [probes_key(a, train, probes, precision).digest for a in (first, second)],
-            "val": [
-                validation_key(a, val, probes["pool"], precision).digest for a in (first, second)
-            ],
-        },
-        label=f"{first['name']} → {second['name']}: Θ",
-    )
-
-
-def cka_key(source: Plain, target: Plain, val: Plain, pool: str, precision: str) -> Key:
-    """HSIC of every cut of one anchor with every cut of another."""
-    anchors = (source, target)
-    return Key(
-        stage="scores",
-        version=1,
-        inputs={
-            "what": "cka",
-            "of": [validation_key(a, val, pool, precision).digest for a in anchors],
-        },
-        label=f"{source['name']} → {target['name']}: CKA",
-    )
-
-
-def fit_key(
-    source: Plain,
-    target: Plain,
-    stitches: Iterable[tuple[int, int]],
-    train: Plain,
-    val: Plain,
-    fit: Plain,
-    precision: str,
-) -> Key:
-    """Stitch layers by least squares, and how well they match on validation images."""
-    return Key(
-        stage="scores",
-        version=1,
-        inputs={
-            "anchors": [_anchor(source), _anchor(target)],
-            "stitches": [list(s) for s in stitches],
-            "train": _data(train),
-            "val": _data(val),
-            "fit": dict(fit),
-            "precision": precision,
-        },
-        label=f"{source['name']} → {target['name']}: fit",
-    )
-
-
-def zero_shot_key(fit: Key) -> Key:
-    """Which validation samples each stitch with a fitted layer gets right."""
-    return Key(
-        stage="zero_shot",
-        version=3,
-        inputs={"fit": fit.digest},
-        label=fit.label.replace(": fit", ": zero_shot"),
-    )
-
-
-def tuned_key(fit: Key, tuning: Plain, seed: int) -> Key:
-    """Stitch layers tuned from the fitted ones, and their hits."""
-    return Key(
-        stage="tuned",
-        version=2,
-        inputs={"fit": fit.digest, "tuning": dict(tuning), "seed": seed},
-        label=fit.label.replace(": fit", ": tuned"),
-    )
-
-
-def finetuned_key(
-    source: Plain,
-    target: Plain,
-    chosen: Iterable[tuple[int, int]],
-    train: Plain,
-    val: Plain,
-    fit: Plain,
-    finetuning: Plain,
-    seed: int,
-    precision: str,
-) -> Key:
-    """The accuracies of one pair's jointly trained selection and anchors."""
-    return Key(
-        stage="finetuned",
-        version=3,
-        inputs={
-            "anchors": [_anchor(source), _anchor(target)],
-            "stitches": sorted(list(s) for s in chosen),
-            "train": _data(train),
-            "val": _data(val),
-            "fit": dict(fit),
-            "finetuning": dict(finetuning),
-            "seed": seed,
-            "precision": precision,
-        },
-        label=f"{source['name']} → {target['name']}: finetuned",
-    )
-
-
-def finetuned_weights_key(finetuned: Key) -> Key:
-    """The weights behind :func:`finetuned_key`'s accuracies."""
-    return Key(
-        stage="finetuned",
-        version=finetuned.version,
-        inputs={"weights_of": finetuned.digest},
-        label=finetuned.label + " weights",
-    )
-
-
-def finetuned_hits_key(finetuned: Key, data: Plain) -> Key:
-    """Which images of a split :func:`finetuned_key`'s stitches and anchors get right."""
-    return Key(
-        stage="finetuned",
-        version=1,
-        inputs={"hits_of": finetuned.digest, "data": _data(data)},
-        label=f"{finetuned.label} on {data['ref']}",
-    )
-
-
-def outputs_key(anchor: Plain, data: Plain, precision: str) -> Key:
-    """Which images of a split a pretrained anchor gets right."""
-    return Key(
-        stage="anchors",
-        version=1,
-        inputs={
-            "what": "hits",
-            "anchor": _anchor(anchor),
-            "data": _data(data),
-            "precision": precision,
-        },
-        label=f"{anchor['name']}: hits on {data['ref']}",
-    )
-
-
-def full_val_key(tier: Key, stitches: Iterable[tuple[int, int]], val: Plain) -> Key:
-    """The accuracies of some stitches of a stored tier on every validation image."""
-    return Key(
-        stage="full_val",
-        version=1,
-        inputs={
-            "of": tier.digest,
-            "stitches": sorted(list(s) for s in stitches),
-            "val": val["fingerprint"],
-        },
-        label=f"{tier.label} on all of {val['ref']}",
-    )
-
-
-def latency_key(
-    source: Plain,
-    target: Plain,
-    stitches: Iterable[tuple[int, int]],
-    precision: str,
-    machine: Plain,
-) -> Key:
-    """How long a pair's networks take on a machine (``device``, ``threads``, ``torch``)."""
-    return Key(
-        stage="latency",
-        version=1,
-        inputs={
-            "anchors": [_anchor(source), _anchor(target)],
-            "stitches": [list(s) for s in stitches],
-            "precision": precision,
-            "machine": dict(machine),
-        },
-        label=f"{source['name']} → {target['name']}: latency on {machine['device']}",
-    )
+def _title(result: Result) -> str:
+    return " → ".join(result.names)

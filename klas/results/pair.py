@@ -3,24 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from klas.results.keys import (
-    finetuned_hits_key,
-    finetuned_key,
-    finetuned_weights_key,
-    fit_key,
-    full_val_key,
-    tuned_key,
-    zero_shot_key,
-)
 from klas.selection.curves import Areas, areas, front_rows
-from klas.storage.store import Key, Store
-from klas.study import Metric, Study, Tier
+from klas.study import Metric
 from klas.tasks.task import Task, task_named
 
 Document = Mapping[str, Any]
@@ -186,109 +176,6 @@ def of_pairs(document: Document, pairs: Sequence[Pair]) -> Document:
 def anchor_named(document: Document, name: str) -> Mapping[str, Any]:
     """The entry of one anchor."""
     return next(a for a in document["anchors"] if a["name"] == name)
-
-
-def finetuned_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study) -> Key:
-    """Where the joint training of a pair's chosen stitches is stored."""
-    data, settings = pair.document["data"], study.finetuning.model_dump(mode="json")
-    if settings["distillation"]:
-        settings["distillation"] = "from the best anchor"  # once it was from the costly one
-    return finetuned_key(
-        pair.source,
-        pair.target,
-        pair.places(chosen),
-        data["train"],
-        data["val"],
-        study.fit.model_dump(mode="json"),
-        settings,
-        study.seed,
-        pair.document["precision"],
-    )
-
-
-def layers_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Key:
-    """Where a tier's stitch layers are stored.
-
-    Those of every candidate; at ``finetuned`` only those of the chosen ones.
-    """
-    if tier == "finetuned":
-        return finetuned_weights_key(finetuned_pair_key(pair, chosen, study))
-    fit = pair_fit_key(pair, study)
-    return fit if tier == "zero_shot" else _tuned_key(fit, study)
-
-
-def hits_key(pair: Pair, study: Study, tier: Tier) -> Key:
-    """Where it is stored which validation samples each candidate gets right.
-
-    At tier ``zero_shot`` or ``tuned``.
-    """
-    fit = pair_fit_key(pair, study)
-    return zero_shot_key(fit) if tier == "zero_shot" else _tuned_key(fit, study)
-
-
-def _tuned_key(fit: Key, study: Study) -> Key:
-    return tuned_key(fit, study.tuning.model_dump(mode="json"), study.seed)
-
-
-def trained_hits_key(
-    pair: Pair, chosen: NDArray[np.bool_], study: Study, split: Literal["val", "test"]
-) -> Key:
-    """Where it is stored which images of a split the jointly trained networks get right."""
-    return finetuned_hits_key(finetuned_pair_key(pair, chosen, study), pair.document["data"][split])
-
-
-def pair_fit_key(pair: Pair, study: Study) -> Key:
-    """Where a pair's fitted stitch layers are stored."""
-    data = pair.document["data"]
-    return fit_key(
-        pair.source,
-        pair.target,
-        pair.everywhere,
-        data["train"],
-        data["val"],
-        study.fit.model_dump(mode="json"),
-        pair.document["precision"],
-    )
-
-
-def full_val_pair_key(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Key:
-    """Where the accuracies of a pair's chosen stitches on every validation image are stored."""
-    stitches = pair.places(chosen)
-    val = pair.document["data"]["val"]
-    return full_val_key(layers_key(pair, chosen, study, tier), stitches, val)
-
-
-def full_val_accuracy(
-    store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier
-) -> dict[str, Any] | None:
-    """The accuracies of a pair's chosen stitches on every validation image.
-
-    Returns:
-        ``tier``, ``samples`` and ``accuracy`` (by ``"i-j"``); None where that was not measured.
-    """
-    found = store.get(full_val_pair_key(pair, chosen, study, tier)) if chosen.any() else None
-    return None if found is None else {"tier": tier, **found}
-
-
-def finetuned_accuracy(
-    store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study
-) -> NDArray[np.float64] | None:
-    """(N,) top-1 of the chosen stitches after joint training, NaN elsewhere; None if not run."""
-    if not chosen.any():
-        return None
-    result = store.get(finetuned_pair_key(pair, chosen, study))
-    if result is None:
-        return None
-    return by_row(pair, chosen, result["accuracy"])
-
-
-def by_row(
-    pair: Pair, chosen: NDArray[np.bool_], accuracy: Mapping[str, float]
-) -> NDArray[np.float64]:
-    """(N,) the accuracies of the chosen stitches, which are stored by ``"i-j"``; NaN elsewhere."""
-    found = np.full(len(chosen), np.nan)
-    found[chosen] = [accuracy[f"{i}-{j}"] for i, j in pair.places(chosen)]
-    return found
 
 
 def method_areas(pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.float64]) -> Areas:

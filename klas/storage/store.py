@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import diskcache
 import numpy as np
@@ -89,13 +89,14 @@ class _RawDisk(diskcache.Disk):  # type: ignore[misc]
 class Store:
     """The cache folder. Opening it is cheap; several processes may share it.
 
+    A context manager: ``with Store() as store: …`` closes it.
+
     Raises:
         StoreError: the folder cannot be created, read or written.
     """
 
     def __init__(self, root: str | Path | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
-        self.used: set[str] = set()  # digests of the results that were read or written
         self._known_whole: set[tuple[Any, ...]] = set()
         try:
             for folder in ("objects", "locks", "refs", "jobs", "tmp"):
@@ -114,6 +115,12 @@ class Store:
                 "name another with --cache-dir or KLAS_CACHE_DIR"
             ) from None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Let go of the index's database."""
         self._index.close()
@@ -129,7 +136,6 @@ class Store:
         entry = self.entry(key.digest)
         if entry is None:
             return None
-        self.used.add(key.digest)
         try:
             content = self._content(entry)
             return views(content) if entry.kind == "safetensors" else json.loads(bytes(content))
@@ -142,7 +148,6 @@ class Store:
         entry = self.entry(key.digest)
         if entry is None:
             return False
-        self.used.add(key.digest)
         try:
             self._content(entry)
         except (OSError, ValueError):
@@ -308,7 +313,6 @@ class Store:
             sha256=sha256,
             bytes=size,
         )
-        self.used.add(key.digest)
         self._tell_index(entry)
         return entry
 

@@ -5,13 +5,17 @@ are all that a figure and its interval need.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from klas.selection.bootstrap import block_sums, means
+from klas.storage.arrays import chunks
 
 Floats = NDArray[np.float64]
+
+ROWS = 500  # of stored outputs that are read at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,16 @@ class AccuracyMetric:
             drawn: (R, B) how often each block is drawn.
         """
         return means(sums, sizes, drawn)
+
+    def of_outputs(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+        """The metric of stored outputs (N, K) under targets (N,), read a few rows at a time."""
+        return self.value(self.outcomes(outputs, targets))
+
+    def outcomes(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.bool_]:
+        """(N,) the outcomes of stored outputs (N, K) under targets (N,), likewise."""
+        guesses = [few.argmax(1) for few in chunks(outputs, ROWS)]
+        right: NDArray[np.bool_] = np.concatenate(guesses) == targets
+        return right
 
     def value(self, outcomes: ArrayLike) -> float:
         """The metric in [0, 1] of the outcomes (N,) of all samples."""

@@ -9,8 +9,9 @@ from klas.deploy.load import check_stitch_list, save_layers
 from klas.errors import AnchorError, FormatError
 from klas.measures.accuracy import network_hits
 from klas.pipeline.run import Pipeline
+from klas.results.accuracies import finetuned_accuracy
 from klas.results.formats import write
-from klas.results.pair import finetuned_accuracy, pairs_of
+from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from klas.results.stitch_list import stitch_list
 from tests.conftest import SMALL

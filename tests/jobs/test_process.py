@@ -10,9 +10,10 @@ from klas.cli import worker
 from klas.cli.worker import StatusFile
 from klas.errors import JobError, StoreError
 from klas.jobs import process as jobs
+from klas.results.accuracies import finetuned_accuracy, full_val_accuracy
 from klas.results.comparison import compare
 from klas.results.comparison_view import entry_of
-from klas.results.pair import finetuned_accuracy, full_val_accuracy, pairs_of
+from klas.results.pair import pairs_of
 from klas.results.selections import choose, fair_share
 from klas.storage.store import Store
 from klas.study import METRICS, change

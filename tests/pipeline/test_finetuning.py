@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from klas.pipeline.evaluation import trained_anchors
+from klas.pipeline.finetuning import finetune_selection, method_trainings, training_key
+from klas.pipeline.stages import stitch_states
 
 from klas.errors import DivergedError
 from klas.networks.stitch import Stitch
 from klas.pipeline import finetuning as joint
-from klas.pipeline.evaluation import trained_anchors
-from klas.pipeline.finetuning import finetune_selection, method_trainings, training_key
 from klas.pipeline.run import Pipeline
-from klas.pipeline.stages import stitch_states
 from klas.results import keys
 from klas.results.comparison import budget_steps, compare
 from klas.results.formats import dumps

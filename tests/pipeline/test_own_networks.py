@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from klas.pipeline.full_validation import measure_full_val
 from PIL import Image
 from safetensors.torch import save_file
 from timm.data import ImageNetInfo
@@ -13,10 +14,10 @@ import klas
 from klas.data import batches, open_images
 from klas.deploy.load import check_stitch_list, load_stitch, save_layers
 from klas.errors import AnchorError
-from klas.pipeline.full_validation import measure_full_val
 from klas.pipeline.run import Pipeline
 from klas.results import formats as exports
-from klas.results.pair import finetuned_accuracy, pairs_of
+from klas.results.accuracies import finetuned_accuracy
+from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from klas.results.stitch_list import stitch_list
 from klas.storage.store import Store

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from rich.console import RenderableType
 
 from klas.cli.tables.layout import new_table
+from klas.results.accuracies import by_row
 from klas.results.costs import above_anchors, costs_of
 from klas.results.formatting import cost, percent
-from klas.results.pair import Pair, by_row, method_areas
+from klas.results.pair import Pair, method_areas
 
 
 def finetuned_tables(

@@ -7,8 +7,9 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from klas.cli.tables.layout import new_table
+from klas.results.accuracies import finetuned_accuracy
 from klas.results.formatting import cost, percent
-from klas.results.pair import Document, Pair, cost_unit, finetuned_accuracy, pairs_of
+from klas.results.pair import Document, Pair, cost_unit, pairs_of
 from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import SelectionSpec, Study

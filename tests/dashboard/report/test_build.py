@@ -10,11 +10,12 @@ import pytest
 from dashboard.report.build import study_report, unscored
 from dashboard.report.comparison import ALL_PAIRS, budget_figures
 from klas.pipeline.run import Pipeline
+from klas.results.accuracies import finetuned_accuracy
 from klas.results.comparison import compare
 from klas.results.comparison_view import entry_of, ranked_candidates
 from klas.results.formats import dumps
 from klas.results.formatting import METHODS, percent, tally, with_interval
-from klas.results.pair import finetuned_accuracy, pairs_of
+from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from klas.results.stitch_list import stitch_list
 from klas.study import METRICS, change

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from klas.pipeline.full_validation import measure_full_val
 
 from dashboard.controls.tour import STOPS
-from klas.pipeline.full_validation import measure_full_val
 from klas.pipeline.run import Pipeline
 from klas.results.pair import pairs_of
 from klas.results.selections import choose

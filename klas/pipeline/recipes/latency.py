@@ -15,12 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from klas.measures.sweep import Tick
 from klas.networks.batch_size import enough_memory_for
 from klas.networks.device import autocast
-from klas.networks.stitch import Stitch
-from klas.pipeline.run import Pipeline
-from klas.results.costs import latency_pair_key, note_timings
-from klas.results.pair import Pair
+from klas.networks.family import Member
+from klas.pipeline.context import Context
+from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
+from klas.pipeline.recipes.zero_shot import fitted_family
+from klas.results.result import Latency, Machine
 
 Floats = NDArray[np.float64]
 
@@ -31,8 +33,8 @@ MOST_A_TURN = 200  # of a network that takes microseconds
 WARM_UP = 3  # passes before the first that counts: memory, caches, chosen algorithms
 
 
-def measure_latency(pipeline: Pipeline, pair: Pair) -> dict[str, Any]:
-    """Time every candidate of a pair and its anchors (with a head) on the pipeline's device.
+def _measure(result: Latency, context: Context, tick: Tick) -> dict[str, Any]:
+    """Time every candidate of a pair and its anchors (with a head) on the context's device.
 
     Returns:
         ``machine``, ``batch`` (1), and in ``stitches`` (by ``"i-j"``) and ``anchors`` (by name)
@@ -41,30 +43,17 @@ def measure_latency(pipeline: Pipeline, pair: Pair) -> dict[str, Any]:
     Raises:
         KlasError: there is not enough memory for one image.
     """
-    bench, store = pipeline.bench, pipeline.store
-    where = machine(bench.device)
-    key = latency_pair_key(pair, where)
-    networks = [*pair.everywhere, *pair.names]
-    pipeline.progress.start("latency", "turns", 0 if store.has(key) else ROUNDS * len(networks))
-    pipeline.progress.label(pair.name)
-
-    def make() -> dict[str, Any]:
-        with enough_memory_for("a single image; choose smaller anchors"), torch.inference_mode():
-            runs = _runs(pipeline, pair)
-            with autocast(bench.device, bench.precision):
-                found = time_runs(runs, pipeline.progress.advance)
-        spreads = {name: _spread(seconds) for name, seconds in found.items()}
-        return {
-            "machine": where,
-            "batch": 1,
-            "stitches": {n: s for n, s in spreads.items() if n not in pair.names},
-            "anchors": {n: s for n, s in spreads.items() if n in pair.names},
-        }
-
-    found: dict[str, Any] = store.compute(key, make)
-    note_timings(store, pipeline.study, pair, where)
-    pipeline.record()
-    return found
+    with enough_memory_for("a single image; choose smaller anchors"), torch.inference_mode():
+        runs = _runs(result, context)
+        with autocast(context.device, context.precision):
+            times = time_runs(runs, tick)
+    spreads = {name: _spread(seconds) for name, seconds in times.items()}
+    return {
+        "machine": result.machine.to_json(),
+        "batch": 1,
+        "stitches": {n: s for n, s in spreads.items() if n not in result.names},
+        "anchors": {n: s for n, s in spreads.items() if n in result.names},
+    }
 
 
 def time_runs(
@@ -106,13 +95,13 @@ def time_runs(
     return {name: np.array(times) for name, times in taken.items()}
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """What a time depends on beside the network: the device, the threads, the library."""
-    return {
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
-    }
+def machine(device: torch.device) -> Machine:
+    """This machine, as far as a time depends on it."""
+    return Machine(
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        torch=str(torch.__version__),
+    )
 
 
 def device_name(device: torch.device) -> str:
@@ -128,26 +117,16 @@ def device_name(device: torch.device) -> str:
     return processor if device.type == "cpu" else f"{device.type}, {processor}"
 
 
-def _runs(pipeline: Pipeline, pair: Pair) -> dict[str, Callable[[], None]]:
+def _runs(result: Latency, context: Context) -> dict[str, Callable[[], None]]:
     """A forward pass of each network, by ``"i-j"`` or by the anchor's name."""
-    bench, (source, target) = pipeline.bench, pair.names
-    anchors = bench.anchors
-    views = next(bench.batches(bench.val, bench.val_rows[:1], source, target, batch=1))
-    layers = bench.layers(source, target, pipeline.stages.fitted(source, target))
-    places = pair.everywhere
-    networks: dict[str, tuple[nn.Module, Tensor]] = {
-        f"{i}-{j}": (
-            Stitch(anchors[source], i, anchors[target], j, layers[i, j]).eval(),
-            views[0],
-        )
-        for i, j in places
+    val = context.val
+    views = next(context.batches(val.images, val.rows[:1], *result.names, batch=1))
+    family = fitted_family(result, context)
+    members: tuple[Member, ...] = (*family.places, *family.anchors)
+    return {
+        family.title(member): _run(family.network(member), family.view(member, *views[:2]))
+        for member in members
     }
-    networks |= {
-        name: (anchors[name], view)
-        for name, view in zip(pair.names, views)
-        if anchors[name].info.classes
-    }
-    return {name: _run(network, view) for name, (network, view) in networks.items()}
 
 
 def _run(network: nn.Module, image: Tensor) -> Callable[[], None]:
@@ -162,6 +141,17 @@ def _run(network: nn.Module, image: Tensor) -> Callable[[], None]:
     return run
 
 
+def _turns(result: Latency, context: Context) -> int:
+    return ROUNDS * len([*context.places(result.source, result.target), *result.names])
+
+
+def _cost(result: Latency, context: Context, speed: Speed) -> Cost:
+    return Cost(seconds=NETWORK_SECONDS * _turns(result, context) / ROUNDS)
+
+
 def _spread(seconds: Floats) -> dict[str, float | int]:
     low, median, high = (1e3 * float(v) for v in np.quantile(seconds, (0.25, 0.5, 0.75)))
     return {"median_ms": median, "low_ms": low, "high_ms": high, "passes": len(seconds)}
+
+
+LATENCY = Recipe[Latency](units=_turns, make=_measure, cost=_cost)

@@ -1,0 +1,209 @@
+"""Two anchors and the stitch layers between them as one module, of which one member runs at a time.
+
+Members share blocks, and so the batch normalisation layers in them; the statistics of these
+belong to the member. What trains, measures, times, checks or saves stitches acts on a family.
+"""
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from klas.networks.anchor import Anchor
+from klas.networks.stitch import State, Stitch, StitchLayer, stitch_layer
+from klas.selection.space import Stitch as Place
+from klas.storage.arrays import under
+
+Role = Literal["source", "target"]
+Member = Place | Role
+"""A stitch by its (i, j), or one of the two anchors."""
+
+Arrays = Mapping[str, Any]
+"""Numpy arrays, as the store has them, or tensors, as a weights file has them."""
+
+
+class Family(nn.Module):
+    """The anchors f and g and some stitches (f, i, g, j). Its parts are the anchors' own.
+
+    Attributes:
+        source, target: f and g.
+        layers: T of each stitch, by :func:`name_of` its place.
+        member: which network :meth:`forward` runs.
+        statistics: what members have of their own: place → the normalisation layers' statistics,
+            by their names in the stitched network.
+    """
+
+    def __init__(self, source: Anchor, target: Anchor, states: Mapping[Place, State]) -> None:
+        """Join two anchors.
+
+        Args:
+            states: T's values for each (i, j). The layers go to the anchors' device.
+        """
+        super().__init__()
+        self.source = source
+        self.target = target
+        device = next(source.parameters()).device
+        have, want = source.info.layouts, target.info.layouts
+        layers = {
+            name_of((i, j)): stitch_layer(have[i], want[j], state).to(device)
+            for (i, j), state in states.items()
+        }
+        self.layers = nn.ModuleDict(layers)
+        self.places: tuple[Place, ...] = tuple(states)
+        self.statistics: dict[Place, dict[str, Tensor]] = {}
+        self.member: Member = self.places[0] if self.places else "target"
+        self.train(source.training)
+
+    @classmethod
+    def from_arrays(
+        cls, source: Anchor, target: Anchor, arrays: Arrays, places: Iterable[Place]
+    ) -> Self:
+        """Some stitches of a stored tier, with the anchors and statistics that it has.
+
+        Anchors that were trained jointly are copies; pretrained ones stay the given ones.
+
+        Args:
+            arrays: of :meth:`to_arrays`.
+        """
+        states = layer_states(arrays)
+        family = cls(
+            _trained(source, _tensors(arrays, "source/")),
+            _trained(target, _tensors(arrays, "target/")),
+            {place: states[place] for place in places},
+        )
+        for place in family.places:
+            if own := _tensors(arrays, f"statistics/{name_of(place)}/"):
+                family.statistics[place] = own
+        return family
+
+    @classmethod
+    def blank(cls, source: Anchor, target: Anchor, places: Iterable[Place]) -> Self:
+        """Some stitches whose layers have no values yet: they are zero."""
+        have, want = source.info.layouts, target.info.layouts
+        blank = {(i, j): StitchLayer(have[i], want[j]).state_dict() for i, j in places}
+        return cls(source, target, blank)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The anchors'."""
+        return self.source.info.name, self.target.info.name
+
+    @property
+    def anchors(self) -> tuple[Role, ...]:
+        """Those of the two that are members: a headless one is none."""
+        roles: tuple[Role, ...] = ("source", "target")
+        return tuple(role for role in roles if self._anchor(role).info.classes)
+
+    def layer(self, place: Place) -> StitchLayer:
+        """T of a stitch."""
+        layer = self.layers[name_of(place)]
+        assert isinstance(layer, StitchLayer)
+        return layer
+
+    def stitch(self, place: Place) -> Stitch:
+        """A stitch as a network of its own; see :meth:`network`."""
+        i, j = place
+        network = Stitch(self.source, i, self.target, j, self.layer(place))
+        network.train(self.training)
+        return network
+
+    def title(self, member: Member) -> str:
+        """A member by its name in results: ``i-j``, or the anchor's."""
+        return name_of(member) if isinstance(member, tuple) else self._anchor(member).info.name
+
+    def network(self, member: Member) -> nn.Module:
+        """A member as a network of its own, which shares all parts with the family.
+
+        In the family's mode. Its normalisation statistics are those that the shared layers hold;
+        :meth:`use` brings the member's own.
+        """
+        return self.stitch(member) if isinstance(member, tuple) else self._anchor(member)
+
+    def use(self, member: Member) -> Self:
+        """Run this member from now on, with normalisation statistics of its own if it has any."""
+        self.member = member
+        if isinstance(member, tuple) and member in self.statistics:
+            self.network(member).load_state_dict(self.statistics[member], strict=False)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images as the member sees them (:meth:`view`) to its outputs, (N, classes)."""
+        if not isinstance(self.member, tuple):
+            outputs: Tensor = self._anchor(self.member)(images)
+            return outputs
+        i, j = self.member
+        *_, activation = self.source.walk(images, upto=i)
+        return self.target.resume(self.layer(self.member)(activation), j)
+
+    def view(self, member: Member, source_view: Tensor, target_view: Tensor) -> Tensor:
+        """Which of two views of the same images a member sees: a stitch sees its source's."""
+        return target_view if member == "target" else source_view
+
+    def viewer(self, member: Member) -> str:
+        """The anchor whose view of an image a member sees."""
+        return self.names[member == "target"]
+
+    def to_arrays(self, *, anchors: bool) -> dict[str, NDArray[Any]]:
+        """The family as it is stored.
+
+        ``i-j.weight``, …, ``statistics/i-j/…`` and, with the anchors, ``source/…``, ``target/…``.
+        """
+        arrays = {
+            f"{name}.{entry}": value.cpu().numpy()
+            for name, layer in self.layers.items()
+            for entry, value in layer.state_dict().items()
+        }
+        for place, statistics in self.statistics.items():
+            for entry, value in statistics.items():
+                arrays[f"statistics/{name_of(place)}/{entry}"] = value.cpu().numpy()
+        if anchors:
+            for role in ("source", "target"):
+                for entry, value in self._anchor(role).state_dict().items():
+                    arrays[f"{role}/{entry}"] = value.cpu().contiguous().numpy()
+        return arrays
+
+    def _anchor(self, role: str) -> Anchor:
+        return self.source if role == "source" else self.target
+
+
+def name_of(place: Place) -> str:
+    """A stitch's name in results: ``i-j``."""
+    return "{}-{}".format(*place)
+
+
+def layer_states(arrays: Arrays) -> dict[Place, State]:
+    """The values of every stitch layer of a stored tier."""
+    states: dict[Place, State] = {}
+    for name, values in arrays.items():
+        place, _, entry = name.partition(".")
+        # Beside the layers' values a tier holds what each stitch gets right.
+        if entry and "/" not in name and entry != OUTCOMES:
+            i, j = place.split("-")
+            states.setdefault((int(i), int(j)), {})[entry] = _tensor(values)
+    return states
+
+
+OUTCOMES = "hits"
+"""Beside a stitch layer's own values, ``i-j.hits``: which validation samples it gets right."""
+
+
+def _trained(anchor: Anchor, state: dict[str, Tensor]) -> Anchor:
+    if not state:
+        return anchor
+    trained = deepcopy(anchor)
+    trained.load_state_dict(state)
+    trained.forget_tables()
+    return trained
+
+
+def _tensors(arrays: Arrays, prefix: str) -> dict[str, Tensor]:
+    return {name: _tensor(value) for name, value in under(arrays, prefix).items()}
+
+
+def _tensor(values: NDArray[Any] | Tensor) -> Tensor:
+    # Stored arrays are read-only views, which tensors cannot be.
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))

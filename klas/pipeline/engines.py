@@ -1,0 +1,70 @@
+"""Engines carry results out. The results are the same bytes whichever engine it was."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Protocol
+
+from klas.pipeline.context import Context
+from klas.pipeline.recipes.registry import recipe_of
+from klas.results.result import Result
+
+
+class Engine(Protocol):
+    """Makes results where they are to be made: here, in other processes, on other hosts."""
+
+    def carry_out(
+        self, results: Sequence[Result], context: Context, *, label: str | None = None
+    ) -> None:
+        """Have results in the context's store, those that others need first.
+
+        Progress is told of every result's label and units; what lands is noted as the study's at
+        once, whatever becomes of the rest.
+
+        Args:
+            results: what is wanted; what it needs and is not there is made too.
+            label: what progress says of all of it, instead of each result's own label.
+
+        Raises:
+            KlasError: a result cannot be made; those before it are kept.
+        """
+        ...
+
+
+class Here:
+    """One result after another, in this process."""
+
+    def carry_out(
+        self, results: Sequence[Result], context: Context, *, label: str | None = None
+    ) -> None:
+        """As :meth:`Engine.carry_out`."""
+        for result in missing(results, context):
+            key, make = context.keys.of(result), partial(recipe_of(result).make, result, context)
+            context.progress.label(label or key.label)
+            context.compute(key, partial(context.batch.retrying, make, context.progress.advance))
+            context.record()
+
+
+def missing(results: Sequence[Result], context: Context) -> Iterator[Result]:
+    """Of some results and all that they need those that are not stored, each after its needs.
+
+    What a stored result was made from is not asked for. A result is looked up when its turn comes,
+    so that one that was made meanwhile is not made again.
+    """
+    seen: set[Result] = set()
+
+    def closure(result: Result) -> Iterator[Result]:
+        if result in seen:
+            return
+        seen.add(result)
+        if not context.has(result):
+            for need in result.needs:
+                yield from closure(need)
+            yield result
+
+    for result in results:
+        yield from closure(result)
+
+
+def units(results: Sequence[Result], context: Context) -> int:
+    """How much work is missing, in the unit of the step."""
+    return sum(recipe_of(result).units(result, context) for result in missing(results, context))

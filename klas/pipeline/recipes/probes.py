@@ -1,0 +1,107 @@
+"""Probes: trained on an anchor's features, and what they say of the validation samples."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from klas.measures.divergence import Bounds, chunk_bounds, chunk_rows
+from klas.measures.probes import CHUNK_BYTES, Probe, fit_temperature, train_probe
+from klas.measures.sweep import Tick
+from klas.networks.batch_size import memory_budget_bytes
+from klas.pipeline.context import Context
+from klas.pipeline.recipes.passes import feature_width
+from klas.pipeline.recipes.recipe import Cost, Recipe, Speed, no_cost, no_units
+from klas.results.result import Features, ProbeAccuracy, Probes, Validation
+from klas.selection.bootstrap import block_of
+from klas.storage.arrays import parts
+from klas.storage.store import Arrays
+
+HELD_OUT = 10_000  # units are plenty for one temperature
+PASSES = 150  # evaluations that L-BFGS needs to converge, about
+CHUNKS_HELD = 6  # arrays of a chunk's size that training has at one time
+HISTORY = 40  # earlier steps and gradients that L-BFGS remembers
+
+
+def _train(result: Probes, context: Context, tick: Tick) -> Arrays:
+    arrays = context.read(Features(anchor=result.anchor))
+    labels = torch.from_numpy(arrays["labels"].copy()).to(context.device)
+    settings, classes = context.study.probes, len(context.splits.class_names)
+    # A fitted temperature needs units that the probe has not seen.
+    held_out = min(len(labels) // 10, HELD_OUT) if settings.temperature == "fitted" else 0
+    kept = len(labels) - held_out
+    trained: Arrays = {}
+    converged, temperatures = [], []
+    for k in range(context.anchors[result.anchor].info.depth + 1):
+        features = arrays[f"cut{k}"]
+        probe = train_probe(features[:kept], labels[:kept], classes, l2=settings.l2)
+        for part in ("mean", "std", "weight", "bias"):
+            trained[f"cut{k}.{part}"] = getattr(probe, part).cpu().numpy()
+        converged.append(probe.converged)
+        if settings.temperature == "fitted":
+            unseen = torch.from_numpy(features[kept:].copy()).to(context.device)
+            temperatures.append(fit_temperature(probe.logits(unseen), labels[kept:]))
+        else:
+            temperatures.append(settings.temperature)
+        tick(1)
+    trained["temperature"] = np.array(temperatures)
+    return {**trained, "converged": np.array(converged)}
+
+
+def _measure(result: ProbeAccuracy, context: Context, tick: Tick) -> list[float]:
+    labels = torch.from_numpy(context.read(Validation(anchor=result.anchor))["labels"].copy())
+    cuts = context.anchors[result.anchor].info.depth + 1
+    bounds = prediction_bounds(context, cuts)
+    right = torch.zeros(cuts, dtype=torch.int64)
+    for (start, stop, _), logits in zip(bounds, probe_logits(context, result.anchor, bounds)):
+        right += context.objective.outcomes(logits.cpu(), labels[start:stop]).sum(1)
+    return [int(count) / len(labels) for count in right]
+
+
+def probe_logits(context: Context, anchor: str, bounds: Bounds) -> Iterator[Tensor]:
+    """What every probe of an anchor says of the validation samples: (n + 1, rows, K) each chunk."""
+    features = context.read(Validation(anchor=anchor))
+    arrays = context.read(Probes(anchor=anchor))
+    probes = []
+    for k, converged in enumerate(arrays["converged"]):
+        values = {
+            part: torch.from_numpy(arrays[f"cut{k}.{part}"].copy()).to(context.device)
+            for part in ("mean", "std", "weight", "bias")
+        }
+        temperature = float(arrays["temperature"][k])
+        probes.append(Probe(converged=bool(converged), temperature=temperature, **values))
+    cuts = [parts(features[f"cut{k}"], bounds) for k in range(len(probes))]
+    for rows_of_cuts in zip(*cuts):
+        pairs = zip(probes, rows_of_cuts)
+        yield torch.stack(
+            [p.logits(torch.from_numpy(rows).to(context.device)) for p, rows in pairs]
+        )
+
+
+def prediction_bounds(context: Context, predictions: int) -> Bounds:
+    """Chunks of the validation samples in which so many kinds of predictions fit."""
+    rows = chunk_rows(predictions, len(context.splits.class_names))
+    return chunk_bounds(block_of(context.val.samples), rows)
+
+
+def _cuts(result: Probes, context: Context) -> int:
+    return context.anchors[result.anchor].info.depth + 1
+
+
+def _cost(result: Probes, context: Context, speed: Speed) -> Cost:
+    classes, samples = len(context.splits.class_names), context.train.samples
+    width = feature_width(context, result.anchor)
+    widest = max(layout.channels for layout in context.anchors[result.anchor].info.layouts)
+    fastest = max(context.costs[n].total_macs / s for n, s in speed.forward.items())
+    features = 4 * widest * samples
+    kept = features if features <= memory_budget_bytes(context.device) else 0
+    return Cost(
+        seconds=PASSES * 3 * samples * width * classes / fastest,
+        values=classes * width,
+        held_bytes=kept + 4 * HISTORY * widest * classes + CHUNKS_HELD * CHUNK_BYTES,
+    )
+
+
+PROBES = Recipe[Probes](units=_cuts, make=_train, cost=_cost)
+PROBE_ACCURACY = Recipe[ProbeAccuracy](units=no_units, make=_measure, cost=no_cost)

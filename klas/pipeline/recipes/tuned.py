@@ -1,0 +1,46 @@
+"""Tier ``tuned``: every candidate's stitch layer trained with the anchors frozen, then measured."""
+
+from klas.measures.sweep import Tick
+from klas.measures.training import tune
+from klas.networks.batch_size import enough_memory_for
+from klas.pipeline.context import Context
+from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
+from klas.pipeline.recipes.scores import held_by_layers, layer_values
+from klas.pipeline.recipes.zero_shot import fitted_family, measured, seconds_of_pass
+from klas.results.result import Tuned
+from klas.storage.store import Arrays
+
+BACKWARD = 1.6  # cost of a backward pass to the stitch layer, in forward passes
+
+
+def _tune(result: Tuned, context: Context, tick: Tick) -> Arrays:
+    family, settings = fitted_family(result, context), context.study.tuning
+    with enough_memory_for(f"a batch of {settings.batch} images; lower [tuning] batch"):
+        tune(
+            family,
+            context.training_batches(family.names, context.train.rows, settings),
+            objective=context.objective,
+            steps=settings.steps,
+            lr=settings.lr,
+            tick=lambda steps: tick(steps * len(family.places)),
+            precision=context.precision,
+        )
+    # Layers first: measuring leaves them as they are.
+    return family.to_arrays(anchors=False) | measured(family, context, lambda samples: None)
+
+
+def _stitch_steps(result: Tuned, context: Context) -> int:
+    return len(context.places(result.source, result.target)) * context.study.tuning.steps
+
+
+def _cost(result: Tuned, context: Context, speed: Speed) -> Cost:
+    front, rests = seconds_of_pass(result, context, speed)
+    images = context.study.tuning.steps * context.study.tuning.batch
+    return Cost(
+        seconds=context.val.samples * (front + rests) + images * (front + (1 + BACKWARD) * rests),
+        values=layer_values(result, context),
+        held_bytes=held_by_layers(result, context),
+    )
+
+
+TUNED = Recipe[Tuned](units=_stitch_steps, make=_tune, cost=_cost)

@@ -1,0 +1,60 @@
+"""Tier ``zero_shot``: every candidate with its fitted layer, measured as it is."""
+
+import numpy as np
+
+from klas.measures.accuracy import stitch_outcomes
+from klas.measures.sweep import Tick
+from klas.networks.family import OUTCOMES, Family, name_of
+from klas.pipeline.context import Context
+from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
+from klas.pipeline.recipes.scores import held_by_layers
+from klas.results.result import Fit, OfPair, ZeroShot
+from klas.storage.store import Arrays
+
+
+def _measure(result: ZeroShot, context: Context, tick: Tick) -> Arrays:
+    family = fitted_family(result, context)
+    return measured(family, context, lambda samples: tick(samples * len(family.places)))
+
+
+def fitted_family(result: OfPair, context: Context) -> Family:
+    """Every candidate of a pair with its layer by least squares."""
+    fitted = context.read(Fit(source=result.source, target=result.target))
+    return context.family(result.names, fitted, context.places(result.source, result.target))
+
+
+def measured(family: Family, context: Context, tick: Tick) -> Arrays:
+    """How each stitch does on every validation sample, packed to bits."""
+    val = context.val
+    outcomes = stitch_outcomes(
+        family,
+        lambda: context.batches(val.images, val.rows, family.names[0]),
+        val.samples,
+        tick,
+        objective=context.objective,
+        precision=context.precision,
+    )
+    return {f"{name_of(p)}.{OUTCOMES}": np.packbits(bits) for p, bits in outcomes.items()}
+
+
+def seconds_of_pass(result: OfPair, context: Context, speed: Speed) -> tuple[float, float]:
+    """Of one sample through all candidates: loading and the source, then all the targets' rests."""
+    cost = context.costs[result.target]
+    places = context.places(result.source, result.target)
+    rests = sum(cost.back(j)[0] / cost.total_macs for _, j in places)
+    front = speed.loading + speed.forward[result.source]
+    return front, rests * speed.forward[result.target]
+
+
+def _stitch_samples(result: ZeroShot, context: Context) -> int:
+    return len(context.places(result.source, result.target)) * context.val.samples
+
+
+def _cost(result: ZeroShot, context: Context, speed: Speed) -> Cost:
+    return Cost(
+        seconds=context.val.samples * sum(seconds_of_pass(result, context, speed)),
+        held_bytes=held_by_layers(result, context),
+    )
+
+
+ZERO_SHOT = Recipe[ZeroShot](units=_stitch_samples, make=_measure, cost=_cost)

@@ -1,0 +1,71 @@
+"""What the store holds of a pair's accuracies beyond its scores document. No torch here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from klas.results.keys import Keys
+from klas.results.pair import Pair
+from klas.results.result import FullValidation, Layers, layers_of
+from klas.results.trainings import joint_training
+from klas.storage.store import Store
+from klas.study import Study, Tier
+
+
+def tier_layers(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Layers:
+    """What holds a pair's stitch layers at a tier; of ``finetuned`` the chosen ones' alone.
+
+    Args:
+        chosen: (N,) of the pair's candidates.
+    """
+    return layers_of(pair.names, tier, tuple(pair.places(chosen)), study.finetuning)
+
+
+def full_validation(
+    pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier
+) -> FullValidation:
+    """A pair's chosen stitches at a tier, on every validation sample there is."""
+    source, target = pair.names
+    return FullValidation(
+        source=source,
+        target=target,
+        layers=tier_layers(pair, chosen, study, tier),
+        stitches=tuple(pair.places(chosen)),
+    )
+
+
+def full_val_accuracy(
+    store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier
+) -> dict[str, Any] | None:
+    """The accuracies of a pair's chosen stitches on every validation sample.
+
+    Returns:
+        ``tier``, ``samples`` and ``accuracy`` (by ``"i-j"``); None where that was not measured.
+    """
+    if not chosen.any():
+        return None
+    key = Keys.of_document(pair.document, study).of(full_validation(pair, chosen, study, tier))
+    measured = store.get(key)
+    return None if measured is None else {"tier": tier, **measured}
+
+
+def finetuned_accuracy(
+    store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study
+) -> NDArray[np.float64] | None:
+    """(N,) of the chosen stitches after joint training, NaN elsewhere; None if that was not run."""
+    if not chosen.any():
+        return None
+    training = joint_training(pair, chosen, study.finetuning)
+    result = store.get(Keys.of_document(pair.document, study).of(training))
+    return None if result is None else by_row(pair, chosen, result["accuracy"])
+
+
+def by_row(
+    pair: Pair, chosen: NDArray[np.bool_], accuracy: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """(N,) the accuracies of the chosen stitches, which are stored by ``"i-j"``; NaN elsewhere."""
+    by_candidate = np.full(len(chosen), np.nan)
+    by_candidate[chosen] = [accuracy[f"{i}-{j}"] for i, j in pair.places(chosen)]
+    return by_candidate

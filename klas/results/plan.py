@@ -1,0 +1,86 @@
+"""Which results a study has, stage by stage: what the run, its progress and the cache page list."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from klas.results.result import (
+    Cka,
+    Features,
+    Fit,
+    ProbeAccuracy,
+    Probes,
+    Result,
+    Theta,
+    ThetaOutput,
+    Tuned,
+    Validation,
+    ZeroShot,
+)
+from klas.study import STAGES, Stage
+
+Names = tuple[str, str]
+"""Source and target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What a progress bar is about.
+
+    Attributes:
+        name: of the step; most stages are one.
+        unit: what is counted, in the plural.
+        results: in the order in which they are made.
+    """
+
+    name: str
+    unit: str
+    results: tuple[Result, ...]
+
+
+def steps(
+    stage: Stage,
+    anchors: Sequence[str],
+    pairs: Sequence[Names],
+    headless: Collection[str] = (),
+) -> list[Step]:
+    """A stage's work, in order.
+
+    Args:
+        anchors: the study's, by name.
+        pairs: source and target of each of its pairs.
+        headless: the anchors that have no outputs of their own.
+    """
+    match stage:
+        case "anchors":
+            with_heads = (pair for pair in pairs if not {*pair} & {*headless})
+            ranked = (ThetaOutput(source=a, target=b) for a, b in with_heads)
+            passes = (Validation(anchor=name) for name in anchors)
+            return [Step(name="anchors", unit="images", results=(*passes, *ranked))]
+        case "probes":
+            trained = (Probes(anchor=name) for name in anchors)
+            judged = (ProbeAccuracy(anchor=name) for name in anchors)
+            passes_too = tuple(Features(anchor=name) for name in anchors)
+            return [
+                Step(name="features", unit="images", results=passes_too),
+                Step(name="probes", unit="probes", results=(*trained, *judged)),
+            ]
+        case "scores":
+            sides = dict.fromkeys([*pairs, *((target, target) for _, target in pairs)])
+            matrices: list[Result] = [Theta(source=a, target=b) for a, b in sides]
+            matrices += [Cka(source=a, target=b) for a, b in pairs]
+            fits = tuple(Fit(source=a, target=b) for a, b in pairs)
+            return [
+                Step(name="scores", unit="matrices", results=tuple(matrices)),
+                Step(name="fit", unit="images", results=fits),
+            ]
+        case "zero_shot":
+            measured = tuple(ZeroShot(source=a, target=b) for a, b in pairs)
+            return [Step(name="zero_shot", unit="stitch·images", results=measured)]
+        case "tuned":
+            tuned = tuple(Tuned(source=a, target=b) for a, b in pairs)
+            return [Step(name="tuned", unit="stitch·steps", results=tuned)]
+
+
+def stages_until(stage: Stage) -> tuple[Stage, ...]:
+    """The stages of a run that ends with this one."""
+    return STAGES[: STAGES.index(stage) + 1]
