@@ -15,6 +15,7 @@ import torch
 
 from klas.measures.divergence import chunk_rows, theta
 from klas.measures.sweep import Outputs, PooledFeatures, sweep
+from klas.pipeline.recipes.probes import probe_logits
 from klas.pipeline.run import Pipeline
 from klas.progress import Silent
 from klas.storage.arrays import ArrayWriter
@@ -36,35 +37,33 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 def gamma_alone(pipeline: Pipeline, scratch: Path) -> None:
     """The validation pass and the matrices as they would be without any rival."""
-    bench, stages = pipeline.bench, pipeline.stages
-    for name, anchor in bench.anchors.items():
+    context, val = pipeline.context, pipeline.context.val
+    pool, pairs = context.study.probes.pool, context.pairs
+    for name, anchor in context.anchors.items():
         shapes = {
-            **PooledFeatures.shapes(anchor.info, len(bench.val_rows)),
-            **Outputs.shapes(anchor.info, len(bench.val_rows)),
+            **PooledFeatures.shapes(anchor.info, val.samples),
+            **Outputs.shapes(anchor.info, val.samples),
         }
         with ArrayWriter(scratch / f"{name}.safetensors", shapes) as out:
             collectors = [
-                PooledFeatures(anchor, bench.study.probes.pool, out.append),
+                PooledFeatures(anchor, context.objective, pool, out.append),
                 Outputs(anchor, out.append),
             ]
-            loader = bench.batches(bench.val, bench.val_rows, name)
-            sweep(anchor, loader, collectors, lambda n: None, precision=bench.precision)
+            loader = context.batches(val.images, val.rows, name)
+            sweep(anchor, loader, collectors, lambda n: None, precision=context.precision)
             out.finish()
-    for first, second in dict.fromkeys([*bench.pairs, *((t, t) for _, t in bench.pairs)]):
-        cuts = sum(bench.anchors[n].info.depth + 1 for n in (first, second))
-        rows = chunk_rows(cuts, bench.classes)
-        count = len(bench.val_rows)
-        bounds = [(k, min(k + rows, count), 0) for k in range(0, count, rows)]
-        theta(zip(stages.probe_logits(first, bounds), stages.probe_logits(second, bounds)))
+    for first, second in dict.fromkeys([*pairs, *((target, target) for _, target in pairs)]):
+        cuts = sum(context.anchors[n].info.depth + 1 for n in (first, second))
+        rows = chunk_rows(cuts, len(context.splits.class_names))
+        bounds = [(k, min(k + rows, val.samples), 0) for k in range(0, val.samples, rows)]
+        theta(zip(probe_logits(context, first, bounds), probe_logits(context, second, bounds)))
 
 
 def every_score(pipeline: Pipeline) -> None:
     """The same with everything that the rivals need."""
-    stages = pipeline.stages
     for stage in ("anchors", "scores"):
-        for _, _, tasks in stages.tasks(stage):
-            for task in tasks:
-                pipeline.store.compute(task.key, lambda t=task: t.make(lambda n: None))
+        for step in pipeline.steps(stage):
+            pipeline.engine.carry_out(step.results, pipeline.context)
 
 
 def main() -> int:
@@ -77,7 +76,7 @@ def main() -> int:
     with TemporaryDirectory() as folder:
         store = Store(folder)
         pipeline = Pipeline(study, store, device=options.device, progress=Silent())
-        device = pipeline.bench.device
+        device = pipeline.context.device
         pipeline.run("anchors")  # warm: pictures are drawn, kernels chosen
         shared = seconds(lambda: pipeline.run("probes"), device)
         alone, every = [], []

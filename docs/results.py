@@ -21,13 +21,15 @@ import numpy as np
 from rich.progress import Progress
 
 from klas.errors import DivergedError
-from klas.results.comparison import budget_steps, compare
+from klas.results.comparison import compare
 from klas.results.comparison_view import entry_of, ranked_candidates
 from klas.results.formatting import METHODS, duration, whole
+from klas.results.keys import Keys
 from klas.results.pair import Document, Pair, of_pairs, pairs_of
-from klas.results.resampling import Evidence
-from klas.results.score_sums import read_score_sums
+from klas.results.resampling import ResampledStudy
+from klas.results.result import Fit
 from klas.results.selections import choose
+from klas.results.trainings import budget_steps, method_trainings
 from klas.selection.agreement import (
     overlap,
     overlap_buckets,
@@ -114,19 +116,18 @@ def _finetune(seed: int, names: tuple[str, str]) -> Callable[[Store], None]:
     """
 
     def part(store: Store) -> None:
-        from klas.pipeline.finetuning import finetune_selection, method_trainings
-
         from klas.pipeline.run import Pipeline
 
         study = finetuned_with(seed)
         pipeline = Pipeline(study, store, device="cpu")
         pair = pair_named(pipeline.run("scores"), names)
-        for metric, chosen, settings in method_trainings(pair, study):
-            if seed == FINETUNING_SEEDS[0] or settings.steps == study.finetuning.steps:
+        for training in method_trainings(pair, study):
+            if seed == FINETUNING_SEEDS[0] or training.steps == study.finetuning.steps:
                 try:
-                    finetune_selection(pipeline.stages, pair, chosen, settings)
+                    pipeline.train(training.result)
                 except DivergedError as error:
-                    print(f"{pair.name}, {metric}, seed {seed}: {error}", file=sys.stderr)
+                    said = f"{pair.name}, {training.metric}, seed {seed}: {error}"
+                    print(said, file=sys.stderr)
 
     return part
 
@@ -151,26 +152,26 @@ def _alone(half: int) -> Callable[[Store], None]:
     """Every second candidate of a pair, each fine-tuned from the pretrained anchors alone."""
 
     def part(store: Store) -> None:
-        from klas.measures.accuracy import stitched_hits
+        from klas.measures.accuracy import stitch_outcomes
         from klas.measures.training import finetune
+        from klas.networks.family import Family, layer_states
         from klas.pipeline.run import Pipeline
 
         pipeline = Pipeline(DIGITS, store, device="cpu")
-        document, bench, stages = pipeline.run("tuned"), pipeline.bench, pipeline.stages
-        pair = pair_named(document, ALONE_PAIR)
-        fit = stages.fit_task(*ALONE_PAIR).key.digest
+        pair, context = pair_named(pipeline.run("tuned"), ALONE_PAIR), pipeline.context
+        fitted = Fit(source=ALONE_PAIR[0], target=ALONE_PAIR[1])
+        fit, states = context.keys.of(fitted).digest, layer_states(context.read(fitted))
         settings = DIGITS.finetuning.model_copy(update={"steps": ALONE_STEPS})
-        rows = np.sort(bench.readable_training_rows(settings.steps * settings.batch))
+        rows = np.sort(context.splits.readable_training_rows(settings.steps * settings.batch))
 
         def train(stitch: tuple[int, int], key: Key) -> float:
-            source, target = (deepcopy(bench.anchors[name]) for name in ALONE_PAIR)
-            layers = bench.layers(*ALONE_PAIR, {stitch: stages.fitted(*ALONE_PAIR)[stitch]})
+            source, target = (deepcopy(context.anchors[name]) for name in ALONE_PAIR)
+            family = Family(source, target, {stitch: states[stitch]})
             checkpoint = store.root / "tmp" / f"{key.digest}.safetensors"
             finetune(
-                source,
-                target,
-                layers,
-                bench.training_batches(*ALONE_PAIR, rows, settings),
+                family,
+                context.training_batches(ALONE_PAIR, rows, settings),
+                objective=context.objective,
                 steps=settings.steps,
                 lr=settings.lr,
                 seed=DIGITS.seed,
@@ -178,11 +179,16 @@ def _alone(half: int) -> Callable[[Store], None]:
                 tick=lambda n: None,
                 anchors_too=False,
             )
-            loader = bench.batches(bench.val, bench.val_rows, ALONE_PAIR[0])
-            count = len(bench.val_rows)
-            hits = stitched_hits(source, target, layers, loader, count, lambda n: None)
+            val = context.val
+            outcomes = stitch_outcomes(
+                family,
+                lambda: context.batches(val.images, val.rows, ALONE_PAIR[0]),
+                val.samples,
+                lambda n: None,
+                objective=context.objective,
+            )
             checkpoint.unlink(missing_ok=True)
-            return float(hits[stitch].mean())
+            return context.objective.task.metric.value(outcomes[stitch])
 
         for stitch in pair.places(pair.in_space)[half::2]:
             key = alone_key(fit, stitch)
@@ -736,21 +742,14 @@ def temperature_section(plain_document: Document, fitted: Document, store: Store
 
 def samples_section(found: Document, store: Store) -> str:
     """How many validation samples a stable choice takes."""
-    evidence = Evidence(found, DIGITS, store)
+    resampled = ResampledStudy(found, DIGITS, store)
     rng = np.random.default_rng(0)
     rows = []
     for share in SHARES:
         overlaps, rhos = [], []
         for pair in pairs_of(found):
-            sums = read_score_sums(
-                store,
-                DIGITS,
-                found["data"],
-                found["precision"],
-                (pair.source, pair.target),
-                pair.everywhere,
-            )
-            blocks = len(evidence.val.sizes)
+            sums = resampled.sums(pair)
+            blocks = len(resampled.val.sizes)
             taken = np.zeros((REDRAWS, blocks))
             for row in taken:
                 row[rng.permutation(blocks)[: blocks * share // 100]] = 1
@@ -875,9 +874,8 @@ def rescored(pair: Pair, gamma: np.ndarray) -> Pair:
 
 def alone_accuracies(store: Store, found: Document, pair: Pair) -> np.ndarray:
     """(candidates in the space,) of the stronger oracle."""
-    from klas.results.pair import pair_fit_key
-
-    fit = pair_fit_key(pair, DIGITS).digest
+    fitted = Fit(source=pair.names[0], target=pair.names[1])
+    fit = Keys.of_document(found, DIGITS).of(fitted).digest
     return np.array([store.get(alone_key(fit, stitch)) for stitch in pair.places(pair.in_space)])
 
 

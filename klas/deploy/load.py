@@ -24,6 +24,7 @@ from klas.networks.load import load_anchor
 from klas.networks.splitting.split import SPLITTER
 from klas.networks.stitch import State, Stitch
 from klas.pipeline.run import Pipeline
+from klas.results.documents.stitches import WeightsFile
 from klas.results.formats import file_sha256, read
 from klas.results.pair import Pair
 from klas.results.stitch_list import stitch_layer_entry

@@ -17,7 +17,7 @@ from klas.results.costs import note_timings
 from klas.results.pair import Pair
 from klas.results.plan import Step, stages_until, steps
 from klas.results.result import Finetuned, Latency, Result, TestOutcomes, outcomes_of
-from klas.results.trainings import Training, joint_training, method_trainings
+from klas.results.trainings import joint_training, method_trainings
 from klas.storage.store import Arrays, Store
 from klas.study import STAGES, Stage, Study, Tier
 
@@ -107,8 +107,9 @@ class Pipeline:
             every = [r for t in trainings for r in self.training_results(t.result)]
             context.progress.start("finetuned", "steps", units(every, context))
             for training in trainings:
+                label = f"{pair.name}: {training.metric}, {training.steps:,} steps"
                 try:
-                    self._train(pair, training)
+                    self.train(training.result, label=label)
                 except DivergedError as error:
                     diverged.append(f"{pair.name}, {training.metric}: {error}")
         context.record()
@@ -166,17 +167,23 @@ class Pipeline:
             raise SelectionError(f"{pair.name}: tier {tier} is not computed yet; run {command}")
         return arrays
 
+    def train(self, training: Finetuned, *, label: str | None = None) -> None:
+        """Have a joint training's results.
+
+        Args:
+            label: what progress says of it.
+
+        Raises:
+            DivergedError: the loss is no longer a number.
+        """
+        self.engine.carry_out(self.training_results(training), self.context, label=label)
+
     def training_results(self, training: Finetuned) -> tuple[Result, ...]:
         """A joint training's results, those on the test split included."""
         if self.context.test is None:
             return (training,)
         tested = (TestOutcomes(anchor=name) for name in training.names)
         return (training, outcomes_of(training.weights, "test"), *tested)
-
-    def _train(self, pair: Pair, training: Training) -> None:
-        steps = training.result.weights.finetuning.steps
-        label = f"{pair.name}: {training.metric}, {steps:,} steps"
-        self.engine.carry_out(self.training_results(training.result), self.context, label=label)
 
     def _carry_out(self, step: Step, *, label: str | None = None) -> bool:
         """Have a step's results; whether any was missing."""

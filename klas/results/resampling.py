@@ -25,7 +25,7 @@ from klas.results.result import (
 from klas.results.score_sums import read_score_sums
 from klas.results.trainings import joint_training
 from klas.selection.bootstrap import block_of, draws
-from klas.selection.scores import candidate_scores
+from klas.selection.scores import ScoreSums, candidate_scores
 from klas.storage.store import Store
 from klas.study import Metric, Study, Tier
 from klas.tasks.metric import AccuracyMetric
@@ -105,13 +105,22 @@ class ResampledStudy:
         Raises:
             SelectionError: they are not computed yet.
         """
-        sums = read_score_sums(self._get, self.val.samples, *pair.names)
-        if sums is None:
-            raise SelectionError(f"{pair.name}: the scores are not computed; run `klas run`")
+        sums = self.sums(pair)
         weights = self.val.weights.astype(np.float64)
         scores = candidate_scores(sums, pair.stitches, weights)
         scores["random"] = np.broadcast_to(pair.scores("random"), (len(weights), len(pair.macs)))
         return np.stack([scores[metric] for metric in metrics])
+
+    def sums(self, pair: Pair) -> ScoreSums:
+        """What the scores of every candidate are made of, per block.
+
+        Raises:
+            SelectionError: they are not computed yet.
+        """
+        sums = read_score_sums(self._get, self.val.samples, *pair.names)
+        if sums is None:
+            raise SelectionError(f"{pair.name}: the scores are not computed; run `klas run`")
+        return sums
 
     def accuracy(self, pair: Pair, tier: Tier) -> Floats:
         """(R + 1, N) of every candidate at ``zero_shot`` or ``tuned``.

@@ -26,6 +26,11 @@ class Training(NamedTuple):
     chosen: NDArray[np.bool_]  # (N,)
     result: Finetuned
 
+    @property
+    def steps(self) -> int:
+        """The budget."""
+        return self.result.weights.finetuning.steps
+
 
 def joint_training(pair: Pair, chosen: NDArray[np.bool_], settings: FinetuningSpec) -> Finetuned:
     """The joint training of a pair's chosen stitches and its anchors.
