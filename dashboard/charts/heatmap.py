@@ -144,7 +144,7 @@ def _inks(z: NDArray[np.float64], brightest: str) -> NDArray[np.str_]:
 
 
 def _squares(
-    stitches: Stitches, told: list[tuple[str, ...]], cell: Stitch | None, size: int
+    stitches: Stitches, carried: list[tuple[int | str, ...]], cell: Stitch | None, size: int
 ) -> Trace:
     """Invisible squares that carry the hover and the click.
 
@@ -169,7 +169,7 @@ def _squares(
         "selected": {"marker": {"opacity": 1}},
         "unselected": {"marker": {"opacity": 0}},
         "selectedpoints": ringed,
-        "customdata": told,
+        "customdata": carried,
         "hovertemplate": HOVER,
         "showlegend": False,
     }

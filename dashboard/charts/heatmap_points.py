@@ -76,8 +76,10 @@ HOVER = (
 
 def facts(
     stitches: Stitches, name: str, jointly: NDArray[np.float64] | None = None
-) -> list[tuple[str, ...]]:
-    """What the hover says of each stitch, as text: i, j, and what else :data:`HOVER` asks for.
+) -> list[tuple[int | str, ...]]:
+    """What each stitch's point carries, in the order that :data:`HOVER` has it.
+
+    First come i and j as numbers, for a click opens them; the rest is text.
 
     Args:
         jointly: (N,) of the pair's candidates: accuracies after joint training, where the map
@@ -96,8 +98,8 @@ def facts(
     sources, targets = block_names(pair.source), block_names(pair.target)
     marks = zip(stitches.bucket.tolist(), stitches.chosen.tolist(), stitches.best.tolist())
     columns = [
-        _texted("{}", stitches.i),
-        _texted("{}", stitches.j),
+        stitches.i.tolist(),
+        stitches.j.tolist(),
         [_standing(*mark) for mark in marks],
         [sources[i] for i in stitches.i],
         [targets[j + 1] for j in stitches.j],

@@ -31,7 +31,7 @@ from klas.selection.curves import Envelope
 from klas.study import Metric, Tier
 
 HEIGHT = 430
-HOVER = "<b>%{customdata}</b>%{text}<br>%{hovertext}<extra></extra>"
+HOVER = "<b>%{customdata[0]} → %{customdata[1]}</b>%{text}<br>%{hovertext}<extra></extra>"
 
 
 def choice_chart(
@@ -96,7 +96,7 @@ def choice_chart(
                 "mode": "markers",
                 "name": name,
                 "marker": look,
-                "customdata": sheet.names[rows],
+                "customdata": pair.stitches[rows].tolist(),
                 "text": marks[rows],
                 "hovertext": sheet.facts[rows],
                 "hovertemplate": HOVER,
@@ -148,7 +148,8 @@ def tradeoff_chart(
             Envelope(line.costs / unit.scale, 100 * line.accuracies),
             right,
             pair.document["data"]["val"]["samples"],
-            customdata=sheet.names[rows],
+            # Plain lists: an array comes back from a click as something else than a list.
+            customdata=pair.stitches[rows].tolist(),
             text=marks[rows],
             hovertext=sheet.facts[rows],
             # A click rings what it selects; the others stay as they are.

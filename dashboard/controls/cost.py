@@ -7,14 +7,13 @@ import streamlit as st
 from dashboard.controls.jobs import start_button
 from dashboard.controls.selection import SLIDER
 from dashboard.model.tradeoff import Limits, Sheet, clamped, limits
-from dashboard.session.choices import bound, forget, keep, remembered, write_address
+from dashboard.session.choices import bound, forget, keep, write_address
 from dashboard.session.resources import study
+from dashboard.session.state import choices, session
 from dashboard.text.markdown import plain
 from klas.results.costs import COSTS, CostName, Costs
 from klas.results.pair import Pair
 
-AXIS = "widget:axis"  # whose numbers the range and the budget are; goes with the widgets
-TYPED = "widget:budget:typed"  # what the field says where that is no budget; goes with the widgets
 NAMES: dict[CostName, str] = {"macs": "MACs", "params": "parameters", "latency": "latency"}
 
 
@@ -25,8 +24,8 @@ def pick_cost(words: str, names: Sequence[CostName] = COSTS) -> CostName:
         words: its help.
         names: the axes that are known; the choice of another one is forgotten.
     """
-    asked: CostName = remembered("cost", COSTS[0])
-    st.session_state.setdefault(AXIS, asked)
+    asked = choices().get("cost", COSTS[0])
+    session().cost_axis = session().cost_axis or asked
     if asked not in names:
         asked = COSTS[0]
         keep("cost", None)
@@ -57,9 +56,8 @@ def settle_axis(shown: CostName) -> None:
 
 def _numbers_are_of(name: CostName) -> bool:
     """A range and a budget of one cost mean nothing as another; whether any were forgotten."""
-    same = st.session_state.get(AXIS, name) == name
-    st.session_state[AXIS] = name
-    if same:
+    before, session().cost_axis = session().cost_axis, name
+    if before in (None, name):
         return False
     forget("range")
     forget("budget")
@@ -69,7 +67,7 @@ def _numbers_are_of(name: CostName) -> bool:
 def pick_range(costs: Costs) -> tuple[tuple[float, float], Limits]:
     """A slider over the costs of a pair's networks, in the unit that is shown."""
     ends = limits(costs)
-    at = clamped(remembered("range", None), ends)
+    at = clamped(choices().get("range"), ends)
 
     def change(new: tuple[float, float]) -> None:
         keep("range", None if new == (ends.low, ends.high) else new)
@@ -90,21 +88,20 @@ def pick_range(costs: Costs) -> tuple[tuple[float, float], Limits]:
 def budget_field(costs: Costs, ends: Limits, place: int | str) -> float | None:
     """The field for a budget in the shown unit; None, and why, where it says none."""
     identity = costs.name, place
-    kept: float | None = remembered("budget", None)
-    known_as, typed = st.session_state.get(TYPED, (None, None))
+    kept, typed = choices().get("budget"), session().typed_budget
     if kept is not None:
         value: float | None = float(kept)
-    elif known_as == identity:
-        value = typed
+    elif typed is not None and typed[0] == identity:
+        value = typed[1]
     else:
         value = float(round((ends.low + ends.high) / 2 / ends.step) * ends.step)
 
     def change(new: float | None) -> None:
         if new is not None and new >= 0:
-            st.session_state.pop(TYPED, None)
+            session().typed_budget = None
             keep("budget", new)
         else:
-            st.session_state[TYPED] = identity, new
+            session().typed_budget = identity, new
             keep("budget", None)
 
     # No limit here: below one the browser would say so and leave the old answer beside it.

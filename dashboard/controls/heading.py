@@ -7,15 +7,14 @@ from typing import ParamSpec
 import streamlit as st
 
 from dashboard.controls.tour import lead_on
-from dashboard.session import address as links
+from dashboard.session.address import EVERY_PAIR, as_code, complaint, pair_parameter
 from dashboard.session.choices import (
     bound,
     follow,
     forget,
     forget_all,
     keep,
-    news,
-    remembered,
+    new_address,
     write_address,
 )
 from dashboard.session.resources import (
@@ -23,7 +22,9 @@ from dashboard.session.resources import (
     named_study,
     store,
     study,
+    study_name,
 )
+from dashboard.session.state import choices, session
 from dashboard.text.quantities import QUANTITIES
 from klas.errors import KlasError
 from klas.results.formatting import METHODS
@@ -42,13 +43,12 @@ def heading(title: str) -> None:
     The page then shows what the address asks for, and says what in it makes no sense.
     """
     names = list(dict.fromkeys([*named_study(), DIGITS.name, *saved_studies(store())]))
-    asked = news(title)
-    opened = st.session_state.get("opened")
-    wanted = opened if asked is None else asked.get("study", names[0])
+    asked = new_address(title)
+    wanted = session().study_name if asked is None else asked.get("study", names[0])
     if wanted not in names:
         asked = None  # the rest of the address belongs to that study
         _open(names[0])
-    elif wanted != opened:
+    elif wanted != session().study_name:
         _open(wanted)
     left, right = st.columns([3, 1], vertical_alignment="bottom", gap="large")
     left.title(title)
@@ -56,10 +56,10 @@ def heading(title: str) -> None:
         "Study",
         names,
         help="The built-in study, and those made on the **Anchors** page.",
-        **bound("study", st.session_state["opened"], *names, change=open_named),
+        **bound("study", study_name(), *names, change=open_named),
     )
     if wanted is not None and wanted not in names:
-        st.warning(f"There is no study {links.code(wanted)} here.", icon=":material/link_off:")
+        st.warning(f"There is no study {as_code(wanted)} here.", icon=":material/link_off:")
     if asked is not None:
         follow(asked)
     write_address()
@@ -73,7 +73,7 @@ def open_named(name: str) -> None:
 
 
 def _open(name: str) -> None:
-    st.session_state["opened"] = name
+    session().study_name = name
     forget_all()
 
 
@@ -94,13 +94,13 @@ def pick_pair(found: Document, *, or_all: bool = False) -> Pair | None:
     """A selector of the pair, shared by the pages; None stands for all of them, if offered."""
     pairs = pairs_of(found)
     # At first the pair with the most to choose from.
-    own = links.pair_word(max(pairs, key=lambda p: int(p.in_space.sum())))
-    words = {links.pair_word(p): p.name for p in pairs}
+    own = pair_parameter(max(pairs, key=lambda p: int(p.in_space.sum())))
+    words = {pair_parameter(p): p.name for p in pairs}
     if or_all and len(pairs) > 1:
-        words[links.EVERY_PAIR] = ALL_PAIRS
-    chosen = remembered("pair", own)
-    if chosen not in [*words, links.EVERY_PAIR]:
-        said = links.unknown("pair", chosen, "this study has no such pair")
+        words[EVERY_PAIR] = ALL_PAIRS
+    chosen = choices().get("pair", own)
+    if chosen not in [*words, EVERY_PAIR]:
+        said = complaint("pair", chosen, "this study has no such pair")
         st.warning(said, icon=":material/link_off:")
         forget("cell")
         keep("pair", None)
@@ -137,8 +137,7 @@ def pick_metric() -> Metric:
 def metric_at_hand() -> Metric:
     """The score that chooses, as :func:`pick_metric` shows it."""
     own = study().selection.metric
-    metric: Metric = remembered("metric", "kl" if own == "snnet" else own)
-    return metric
+    return choices().get("metric", "kl" if own == "snnet" else own)
 
 
 def pick_tier(start: Tier) -> Tier:
@@ -149,14 +148,14 @@ def pick_tier(start: Tier) -> Tier:
         required=True,
         help="zero_shot: the stitch layer by least squares. tuned: only the stitch layer "
         "trained. finetuned: stitches and anchors trained jointly. A curve never mixes them.",
-        **bound("tier", remembered("tier", start)),
+        **bound("tier", choices().get("tier", start)),
     )
     return tier
 
 
 def selection() -> SelectionSpec:
     """The study's selection with what was changed in this session, but for the score."""
-    values = {k: remembered(k, None) for k in SELECTION_KEYS}
+    values = {name: choices().get(name) for name in SELECTION_KEYS}
     return change(study(), "selection", **values).selection
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from dashboard.session.resources import document, store
+from dashboard.session.state import session
 from dashboard.text.markdown import plain
 from klas.errors import KlasError
 from klas.jobs import process as jobs
@@ -80,7 +81,8 @@ def job_panel(about: str | None) -> None:
         about: the name of the study that the page shows, None for no study. Jobs about something
             else are shown while they live, for they keep the machine busy.
     """
-    for message in st.session_state.pop("toasts", []):
+    messages, session().toasts = session().toasts, []
+    for message in messages:
         st.toast(message, icon=":material/check_circle:")
     found = jobs.listing(store())
     alive = [job for job in found if job.status.alive]
@@ -129,7 +131,7 @@ def _living(about: str | None, seen: object, shown: Document | None) -> None:
     alive = [job for job in found if job.status.alive]
     if _landed(alive) != seen or _document() is not shown:
         before = {job for job, *_ in seen} if isinstance(seen, tuple) else set()
-        st.session_state["toasts"] = [
+        session().toasts = [
             f"Done: {title(job)}."
             for job in found
             if job.id in before and job.status.state == "done" and job.task["kind"] != "estimate"

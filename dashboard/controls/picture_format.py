@@ -1,12 +1,11 @@
 """How figures behave on the page: what their camera saves, and nothing that distracts."""
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import streamlit as st
 
-from dashboard.session.choices import bound, remembered
-
-Kind = Literal["png", "svg"]
+from dashboard.session.choices import bound
+from dashboard.session.state import PictureFormat, choices
 
 
 def config() -> dict[str, Any]:
@@ -23,7 +22,7 @@ def pick_kind() -> None:
     """A selector of what the camera saves, for all figures."""
     st.segmented_control(
         "The camera on every figure saves",
-        get_args(Kind),
+        get_args(PictureFormat),
         format_func=str.upper,
         required=True,
         help="It appears at a figure's upper right under the mouse.",
@@ -31,6 +30,5 @@ def pick_kind() -> None:
     )
 
 
-def _kind() -> Kind:
-    kind: Kind = remembered("picture", "png")
-    return kind
+def _kind() -> PictureFormat:
+    return choices().get("picture", "png")

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import streamlit as st
 
+from dashboard.session.state import session
+
 
 class Stop(NamedTuple):
     """A page on the way: its file, its heading, its name, and what to do there."""
@@ -47,7 +49,7 @@ STOPS = (
 
 def offer_tour() -> None:
     """Every stop, for who sees the app the first time; a button hides it."""
-    if st.session_state.get("tour") == "over":
+    if session().tour == "over":
         return
     with st.container(border=True):
         with st.container(horizontal=True, horizontal_alignment="distribute"):
@@ -62,7 +64,7 @@ def offer_tour() -> None:
 def lead_on(heading: str) -> None:
     """On a stop of a tour that has begun: what to do there, and the way to the next one."""
     here = next((k for k, stop in enumerate(STOPS) if stop.heading == heading), None)
-    if here is None or st.session_state.get("tour") != "begun":
+    if here is None or session().tour != "begun":
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{here + 1} of {len(STOPS)}.** {STOPS[here].words}", width="content")
@@ -73,9 +75,9 @@ def lead_on(heading: str) -> None:
 
 def _way_to(stop: Stop, label: str) -> None:
     if st.button(label, icon=":material/arrow_forward:", type="tertiary", key=f"tour:{stop.file}"):
-        st.session_state["tour"] = "begun"
+        session().tour = "begun"
         st.switch_page(stop.file)
 
 
 def _end() -> None:
-    st.session_state["tour"] = "over"
+    session().tour = "over"

@@ -54,11 +54,6 @@ class Sheet:
         return {tier: self.pair.accuracy(tier) for tier in TIERS if tier != "finetuned"}
 
     @cached_property
-    def names(self) -> NDArray[np.object_]:
-        """(N,) every candidate by name: i → j."""
-        return np.array([f"{i} → {j}" for i, j in self.pair.stitches.tolist()], dtype=object)
-
-    @cached_property
     def facts(self) -> NDArray[np.object_]:
         """(N,) what the hover says of every candidate, whatever is chosen.
 

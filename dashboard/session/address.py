@@ -7,11 +7,12 @@ is. Its values are a stranger's input: the study's own rules judge them.
 import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 from dashboard.model.list_entries import Entry
-from dashboard.session import tradeoff_address as tradeoff_link
+from dashboard.session import tradeoff_address
+from dashboard.session.state import Choices
 from dashboard.text.quantities import SHOWN, THE_SCORE
 from klas.errors import StudyError
 from klas.results.pair import Pair
@@ -22,13 +23,13 @@ EVERY_PAIR = "all"
 LONGEST_LIST = 4_000  # characters; browsers and servers cut a much longer address
 
 
-def pair_word(pair: Pair) -> str:
-    """How an address names a pair: of its characters none needs an escape."""
+def pair_parameter(pair: Pair) -> str:
+    """How an address names a pair, in characters that need no escape."""
     return "~".join(pair.names)
 
 
-def parse(asked: Mapping[str, str], own: Study) -> tuple[dict[str, Any], list[str]]:
-    """The choices in an address, and a sentence for each that makes no sense.
+def parse(asked: Mapping[str, str], own: Study) -> tuple[Choices, list[str]]:
+    """The choices in an address, and a sentence in Markdown for each that makes no sense.
 
     Pair and cell are taken as they are: only the study's document knows which there are.
 
@@ -36,8 +37,8 @@ def parse(asked: Mapping[str, str], own: Study) -> tuple[dict[str, Any], list[st
         asked: the query parameters; others than ours are ignored.
         own: the study that they are about.
     """
-    found: dict[str, Any] = {}
-    wrong = []
+    read: dict[str, Any] = {}
+    complaints = []
     for name in SETTINGS:
         if name not in asked:
             continue
@@ -45,62 +46,57 @@ def parse(asked: Mapping[str, str], own: Study) -> tuple[dict[str, Any], list[st
             spec = change(own, "selection", **{name: _value(asked[name])}).selection
         except StudyError as error:
             reason = str(error).rsplit(": ", 1)[-1]  # what comes before quotes the value
-            wrong.append(unknown(name, asked[name], f"{reason}; the study's own is shown"))
+            complaints.append(complaint(name, asked[name], f"{reason}; the study's own is shown"))
         else:
-            found[name] = getattr(spec, name)
-    if found.get("metric") == "snnet":
-        del found["metric"]
-        wrong.append(
-            unknown("metric", "snnet", "a set, not a score; it stands beside every choice")
+            read[name] = getattr(spec, name)
+    if read.get("metric") == "snnet":
+        del read["metric"]
+        complaints.append(
+            complaint("metric", "snnet", "a set, not a score; it is shown beside every choice")
         )
-    if "tier" in asked:
-        if asked["tier"] in TIERS:
-            found["tier"] = asked["tier"]
-        else:
-            wrong.append(unknown("tier", asked["tier"], f"there are {', '.join(TIERS)}"))
-    if "show" in asked:
-        if asked["show"] in SHOWN:
-            found["show"] = asked["show"]
-        else:
-            wrong.append(unknown("show", asked["show"], f"there are {', '.join(SHOWN)}"))
+    for name, known in (("tier", TIERS), ("show", SHOWN)):
+        if name in asked:
+            if asked[name] in known:
+                read[name] = asked[name]
+            else:
+                complaints.append(complaint(name, asked[name], f"there are {', '.join(known)}"))
     if "pair" in asked:
-        found["pair"] = asked["pair"]
+        read["pair"] = asked["pair"]
     if "cell" in asked:
         if re.fullmatch(r"[0-9]{1,4}-[0-9]{1,4}", asked["cell"]):
             i, j = asked["cell"].split("-")
-            found["cell"] = (int(i), int(j))
+            read["cell"] = (int(i), int(j))
         else:
-            wrong.append(unknown("cell", asked["cell"], "a stitch is given as `3-5`"))
-    of_tradeoff, odd = tradeoff_link.parse(asked)
-    found |= of_tradeoff
-    wrong += [unknown(name, asked[name], hint) for name, hint in odd]
+            complaints.append(complaint("cell", asked["cell"], "a stitch is given as `3-5`"))
+    of_tradeoff, hints = tradeoff_address.parse(asked)
+    read |= of_tradeoff
+    complaints += [complaint(name, asked[name], hint) for name, hint in hints]
     if "list" in asked:
         try:
-            found["list"] = _read_list(asked["list"])
+            read["list"] = _read_list(asked["list"])
         except ValueError:
-            wrong.append(unknown("list", asked["list"], "stitches are given as `a~b:3-5,4-6`"))
-    return found, wrong
+            hint = "stitches are given as `a~b:3-5,4-6`"
+            complaints.append(complaint("list", asked["list"], hint))
+    return cast(Choices, read), complaints
 
 
-def compose(kept: Mapping[str, Any], own: Study) -> dict[str, str]:
+def compose(chosen: Choices, own: Study) -> dict[str, str]:
     """The address of a view: what was chosen, as far as the study doesn't say the same."""
-    said = {"pair": kept["pair"]} if "pair" in kept else {}
+    written = {"pair": chosen["pair"]} if "pair" in chosen else {}
     for name in SETTINGS:
-        if name in kept and kept[name] != getattr(own.selection, name):
-            value = kept[name]
-            said[name] = f"{value:.12g}" if isinstance(value, float) else str(value)
-    if "tier" in kept:
-        said["tier"] = kept["tier"]
-    if kept.get("show", THE_SCORE) != THE_SCORE:
-        said["show"] = kept["show"]
-    if "cell" in kept:
-        said["cell"] = "{}-{}".format(*kept["cell"])
-    said |= tradeoff_link.compose(kept)
-    if "list" in kept:
-        listed = _write_list(kept["list"])
-        if len(listed) <= LONGEST_LIST:
-            said["list"] = listed
-    return said
+        value = chosen.get(name)
+        if value is not None and value != getattr(own.selection, name):
+            written[name] = f"{value:.12g}" if isinstance(value, float) else str(value)
+    if "tier" in chosen:
+        written["tier"] = chosen["tier"]
+    if chosen.get("show", THE_SCORE) != THE_SCORE:
+        written["show"] = chosen["show"]
+    if "cell" in chosen:
+        written["cell"] = "{}-{}".format(*chosen["cell"])
+    written |= tradeoff_address.compose(chosen)
+    if "list" in chosen and fits(chosen["list"]):
+        written["list"] = _write_list(chosen["list"])
+    return written
 
 
 def fits(entries: Sequence[Entry]) -> bool:
@@ -124,7 +120,7 @@ def _escaped(name: str) -> str:
 
 def _read_list(text: str) -> tuple[Entry, ...]:
     """Raises ValueError where it is none."""
-    found: dict[Entry, None] = {}
+    entries: dict[Entry, None] = {}
     for run in text.split(";"):
         pair, _, stitches = run.rpartition(":")
         source, target = map(unquote, pair.split("~"))
@@ -132,17 +128,17 @@ def _read_list(text: str) -> tuple[Entry, ...]:
             if not re.fullmatch(r"[0-9]{1,4}-[0-9]{1,4}", stitch):
                 raise ValueError(stitch)
             i, j = stitch.split("-")
-            found[source, target, int(i), int(j)] = None
-    return tuple(found)
+            entries[source, target, int(i), int(j)] = None
+    return tuple(entries)
 
 
-def unknown(name: str, value: str, reason: str) -> str:
+def complaint(name: str, value: str, reason: str) -> str:
     """The sentence, in Markdown, about a part of the address that makes no sense here."""
-    return f"In the address, {code(f'{name}={value}')}: {reason}."
+    return f"In the address, {as_code(f'{name}={value}')}: {reason}."
 
 
-def code(text: str) -> str:
-    """A stranger's words as code in Markdown, where they make no link, image or formula."""
+def as_code(text: str) -> str:
+    """A stranger's text as code in Markdown, where they make no link, image or formula."""
     return "`" + " ".join(text[:80].split()).replace("`", "'") + "`"
 
 

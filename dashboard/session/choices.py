@@ -5,28 +5,24 @@ read and written here.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import streamlit as st
 
-from dashboard.session import address as links
-from dashboard.session.resources import named_study, study
+from dashboard.session import address
+from dashboard.session.resources import named_study, study, study_name
+from dashboard.session.state import Choices, Widget, choices, session
 from klas.errors import KlasError
 from klas.study import DIGITS
 
 ECHO_SECONDS = 3.0  # how long a busy page may take to learn its own address
 
 
-def remembered(name: str, default: Any) -> Any:
-    """A choice made earlier in this session, on any page."""
-    return st.session_state.get(f"kept:{name}", default)
-
-
 def forget(name: str) -> None:
     """Go back to the study's own value; the next :func:`keep` tells the address."""
-    st.session_state.pop(f"kept:{name}", None)
+    _by_name().pop(name, None)
 
 
 def keep(name: str, value: Any) -> None:
@@ -34,8 +30,13 @@ def keep(name: str, value: Any) -> None:
     if value is None:
         forget(name)
     else:
-        st.session_state[f"kept:{name}"] = value
+        _by_name()[name] = value
     write_address()
+
+
+def _by_name() -> dict[str, Any]:
+    """The choices, to be changed by a name that is known at run time alone."""
+    return cast(dict[str, Any], choices())
 
 
 def bound(
@@ -53,17 +54,16 @@ def bound(
             its range, its options.
         change: what to do with a new value; it is kept under the name unless told otherwise.
     """
-    counter, identity = f"times:{name}", (st.session_state.get("page"), *limits)
-    times, known_as = st.session_state.get(counter, (0, None))
-    key = f"bound:{name}:{times}"
-    if key not in st.session_state or (st.session_state[key], known_as) != (value, identity):
-        times += 1
-        key = f"bound:{name}:{times}"
+    widgets, identity = session().widgets, (session().page, *limits)
+    widget = widgets.get(name, Widget())
+    key = f"bound:{name}:{widget.number}"
+    if key not in st.session_state or (st.session_state[key], widget.identity) != (value, identity):
+        widget = widgets[name] = Widget(widget.number + 1, identity)
+        key = f"bound:{name}:{widget.number}"
         st.session_state[key] = value
-        st.session_state[counter] = times, identity
 
     def changed() -> None:
-        if st.session_state[counter][0] == times:
+        if widgets[name].number == widget.number:
             (change or partial(keep, name))(st.session_state[key])
 
     return {"key": key, "on_change": changed}
@@ -71,72 +71,72 @@ def bound(
 
 def forget_all() -> None:
     """Forget every choice; bound widgets follow, and what others show goes with it."""
-    for key in [k for k in st.session_state if str(k).startswith(("kept:", "widget:"))]:
+    present = session()
+    present.choices = Choices()
+    present.cost_axis = present.typed_budget = None
+    for key in [k for k in st.session_state if str(k).startswith("widget:")]:
         del st.session_state[key]
 
 
-def news(title: str) -> dict[str, str] | None:
-    """What the address asks for that was not written by this session; None if that is nothing.
+def new_address(title: str) -> dict[str, str] | None:
+    """The address, if it is not what this session wrote; None if there is nothing to follow.
 
     The way to another page empties the address: then the view is kept. The browser's Back to
     that empty address brings the same view again.
     """
-    asked = st.query_params.to_dict()
-    before, st.session_state["page"] = st.session_state.get("page"), title
-    mine = st.session_state.setdefault("address", {})
-    emptied = st.session_state.setdefault("emptied", {})
+    asked, present = st.query_params.to_dict(), session()
+    before, present.page = present.page, title
     if not asked and before != title:
-        emptied[title] = mine
+        present.emptied[title] = present.address
         return None
-    written = st.session_state.get("written", 0.0)
-    if not asked and mine and time.monotonic() - written < ECHO_SECONDS:
+    since_written = time.monotonic() - present.address_written
+    if not asked and present.address and since_written < ECHO_SECONDS:
         # The page's bare address, from before it heard of the choice that was just made.
-        st.query_params.from_dict(mine)
+        st.query_params.from_dict(present.address)
         return None
-    return None if asked == mine else asked or emptied.get(title, {})
+    return None if asked == present.address else asked or present.emptied.get(title, {})
 
 
 def follow(asked: dict[str, str]) -> None:
     """Take over the choices of an address; of a study that can't be read there are none."""
     try:
-        found, wrong = links.parse(asked, study())
+        read, complaints = address.parse(asked, study())
     except KlasError:
         return  # the page says it where it needs the study
-    kept = _without_address(found)
+    kept = _beyond_any_address(read)
     forget_all()
-    for name, value in (kept | found).items():
-        st.session_state[f"kept:{name}"] = value
-    if wrong:
-        st.warning("  \n".join(wrong), icon=":material/link_off:")
+    choices().update(kept)
+    choices().update(read)
+    if complaints:
+        st.warning("  \n".join(complaints), icon=":material/link_off:")
 
 
-def _without_address(found: Mapping[str, Any]) -> dict[str, Any]:
+def _beyond_any_address(followed: Choices) -> Choices:
     """The list and its undo, where they hold one that no address can bring back.
 
     Args:
-        found: the choices of the address that is followed. A list among them takes the place of
-            the present one, which can then be had back.
+        followed: the choices of the address that is followed. A list among them takes the place
+            of the present one, which can then be had back.
     """
-    listed, undo = remembered("list", ()), remembered("undo", ())
-    if all(map(links.fits, (listed, *undo))):
+    listed, undo = choices().get("list", ()), choices().get("undo", ())
+    if all(map(address.fits, (listed, *undo))):
         return {}
-    if not links.fits(listed) and "list" not in found:
+    if not address.fits(listed) and "list" not in followed:
         return {"list": listed, "undo": undo}
-    return {"undo": undo if listed == found.get("list", ()) else (*undo, listed)}
+    return {"undo": undo if listed == followed.get("list", ()) else (*undo, listed)}
 
 
 def write_address() -> None:
     """Make the address say what is shown."""
-    opened = st.session_state["opened"]
-    kept = {str(k)[5:]: v for k, v in st.session_state.items() if str(k).startswith("kept:")}
+    present = session()
     try:
-        said = links.compose(kept, study())
+        parameters = address.compose(present.choices, study())
     except KlasError:
-        said = {}
-    if opened != next(iter(named_study()), DIGITS.name):
-        said = {"study": opened, **said}
-    if said != st.session_state.get("address"):
-        st.session_state["written"] = time.monotonic()
-    st.session_state["address"] = said
-    if st.query_params.to_dict() != said:
-        st.query_params.from_dict(said)
+        parameters = {}
+    if study_name() != next(iter(named_study()), DIGITS.name):
+        parameters = {"study": study_name(), **parameters}
+    if parameters != present.address:
+        present.address_written = time.monotonic()
+    present.address = parameters
+    if st.query_params.to_dict() != parameters:
+        st.query_params.from_dict(parameters)

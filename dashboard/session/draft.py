@@ -1,68 +1,65 @@
-"""The study being made: its anchors and the settings that it starts from, kept in the session.
-
-Anchors are plain values, as a study file has them: name, model and weights.
-"""
+"""Changes of the study that is being made: its anchors and the settings that it starts from."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import streamlit as st
-
-Pick = dict[str, Any]
+from dashboard.session.state import AnchorPick, session
 
 
-def picks() -> list[Pick]:
+def anchors() -> list[AnchorPick]:
     """The anchors picked so far."""
-    found: list[Pick] = st.session_state.get("picks", [])
-    return found
+    return session().draft.anchors
 
 
-def add(pick: Pick) -> None:
+def add(pick: AnchorPick) -> None:
     """Pick one more."""
-    st.session_state["picks"] = [*picks(), pick]
+    session().draft.anchors = [*anchors(), pick]
 
 
 def drop(name: str) -> None:
     """Pick one less."""
-    st.session_state["picks"] = [p for p in picks() if p["name"] != name]
+    session().draft.anchors = [pick for pick in anchors() if pick["name"] != name]
     _renew("table")
 
 
-def mirror(shown: Sequence[str], selected: Sequence[str]) -> None:
+def follow_table(shown: Sequence[str], selected: Sequence[str]) -> None:
     """Follow a table: of the networks that it shows, the selected ones are picked."""
-    kept = [p for p in picks() if _is_local(p) or p["name"] not in shown or p["name"] in selected]
-    names = [p["name"] for p in kept]
-    new = [{"name": t, "model": t, "weights": None} for t in selected if t not in names]
-    st.session_state["picks"] = kept + new
+    kept = [p for p in anchors() if _is_local(p) or p["name"] not in shown or p["name"] in selected]
+    names = [pick["name"] for pick in kept]
+    new = [AnchorPick(name=tag, model=tag, weights=None) for tag in selected if tag not in names]
+    session().draft.anchors = kept + new
 
 
 def picked_tags() -> set[str]:
     """The picks that a table of pretrained networks can show as selected."""
-    return {p["name"] for p in picks() if not _is_local(p)}
+    return {pick["name"] for pick in anchors() if not _is_local(pick)}
 
 
 def base() -> Mapping[str, Any]:
     """The study that this one starts from, as plain values; empty for the defaults."""
-    found: Mapping[str, Any] = st.session_state.get("base", {})
-    return found
+    return session().draft.base
 
 
 def start_from(raw: Mapping[str, Any]) -> None:
     """Begin anew: with the anchors and settings of a study, or with nothing."""
-    st.session_state["base"] = raw
-    st.session_state["picks"] = [dict(a) for a in raw.get("anchors", [])]
+    session().draft.base = raw
+    session().draft.anchors = [
+        AnchorPick(name=a["name"], model=a["model"], weights=a["weights"])
+        for a in raw.get("anchors", [])
+    ]
     _renew("table")
     _renew("form")
 
 
 def key(widget: str) -> str:
     """The key of the page's table or form: another one where it has to take the draft's values."""
-    return f"{widget}:{st.session_state.get(f'renewed:{widget}', 0)}"
+    return f"{widget}:{session().draft.renewals.get(widget, 0)}"
 
 
 def _renew(widget: str) -> None:
-    st.session_state[f"renewed:{widget}"] = st.session_state.get(f"renewed:{widget}", 0) + 1
+    renewals = session().draft.renewals
+    renewals[widget] = renewals.get(widget, 0) + 1
 
 
-def _is_local(pick: Pick) -> bool:
+def _is_local(pick: AnchorPick) -> bool:
     return bool(pick["weights"]) or pick["name"] != pick["model"]

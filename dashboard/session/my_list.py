@@ -5,25 +5,23 @@ A list is a tuple of entries without repetition, in the order in which they came
 
 from collections.abc import Iterable
 
-import streamlit as st
-
 from dashboard.model.list_entries import Entry
-from dashboard.session.choices import keep, remembered
+from dashboard.session.choices import keep
+from dashboard.session.state import choices
 
 MOST_UNDONE = 50
 
 
 def entries() -> tuple[Entry, ...]:
     """The list as it is now."""
-    found: tuple[Entry, ...] = remembered("list", ())
-    return found
+    return choices().get("list", ())
 
 
 def change_to(wanted: Iterable[Entry]) -> None:
     """Make the list these; what it was can be had back."""
     new, old = tuple(dict.fromkeys(wanted)), entries()
     if new != old:
-        st.session_state["kept:undo"] = (*remembered("undo", ()), old)[-MOST_UNDONE:]
+        choices()["undo"] = (*choices().get("undo", ()), old)[-MOST_UNDONE:]
         keep("list", new or None)
 
 
@@ -40,11 +38,11 @@ def remove(gone: Iterable[Entry]) -> None:
 
 def can_undo() -> bool:
     """Whether there is a change to take back."""
-    return bool(remembered("undo", ()))
+    return bool(choices().get("undo", ()))
 
 
 def undo() -> None:
     """Take the last change back."""
-    *before, last = remembered("undo", ())
-    st.session_state["kept:undo"] = tuple(before)
+    *before, last = choices().get("undo", ())
+    choices()["undo"] = tuple(before)
     keep("list", last or None)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard.session.state import session
 from klas.results.pair import Document
 from klas.storage.catalogue import Network, catalogue_key, read_catalogue
 from klas.storage.saved_studies import study_path
@@ -23,6 +24,13 @@ def named_study() -> dict[str, str]:
     """The file that KLAS_STUDY names, by its own name; nothing if the variable is not set."""
     named = os.environ.get("KLAS_STUDY")
     return {Path(named).name: named} if named else {}
+
+
+def study_name() -> str:
+    """What the chooser of studies calls the one that is open."""
+    name = session().study_name
+    assert name is not None, "the heading of every page opens one"
+    return name
 
 
 def study() -> Study:
@@ -49,7 +57,7 @@ def _study(path: Path, stamp: int, size: int) -> Study:
 
 def study_arguments() -> list[str]:
     """How the study at hand is named on a command line: not at all if it is the built-in one."""
-    name, named = st.session_state["opened"], named_study()
+    name, named = study_name(), named_study()
     if name in named:
         return [named[name]]
     return [] if name == DIGITS.name else [str(study_path(store(), name))]
@@ -58,10 +66,10 @@ def study_arguments() -> list[str]:
 def catalogue() -> list[Network] | None:
     """Every pretrained network, or None before the catalogue is built."""
     digest = catalogue_key().digest
-    found = _catalogue(digest)
-    if found is None:
+    networks = _catalogue(digest)
+    if networks is None:
         _catalogue.clear()  # it may be there the next time
-    return found
+    return networks
 
 
 @st.cache_resource(max_entries=1)
@@ -81,5 +89,5 @@ def document() -> Document | None:
 
 @st.cache_resource(max_entries=4)
 def _document(key: str, stamp: int) -> Document | None:
-    found: Document | None = store().get_ref(f"scores-{key}")
-    return found
+    scores: Document | None = store().get_ref(f"scores-{key}")
+    return scores

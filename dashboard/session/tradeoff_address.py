@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
+from dashboard.session.state import Choices
 from klas.results.costs import COSTS
 from klas.study import METRICS, Metric
 
@@ -15,28 +16,32 @@ NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,12})?(?:e[+-]?[0-9]{1,3})?"
 
 
 def parse(asked: Mapping[str, str]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """What of an address can be read, and the name of what cannot with what it should be."""
-    found: dict[str, Any] = {}
-    wrong = []
-    for name, (read, hint) in READERS.items():
+    """The choices that can be read, and for each that can't its name and what it should be."""
+    read: dict[str, Any] = {}
+    hints = []
+    for name, (reader, hint) in READERS.items():
         if name in asked:
             try:
-                found[name] = read(asked[name])
+                read[name] = reader(asked[name])
             except ValueError:
-                wrong.append((name, hint))
-    return found, wrong
+                hints.append((name, hint))
+    return read, hints
 
 
-def compose(kept: Mapping[str, Any]) -> dict[str, str]:
+def compose(chosen: Choices) -> dict[str, str]:
     """The same choices as text; what was not chosen is left out."""
-    said = {name: str(kept[name]) for name in ("cost", "rival") if name in kept}
-    if "range" in kept:
-        said["range"] = "{:.6g}~{:.6g}".format(*kept["range"])
-    if "curves" in kept:
-        said["curves"] = "~".join(kept["curves"])
-    if "budget" in kept:
-        said["budget"] = f"{kept['budget']:.6g}"
-    return said
+    written: dict[str, str] = {}
+    if "cost" in chosen:
+        written["cost"] = chosen["cost"]
+    if "rival" in chosen:
+        written["rival"] = chosen["rival"]
+    if "range" in chosen:
+        written["range"] = "{:.6g}~{:.6g}".format(*chosen["range"])
+    if "curves" in chosen:
+        written["curves"] = "~".join(chosen["curves"])
+    if "budget" in chosen:
+        written["budget"] = f"{chosen['budget']:.6g}"
+    return written
 
 
 def _cost(text: str) -> str:
@@ -55,7 +60,7 @@ def _range(text: str) -> tuple[float, float]:
 
 
 def _curves(text: str) -> tuple[Metric, ...]:
-    named = {_one_of(word, METRICS) for word in text.split("~")} if text else set()
+    named = {_one_of(name, METRICS) for name in text.split("~")} if text else set()
     return tuple(metric for metric in get_args(Metric) if metric in named)
 
 
@@ -65,10 +70,10 @@ def _number(text: str) -> float:
     return float(text)
 
 
-def _one_of(word: str, words: tuple[str, ...]) -> str:
-    if word not in words:
-        raise ValueError(word)
-    return word
+def _one_of(name: str, known: tuple[str, ...]) -> str:
+    if name not in known:
+        raise ValueError(name)
+    return name
 
 
 READERS: dict[str, tuple[Callable[[str], Any], str]] = {

@@ -88,7 +88,7 @@ def _table(found: list[Network], total: int) -> None:
 
     def follow() -> None:
         rows = st.session_state[key]["selection"]["rows"]
-        draft.mirror(shown, [shown[row] for row in rows])
+        draft.follow_table(shown, [shown[row] for row in rows])
 
     three = st.column_config.NumberColumn(format="%.3g", width="small")
     st.dataframe(
@@ -122,7 +122,7 @@ def _pixels(network: Network) -> str:
 
 def _picked(networks: list[Network]) -> None:
     costs = {n.tag: n for n in networks}
-    wanted = draft.picks()
+    wanted = draft.anchors()
     st.subheader(f"{len(wanted)} anchors picked" if wanted else "No anchors picked yet")
     if not wanted:
         st.caption("Tick two or more networks in the table.")
@@ -154,7 +154,7 @@ def _picked(networks: list[Network]) -> None:
 def _checkpoint(networks: list[Network]) -> None:
     with st.popover("Add a local checkpoint", icon=":material/upload_file:", width="stretch"):
         tags = [n.tag for n in networks]
-        first = draft.picks()[0]["model"] if draft.picks() else None
+        first = draft.anchors()[0]["model"] if draft.anchors() else None
         with st.form("checkpoint", border=False, clear_on_submit=True):
             model = st.selectbox(
                 "Network that it fits", tags, index=tags.index(first) if first in tags else None
@@ -166,7 +166,7 @@ def _checkpoint(networks: list[Network]) -> None:
         name = name.strip()
         if not (model and name and weights.strip()):
             st.error("Choose the network, and give a name and the file.", icon=":material/error:")
-        elif name in [p["name"] for p in draft.picks()]:
+        elif name in [p["name"] for p in draft.anchors()]:
             st.error(f"There is an anchor {name!r} already.", icon=":material/error:")
         else:
             draft.add({"name": name, "model": model, "weights": weights.strip()})
@@ -209,7 +209,7 @@ def _form() -> None:
     changes = {
         **settings,
         "name": name.strip(),
-        "anchors": draft.picks(),
+        "anchors": draft.anchors(),
         "data": {**settings["data"], "train": train.strip(), "val": val.strip()},
     }
     try:

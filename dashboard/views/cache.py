@@ -12,6 +12,7 @@ import streamlit as st
 from dashboard.controls.heading import heading, says_errors
 from dashboard.controls.jobs import WORDS
 from dashboard.session.resources import store
+from dashboard.session.state import session
 from dashboard.session.usage import held, study_files
 from dashboard.text.markdown import plain
 from dashboard.text.study_titles import titles
@@ -151,7 +152,7 @@ def _free(found: Usage) -> None:
             except KlasError as error:
                 st.error(plain(str(error)), icon=":material/error:")
             else:
-                st.session_state["cache:said"] = f"Freed {size(freed)}."
+                session().notices["Cache"] = f"Freed {size(freed)}."
                 st.rerun()
     st.caption(offer.means)
 
@@ -196,7 +197,7 @@ def _facts(found: Usage) -> None:
 def page() -> None:
     """The page."""
     heading("Cache")
-    if said := st.session_state.pop("cache:said", None):
+    if said := session().notices.pop("Cache", None):
         st.success(said, icon=":material/check_circle:")
     found = held()
     _facts(found)

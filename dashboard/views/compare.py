@@ -18,8 +18,9 @@ from dashboard.controls.heading import (
     selection,
 )
 from dashboard.controls.jobs import estimate, job_panel, start_button
-from dashboard.session.choices import bound, remembered
+from dashboard.session.choices import bound
 from dashboard.session.resources import store, study, study_arguments
+from dashboard.session.state import choices
 from dashboard.text.comparison import BUDGET_FIGURES, buckets_of_all, judged, level
 from klas.errors import SelectionError
 from klas.results.comparison import compare
@@ -164,7 +165,7 @@ def _scores(pair: Pair, entry: Figures) -> None:
         scored,
         format_func=METHODS.__getitem__,
         label_visibility="collapsed",
-        **bound("score", remembered("score", "kl")),
+        **bound("score", choices().get("score", "kl")),
     )
     chosen = {(s["source_block"], s["target_block"]) for s in entry["chosen"][metric]}
     st.plotly_chart(
@@ -213,7 +214,7 @@ def _budgets(comparison: Figures, methods: Figures, entries: Sequence[Figures]) 
         required=True,
         format_func=BUDGET_FIGURES.__getitem__,
         label_visibility="collapsed",
-        **bound("budget_figure", remembered("budget_figure", "mean_top1")),
+        **bound("budget_figure", choices().get("budget_figure", "mean_top1")),
     )
     st.plotly_chart(
         charts.budget_chart(methods, str(name)),
@@ -342,8 +343,9 @@ def page() -> None:
     stamps = _stamps(at_hand)  # before what they stand for is read
     found = scored_document()
     st.html(STYLE)
-    choices = st.container(key="pair-and-tier")
-    left, right = choices.columns([3, 2], gap="large", vertical_alignment="bottom")
+    left, right = st.container(key="pair-and-tier").columns(
+        [3, 2], gap="large", vertical_alignment="bottom"
+    )
     with left:
         pair = pick_pair(found, or_all=True)
     with right:

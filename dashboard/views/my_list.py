@@ -26,6 +26,7 @@ from dashboard.report.build import study_report, unscored
 from dashboard.report.page import Page, Paragraph, render
 from dashboard.session import my_list
 from dashboard.session.resources import store, study
+from dashboard.session.state import session
 from dashboard.tables.columns import BUCKET, TIER_COLUMNS, even
 from dashboard.text.markdown import plain
 from dashboard.text.quantities import QUANTITIES
@@ -141,32 +142,31 @@ def _table(found: Document, own: StitchList) -> None:
 def _open_file() -> Listed | None:
     """Another list, from a file; it stays until it is closed."""
     st.subheader("Another list", anchor=False)
-    turn = st.session_state.setdefault("uploader", 0)
+    upload = session().uploaded_list
     given = st.file_uploader(
         "From `klas select --out`, or a download from here",
         type="json",
         max_upload_size=MOST_MEGABYTES,
-        key=f"uploader:{turn}",
+        key=f"uploader:{upload.uploader}",
     )
     # What is larger the browser refuses with a red mark alone.
     st.caption(f"JSON, up to {MOST_MEGABYTES} MB; a larger file is marked red and not read.")
-    if given is not None and given.file_id != st.session_state.get("uploaded"):
+    if given is not None and given.file_id != upload.file_id:
         try:
             form = parse(given.getvalue(), given.name, "klas-stitches")
         except FormatError as error:
             st.error(f"{plain(str(error))}.", icon=":material/error:")
         else:
-            st.session_state["other list"] = given.name, form
-            st.session_state["uploaded"] = given.file_id
-    if "other list" not in st.session_state:
+            upload.name, upload.form, upload.file_id = given.name, form, given.file_id
+    if upload.form is None:
         return None
-    name, form = st.session_state["other list"]
-    return Listed(name, form, OTHER.colour, OTHER.symbol)
+    return Listed(upload.name, upload.form, OTHER.colour, OTHER.symbol)
 
 
 def _close_file() -> None:
-    del st.session_state["other list"]
-    st.session_state["uploader"] += 1  # another uploader, an empty one
+    upload = session().uploaded_list
+    upload.form = None
+    upload.uploader += 1  # another uploader, an empty one
 
 
 def _other(found: Document, other: Listed) -> None:

@@ -19,9 +19,11 @@ from dashboard.controls.jobs import job_panel, start_button
 from dashboard.controls.selection import BUCKETS, TAU
 from dashboard.controls.stitch_card import stitch_card
 from dashboard.model.tradeoff import Floats
-from dashboard.session import address as links
-from dashboard.session.choices import bound, keep, remembered
+from dashboard.session.address import complaint
+from dashboard.session.choices import bound, keep
+from dashboard.session.drawings import map_drawing, open_clicked_cell
 from dashboard.session.resources import store, study
+from dashboard.session.state import choices
 from dashboard.tables.columns import TIER_COLUMNS, even
 from dashboard.text.quantities import (
     QUANTITIES,
@@ -38,7 +40,6 @@ from klas.results.formatting import METHODS
 from klas.results.pair import Document, Pair
 from klas.results.selections import choose
 from klas.selection.buckets import Selection
-from klas.selection.space import Stitch
 from klas.study import Metric, SelectionSpec, Stage
 
 MOST_LISTED = 8
@@ -98,7 +99,7 @@ def _pick_shown(pair: Pair, *, trained: bool) -> str:
     """
     names = {THE_SCORE: "The score"} | {n: quantity(n, pair).option for n in QUANTITIES}
     offered = SHOWN if trained else SHOWN[:-1]
-    start = remembered("show", THE_SCORE)
+    start = choices().get("show", THE_SCORE)
     shown: str = st.selectbox(
         "Show",
         offered,
@@ -118,11 +119,11 @@ def _pick_stitch(pair: Pair) -> int | None:
     It comes from the cell that was clicked, from the address, or from the selector, which needs no
     mouse.
     """
-    cell = remembered("cell", None)
+    cell = choices().get("cell")
     places = {place: row for row, place in enumerate(pair.everywhere)}
     open_to_all = sorted(place for place, row in places.items() if pair.in_space[row])
     if cell is not None and cell not in open_to_all:
-        said = links.unknown("cell", "{}-{}".format(*cell), "the pair has no such stitch")
+        said = complaint("cell", "{}-{}".format(*cell), "the pair has no such stitch")
         st.warning(said, icon=":material/link_off:")
         keep("cell", None)
         cell = None
@@ -136,29 +137,6 @@ def _pick_stitch(pair: Pair) -> int | None:
         **bound("cell", cell or NONE_OPEN, pair.name, change=lambda new: keep("cell", new or None)),
     )
     return None if cell is None else places[cell]
-
-
-def _drawing(name: str) -> tuple[str, Stitch | None]:
-    """The map's key and the cell that it is drawn with.
-
-    A click moves the ring in the browser alone, so the drawing stays as it was; it is a new one
-    where the browser's has another cell ringed than the one that is open.
-    """
-    cell = remembered("cell", None)
-    times, drawn_with, ringed = st.session_state.get("map", (0, None, None))
-    if ringed != cell or f"{name}:{times}" not in st.session_state:
-        times, drawn_with = times + 1, cell
-        st.session_state["map"] = times, drawn_with, cell
-    return f"{name}:{times}", drawn_with
-
-
-def _open_cell(key: str) -> None:
-    """Follow a click; a second one on the same cell, or one beside the stitches, closes it."""
-    points = st.session_state[key]["selection"]["points"]
-    place = points[-1].get("customdata") if points else None
-    cell = (int(place[0]), int(place[1])) if place else None
-    st.session_state["map"] = *st.session_state["map"][:2], cell
-    keep("cell", cell)
 
 
 def _map(
@@ -178,13 +156,13 @@ def _map(
         return
     buckets = buckets_fit(shown) and _pick_numbers()
     known_as = f"map:{study().name}:{pair.name}:{name}:{buckets}:{spec.model_dump_json()}"
-    key, ringed = _drawing(known_as)
+    key, ringed = map_drawing(known_as)
     words = in_words(pair, name, shown)
     st.plotly_chart(
         cell_map(pair, picked, spec.metric, name, ringed, trained, buckets=buckets),
         config=pictures.config(),
         key=key,
-        on_select=lambda: _open_cell(key),
+        on_select=lambda: open_clicked_cell(key),
         selection_mode="points",
         alt=words,
     )
@@ -203,7 +181,7 @@ def _pick_numbers() -> bool:
         "Bucket numbers",
         help="Prints in each cell which bucket of cost its stitch is in, 0 beside the cheap "
         "anchor's cost, in place of the value.",
-        **bound("bucket_numbers", remembered("bucket_numbers", False)),
+        **bound("bucket_numbers", choices().get("bucket_numbers", False)),
     )
     return asked
 
@@ -242,8 +220,7 @@ def _not_computed(pair: Pair, label: str, stage: Stage) -> None:
 @says_errors
 def _scores(found: Document) -> None:
     """All that a choice on this page draws again."""
-    choices = st.container(key="choices").columns([5, 2, 3, 2], gap="medium")
-    first, second, third, fourth = choices
+    first, second, third, fourth = st.container(key="choices").columns([5, 2, 3, 2], gap="medium")
     with first:
         pair = pick_pair(found)
     assert pair is not None, "all pairs are not offered here"

@@ -1,6 +1,5 @@
 """Choose: τ and buckets above, accuracy against cost below, then the budget and the list."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -25,8 +24,10 @@ from dashboard.controls.jobs import estimate, job_panel, start_button
 from dashboard.controls.selection import selection_controls
 from dashboard.model.tradeoff import Bits, Curve, Floats, Sheet, curves, inside, within
 from dashboard.session.accuracies import first_tier
-from dashboard.session.choices import bound, keep, remembered
+from dashboard.session.choices import bound, keep
+from dashboard.session.drawings import close_stitch, open_clicked_stitch, tradeoff_drawing
 from dashboard.session.resources import store, study
+from dashboard.session.state import choices
 from dashboard.tables.tradeoff import METHOD, above, areas_table, chosen_table, verdict
 from dashboard.text.quantities import QUANTITIES
 from klas.results.accuracies import finetuned_accuracy
@@ -34,7 +35,6 @@ from klas.results.costs import Costs, timings_of
 from klas.results.formatting import METHODS, percent
 from klas.results.selections import choose
 from klas.selection.buckets import Selection
-from klas.selection.space import Stitch
 from klas.study import METRICS, Metric, SelectionSpec, Tier
 
 COST = (
@@ -112,12 +112,12 @@ def _choice(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
         shown_too = [c for c in found if c.metric == metric or c.metric in wanted]
         drawn = [by_method[c.metric] for c in shown_too]
         looks = (pair.names, spec, tier, cost_name, bounds, sorted(by_method), wanted)
-        key, ringed = _drawing(repr(looks))
+        key, ringed = tradeoff_drawing(repr(looks))
         st.plotly_chart(
             tradeoff_chart(sheet, picked, costs, tier, drawn, bounds=bounds, cell=ringed),
             config=pictures.config(),
             key=key,
-            on_select=lambda: _open_cell(key),
+            on_select=lambda: open_clicked_stitch(key),
             selection_mode="points",
             alt=f"Top-1 of the chosen stitches and of the anchors against {costs.title}",
         )
@@ -164,7 +164,7 @@ def _about_choice(picked: Selection, within_range: int | None) -> str:
 def _pick_curves(own: Metric) -> tuple[Metric, ...]:
     """The methods whose curves stand beside the chosen score's."""
     others = [metric for metric in METRICS if metric != own]
-    wanted = [m for m in remembered("curves", AT_FIRST) if m != own]
+    wanted = [m for m in choices().get("curves", AT_FIRST) if m != own]
 
     def change(named: Sequence[Metric]) -> None:
         keep("curves", tuple(metric for metric in METRICS if metric in named))
@@ -182,7 +182,7 @@ def _pick_curves(own: Metric) -> tuple[Metric, ...]:
 
 def _rival(own: Metric) -> Metric:
     """The method that the sentence compares with."""
-    rival: Metric = remembered("rival", "snnet")
+    rival = choices().get("rival", "snnet")
     return rival if rival != own else "snnet"
 
 
@@ -255,41 +255,13 @@ def _missing(
         estimate(chosen_so, task)
 
 
-def _drawing(looks: str) -> tuple[str, Stitch | None]:
-    """The chart's key and the stitch that it is drawn with a ring around.
-
-    A click marks its point in the browser alone: the chart is drawn anew only where it looks
-    different, and then the open stitch has its ring.
-    """
-    seen, ringed = st.session_state.get("tradeoff", (None, None))
-    if seen != looks:
-        ringed = remembered("cell", None)
-        st.session_state["tradeoff"] = looks, ringed
-    digest = hashlib.sha256(f"{looks}:{ringed}".encode()).hexdigest()
-    return f"tradeoff:{digest[:16]}", ringed
-
-
-def _open_cell(key: str) -> None:
-    """Follow a click on a stitch; a click on an anchor or beside them changes nothing."""
-    points = st.session_state[key]["selection"]["points"]
-    name = points[-1].get("customdata") if points else None
-    if name:
-        i, j = name.split(" → ")
-        keep("cell", (int(i), int(j)))
-
-
-def _close_cell() -> None:
-    st.session_state.pop("tradeoff", None)  # it may have a ring
-    keep("cell", None)
-
-
 def _opened(sheet: Sheet, costs: Costs, tier: Tier, drawn: Sequence[Curve]) -> None:
     """The stitch that was clicked, in a line, and what can be done with it.
 
     Args:
         drawn: of ``finetuned`` each has a training of its own, with weights of its own.
     """
-    pair, cell = sheet.pair, remembered("cell", None)
+    pair, cell = sheet.pair, choices().get("cell")
     row = pair.everywhere.index(cell) if cell in pair.everywhere else None
     with st.container(horizontal=True, vertical_alignment="center", height=LINE, border=False):
         if row is None:
@@ -312,7 +284,7 @@ def _opened(sheet: Sheet, costs: Costs, tier: Tier, drawn: Sequence[Curve]) -> N
         )
         st.page_link("views/scores.py", label="Open on Scores", icon=":material/grid_on:")
         list_button(pair, row, place="opened")
-        st.button("Close", key="close:cell", icon=":material/close:", on_click=_close_cell)
+        st.button("Close", key="close:cell", icon=":material/close:", on_click=close_stitch)
 
 
 @says_errors

@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboard.controls.heading import heading, open_named, says_errors
 from dashboard.session.resources import store
+from dashboard.session.state import StudiesRow, session
 from dashboard.session.usage import held, study_files
 from dashboard.text.markdown import plain
 from dashboard.text.study_titles import counted, titles
@@ -68,16 +69,19 @@ def _table(studies: tuple[Holding, ...]) -> tuple[Holding, str]:
         for h, title in zip(studies, named)
     ]
     names = [_identity(h.known) for h in studies]
-    opened = st.session_state["opened"]
-    at_hand = next((k for k, h in enumerate(studies) if h.known.name == opened), 0)
+    open_study = session().study_name
+    at_hand = next((k for k, h in enumerate(studies) if h.known.name == open_study), 0)
     # A pick holds until another study is opened, here or by the chooser.
-    since, picked = st.session_state.get("studies:picked", (None, None))
-    shown = names.index(picked) if since == opened and picked in names else at_hand
+    marked = session().studies_row
+    rows_of: dict[str | None, int] = {identity: row for row, identity in enumerate(names)}
+    holds = marked is not None and marked.open_study == open_study
+    shown = rows_of.get(marked.identity, at_hand) if marked and holds else at_hand
     key = f"studies:{hash((*names, at_hand))}"
 
     def pick() -> None:
         chosen = st.session_state[key]["selection"]["rows"]
-        st.session_state["studies:picked"] = (opened, names[chosen[0]] if chosen else None)
+        identity = names[chosen[0]] if chosen else None
+        session().studies_row = StudiesRow(open_study, identity)
 
     table = pd.DataFrame(rows)
     table["last computed"] = pd.to_datetime(table["last computed"], utc=True)
@@ -112,7 +116,7 @@ def _table(studies: tuple[Holding, ...]) -> tuple[Holding, str]:
 
 def _done(said: str) -> None:
     """Say it on the page as it is after the change."""
-    st.session_state["studies:said"] = said
+    session().notices["Studies"] = said
     st.rerun()
 
 
@@ -240,7 +244,7 @@ def _facts(holding: Holding) -> str:
 
 def _actions(holding: Holding, title: str) -> None:
     known, study = holding.known, holding.known.study
-    at_hand = known.origin != "results" and known.name == st.session_state["opened"]
+    at_hand = known.origin != "results" and known.name == session().study_name
     st.subheader(plain(title), anchor=False)
     if study is None:
         st.error(plain(known.problem), icon=":material/error:")
@@ -281,7 +285,7 @@ def _carry(known: Known) -> None:
 def page() -> None:
     """The page."""
     heading("Studies")
-    if said := st.session_state.pop("studies:said", None):
+    if said := session().notices.pop("Studies", None):
         st.success(plain(said), icon=":material/check_circle:")
     holding, title = _table(held().studies)
     with st.container(border=True):

@@ -2,6 +2,13 @@
 
 import re
 
+from dashboard.session.state import KEY
+
+
+def session(tester):
+    """What the session holds."""
+    return tester.session_state[KEY]
+
 
 def widgets(tester):
     """The widgets of choices by the choices' names, whichever keys they have by now."""

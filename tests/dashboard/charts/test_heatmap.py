@@ -113,7 +113,7 @@ def test_snnets_set_waits_in_the_legend(one):
 
 def test_cells_that_are_no_candidates_can_be_read_but_not_opened(pair):
     figure = drawn(pair, "cuts")
-    open_to_click = {(int(f[0]), int(f[1])) for f in squares(figure).customdata}
+    open_to_click = {(f[0], f[1]) for f in squares(figure).customdata}
     assert open_to_click == set(map(tuple, pair.stitches[pair.in_space]))
     others = figure.data[2]
     assert others.customdata is None

@@ -157,7 +157,7 @@ def test_the_curves_are_the_methods_stitches_and_envelopes_in_their_own_colours(
         assert list(points.y) == pytest.approx(100 * accuracy[chosen])
         assert list(points.x) == pytest.approx(pair.macs[chosen] / pair.unit.scale)
         assert points.marker.color == STYLES[metric].colour
-        assert list(points.customdata) == [f"{i} → {j}" for i, j in pair.places(chosen)]
+        assert list(points.customdata) == [[i, j] for i, j in pair.places(chosen)]
         line = named(figure, f"{METHODS[metric]}: envelope")
         assert line.legendgroup == points.legendgroup
         curve = method_envelope(pair, chosen, accuracy)

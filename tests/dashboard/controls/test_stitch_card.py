@@ -65,7 +65,7 @@ def ringed(tester):
     squares = maps(tester)[0]["data"][1]
     points = squares["selectedpoints"]
     rows = np.frombuffer(base64.b64decode(points["bdata"]), points["dtype"])
-    return [tuple(int(n) for n in squares["customdata"][row][:2]) for row in rows]
+    return [tuple(squares["customdata"][row][:2]) for row in rows]
 
 
 def test_the_selector_opens_a_stitch_without_a_mouse(app, computed, pair):

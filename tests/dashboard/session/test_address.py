@@ -14,7 +14,7 @@ from klas.results.selections import choose
 from klas.storage.saved_studies import save_study
 from klas.study import DIGITS, METRICS, TIERS, change
 from tests.conftest import SMALL
-from tests.dashboard.reading import follow, look, panel, table, widget, widgets
+from tests.dashboard.reading import follow, look, panel, session, table, widget, widgets
 
 SCORED = [metric for metric in METRICS if metric != "snnet"]
 NAMES = some.text(some.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -118,7 +118,7 @@ def test_no_address_raises(asked):
 
 @given(some.text())
 def test_a_strangers_words_stay_inside_their_code(text):
-    shown = links.code(text)
+    shown = links.as_code(text)
     assert shown[0] == shown[-1] == "`"
     assert "`" not in shown[1:-1]
     assert "\n" not in shown
@@ -348,41 +348,41 @@ def test_a_list_too_long_for_the_address_outlives_any_address(app, computed, mon
     monkeypatch.setattr("dashboard.session.choices.ECHO_SECONDS", 0.0)
     long, few = long_list(computed[1]), (("source", "target", 1, 1),)
     tester = app(computed[0].root, "stitches")
-    tester.session_state["kept:list"] = long
-    tester.session_state["kept:undo"] = ((), few)
+    session(tester).choices["list"] = long
+    session(tester).choices["undo"] = ((), few)
     widget(tester, "tau").set_value(0.5).run()
     assert tester.query_params == {"tau": "0.5"}
     for query in ({"tau": "0.2"}, {}, {"metric": "cka"}):
         follow(tester, **query)
-        assert tester.session_state["kept:list"] == long
-        assert tester.session_state["kept:undo"] == ((), few)
+        assert session(tester).choices["list"] == long
+        assert session(tester).choices["undo"] == ((), few)
         assert tester.query_params == query
     # An address that names a list shows that one; the long one can be had back.
     follow(tester, list="source~target:2-2")
-    assert tester.session_state["kept:list"] == (("source", "target", 2, 2),)
-    assert tester.session_state["kept:undo"] == ((), few, long)
+    assert session(tester).choices["list"] == (("source", "target", 2, 2),)
+    assert session(tester).choices["undo"] == ((), few, long)
     # And so it stays while it is what undo brings.
     follow(tester)
-    assert "kept:list" not in tester.session_state
-    assert tester.session_state["kept:undo"][2] == long
+    assert "list" not in session(tester).choices
+    assert session(tester).choices["undo"][2] == long
 
 
 def test_a_list_that_was_too_long_and_is_emptied_can_be_had_back_after_back(app, computed):
     long = long_list(computed[1])
     tester = app(computed[0].root, "my_list")
-    tester.session_state["kept:list"] = long
+    session(tester).choices["list"] = long
     tester.run()
     next(b for b in tester.button if b.label == "Empty the list").click().run()
     follow(tester, tau="0.5")
     next(b for b in tester.button if b.label == "Undo").click().run()
-    assert tester.session_state["kept:list"] == long
+    assert session(tester).choices["list"] == long
 
 
 def test_a_list_that_the_address_holds_goes_with_it(app, computed, monkeypatch):
     monkeypatch.setattr("dashboard.session.choices.ECHO_SECONDS", 0.0)
     tester = look(app, computed[0].root, "stitches", list="source~target:2-2")
     follow(tester, tau="0.5")
-    assert "kept:list" not in tester.session_state
+    assert "list" not in session(tester).choices
 
 
 # -- the open cell ---------------------------------------------------------------------------

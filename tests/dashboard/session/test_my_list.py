@@ -12,8 +12,9 @@ def script():
     import streamlit as st
 
     from dashboard.session import my_list
+    from dashboard.session.state import session
 
-    st.session_state.setdefault("opened", "digits")
+    session().study_name = "digits"
     for name, stitches in st.session_state.pop("do", []):
         getattr(my_list, name)(*stitches)
     st.session_state["now"] = my_list.entries(), my_list.can_undo()

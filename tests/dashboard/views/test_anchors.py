@@ -3,12 +3,13 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.session.state import KEY, Draft, Session
 from klas.jobs import process as jobs
 from klas.storage.saved_studies import open_study, save_study, saved_studies
 from klas.storage.store import Store
 from klas.study import DIGITS, load_study
 from tests.conftest import SMALL
-from tests.dashboard.reading import widget
+from tests.dashboard.reading import session, widget
 from tests.small_catalogue import NETWORKS, put_catalogue
 
 TAGS = [n.tag for n in NETWORKS]
@@ -101,14 +102,14 @@ def mirrored(picks, networks, selected):
 
         from dashboard.session import draft
 
-        draft.mirror(st.session_state["networks"], st.session_state["selected"])
+        draft.follow_table(st.session_state["networks"], st.session_state["selected"])
 
     tester = AppTest.from_function(script)
-    tester.session_state["picks"] = picks
+    tester.session_state[KEY] = Session(draft=Draft(anchors=picks))
     tester.session_state["networks"] = networks
     tester.session_state["selected"] = selected
     tester.run()
-    return [p["name"] for p in tester.session_state["picks"]]
+    return [p["name"] for p in session(tester).draft.anchors]
 
 
 def test_what_is_selected_is_picked_and_what_is_not_shown_stays_picked():
@@ -121,17 +122,17 @@ def test_what_is_selected_is_picked_and_what_is_not_shown_stays_picked():
 
 def test_a_picked_anchor_is_shown_with_its_cost_and_can_be_removed(app, root):
     tester = app(root, "anchors")
-    tester.session_state["picks"] = picked(TAGS[0], TAGS[2])
+    session(tester).draft.anchors = picked(TAGS[0], TAGS[2])
     tester.run()
     assert "2 anchors picked" in [s.value for s in tester.subheader]
     assert any("0.305 GMACs" in m.value.replace("\\", "") for m in tester.markdown)
     tester.button(key=f"drop:{TAGS[0]}").click().run()
-    assert [p["name"] for p in tester.session_state["picks"]] == [TAGS[2]]
+    assert [p["name"] for p in session(tester).draft.anchors] == [TAGS[2]]
 
 
 def test_picks_and_folders_become_a_study_that_is_opened(app, root, images):
     tester = app(root, "anchors")
-    tester.session_state["picks"] = picked(TAGS[0], TAGS[2])
+    session(tester).draft.anchors = picked(TAGS[0], TAGS[2])
     tester.run()
     fill(tester, images)
     field(tester, "Training images to use").set_value(400)
@@ -143,8 +144,8 @@ def test_picks_and_folders_become_a_study_that_is_opened(app, root, images):
     assert study.data.train == str(images / "train")
     assert study.data.train_samples == 400
     assert study.tuning == type(study.tuning)()
-    assert tester.session_state["opened"] == "zoo"
-    assert tester.session_state["picks"] == []
+    assert session(tester).study_name == "zoo"
+    assert session(tester).draft.anchors == []
 
 
 @pytest.mark.parametrize(
@@ -158,12 +159,12 @@ def test_picks_and_folders_become_a_study_that_is_opened(app, root, images):
         ),
         (lambda t, images: field(t, "Validation images").set_value(""), "name a folder"),
         (lambda t, images: field(t, "Central crop").set_value(1.5), "crop"),
-        (lambda t, images: t.session_state.__setitem__("picks", picked(TAGS[0])), "at least two"),
+        (lambda t, images: setattr(session(t).draft, "anchors", picked(TAGS[0])), "at least two"),
     ],
 )
 def test_a_slip_is_a_sentence_under_the_form_and_nothing_is_saved(app, root, images, change, words):
     tester = app(root, "anchors")
-    tester.session_state["picks"] = picked(TAGS[0], TAGS[2])
+    session(tester).draft.anchors = picked(TAGS[0], TAGS[2])
     tester.run()
     fill(tester, images)
     change(tester, images)
@@ -179,7 +180,7 @@ def test_a_taken_name_is_refused_until_it_may_be_replaced(app, root, images):
     save_study(store, SMALL)
     store.close()
     tester = app(root, "anchors")
-    tester.session_state["picks"] = picked(TAGS[0], TAGS[2])
+    session(tester).draft.anchors = picked(TAGS[0], TAGS[2])
     tester.run()
     fill(tester, images, "small")
     button(tester, "Make study").click().run()
@@ -203,7 +204,7 @@ def test_a_local_checkpoint_joins_the_picks(app, root, tmp_path):
     field(tester, "Name of this anchor").set_value("mine")
     field(tester, "Weights file").set_value("/w.safetensors")
     button(tester, "Add").click().run()
-    assert tester.session_state["picks"] == [
+    assert session(tester).draft.anchors == [
         {"name": "mine", "model": TAGS[0], "weights": "/w.safetensors"}
     ]
 
@@ -262,7 +263,7 @@ def test_a_duplicate_is_saved_and_opened(app, saved):
     assert saved_studies(store) == ["mine", "second"]
     assert open_study(store, "second").seed == 3
     store.close()
-    assert tester.session_state["opened"] == "second"
+    assert session(tester).study_name == "second"
     field(tester, "Name of the copy").set_value("mine")
     button(tester, "Save the copy").click().run()
     assert "already" in tester.error[0].value
@@ -271,7 +272,7 @@ def test_a_duplicate_is_saved_and_opened(app, saved):
 def test_another_like_it_starts_from_its_anchors_and_settings(app, saved):
     tester = app(saved, study="mine")
     button(tester, "Make another like it").click().run()
-    assert [p["name"] for p in tester.session_state["picks"]] == [a.name for a in SMALL.anchors]
+    assert [p["name"] for p in session(tester).draft.anchors] == [a.name for a in SMALL.anchors]
     assert field(tester, "Training images").value == SMALL.data.train
     assert field(tester, "Training images to use").value == SMALL.data.train_samples
     button(tester, "Make study").click().run()

@@ -20,7 +20,7 @@ from klas.results.selections import choose, fair_share, method_choice
 from klas.results.stitch_list import stitch_list
 from klas.selection.curves import envelope
 from tests.conftest import SMALL
-from tests.dashboard.reading import press, table, widget
+from tests.dashboard.reading import press, session, table, widget
 
 LOOKS = ("#123456", "circle")
 
@@ -105,10 +105,10 @@ def test_by_hand_offers_what_is_not_listed_and_goes_on_by_cost(app, computed):
     press(tester, "Add")
     assert by_hand(tester).value == order[3]
     press(tester, "Undo")
-    tester.session_state["kept:list"] = entries_of(pair, np.arange(len(order)) == order[3])
+    session(tester).choices["list"] = entries_of(pair, np.arange(len(order)) == order[3])
     tester.run()
     assert by_hand(tester).value == order[0]  # what it stood at was listed in another way
-    tester.session_state["kept:list"] = tuple(
+    session(tester).choices["list"] = tuple(
         entry_of(pair, row) for row in order if row != order[-1]
     )
     tester.run()
@@ -314,7 +314,7 @@ def test_the_downloads_are_the_list(app, computed, kept):
     assert kept["List as JSON"] == dumps(stitch_list(document, SMALL.selection, pairs=[pair]))
     assert b">The list</h2>" in kept["Report of the study as HTML"]
     row = int(np.flatnonzero(~choose(pair, SMALL.selection).chosen)[0])
-    tester.session_state["kept:list"] += (entry_of(pair, row),)
+    session(tester).choices["list"] += (entry_of(pair, row),)
     tester.run()
     edited = parse(kept["List as JSON"], "it", "klas-stitches")
     assert edited["selection"]["edited"]
@@ -342,7 +342,7 @@ def test_the_score_that_chose_is_remembered(app, computed, kept):
     assert "MSE, the score that chooses on **Stitches**, and the buckets are worked out" in said
 
     # Picked under one score, looked at under another: the list says that no rule made it.
-    tester.session_state["kept:metric"] = "cka"
+    session(tester).choices["metric"] = "cka"
     tester.run()
     assert not tester.exception
     assert (choose(pair, spec).chosen != method_choice(pair, SMALL.selection, "cka")).any()

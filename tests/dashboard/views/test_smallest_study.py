@@ -14,7 +14,7 @@ from klas.results.selections import choose
 from klas.results.stitch_list import stitch_list
 from klas.study import METRICS, change
 from tests.conftest import SMALL
-from tests.dashboard.reading import press, table, widget
+from tests.dashboard.reading import press, session, table, widget
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_stitches_show_one_chosen_and_its_rivals(opened, smallest):
     widget(tester, "tau").set_value(1.0).run()
     assert list(table(tester, "bucket")["stitch"]) == [name_of(pair)]
     press_well(tester, "Add the one to my list")
-    assert tester.session_state["kept:list"] == (entry_of(pair, 0),)
+    assert session(tester).choices["list"] == (entry_of(pair, 0),)
 
 
 def test_my_list_takes_it_and_compares_it_with_itself(opened, smallest):

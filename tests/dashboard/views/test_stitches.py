@@ -19,7 +19,7 @@ from klas.results.selections import choose, fair_share
 from klas.selection.curves import gain
 from klas.study import METRICS
 from tests.conftest import SMALL, method_envelope
-from tests.dashboard.reading import look, press, widget
+from tests.dashboard.reading import look, press, session, widget
 from tests.dashboard.timing import MACHINE, time_pairs
 
 
@@ -141,7 +141,7 @@ def test_a_range_of_cost_limits_the_table_the_curves_and_what_is_added(app, comp
         c.value for c in tester.caption
     )
     press(tester, f"Add these {kept.sum()} to my list")
-    assert set(tester.session_state["kept:list"]) == set(entries_of(pair, kept))
+    assert set(session(tester).choices["list"]) == set(entries_of(pair, kept))
     assert "range" in tester.query_params
     slider = widget(tester, "range")
     slider.set_value((low, high)).run()
@@ -153,7 +153,7 @@ def test_all_that_is_chosen_goes_to_my_list_once(app, computed, pair):
     tester = app(computed[0].root, "stitches")
     chosen = choose(pair, SMALL.selection).chosen
     press(tester, f"Add these {chosen.sum()} to my list")
-    assert tester.session_state["kept:list"] == tuple(entries_of(pair, chosen))
+    assert session(tester).choices["list"] == tuple(entries_of(pair, chosen))
     done = next(b for b in tester.button if b.label == "All are in my list")
     assert done.disabled
 
@@ -162,14 +162,14 @@ def test_the_stitch_of_the_address_is_open_and_can_be_listed_and_closed(app, com
     row = int(np.flatnonzero(pair.in_space)[3])
     i, j = pair.stitches[row]
     tester = app(computed[0].root, "stitches")
-    tester.session_state["kept:cell"] = (int(i), int(j))
+    session(tester).choices["cell"] = (int(i), int(j))
     tester.run()
     assert f"Stitch **{i} → {j}**: {pair.macs[row] / pair.unit.scale:.4g} MMACs" in said(tester)
     tester.button(key="list:opened").click().run()
-    assert tester.session_state["kept:list"] == (entry_of(pair, row),)
+    assert session(tester).choices["list"] == (entry_of(pair, row),)
     assert tester.button(key="list:opened").label == "Remove from my list"
     tester.button(key="list:opened").click().run()
-    assert "kept:list" not in tester.session_state
+    assert "list" not in session(tester).choices
     tester.button(key="close:cell").click().run()
     assert "A click on a stitch" in " ".join(c.value for c in tester.caption)
 
@@ -458,7 +458,7 @@ def test_one_pair_with_one_candidate_in_one_bucket(app, computed, retold, tmp_pa
     assert len(listed(tester)) == 1
     assert "SN-Net's set is empty for this pair." in said(tester)
     press(tester, "Add the one to my list")
-    assert len(tester.session_state["kept:list"]) == 1
+    assert len(session(tester).choices["list"]) == 1
 
 
 def test_the_table_shows_its_rows_up_to_twenty_or_says_that_it_scrolls(app, computed, pair):

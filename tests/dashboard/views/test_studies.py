@@ -2,6 +2,7 @@
 
 import pytest
 
+from dashboard.session.state import StudiesRow
 from klas.errors import StoreError
 from klas.jobs import process as jobs
 from klas.pipeline.run import Pipeline
@@ -10,7 +11,7 @@ from klas.results.usage import usage
 from klas.storage.saved_studies import open_study, save_study, saved_studies
 from klas.storage.store import Store
 from tests.conftest import SMALL
-from tests.dashboard.reading import labels, press, table
+from tests.dashboard.reading import labels, press, session, table
 
 MINE = SMALL.model_copy(update={"name": "mine"})
 
@@ -34,7 +35,7 @@ def row(tester, name):
 
 def pick(tester, identity):
     """As a click on a row of the table does, which the test runner can't make."""
-    tester.session_state["studies:picked"] = (tester.session_state["opened"], identity)
+    session(tester).studies_row = StudiesRow(session(tester).study_name, identity)
 
 
 def said(tester):
