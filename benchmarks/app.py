@@ -1,8 +1,8 @@
-"""How quick the app is in a real Chromium: ``python benchmarks/app.py [WHAT …]``.
+"""How fast the app is in a real Chromium: ``python benchmarks/app.py [WHAT …]``.
 
-Each row is the median of 20 and what nine of ten stay under, beside the limit that the project
-sets itself for two cores. The app runs as a user starts it, over a cache folder that holds the
-computed digits study (``KLAS_CACHE_DIR``, of which a copy is used).
+Each row has the median of 20 times, the time that nine of ten stay below, and the limit that the
+project has set itself for two cores. The app runs as a user starts it, with a copy of the cache
+folder (``KLAS_CACHE_DIR``), which must hold the computed digits study.
 """
 
 import argparse
@@ -63,7 +63,7 @@ Row = tuple[str, list[float], float | None]
 
 @contextlib.contextmanager
 def app(root: Path, study: Path | None = None) -> Iterator[str]:
-    """The app over a cache folder; its address."""
+    """The app with a cache folder; yields its address."""
     process, url = start(root, study)
     try:
         yield url
@@ -73,7 +73,7 @@ def app(root: Path, study: Path | None = None) -> Iterator[str]:
 
 
 def start(root: Path, study: Path | None = None) -> tuple[subprocess.Popen[bytes], str]:
-    """Start the app as its README says."""
+    """Start the app as the README says."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -88,7 +88,7 @@ def start(root: Path, study: Path | None = None) -> tuple[subprocess.Popen[bytes
 
 
 def open_page(browser: Browser, url: str) -> Page:
-    """A new visitor's page, as soon as the server answers."""
+    """The page of a new visitor, as soon as the server answers."""
     port = int(url.rpartition(":")[2].partition("/")[0])
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
@@ -100,12 +100,12 @@ def open_page(browser: Browser, url: str) -> Page:
 
 
 def headed(page: Page, heading: str) -> None:
-    """Until its heading is there; looked for in every frame, as a locator does not."""
+    """Wait for the page's heading; looks in every frame, which a locator does not."""
     page.wait_for_function(HEADED, arg=heading)
 
 
 def settled(page: Page, heading: str) -> None:
-    """Until a page is there as a whole."""
+    """Wait until the whole page is there."""
     headed(page, heading)
     page.wait_for_function(SETTLED)
 
@@ -121,26 +121,26 @@ def first_page(browser: Browser, root: Path) -> Iterator[Row]:
     with TemporaryDirectory() as empty:
         _, times = _starts(browser, Path(empty))
     yield "server started → first page, nothing computed", times, 3.0
-    words, times = _starts(browser, root)
-    yield "server started → words of the first page, digits computed", words, 3.0
+    texts, times = _starts(browser, root)
+    yield "server started → text of the first page, digits computed", texts, 3.0
     yield "server started → its tables and figures too", times, None
 
 
 def _starts(browser: Browser, root: Path) -> tuple[list[float], list[float]]:
     """Seconds to the heading, and to the whole page."""
-    words, whole = [], []
+    texts, whole = [], []
     for _ in range(TIMES):
         began = time.perf_counter()
         process, url = start(root)
         page = open_page(browser, url)
         headed(page, PAGES["Study"])
-        words.append(time.perf_counter() - began)
+        texts.append(time.perf_counter() - began)
         settled(page, PAGES["Study"])
         whole.append(time.perf_counter() - began)
         page.context.close()
         process.terminate()
         process.wait()
-    return words, whole
+    return texts, whole
 
 
 def page_changes(browser: Browser, root: Path) -> Iterator[Row]:
@@ -172,7 +172,7 @@ def _visit(page: Page) -> list[float]:
 
 @contextlib.contextmanager
 def a_job(root: Path, until: str) -> Iterator[str]:
-    """A job of the digits study from another seed, so that it has everything to compute."""
+    """A job of the digits study with another setting, so that it has something to compute."""
     store = Store(root)
     study = change(DIGITS, "fit", samples=DIGITS.fit.samples + 1)
     job = jobs.start(store, study, {"kind": "run", "until": until})
@@ -186,9 +186,9 @@ def a_job(root: Path, until: str) -> Iterator[str]:
 
 
 def status_changes(browser: Browser, root: Path) -> Iterator[Row]:
-    """From a status file's replacement to its figures on the page.
+    """From a new status file to its figures on the page.
 
-    A real worker is halted, and its file written for it.
+    A real worker is stopped, and the benchmark writes its file.
     """
     with app(root) as url, a_job(root, "tuned") as job:
         store = Store(root)
@@ -222,7 +222,7 @@ def _running(store: Store, job: str) -> jobs.Status:
 
 
 def tau(browser: Browser, root: Path) -> Iterator[Row]:
-    """From the release of τ to the new choice in words, figures and table."""
+    """From the release of τ to the new choice in text, figures and table."""
     with app(root) as url:
         pair = "~".join(PAIR)
         yield "τ released → all updated, digits", _drag(browser, f"{url}/stitches?pair={pair}"), 0.4
@@ -262,10 +262,10 @@ def _drag(browser: Browser, url: str) -> list[float]:
 
 
 def _script(root: Path, study: Path | None = None) -> list[float]:
-    """From reading τ to the last element that hangs on it, in Streamlit's own runner.
+    """From reading τ to the last element that depends on it, in Streamlit's own test runner.
 
-    That one runs whole pages. What a browser's run of the fragment has from before, what the pair
-    is read into, is kept for it.
+    That runner runs whole pages, while a browser runs the fragment alone. What the fragment has
+    from an earlier run, the arrays that the pair was read into, is therefore kept.
     """
     first, last = selection_controls.selection_controls, take_away.take_away
     made, sheets = tradeoff.Sheet, {}
@@ -303,7 +303,7 @@ def _script(root: Path, study: Path | None = None) -> list[float]:
 
 
 def generated_study(root: Path) -> Path:
-    """A study of 3 pairs of 24 blocks each with a document of random figures; its file."""
+    """The file of a study of 3 pairs of 24 blocks each, with a document of random figures."""
     names = ("first", "second", "third")
     anchors = tuple(AnchorSpec(name=n, model="digits_vit_tiny") for n in names)
     study = DIGITS.model_copy(update={"name": "generated", "anchors": anchors})
@@ -400,7 +400,7 @@ WHAT: dict[str, Callable[[Browser, Path], Iterator[Row]]] = {
 
 
 def main() -> int:
-    """Measure and print a table; exit status 1 where a median passes its limit."""
+    """Measure and print a table; exit status 1 if a median passes its limit."""
     parser = argparse.ArgumentParser(prog="python benchmarks/app.py", description=__doc__)
     parser.add_argument("what", nargs="*", choices=[*WHAT, []], help="all of it by default")
     chosen = parser.parse_args().what or list(WHAT)

@@ -1,7 +1,7 @@
 """What the rivals' scores cost beside Γ: ``python benchmarks/scores.py``.
 
 Both sides run in this process on the same images, one after the other, twice; the lower time of
-each counts. What both need (features of the training images, probes) is timed once.
+each counts. What both need (features of the training images, and probes) is timed once.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from klas.storage.store import Store
 from klas.study import DIGITS, load_study
 
 ROUNDS = 2
-LIMIT = 1.25  # of the issue: all scores in at most so many times what Γ alone takes
+LIMIT = 1.25  # all scores may take at most so many times as long as Γ alone
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time of some work, the device's included."""
+    """Wall time of some work, the device's work included."""
     start = time.perf_counter()
     work()
     if device.type == "cuda":
@@ -36,7 +36,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def gamma_alone(pipeline: Pipeline, scratch: Path) -> None:
-    """The validation pass and the matrices as they would be without any rival."""
+    """The validation pass and the matrices of Θ, as they would be without any rival."""
     context, val = pipeline.context, pipeline.context.val
     pool, pairs = context.study.probes.pool, context.pairs
     for name, anchor in context.anchors.items():
@@ -67,7 +67,7 @@ def every_score(pipeline: Pipeline) -> None:
 
 
 def main() -> int:
-    """Measure and print a row of a table; exit status 1 where the limit is passed."""
+    """Measure and print a row of a table; exit status 1 if the limit is passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", nargs="?", help="study file; the digits study without")
     parser.add_argument("--device", default="auto")
@@ -77,7 +77,7 @@ def main() -> int:
         store = Store(folder)
         pipeline = Pipeline(study, store, device=options.device, progress=Silent())
         device = pipeline.context.device
-        pipeline.run("anchors")  # warm: pictures are drawn, kernels chosen
+        pipeline.run("anchors")  # warm-up: images are drawn, kernels are chosen
         shared = seconds(lambda: pipeline.run("probes"), device)
         alone, every = [], []
         for _ in range(ROUNDS):

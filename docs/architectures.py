@@ -1,7 +1,7 @@
-"""Make docs/architectures.md: what becomes of every class of networks that timm has.
+"""Make docs/architectures.md: how every class of networks in timm can be cut.
 
 ``python docs/architectures.py`` takes the smallest model of each class, cuts it, chains the
-parts and compares them with the whole at a batch size that was not used for cutting.
+parts and compares them with the whole, at a batch size that was not used for cutting.
 """
 
 import sys
@@ -19,13 +19,14 @@ from klas.networks.splitting.split import split
 OUT = Path(__file__).with_suffix(".md")
 HEAD = """# What can be cut
 
-Made by `python docs/architectures.py` with timm {timm} and torch {torch}: the smallest model of
-every class of networks in timm, random weights, its own input size. *Every block* means that
-timm's blocks (or, where timm groups whole stages, the elements of their lists) can all be cut
-apart; *some*, that only so many boundaries let exactly one tensor pass. The difference is that of
-the chained parts to the whole, the largest over the logits of a batch of four.
+Made by `python docs/architectures.py` with timm {timm} and torch {torch}, from the smallest model
+of every class of networks in timm, with random weights, at its own input size. *Every block* means
+that the network can be cut after each of timm's blocks (or, where timm groups whole stages, after
+each element of their lists); *some* means that exactly one tensor passes after only as many blocks
+as the table says. The difference is the largest one between the logits of the chained parts and
+those of the whole, over a batch of four.
 
-{every} classes are cut at every block, {some} at some, {refused} are refused.
+{every} classes are cut at every block, {some} at some, and {refused} are refused.
 
 | class | model | cut | blocks | first cut | last cut | difference |
 |---|---|---|--:|---|---|--:|
@@ -34,7 +35,7 @@ the chained parts to the whole, the largest over the logits of a batch of four.
 
 def smallest_of_each_class() -> dict[str, str]:
     """Class → its model with the fewest parameters."""
-    found: dict[str, tuple[int, str]] = {}
+    smallest: dict[str, tuple[int, str]] = {}
     for name in track(timm.list_models(), "finding the classes", transient=True):
         try:
             with torch.device("meta"):
@@ -44,9 +45,9 @@ def smallest_of_each_class() -> dict[str, str]:
             continue
         kind = type(model).__name__
         size = sum(p.numel() for p in model.parameters())
-        if "test_" not in name and (kind not in found or size < found[kind][0]):
-            found[kind] = (size, name)
-    return {kind: name for kind, (_, name) in sorted(found.items())}
+        if "test_" not in name and (kind not in smallest or size < smallest[kind][0]):
+            smallest[kind] = (size, name)
+    return {kind: name for kind, (_, name) in sorted(smallest.items())}
 
 
 def form(layout) -> str:
@@ -66,7 +67,7 @@ def difference(model: nn.Module, parts, images) -> float:
 
 
 def row(kind: str, name: str) -> tuple[str, str]:
-    """(every, some or refused; the table's row)."""
+    """The verdict (every, some or refused) on a class of networks, and its row of the table."""
     torch.manual_seed(0)
     model = timm.create_model(name).eval()
     size = tuple(model.pretrained_cfg["input_size"])

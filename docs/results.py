@@ -42,7 +42,7 @@ from klas.storage.store import Key, Store
 from klas.study import DIGITS, METRICS, AnchorSpec, Study, change
 
 OUT = Path(__file__).with_suffix(".md")
-WORDS = Path(__file__).with_name("results-words.md")
+DISCUSSION = Path(__file__).with_name("results-discussion.md")
 SECOND_ZOO = Path(__file__).parent / "second-zoo"
 
 TUNING_SEEDS = (0, 1, 2)
@@ -290,7 +290,7 @@ def page(store: Store) -> str:
         "bootstrap replicates over 100 blocks of samples; what each seed varies is said with it. "
         "The poster's figures stand beside ours for orientation: they are ImageNet's, for other "
         "networks, and its AUC has an unpublished normalisation.",
-        WORDS.read_text(encoding="utf-8").strip(),
+        DISCUSSION.read_text(encoding="utf-8").strip(),
         anchors_section(finetuned[0]),
         overlap_section(tuned),
         tuned_section(tuned),
@@ -397,12 +397,12 @@ def tuned_section(found: Sequence[Mapping[str, Any]]) -> str:
         f"Tier `tuned`: the stitch layers trained for {DIGITS.tuning.steps} steps, the anchors "
         f"frozen; a mean over {curve_pairs(each[0], 'tuned')} of {len(found[0]['pairs'])} pairs, "
         "those where every method chooses something. Other seeds vary the order of images in the "
-        f"tuning alone. {CURVE_WORDS}",
+        f"tuning alone. {CURVE_CAPTION}",
         curve_table(each, "tuned"),
     )
 
 
-CURVE_WORDS = (
+CURVE_CAPTION = (
     "*auc* is the area under the envelope of stitches and pretrained anchors, 0 being the cheap "
     "anchor throughout and 1 the costly one; *auc_stitches* that of the stitches alone; "
     "*area_top1* that of auc's envelope unscaled. *Gain*: how far KLAS's envelope lies above "
@@ -618,7 +618,7 @@ def joint_section(found: Sequence[Mapping[str, Any]]) -> str:
         "sixth of the anchors' own training, the same for every method however many stitches it "
         "chose. Top-1 on the test split, which nothing was chosen by. Seed 1 varies the order of "
         "images and members; intervals are seed 0's. An empty cell is a method that chose nothing "
-        f"or whose training diverged. {CURVE_WORDS}",
+        f"or whose training diverged. {CURVE_CAPTION}",
         *parts,
     )
 
