@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,12 +30,14 @@ from streamlit.testing.v1 import AppTest
 from dashboard.controls import downloads as take_away
 from dashboard.controls import selection as selection_controls
 from dashboard.model import tradeoff
-from klas.jobs import process as jobs
-from klas.jobs.process import StageStatus
+from klas.jobs import process
+from klas.jobs.kinds import RunJob
+from klas.jobs.listing import status_of
+from klas.jobs.status import StageStatus, Status
 from klas.results.costs import Timings
 from klas.results.pair import Pair
 from klas.storage.store import Store, default_root
-from klas.study import DIGITS, AnchorSpec, Study, change
+from klas.study import DIGITS, AnchorSpec, Stage, Study, change
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = 20
@@ -171,16 +172,16 @@ def _visit(page: Page) -> list[float]:
 
 
 @contextlib.contextmanager
-def a_job(root: Path, until: str) -> Iterator[str]:
+def a_job(root: Path, until: Stage) -> Iterator[str]:
     """A job of the digits study with another setting, so that it has something to compute."""
     store = Store(root)
     study = change(DIGITS, "fit", samples=DIGITS.fit.samples + 1)
-    job = jobs.start(store, study, {"kind": "run", "until": until})
+    job = process.start(store, study, RunJob(until=until))
     try:
         yield job
     finally:
-        jobs.cancel(store, job)
-        while jobs.running(store):
+        process.cancel(store, job)
+        while (now := status_of(store, job)) is not None and now.alive:
             time.sleep(0.1)
         store.close()
 
@@ -203,7 +204,7 @@ def status_changes(browser: Browser, root: Path) -> Iterator[Row]:
             page.wait_for_timeout(1000 * rng.uniform(0.2, 1.0))  # anywhere between two looks
             stage = StageStatus(stage="tuned", unit="steps", done=k + 1, total=777, seconds=1)
             began = time.perf_counter()
-            said = replace(now, stages=(stage,), updated=time.time())
+            said = now.model_copy(update={"stages": (stage,), "updated": time.time()})
             store.write_file(root / "jobs" / job / "status.json", said.to_bytes())
             page.wait_for_function(SHOWS, arg=f"{k + 1} of 777")
             times.append(time.perf_counter() - began)
@@ -213,9 +214,9 @@ def status_changes(browser: Browser, root: Path) -> Iterator[Row]:
     yield "status changed → on the page", times, 1.0
 
 
-def _running(store: Store, job: str) -> jobs.Status:
+def _running(store: Store, job: str) -> Status:
     while True:
-        now = jobs.status(store, job)
+        now = status_of(store, job)
         if now is not None and now.state == "running" and now.stages:
             return now
         time.sleep(0.1)

@@ -60,6 +60,7 @@ LONGEST = {
         "pipeline/test_tradeoff.py",
         "pipeline/test_imagenet.py",
         "cli/test_main.py",
+        "cli/test_worker.py",
         "jobs/test_process.py",
         "networks/test_architectures.py",
     )

@@ -21,6 +21,7 @@ from dashboard.session.resources import store, study
 from dashboard.tables.columns import TIER_COLUMNS, even, height, score_columns
 from dashboard.text.markdown import plain
 from dashboard.text.quantities import QUANTITIES
+from klas.jobs.kinds import RunJob
 from klas.results.costs import COSTS, CostName, Costs, costs_of, timings_of
 from klas.results.formatting import METHODS
 from klas.results.pair import Choice, Document, FrontPoint, Pair, front, pairs_of
@@ -128,7 +129,7 @@ def say_unscored(pairs: Sequence[Pair], metric: Metric) -> None:
         f"{what} not computed yet: {_names(pairs)}. Run the stage **scores**.",
         icon=":material/info:",
     )
-    start_button("Compute up to scores", study(), {"kind": "run", "until": "scores"})
+    start_button("Compute up to scores", study(), RunJob(until="scores"))
 
 
 def _names(pairs: Sequence[Pair]) -> str:

@@ -11,6 +11,7 @@ from dashboard.session.choices import bound, forget, keep, write_address
 from dashboard.session.resources import study
 from dashboard.session.state import choices, session
 from dashboard.text.markdown import plain
+from klas.jobs.kinds import LatencyJob
 from klas.results.costs import COSTS, CostName, Costs
 from klas.results.pair import Pair
 
@@ -146,12 +147,12 @@ def latency_button(pair: Pair, *, timed: bool) -> None:
     Args:
         timed: whether the pair was timed on any machine; else MACs stand in, and this says so.
     """
-    task = {"kind": "latency", "pairs": [list(pair.names)]}
+    job = LatencyJob(pairs=(pair.names,))
     if timed:
         start_button(
             "Measure on this machine",
             study(),
-            task,
+            job,
             icon=":material/timer:",
             kind="secondary",
             help="Times every stitch and both anchors on the machine that the app runs on, with "
@@ -163,7 +164,7 @@ def latency_button(pair: Pair, *, timed: bool) -> None:
     start_button(
         "Measure latency",
         study(),
-        task,
+        job,
         icon=":material/timer:",
         help="Every stitch of the pair and both anchors run at batch 1, for about 0.2 seconds "
         "each.",

@@ -12,6 +12,7 @@ from dashboard.model.list_entries import entries_of, entry_of
 from dashboard.session import my_list
 from dashboard.session.accuracies import accuracy_at
 from dashboard.session.resources import store, study, study_arguments
+from klas.jobs.kinds import FullValJob
 from klas.results.accuracies import finetuned_accuracy, full_val_accuracy
 from klas.results.formats import dumps
 from klas.results.pair import Pair
@@ -145,16 +146,16 @@ def _full_val(picked: Sequence[Picked], spec: SelectionSpec, tier: Tier) -> bool
         )
     elif some and all(np.isfinite(a[chosen]).all() for a, (_, chosen) in zip(seen, some)):
         chosen_so = study().model_copy(update={"selection": spec})
-        task = {"kind": "full_val", "pairs": [list(p.names) for p, _ in picked], "tier": tier}
+        job = FullValJob(pairs=tuple(pair.names for pair, _ in picked), tier=tier)
         with st.container(horizontal=True, vertical_alignment="center"):
             start_button(
                 f"Measure what is chosen on all {val['images']:,} validation images",
                 chosen_so,
-                task,
+                job,
                 icon=":material/fact_check:",
                 kind="secondary",
                 help=f"Scores and accuracies here come from {val['samples']:,} of them. Tier "
                 f"{tier}.",
             )
-            estimate(chosen_so, task)
+            estimate(chosen_so, job)
     return complete

@@ -1,15 +1,15 @@
-"""Every job of the store: what it was, how it ended, its log; start it again, or forget it."""
+"""Every job of the store: what it did, how it ended, its log; start it again, or forget it."""
 
 from datetime import datetime
 
 import streamlit as st
 
-from dashboard.controls.jobs import ENDED_BADLY, again_button, log_tail, title
+from dashboard.controls.job_panel import ENDED_BADLY
+from dashboard.controls.jobs import again_button, clear_button, log_tail
 from dashboard.session.resources import store
+from dashboard.text.job_titles import job_title
 from dashboard.text.markdown import plain
-from klas.errors import KlasError
-from klas.jobs import process as jobs
-from klas.jobs.process import Job
+from klas.jobs.listing import Job, all_jobs
 from klas.results.formatting import duration
 
 SHOWN = 20
@@ -25,30 +25,24 @@ ICONS = {
 
 def job_list() -> None:
     """The newest jobs in a fold, and a button that forgets those that ended."""
-    found = jobs.listing(store())
-    if not found:
+    jobs = all_jobs(store())
+    if not jobs:
         return
-    with st.expander(f"All jobs ({len(found)})"):
-        for job in found[:SHOWN]:
+    with st.expander(f"All jobs ({len(jobs)})"):
+        for job in jobs[:SHOWN]:
             _row(job)
-        if len(found) > SHOWN:
-            st.caption(f"And {len(found) - SHOWN} older ones.")
-        over = [job for job in found if not job.status.alive]
-        if over:
-            st.button(
-                f"Clear the {len(over)} that ended",
-                icon=":material/clear_all:",
-                help="Their logs go; everything that they computed stays.",
-                on_click=_clear,
-                args=([job.id for job in over],),
-            )
+        if len(jobs) > SHOWN:
+            st.caption(f"And {len(jobs) - SHOWN} older ones.")
+        ended = [job for job in jobs if not job.status.alive]
+        if ended:
+            clear_button(ended)
 
 
 def _row(job: Job) -> None:
-    status = job.status
+    status, title = job.status, job_title(job.spec)
     state, what, when, log, again = st.columns([2, 6, 4, 2, 3], vertical_alignment="center")
     state.markdown(f"{ICONS[status.state]} {status.state}")
-    what.markdown(title(job) if job.study is None else f"{title(job)} · {plain(job.study)}")
+    what.markdown(title if job.study is None else f"{title} · {plain(job.study)}")
     asked = datetime.fromtimestamp(status.started).strftime("%-d %b %H:%M:%S")
     took = "" if status.began is None else f", {duration(status.updated - status.began)}"
     when.caption(f"{asked}{took}")
@@ -59,12 +53,3 @@ def _row(job: Job) -> None:
     if status.state in ENDED_BADLY:
         with again:
             again_button(job, place="list")
-
-
-def _clear(ended: list[str]) -> None:
-    for job in ended:
-        try:
-            jobs.remove(store(), job)
-        except KlasError as error:
-            st.error(str(error), icon=":material/error:")
-            return

@@ -16,6 +16,7 @@ from dashboard.session.resources import study
 from dashboard.tables.columns import BUCKET
 from dashboard.text.markdown import plain
 from dashboard.text.quantities import QUANTITIES, SCORES
+from klas.jobs.kinds import FinetuneJob, RunJob
 from klas.results.formatting import METHODS, percent
 from klas.results.pair import Pair
 from klas.selection.buckets import Selection
@@ -107,7 +108,7 @@ def _measure_buttons(
         start_button(
             f"Measure {stage}",
             study(),
-            {"kind": "run", "until": stage},
+            RunJob(until=stage),
             kind="secondary",
             help="Measures every stitch of the study at this tier.",
         )
@@ -115,7 +116,7 @@ def _measure_buttons(
         start_button(
             "Train jointly",
             study().model_copy(update={"selection": spec}),
-            {"kind": "finetune", "pair": list(pair.names), "metrics": [spec.metric, "snnet"]},
+            FinetuneJob(pair=pair.names, metrics=(spec.metric, "snnet")),
             kind="secondary",
             help="Trains all chosen stitches of this pair, SN-Net's set and the anchors; "
             f"{study().finetuning.steps:,} steps each.",

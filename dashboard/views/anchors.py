@@ -10,11 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.controls.heading import heading, open_named, says_errors
-from dashboard.controls.jobs import job_panel, start_button
+from dashboard.controls.job_panel import job_panel
+from dashboard.controls.jobs import start_button
 from dashboard.session import draft
 from dashboard.session.resources import catalogue, store
 from dashboard.text.markdown import plain
 from klas.errors import KlasError
+from klas.jobs.kinds import CatalogueJob
 from klas.results.formatting import cost
 from klas.results.pair import GIGA
 from klas.storage.catalogue import Network, families_of, find_networks
@@ -37,7 +39,7 @@ def _build() -> None:
             "downloading weights: about eight minutes on one core. You can leave this page "
             "meanwhile."
         )
-        start_button("Build the catalogue", None, {"kind": "catalogue"})
+        start_button("Build the catalogue", None, CatalogueJob())
 
 
 def _search(networks: list[Network]) -> list[Network]:

@@ -10,14 +10,14 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.controls.heading import heading, says_errors
-from dashboard.controls.jobs import WORDS
 from dashboard.session.resources import store
 from dashboard.session.state import session
 from dashboard.session.usage import held, study_files
+from dashboard.text.job_titles import STAGE_ACTIVITY
 from dashboard.text.markdown import plain
 from dashboard.text.study_titles import titles
 from klas.errors import KlasError
-from klas.jobs import process as jobs
+from klas.jobs import listing
 from klas.results.formatting import size
 from klas.results.usage import Usage, free_everything, free_stage, free_study, free_unclaimed
 
@@ -45,9 +45,14 @@ def _share(total: int) -> Any:
 def _by_stage(found: Usage) -> None:
     st.subheader("By stage", anchor=False)
     rows = [
-        {"stage": stage, "what": WORDS.get(stage, ""), "results": count, "size (MB)": taken / 1e6}
+        {
+            "stage": stage,
+            "what": STAGE_ACTIVITY.get(stage, ""),
+            "results": count,
+            "size (MB)": taken / 1e6,
+        }
         for stage, (count, taken) in sorted(found.stages.items(), key=lambda s: -s[1][1])
-    ]
+    ]  # fmt: skip
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
@@ -148,7 +153,7 @@ def _free(found: Usage) -> None:
         st.markdown(f"**{plain(offer.name)}**: {size(offer.bytes)} are deleted. {offer.means}")
         if st.button(f"Yes, free {size(offer.bytes)}", type="primary", key="cache:free"):
             try:
-                freed = offer.free(at_work=jobs.studies_at_work(store()))
+                freed = offer.free(at_work=listing.studies_at_work(store()))
             except KlasError as error:
                 st.error(plain(str(error)), icon=":material/error:")
             else:

@@ -17,12 +17,14 @@ from dashboard.controls.heading import (
     scored_document,
     selection,
 )
-from dashboard.controls.jobs import estimate, job_panel, start_button
+from dashboard.controls.job_panel import job_panel
+from dashboard.controls.jobs import estimate, start_button
 from dashboard.session.choices import bound
 from dashboard.session.resources import store, study, study_arguments
 from dashboard.session.state import choices
 from dashboard.text.comparison import BUDGET_FIGURES, buckets_of_all, judged, level
 from klas.errors import SelectionError
+from klas.jobs.kinds import CompareJob
 from klas.results.comparison import compare
 from klas.results.comparison_view import below_cheap_anchor, chosen_at, entry_of, ranked_candidates
 from klas.results.formats import dumps
@@ -257,11 +259,10 @@ def _regime(
         "same share a training. What is finished is kept.",
         icon=":material/info:",
     )
-    pairs = [[entry["source"], entry["target"]] for entry, _ in missing]
+    job = CompareJob(pairs=tuple((entry["source"], entry["target"]) for entry, _ in missing))
     with st.container(horizontal=True, vertical_alignment="center"):
-        task = {"kind": "compare", "pairs": pairs}
-        start_button("Train every method jointly", at_hand, task)
-        estimate(at_hand, task)
+        start_button("Train every method jointly", at_hand, job)
+        estimate(at_hand, job)
     one = ["--pair", entries[0]["source"], entries[0]["target"]] if len(entries) == 1 else []
     st.code(_command("finetune", at_hand, ["--compare", *one]), language="bash", wrap_lines=True)
 

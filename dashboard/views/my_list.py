@@ -18,7 +18,7 @@ from dashboard.controls.heading import (
     scored_document,
     selection,
 )
-from dashboard.controls.jobs import job_panel
+from dashboard.controls.job_panel import job_panel
 from dashboard.model import list_difference as lists
 from dashboard.model.list_difference import Listed
 from dashboard.model.list_entries import picks

@@ -15,7 +15,8 @@ from dashboard.controls.heading import (
     scored_document,
     selection,
 )
-from dashboard.controls.jobs import job_panel, start_button
+from dashboard.controls.job_panel import job_panel
+from dashboard.controls.jobs import start_button
 from dashboard.controls.selection import BUCKETS, TAU
 from dashboard.controls.stitch_card import stitch_card
 from dashboard.model.tradeoff import Floats
@@ -35,6 +36,7 @@ from dashboard.text.quantities import (
     of_stitches,
     quantity,
 )
+from klas.jobs.kinds import RunJob
 from klas.results.accuracies import finetuned_accuracy
 from klas.results.formatting import METHODS
 from klas.results.pair import Document, Pair
@@ -213,7 +215,7 @@ def _not_computed(pair: Pair, label: str, stage: Stage) -> None:
         f"{label}: not computed for this pair yet. Run the stage **{stage}**.",
         icon=":material/info:",
     )
-    start_button(f"Compute up to {stage}", study(), {"kind": "run", "until": stage})
+    start_button(f"Compute up to {stage}", study(), RunJob(until=stage))
 
 
 @st.fragment

@@ -20,7 +20,8 @@ from dashboard.controls.heading import (
     says_errors,
     scored_document,
 )
-from dashboard.controls.jobs import estimate, job_panel, start_button
+from dashboard.controls.job_panel import job_panel
+from dashboard.controls.jobs import estimate, start_button
 from dashboard.controls.selection import selection_controls
 from dashboard.model.tradeoff import Bits, Curve, Floats, Sheet, curves, inside, within
 from dashboard.session.accuracies import first_tier
@@ -30,6 +31,7 @@ from dashboard.session.resources import store, study
 from dashboard.session.state import choices
 from dashboard.tables.tradeoff import METHOD, above, areas_table, chosen_table, verdict
 from dashboard.text.quantities import QUANTITIES
+from klas.jobs.kinds import FinetuneJob
 from klas.results.accuracies import finetuned_accuracy
 from klas.results.costs import Costs, timings_of
 from klas.results.formatting import METHODS, percent
@@ -249,10 +251,10 @@ def _missing(
         icon=":material/info:",
     )
     chosen_so = study().model_copy(update={"selection": spec})
-    task = {"kind": "finetune", "pair": list(sheet.pair.names), "metrics": list(missing)}
+    job = FinetuneJob(pair=sheet.pair.names, metrics=tuple(missing))
     with st.container(horizontal=True, vertical_alignment="center"):
-        start_button("Train jointly", chosen_so, task)
-        estimate(chosen_so, task)
+        start_button("Train jointly", chosen_so, job)
+        estimate(chosen_so, job)
 
 
 def _opened(sheet: Sheet, costs: Costs, tier: Tier, drawn: Sequence[Curve]) -> None:

@@ -14,7 +14,7 @@ from dashboard.session.usage import held, study_files
 from dashboard.text.markdown import plain
 from dashboard.text.study_titles import counted, titles
 from klas.errors import KlasError
-from klas.jobs import process as jobs
+from klas.jobs import listing
 from klas.results.formatting import size
 from klas.results.usage import Holding, Known, delete_study, free_study
 from klas.storage.saved_studies import duplicate_study, rename_study, save_study
@@ -52,7 +52,7 @@ def _table(studies: tuple[Holding, ...]) -> tuple[Holding, str]:
         The one whose row is picked, at first the study at hand, and its title.
     """
     named = titles(studies)
-    busy = jobs.studies_at_work(store())
+    busy = listing.studies_at_work(store())
     rows = [
         {
             "study": title,
@@ -181,7 +181,7 @@ def _free(holding: Holding, study: Study) -> None:
         )
 
         def free() -> str:
-            at_work = jobs.studies_at_work(store())
+            at_work = listing.studies_at_work(store())
             return f"Freed {size(free_study(store(), study, study_files(), at_work=at_work))}."
 
         label = f"Free {size(holding.freeable)}"
@@ -208,7 +208,7 @@ def _delete(holding: Holding) -> None:
                 known.name,
                 known.study,
                 study_files(),
-                at_work=jobs.studies_at_work(store()),
+                at_work=listing.studies_at_work(store()),
                 with_results=too,
             )
             return f"{known.name} is deleted; {size(freed)} freed."

@@ -10,11 +10,13 @@ from dashboard.charts import anchors as anchor_figures
 from dashboard.controls import picture_format as pictures
 from dashboard.controls.heading import heading, open_named, says_errors
 from dashboard.controls.job_list import job_list
-from dashboard.controls.jobs import estimate, job_panel, start_button
+from dashboard.controls.job_panel import job_panel
+from dashboard.controls.jobs import estimate, start_button
 from dashboard.controls.tour import offer_tour
 from dashboard.session import draft
 from dashboard.session.resources import document, store, study, study_arguments
 from klas.errors import KlasError
+from klas.jobs.kinds import RunJob
 from klas.results.pair import Document, cost_unit, pairs_of
 from klas.results.usage import stages_done
 from klas.storage.saved_studies import duplicate_study
@@ -236,9 +238,9 @@ def _start(found: Document | None, at_hand: Study) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         label = "Compute everything" if until == STAGES[-1] else f"Compute up to {until}"
-        task = {"kind": "run", "until": until}
-        start_button(label, at_hand, task)
-        estimate(at_hand, task)
+        job = RunJob(until=until)
+        start_button(label, at_hand, job)
+        estimate(at_hand, job)
     st.code(shlex.join(_run_command(until)), language="bash", wrap_lines=True)
 
 

@@ -7,7 +7,7 @@ from klas.cli.steps import open_store, output
 from klas.cli.tables.cache import cache_tables
 from klas.cli.terminal import TerminalProgress
 from klas.errors import KlasError
-from klas.jobs.process import studies_at_work
+from klas.jobs.listing import studies_at_work
 from klas.results import archive
 from klas.results.formatting import size
 from klas.results.usage import Holding, free_everything, free_stage, free_study, usage

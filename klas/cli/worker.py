@@ -1,25 +1,34 @@
 """A job's process: ``python -m klas.cli.worker FOLDER STORE``, started by :mod:`klas.jobs`."""
 
 import contextlib
-import json
 import os
 import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from klas.errors import KlasError, SelectionError, StoreError
-from klas.jobs.process import QUEUED_KINDS, StageStatus, State, Status
-from klas.jobs.queue import is_free, places, turn, visible_gpus
-from klas.memory import peak_memory_bytes
-from klas.results.pair import Pair, pairs_of
+from klas.errors import JobError, KlasError, SelectionError
+from klas.jobs.kinds import (
+    CatalogueJob,
+    CompareJob,
+    DeviceJob,
+    EstimateJob,
+    FinetuneJob,
+    FullValJob,
+    LatencyJob,
+    PairNames,
+    RunJob,
+    UnknownJob,
+)
+from klas.jobs.queue import device_for, device_slots, is_free, visible_gpus
+from klas.jobs.status import EstimateAnswer, StatusFile
+from klas.jobs.submission import Submission, read_submission
+from klas.results.pair import Document, Pair, pairs_of
 from klas.results.selections import choose, own_or_fair_share
 from klas.results.trainings import joint_training
 from klas.storage.store import Store
@@ -28,109 +37,26 @@ from klas.study import Metric, Study, parse_study
 if TYPE_CHECKING:
     from klas.pipeline.run import Pipeline
 
-WRITE_EVERY = 0.25  # seconds between two status files
 NICENESS = 5  # the app beside it stays quick; on Linux the disk's queue follows it
 
 
-class StatusFile:
-    """A progress that is kept in the job's status file."""
-
-    def __init__(self, folder: Path, store: Store, started: float) -> None:
-        self._path = folder / "status.json"
-        self._store = store
-        self._started = started
-        self._began: float | None = None
-        self._stages: list[StageStatus] = []
-        self._stage_began = time.monotonic()
-        self._label = ""
-        self._written = 0.0
-        self.device = ""
-        self.device_bytes: Callable[[], int] = int  # 0, until there is a device
-        self.answer: dict[str, Any] | None = None
-
-    def begin(self) -> None:
-        """The job's turn has come."""
-        self._began = time.time()
-        self.write("running")
-
-    def start(self, stage: str, unit: str, total: int) -> None:
-        """A stage begins."""
-        self._stages.append(StageStatus(stage=stage, unit=unit, done=0, total=total, seconds=0.0))
-        self._stage_began = time.monotonic()
-        self._label = ""
-        self.write("running")
-
-    def label(self, text: str) -> None:
-        """What is in hand."""
-        self._label = text
-        self.write("running")
-
-    def advance(self, amount: int) -> None:
-        """So many units more."""
-        last = self._stages[-1]
-        self._stages[-1] = StageStatus(
-            stage=last.stage,
-            unit=last.unit,
-            done=last.done + amount,
-            total=last.total,
-            seconds=time.monotonic() - self._stage_began,
-        )
-        if time.monotonic() - self._written > WRITE_EVERY:
-            self.write("running")
-
-    def write(self, state: State, error: str = "") -> None:
-        """Replace the status file.
-
-        If that fails the job goes on: what it computes matters more, and the log says what went
-        wrong.
-        """
-        last = self._stages[-1] if self._stages else None
-        rate = last.done / last.seconds if last and last.seconds and last.done else None
-        left = (last.total - last.done) / rate if last and rate and last.total else None
-        status = Status(
-            state=state,
-            pid=os.getpid(),
-            started=self._started,
-            updated=time.time(),
-            began=self._began,
-            stages=tuple(self._stages),
-            label=self._label,
-            rate=rate,
-            seconds_left=left,
-            device=self.device,
-            memory_bytes=peak_memory_bytes(),
-            device_bytes=self.device_bytes(),
-            error=error,
-            answer=self.answer,
-        )
-        self._written = time.monotonic()
-        try:
-            self._store.write_file(self._path, status.to_bytes())
-        except StoreError as problem:
-            print(error or problem, file=sys.stderr)
-
-
 def main(folder: Path, root: Path) -> int:
-    """Wait for the job's turn and do it; the exit status is that of the command."""
+    """Wait for a device if the job needs one, and do it; the exit status is the command's."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
-    # The page beside it needs a core. To be said before torch starts its threads.
+    # The page beside it needs a core. torch reads this when it starts its threads.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() - 1)))
+    submission = read_submission(folder)
+    if submission is None:
+        print(f"{folder}: there is no job in this folder", file=sys.stderr)
+        return 1
     store = Store(root)
-    raw = json.loads((folder / "job.json").read_bytes())
-    status = StatusFile(folder, store, raw["submitted"])
+    status = StatusFile(folder, store, submission.submitted)
     try:
         if (folder / "cancel").exists():  # asked for before the signal could be heard
             raise KeyboardInterrupt
-        if raw["task"]["kind"] in QUEUED_KINDS:
-            status.write("queued")
-            with turn(store, folder.name) as place:
-                status.begin()
-                _work(raw, place.device, store, status)
-        else:
-            status.begin()
-            _beside(raw, store, status)
+        _work(store, folder.name, submission, status)
     except KlasError as error:
         status.write("failed", str(error))
         return 1
@@ -153,43 +79,34 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _beside(raw: dict[str, Any], store: Store, status: StatusFile) -> None:
-    """What does not wait: the catalogue, and an estimate on a free device, else beside a worker."""
-    if raw["study"] is None:
-        from klas.pipeline.catalogue import build_catalogue
+def _work(store: Store, name: str, submission: Submission, status: StatusFile) -> None:
+    match submission.spec:
+        case UnknownJob(problem=problem):
+            raise JobError(problem)
+        case CatalogueJob():
+            from klas.pipeline.catalogue import build_catalogue
 
-        build_catalogue(store, status)
-        return
-    found = places(raw["device"], visible_gpus())
-    free = [place for place in found if is_free(store, place)]
-    status.answer = {"beside_other_work": not free}
-    _work(raw, (free or found)[0].device, store, status)
+            status.begin()
+            build_catalogue(store, status)
+        case EstimateJob(of=of):
+            status.begin()
+            slots = device_slots(submission.device, visible_gpus())
+            free = [slot for slot in slots if is_free(store, slot)]
+            pipeline = _pipeline((free or slots)[0].device, submission, store, status)
+            answer = _estimate(pipeline, of)
+            status.answer = answer.model_copy(update={"beside_other_work": not free})
+        case DeviceJob() as job:
+            status.write("queued")
+            with device_for(store, name, submission.device) as slot:
+                status.begin()
+                _compute(_pipeline(slot.device, submission, store, status), job)
+        case never:
+            assert_never(never)
 
 
-def _work(raw: dict[str, Any], device: str, store: Store, status: StatusFile) -> None:
-    study, task = parse_study(raw["study"], "job"), raw["task"]
+def _pipeline(device: str, submission: Submission, store: Store, status: StatusFile) -> "Pipeline":
+    study = parse_study(submission.study or {}, "job")
     # torch takes seconds to import: the status file is there before it.
-    pipeline = _pipeline(study, device, raw["device"], store, status)
-    if task["kind"] == "run":
-        pipeline.run(task["until"])
-    elif task["kind"] == "estimate":
-        status.answer = {**(status.answer or {}), **_estimate(pipeline, task["of"])}
-    elif task["kind"] == "full_val":
-        _full_val(pipeline, task)
-    elif task["kind"] == "latency":
-        _latency(pipeline, task)
-    elif task["kind"] == "compare":
-        pairs = _by_names(pipeline.run("scores"))
-        diverged = pipeline.finetune_methods([pairs[tuple(names)] for names in task["pairs"]])
-        if diverged:
-            raise KlasError("; ".join(diverged))
-    else:
-        pair = _by_names(pipeline.run("scores"))[tuple(task["pair"])]
-        for chosen in _choices(pair, study, task["metrics"]):
-            pipeline.finetune(pair, chosen)
-
-
-def _pipeline(study: Study, device: str, wish: str, store: Store, status: StatusFile) -> "Pipeline":
     import torch
 
     from klas.networks.device import peak_device_bytes
@@ -197,58 +114,91 @@ def _pipeline(study: Study, device: str, wish: str, store: Store, status: Status
 
     # A GPU may be there that this installation of torch can't use.
     usable = torch.cuda.is_available() or not device.startswith("cuda")
-    pipeline = Pipeline(study, store, device=device if usable else wish, progress=status)
+    wish = device if usable else submission.device
+    pipeline = Pipeline(study, store, device=wish, progress=status)
     on = pipeline.context.device
     status.device = str(on)
     status.device_bytes = lambda: peak_device_bytes(on)
     return pipeline
 
 
-def _by_names(document: dict[str, Any]) -> dict[tuple[str, ...], Pair]:
-    return {pair.names: pair for pair in pairs_of(document)}
+def _compute(
+    pipeline: "Pipeline", job: RunJob | FinetuneJob | CompareJob | FullValJob | LatencyJob
+) -> None:
+    match job:
+        case RunJob(until=stage):
+            pipeline.run(stage)
+        case FinetuneJob(pair=names, metrics=metrics):
+            (pair,) = _named(pipeline.run("scores"), [names])
+            for chosen in _choices(pair, pipeline.study, metrics):
+                pipeline.finetune(pair, chosen)
+        case CompareJob(pairs=names):
+            diverged = pipeline.finetune_methods(_named(pipeline.run("scores"), names))
+            if diverged:
+                raise KlasError("; ".join(diverged))
+        case FullValJob(pairs=names, tier=tier):
+            for pair in _named(pipeline.run("scores"), names):
+                chosen = choose(pair, pipeline.study.selection).chosen
+                if chosen.any():
+                    pipeline.full_validation(pair, chosen, tier)
+        case LatencyJob(pairs=names):
+            for pair in _named(pipeline.run("scores"), names):
+                pipeline.latency(pair)
+        case never:
+            assert_never(never)
 
 
-def _full_val(pipeline: "Pipeline", task: dict[str, Any]) -> None:
-    pairs = _by_names(pipeline.run("scores"))
-    for pair in (pairs[tuple(names)] for names in task["pairs"]):
-        chosen = choose(pair, pipeline.study.selection).chosen
-        if chosen.any():
-            pipeline.full_validation(pair, chosen, task["tier"])
-
-
-def _latency(pipeline: "Pipeline", task: dict[str, Any]) -> None:
-    pairs = _by_names(pipeline.run("scores"))
-    for names in task["pairs"]:
-        pipeline.latency(pairs[tuple(names)])
-
-
-def _estimate(pipeline: "Pipeline", of: dict[str, Any]) -> dict[str, Any]:
-    """What another task will take."""
+def _estimate(
+    pipeline: "Pipeline", of: RunJob | FinetuneJob | CompareJob | FullValJob
+) -> EstimateAnswer:
+    """What another job would take."""
     from klas.pipeline import estimate
 
-    if of["kind"] == "run":
-        return asdict(estimate.estimate(pipeline, of["until"]))
     study = pipeline.study
-    document = pipeline.store.get_ref(f"scores-{study.results_key()}")
+    match of:
+        case RunJob(until=stage):
+            run = estimate.estimate(pipeline, stage)
+            return EstimateAnswer(
+                seconds=run.seconds, disk_bytes=run.disk_bytes, memory_bytes=run.memory_bytes
+            )
+        case FinetuneJob(pair=names, metrics=metrics):
+            (pair,) = _named(_document(pipeline), [names])
+            choices = _choices(pair, study, metrics)
+            wanted = [joint_training(pair, chosen, study.finetuning) for chosen in choices]
+            trainings = [estimate.training_seconds(pipeline, wanted)]
+        case CompareJob(pairs=names):
+            pairs = _named(_document(pipeline), names)
+            trainings = [estimate.comparison_seconds(pipeline, pair) for pair in pairs]
+        case FullValJob(pairs=names, tier=tier):
+            pairs = _named(_document(pipeline), names)
+            chosen = [(pair, choose(pair, study.selection).chosen) for pair in pairs]
+            seconds = [
+                estimate.full_val_seconds(pipeline, pair, mask, tier)
+                for pair, mask in chosen
+                if mask.any()
+            ]
+            return EstimateAnswer(seconds=sum(seconds))
+        case never:
+            assert_never(never)
+    return EstimateAnswer(
+        trainings=sum(count for count, _ in trainings), seconds=sum(s for _, s in trainings)
+    )
+
+
+def _document(pipeline: "Pipeline") -> Document:
+    document: Document | None = pipeline.store.get_ref(f"scores-{pipeline.study.results_key()}")
     if document is None:
-        raise SelectionError(f"study {study.name}: there are no scores yet; compute them first")
-    pairs = _by_names(document)
-    if of["kind"] == "finetune":
-        pair = pairs[tuple(of["pair"])]
-        choices = _choices(pair, study, of["metrics"])
-        wanted = [joint_training(pair, chosen, study.finetuning) for chosen in choices]
-        found = [estimate.training_seconds(pipeline, wanted)]
-    elif of["kind"] == "compare":
-        found = [estimate.comparison_seconds(pipeline, pairs[tuple(n)]) for n in of["pairs"]]
-    else:
-        chosen = {n: choose(pairs[n], study.selection).chosen for n in map(tuple, of["pairs"])}
-        seconds = [
-            estimate.full_val_seconds(pipeline, pairs[n], mask, of["tier"])
-            for n, mask in chosen.items()
-            if mask.any()
-        ]
-        return {"seconds": sum(seconds)}
-    return {"trainings": sum(n for n, _ in found), "seconds": sum(s for _, s in found)}
+        name = pipeline.study.name
+        raise SelectionError(f"study {name}: there are no scores yet; compute them first")
+    return document
+
+
+def _named(document: Document, wanted: Sequence[PairNames]) -> list[Pair]:
+    by_names = {pair.names: pair for pair in pairs_of(document)}
+    for names in wanted:
+        if names not in by_names:
+            raise SelectionError(f"{' → '.join(names)}: the study has no such pair")
+    return [by_names[names] for names in wanted]
 
 
 def _choices(pair: Pair, study: Study, metrics: Sequence[Metric]) -> list[NDArray[np.bool_]]:

@@ -1,14 +1,83 @@
-"""Which device a job may take, found without torch."""
+"""Which device a job may take, and which job takes it first; all of it without torch."""
 
 import os
+import signal
 
 import pytest
 
-from klas.jobs.queue import places, visible_gpus
+from klas.jobs import process
+from klas.jobs.listing import all_jobs, status_of, studies_at_work
+from klas.jobs.queue import device_slots, visible_gpus
+from tests.jobs.workers import (
+    RUN,
+    at_work,
+    finished,
+    queue_up,
+    tiny_study,
+    wait_for,
+    waiting,
+)
+
+pytestmark = pytest.mark.usefixtures("no_worker_left")
 
 
-def locks(wish, gpus):
-    return [(place.device, place.lock) for place in places(wish, gpus)]
+def test_jobs_wait_for_the_device_and_go_in_the_order_they_came(store, on_cpu, hold):
+    (device,) = hold("cpu")
+    first, second, third = queue_up(store, 3)
+    assert waiting(store) == [first, second, third]
+    assert studies_at_work(store) == ["study 2", "study 1", "study 0"]
+    assert [(j.id, j.before) for j in all_jobs(store)] == [(third, 2), (second, 1), (first, 0)]
+    assert process.start(store, tiny_study(0), RUN) == first  # asked for again, it keeps its place
+    assert waiting(store)[0] == first
+    device.close()
+    for ahead, behind in ((first, second), (second, third)):
+        status = wait_for(store, ahead, at_work)
+        assert status.began >= status.started
+        assert status_of(store, behind).state == "queued"
+        process.cancel(store, ahead)
+    wait_for(store, third, at_work)
+    assert waiting(store) == []
+
+
+def test_a_queued_job_is_cancelled_at_once_and_a_killed_one_holds_up_nobody(store, on_cpu, hold):
+    (device,) = hold("cpu")
+    first, second, third = queue_up(store, 3)
+    process.cancel(store, first)
+    assert wait_for(store, first, finished, seconds=10).state == "cancelled"
+    os.kill(status_of(store, second).pid, signal.SIGKILL)
+    assert wait_for(store, second, finished, seconds=10).state == "died"
+    assert waiting(store) == [third]
+    device.close()
+    wait_for(store, third, at_work)
+    assert {status_of(store, job).state for job in (first, second)} == {"cancelled", "died"}
+
+
+def test_each_of_two_devices_has_a_worker_of_its_own(store, monkeypatch, hold):
+    monkeypatch.delenv("KLAS_DEVICE", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    other, device = hold("gpu-4", "gpu-7")
+    first, second, third = queue_up(store, 3)
+    other.close()
+    wait_for(store, first, at_work)
+    assert waiting(store) == [second, third]
+    device.close()
+    wait_for(store, second, at_work)
+    assert waiting(store) == [third]
+
+
+def test_a_job_for_another_device_overtakes(store, monkeypatch, hold):
+    hold("cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("KLAS_DEVICE", "cpu")
+    (first,) = queue_up(store, 1)
+    monkeypatch.setenv("KLAS_DEVICE", "cuda:1")
+    second = process.start(store, tiny_study(1), RUN)
+    wait_for(store, second, at_work)
+    assert waiting(store) == [first]
+
+
+def slots(wish, gpus):
+    return [(slot.device, slot.lock) for slot in device_slots(wish, gpus)]
 
 
 @pytest.mark.parametrize(
@@ -24,8 +93,8 @@ def locks(wish, gpus):
         ("../xpu", [], [("../xpu", "---xpu")]),
     ],
 )
-def test_a_wish_becomes_places_in_order(wish, gpus, expected):
-    assert locks(wish, gpus) == expected
+def test_a_wish_becomes_slots_in_order(wish, gpus, expected):
+    assert slots(wish, gpus) == expected
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from klas.jobs import process as jobs
+from klas.jobs import process
+from klas.jobs.kinds import LatencyJob
+from klas.jobs.listing import all_jobs
 from klas.networks.stitch import Stitch
 from klas.pipeline import latency
 from klas.pipeline.run import Pipeline
@@ -19,7 +21,7 @@ from klas.results.costs import timings_of
 from klas.results.pair import pairs_of
 from klas.storage.store import Store
 from tests.conftest import SMALL
-from tests.jobs.test_process import finished, wait_for
+from tests.jobs.workers import finished, wait_for
 
 
 class Record:
@@ -213,9 +215,8 @@ def test_a_worker_times_a_pair_in_its_turn(computed, monkeypatch):
     monkeypatch.setenv("KLAS_DEVICE", "cpu")
     store, document = computed
     pair = min(pairs_of(document), key=lambda p: len(p.macs))
-    task = {"kind": "latency", "pairs": [list(pair.names)]}
-    job = jobs.start(store, SMALL, task)
-    assert jobs.listing(store)[0].status.state in ("queued", "running")
+    job = process.start(store, SMALL, LatencyJob(pairs=(pair.names,)))
+    assert all_jobs(store)[0].status.state in ("queued", "running")
     status = wait_for(store, job, finished)
     assert status.state == "done", status.error
     assert status.stages[-1].stage == "latency"

@@ -7,10 +7,13 @@ from contextlib import suppress
 
 import pytest
 
-from klas.jobs import process as jobs
+from klas.jobs import process
+from klas.jobs.kinds import RunJob
+from klas.jobs.listing import all_jobs, status_of
+from klas.jobs.locks import try_lock
 from klas.storage.store import Store
 from tests.dashboard.server import Server
-from tests.jobs.test_process import QUICK
+from tests.jobs.workers import QUICK, running
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
@@ -32,8 +35,8 @@ def serve(tmp_path, monkeypatch):
     for server in servers:
         server.stop()
     store = Store(tmp_path / "cache")
-    for job in jobs.running(store):
-        os.kill(jobs.status(store, job).pid, signal.SIGKILL)
+    for job in running(store):
+        os.kill(status_of(store, job).pid, signal.SIGKILL)
     store.close()
 
 
@@ -53,7 +56,7 @@ def store(server):
 def device(store):
     """The device as another worker holds it: jobs wait until it is closed."""
     with (store.root / "locks" / "device-cpu.lock").open("a") as lock:
-        assert jobs.try_lock(lock)
+        assert try_lock(lock)
         yield lock
 
 
@@ -83,14 +86,14 @@ def test_a_job_outlives_the_server_and_two_tabs_start_it_once(
         button(other, "Compute up to probes").click(timeout=2_000)
     expect(page.get_by_text("in the queue, next")).to_be_visible()
     expect(other.get_by_text("in the queue, next")).to_be_visible()
-    (job,) = jobs.running(store)
-    worker = jobs.status(store, job).pid
+    (job,) = running(store)
+    worker = status_of(store, job).pid
     other.close()
 
     server.process.kill()
     page.goto(serve().url)
     expect(page.get_by_text("in the queue, next")).to_be_visible()
-    assert jobs.status(store, job).pid == worker
+    assert status_of(store, job).pid == worker
 
     # It computes, and the page fills without a reload.
     device.close()
@@ -99,14 +102,14 @@ def test_a_job_outlives_the_server_and_two_tabs_start_it_once(
     )
     expect(page.get_by_text("Which pairs go together")).to_be_visible()
     expect(page.get_by_text("Not computed yet.")).to_have_count(0)
-    assert jobs.status(store, job).pid == worker
+    assert status_of(store, job).pid == worker
 
 
 def test_a_tab_at_rest_shows_what_others_begin_and_finish(server, store, page):
     open_page(page, server, "anchors")
-    job = jobs.start(store, QUICK, {"kind": "run", "until": "anchors"})
+    job = process.start(store, QUICK, RunJob(until="anchors"))
     expect(page.get_by_text("Which pairs go together")).to_be_visible(timeout=LONG)
-    assert jobs.jobs(store) == [job]
+    assert [one.id for one in all_jobs(store)] == [job]
 
 
 def test_a_job_is_cancelled_resumed_killed_and_resumed(server, store, page):
@@ -117,8 +120,8 @@ def test_a_job_is_cancelled_resumed_killed_and_resumed(server, store, page):
 
     button(page, "Start again").click()
     expect(page.get_by_text("Loading the networks")).to_be_visible()
-    (job,) = jobs.running(store)
-    os.kill(jobs.status(store, job).pid, signal.SIGKILL)
+    (job,) = running(store)
+    os.kill(status_of(store, job).pid, signal.SIGKILL)
     expect(page.get_by_text("was killed, or crashed")).to_be_visible()
 
     button(page, "Start again").click()

@@ -9,7 +9,8 @@ import pytest
 
 from dashboard.charts.diagram import in_words
 from dashboard.text.quantities import QUANTITIES, SHOWN
-from klas.jobs import process as jobs
+from klas.jobs import process
+from klas.jobs.kinds import FinetuneJob, RunJob
 from klas.results.pair import finetuned_pair_key, pairs_of
 from klas.results.selections import choose
 from klas.storage.store import Store
@@ -43,10 +44,10 @@ def changed(computed, tmp_path):
 
 @pytest.fixture
 def started(monkeypatch):
-    """The tasks of jobs that pages start; none is really started."""
-    tasks = []
-    monkeypatch.setattr(jobs, "start", lambda store, study, task: tasks.append((study, task)))
-    return tasks
+    """The studies and jobs that pages start; none is really started."""
+    asked = []
+    monkeypatch.setattr(process, "start", lambda store, study, job: asked.append((study, job)))
+    return asked
 
 
 def stitch_named(pair, *, chosen):
@@ -120,15 +121,15 @@ def test_a_missing_accuracy_has_a_button_that_starts_its_stage(app, changed, pai
     assert "Measure zero_shot" not in labels(tester)
     button(tester, "Measure tuned").click().run()
     assert not tester.exception
-    assert started == [(SMALL, {"kind": "run", "until": "tuned"})]
+    assert started == [(SMALL, RunJob(until="tuned"))]
 
 
 def test_joint_training_is_the_very_job_of_the_stitches_page(app, computed, pair, started):
     _, (i, j) = stitch_named(pair, chosen=True)
     tester = look(app, computed[0].root, "scores", cell=f"{i}-{j}")
     button(tester, "Train jointly").click().run()
-    ((study, task),) = started
-    assert task == {"kind": "finetune", "pair": list(pair.names), "metrics": ["kl", "snnet"]}
+    ((study, job),) = started
+    assert job == FinetuneJob(pair=pair.names, metrics=("kl", "snnet"))
     assert study.selection == SMALL.selection
 
 
@@ -159,7 +160,7 @@ def test_what_is_not_measured_says_so_in_place_of_the_map(app, changed, pair, st
     assert "tuned top-1 (%): not computed for this pair yet." in tester.info[0].value
     assert not maps(tester)
     button(tester, "Compute up to tuned").click().run()
-    assert started == [(SMALL, {"kind": "run", "until": "tuned"})]
+    assert started == [(SMALL, RunJob(until="tuned"))]
     assert maps(follow(tester, show="zero_shot"))
 
 

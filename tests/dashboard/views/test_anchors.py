@@ -4,7 +4,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.session.state import KEY, Draft, Session
-from klas.jobs import process as jobs
+from klas.jobs import process
+from klas.jobs.kinds import CatalogueJob
 from klas.storage.saved_studies import open_study, save_study, saved_studies
 from klas.storage.store import Store
 from klas.study import DIGITS, load_study
@@ -58,11 +59,11 @@ def fill(tester, images, name="zoo"):
 
 def test_without_a_catalogue_a_button_starts_the_worker_that_builds_it(app, tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(jobs, "start", lambda store, study, task: started.append((study, task)))
+    monkeypatch.setattr(process, "start", lambda store, *job: started.append(job))
     tester = app(tmp_path / "empty", "anchors")
     assert not tester.dataframe
     button(tester, "Build the catalogue").click().run()
-    assert started == [(None, {"kind": "catalogue"})]
+    assert started == [(None, CatalogueJob())]
     assert not tester.exception
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from klas.jobs import process as jobs
+from klas.jobs import listing
 from klas.results.formatting import size
 from klas.results.usage import usage
 from klas.storage.saved_studies import save_study
@@ -89,7 +89,7 @@ def test_verify_finds_what_is_damaged(app, copied):
 
 
 def test_nothing_goes_while_a_job_runs(app, copied, monkeypatch):
-    monkeypatch.setattr(jobs, "studies_at_work", lambda _: ["small"])
+    monkeypatch.setattr(listing, "studies_at_work", lambda _: ["small"])
     tester = app(copied.root, "cache")
     before = usage(copied)
     tester.selectbox(key="cache:what").select("Everything").run()

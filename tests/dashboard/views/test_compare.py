@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from klas.jobs.kinds import CompareJob
 from klas.pipeline.run import Pipeline
 from klas.results.comparison import compare
 from klas.results.comparison_view import below_cheap_anchor, entry_of, ranked_candidates
@@ -168,8 +169,8 @@ def test_what_is_trained_meanwhile_fills_the_page(app, copied, computed, tmp_pat
         "klas.jobs.process.start", lambda *job: started.append(job) or "0123456789abcdef"
     )
     next(b for b in tester.button if b.label == TRAIN).click().run()
-    ((_, study, task),) = started
-    assert task == {"kind": "compare", "pairs": [list(pair.names)]}
+    ((_, study, job),) = started
+    assert job == CompareJob(pairs=(pair.names,))
     assert study == QUICK
 
     assert Pipeline(QUICK, store, device="cpu").finetune_methods([pair]) == []

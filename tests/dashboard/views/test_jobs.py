@@ -4,14 +4,16 @@ import time
 
 import pytest
 
-from klas.jobs import process as jobs
+from klas.jobs import process
+from klas.jobs.kinds import EstimateJob
+from klas.jobs.listing import all_jobs, status_of
+from klas.jobs.locks import try_lock
 from klas.pipeline.run import Pipeline
 from klas.storage.store import Store
 from tests.conftest import SMALL
 from tests.dashboard.reading import button
-from tests.jobs.test_process import QUICK
+from tests.jobs.workers import QUICK, RUN, running, waiting
 
-RUN = {"kind": "run", "until": "tuned"}
 ABSENT = SMALL.model_copy(
     update={"data": SMALL.data.model_copy(update={"train": "/no/such/folder"})}
 )
@@ -22,17 +24,17 @@ def busy(store, monkeypatch):
     """A store whose one device is at work for somebody else, so that every job waits."""
     monkeypatch.setenv("KLAS_DEVICE", "cpu")
     with (store.root / "locks" / "device-cpu.lock").open("a") as lock:
-        assert jobs.try_lock(lock)
+        assert try_lock(lock)
         yield store
-        for job in jobs.running(store):
-            jobs.cancel(store, job)
+        for job in running(store):
+            process.cancel(store, job)
             ended(store, job)
 
 
 def ended(store, job, seconds=60):
     """The job's last status."""
     limit = time.monotonic() + seconds
-    while (status := jobs.status(store, job)).alive:
+    while (status := status_of(store, job)).alive:
         assert time.monotonic() < limit, status
         time.sleep(0.02)  # between two looks
     return status
@@ -51,52 +53,52 @@ def test_a_second_job_is_queued_and_can_be_cancelled(app, busy):
     tester.segmented_control(key="until:small").set_value("scores").run()
     button(tester, "Compute up to scores").click().run()
     assert "in the queue, one job before it" in texts(tester)
-    first, second = jobs.waiting(busy)
+    first, second = waiting(busy)
     button(tester, "Cancel").click().run()
     assert ended(busy, first).state == "cancelled"
     tester.run()
-    assert jobs.waiting(busy) == [second]
+    assert waiting(busy) == [second]
     assert "in the queue, next" in texts(tester)
 
 
 def test_jobs_of_another_study_are_shown_with_its_name(app, busy):
-    job = jobs.start(busy, SMALL.model_copy(update={"name": "other"}), RUN)
+    job = process.start(busy, SMALL.model_copy(update={"name": "other"}), RUN)
     tester = app(busy.root)
     assert "other: **Compute up to tuned**" in texts(tester)
     assert not button(tester, "Compute everything").disabled
-    jobs.cancel(busy, job)
+    process.cancel(busy, job)
     ended(busy, job)
     tester.run()
     assert "tuned: cancelled" not in texts(tester)  # a matter of that study's own page
 
 
 def test_a_cancelled_job_can_be_started_again_or_dismissed(app, busy):
-    job = jobs.start(busy, SMALL, RUN)
-    jobs.cancel(busy, job)
+    job = process.start(busy, SMALL, RUN)
+    process.cancel(busy, job)
     ended(busy, job)
     tester = app(busy.root)
     assert "Compute up to tuned: cancelled. What was finished is kept." in texts(tester)
     button(tester, "Start again").click().run()
-    assert jobs.running(busy) == [job]
+    assert running(busy) == [job]
     assert "in the queue, next" in texts(tester)
-    jobs.cancel(busy, job)
+    process.cancel(busy, job)
     ended(busy, job)
     tester.run()
     button(tester, "Dismiss").click().run()
-    assert jobs.jobs(busy) == []
+    assert all_jobs(busy) == []
     assert "cancelled" not in texts(tester)
 
 
 def test_a_data_folder_that_vanished_is_a_sentence_with_the_log(app, store, tmp_path):
     (tmp_path / "small.toml").write_text(ABSENT.to_toml())
-    ended(store, jobs.start(store, ABSENT, RUN))
+    ended(store, process.start(store, ABSENT, RUN))
     tester = app(store.root)
     assert "/no/such/folder: there is no such folder" in tester.error[0].value
     assert "Log of the worker" in [e.label for e in tester.expander]
     assert "Start again" in [b.label for b in tester.button]
     button(tester, "Clear the 1 that ended").click().run()
     assert not tester.error
-    assert jobs.jobs(store) == []
+    assert all_jobs(store) == []
 
 
 def test_a_store_that_cannot_be_written_is_a_sentence_where_the_button_is(app, store):
@@ -113,8 +115,7 @@ def test_an_estimate_stands_beside_the_button_until_results_change(
 ):
     (tmp_path / "small.toml").write_text(QUICK.to_toml())
     monkeypatch.setenv("KLAS_DEVICE", "cpu")
-    task = {"kind": "estimate", "of": {"kind": "run", "until": "tuned"}}
-    ended(store, jobs.start(store, QUICK, task))
+    ended(store, process.start(store, QUICK, EstimateJob(of=RUN)))
     tester = app(store.root)
     assert "on cpu" in texts(tester)
     assert "of disk" in texts(tester)

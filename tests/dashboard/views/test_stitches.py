@@ -10,7 +10,8 @@ import pytest
 from dashboard.model.deployment import offer
 from dashboard.model.list_entries import entries_of, entry_of
 from dashboard.session.accuracies import best_tier
-from klas.jobs import process as jobs
+from klas.jobs import process
+from klas.jobs.kinds import LatencyJob
 from klas.pipeline.run import Pipeline
 from klas.results.costs import costs_of
 from klas.results.formatting import METHODS
@@ -376,14 +377,14 @@ def test_times_of_another_machine_do_not_bar_those_of_this_one(
 ):
     """Whether this device is timed only a job can tell: what is timed before is found again."""
     started = []
-    monkeypatch.setattr(jobs, "start", lambda store, study, task: started.append(task))
+    monkeypatch.setattr(process, "start", lambda store, study, job: started.append(job))
     timed({**MACHINE, "device": "another one"})
     tester = app(computed[0].root, "stitches")
     assert "Measure on this machine" not in [b.label for b in tester.button]
     widget(tester, "cost").set_value("latency").run()
     assert not [c for c in tester.caption if "Not timed yet" in c.value]
     press(tester, "Measure on this machine")
-    assert started == [{"kind": "latency", "pairs": [list(pair.names)]}]
+    assert started == [LatencyJob(pairs=(pair.names,))]
 
 
 def test_several_machines_are_told_apart(app, computed, timed):

@@ -4,7 +4,7 @@ import pytest
 
 from dashboard.session.state import StudiesRow
 from klas.errors import StoreError
-from klas.jobs import process as jobs
+from klas.jobs import listing
 from klas.pipeline.run import Pipeline
 from klas.results.formatting import size
 from klas.results.usage import usage
@@ -174,7 +174,7 @@ def test_a_study_whose_file_makes_no_sense_is_said_and_can_go(alone, copied):
 def test_nothing_is_freed_under_a_running_job_and_the_table_says_it_runs(
     alone, copied, monkeypatch
 ):
-    monkeypatch.setattr(jobs, "studies_at_work", lambda _: ["mine"])
+    monkeypatch.setattr(listing, "studies_at_work", lambda _: ["mine"])
     tester = alone(study="mine")
     assert row(tester, "mine")["now"] == "computing …"
     before = usage(copied)

@@ -1,0 +1,60 @@
+"""What jobs and their stages do, in a few words. Pure functions."""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from dashboard.text.markdown import plain
+from klas.jobs.kinds import (
+    CatalogueJob,
+    CompareJob,
+    EstimateJob,
+    FinetuneJob,
+    FullValJob,
+    JobSpec,
+    LatencyJob,
+    PairNames,
+    RunJob,
+    UnknownJob,
+)
+
+STAGE_ACTIVITY = {
+    "catalogue": "Counting the cost of every pretrained network",
+    "data": "Decoding the chosen images once",
+    "full_val": "Measuring on every validation image",
+    "anchors": "Running the anchors on the validation images",
+    "features": "Collecting features for the probes",
+    "probes": "Training a linear probe after every block",
+    "scores": "Comparing the cuts: Θ, Γ and their rivals",
+    "fit": "Fitting every stitch layer",
+    "zero_shot": "Measuring every stitch",
+    "tuned": "Tuning every stitch layer",
+    "finetuned": "Training stitches and anchors jointly",
+    "latency": "Timing every stitched network",
+}
+
+
+def job_title(spec: JobSpec | UnknownJob) -> str:
+    """What a job does."""
+    match spec:
+        case RunJob(until=stage):
+            return f"Compute up to {stage}"
+        case FinetuneJob(pair=names):
+            return f"Train jointly: {_pairs([names])}"
+        case CompareJob(pairs=pairs):
+            return f"Train every method jointly: {_pairs(pairs)}"
+        case FullValJob(pairs=pairs):
+            return f"Measure on every validation image: {_pairs(pairs)}"
+        case LatencyJob(pairs=pairs):
+            return f"Measure latency: {_pairs(pairs)}"
+        case EstimateJob(of=of):
+            return f"Estimate: {job_title(of)}"
+        case CatalogueJob():
+            return "Build the catalogue"
+        case UnknownJob(kind=kind):
+            return f"Made by a newer klas: {plain(kind)}"
+        case never:
+            assert_never(never)
+
+
+def _pairs(pairs: Sequence[PairNames]) -> str:
+    return " → ".join(pairs[0]) if len(pairs) == 1 else f"{len(pairs)} pairs"

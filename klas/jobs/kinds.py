@@ -1,0 +1,109 @@
+"""What a job is to do: a frozen type for each kind, and one for what only a newer klas knows."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from klas.study import Metric, Stage, Tier
+
+PairNames = tuple[str, str]
+"""The names of a pair's source and target."""
+
+
+class _Kind(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DeviceJob(_Kind):
+    """A job that waits until it has a device to itself."""
+
+
+class RunJob(DeviceJob):
+    """Compute every stage of a study up to one of them."""
+
+    kind: Literal["run"] = "run"
+    until: Stage
+
+
+class FinetuneJob(DeviceJob):
+    """Train jointly what methods choose of a pair.
+
+    For the study's own score that is what its selection chooses, for another one as many in every
+    bucket.
+    """
+
+    kind: Literal["finetune"] = "finetune"
+    pair: PairNames
+    metrics: tuple[Metric, ...]
+
+
+class CompareJob(DeviceJob):
+    """Train jointly what every method chooses of some pairs, at every budget."""
+
+    kind: Literal["compare"] = "compare"
+    pairs: tuple[PairNames, ...]
+
+
+class FullValJob(DeviceJob):
+    """Measure what the study's selection chooses of some pairs on every validation image."""
+
+    kind: Literal["full_val"] = "full_val"
+    pairs: tuple[PairNames, ...]
+    tier: Tier
+
+
+class LatencyJob(DeviceJob):
+    """Time every stitched network of some pairs."""
+
+    kind: Literal["latency"] = "latency"
+    pairs: tuple[PairNames, ...]
+
+
+class EstimateJob(_Kind):
+    """Say what another job would take; the answer is in the status.
+
+    It is short and wanted before one decides to wait, so it starts at once, beside whatever runs.
+    """
+
+    kind: Literal["estimate"] = "estimate"
+    of: Annotated[RunJob | FinetuneJob | CompareJob | FullValJob, Field(discriminator="kind")]
+
+
+class CatalogueJob(_Kind):
+    """Build the catalogue of pretrained networks. It is about no study and needs no device."""
+
+    kind: Literal["catalogue"] = "catalogue"
+
+
+JobSpec = RunJob | FinetuneJob | CompareJob | FullValJob | LatencyJob | EstimateJob | CatalogueJob
+"""What a job is to do, told apart by ``kind``."""
+
+_SPEC: TypeAdapter[JobSpec] = TypeAdapter(Annotated[JobSpec, Field(discriminator="kind")])
+
+
+class UnknownJob(BaseModel):
+    """A job of a kind, or with settings, that this klas doesn't know.
+
+    It can be listed and removed, not started.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    problem: str
+
+
+def read_spec(task: Mapping[str, Any]) -> JobSpec | UnknownJob:
+    """What ``job.json`` says under ``task``, as a type."""
+    try:
+        return _SPEC.validate_python(task)
+    except ValidationError as error:
+        kind = str(task.get("kind"))[:40]
+        if error.errors()[0]["loc"]:
+            problem = (
+                f"this job ({kind}) has settings that are unknown here; a newer klas may know them"
+            )
+        else:
+            problem = f"the kind of this job ({kind}) is unknown here; a newer klas may know it"
+        return UnknownJob(kind=kind, problem=problem)

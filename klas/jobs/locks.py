@@ -1,0 +1,35 @@
+"""Locks on files.
+
+A process holds its lock until it ends, however it ends; a child that inherits the open file holds
+it too.
+"""
+
+from pathlib import Path
+from typing import IO, Any
+
+
+def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
+    """Take the operating system's lock on an open file.
+
+    It lasts until every process that has the file open has closed it.
+
+    Returns:
+        False if another process has the lock.
+    """
+    import fcntl  # Windows has none: the command works there, background jobs don't
+
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock on a file; not if the file can't be opened."""
+    try:
+        with path.open("rb") as file:
+            # Shared: two that look at once must not take each other for the holder.
+            return not try_lock(file, shared=True)
+    except OSError:
+        return False
