@@ -73,6 +73,19 @@ def test_it_has_every_pair_and_loads_nothing(computed):
     assert "buckets = 4" in page
 
 
+def test_an_anchor_may_be_called_anything(computed):
+    store, document = computed
+    name, evil = document["anchors"][0]["name"], "</script><script>alert('1')</script> & co"
+    document = json.loads(json.dumps(document).replace(f'"{name}"', json.dumps(evil)))
+    page = report(store, document)
+    assert "<script>alert" not in page
+    assert page.count("<script") == page.count("</script>")
+    cells = [row[0] for row in rows(page, "last probe")]
+    assert cells == [a["name"] for a in document["anchors"]]
+    assert evil in cells
+    assert len(figures(page)["anchors"]) > len(cells)  # a marker each, and lines between them
+
+
 def test_curves_are_of_all_methods_and_the_legend_switches_them(computed):
     store, document = computed
     pair = max(stitchable(document), key=lambda p: p.in_space.sum())
