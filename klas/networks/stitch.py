@@ -93,11 +93,8 @@ class StitchLayer(nn.Module):
         maps = resized(linear(maps, self.weight, self.bias), want.grid)
         match want.form:
             case "NLC":
-                return (
-                    torch.cat([prefix, maps.flatten(1, 2)], 1)
-                    if want.prefix
-                    else maps.flatten(1, 2)
-                )
+                tokens = maps.flatten(1, 2)
+                return torch.cat([prefix, tokens], 1) if want.prefix else tokens
             case "NHWC":
                 return maps
             case "NCHW":

@@ -34,8 +34,8 @@ def test_an_identity_stitch_of_a_network_with_itself_is_the_network():
     layer = stitch_layer(layout, layout, {"weight": torch.eye(width), "bias": torch.zeros(width)})
     images = torch.randn(4, 1, 16, 16)
     with torch.inference_mode():
-        found = Stitch(net, 2, net, 2, layer).eval()(images)
-        assert torch.allclose(found, net(images), atol=1e-5)
+        logits = Stitch(net, 2, net, 2, layer).eval()(images)
+        assert torch.allclose(logits, net(images), atol=1e-5)
 
 
 def test_a_stitch_backpropagates_into_both_anchors_and_the_layer():
