@@ -63,6 +63,17 @@ class StitchLayer(nn.Module):
 
     Raises:
         AnchorError: one is a sequence and the other a map.
+
+    Examples:
+        From tokens on a grid of 4×4, with a class token, to a map of 2×2:
+
+        >>> source = Layout(channels=8, grid=(4, 4), prefix=1)
+        >>> target = Layout(channels=6, grid=(2, 2), prefix=0, form="NCHW")
+        >>> layer = StitchLayer(source, target)
+        >>> layer(torch.zeros(5, 17, 8)).shape
+        torch.Size([5, 6, 2, 2])
+        >>> layer_macs(source, target), layer_params(source, target)  # 4 · 8 · 6, (8 + 1) · 6
+        (192, 54)
     """
 
     def __init__(self, source: Layout, target: Layout) -> None:

@@ -42,7 +42,14 @@ def canonical_json(value: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """What a result was made from. ``label`` is for people and not part of the identity."""
+    """What a result was made from.
+
+    Attributes:
+        stage: the kind of result.
+        version: raised when the code that makes it gives other results.
+        inputs: everything that it depends on, as JSON values.
+        label: for people; not part of the identity.
+    """
 
     stage: str
     version: int
@@ -93,6 +100,16 @@ class Store:
 
     Raises:
         StoreError: the folder cannot be created, read or written.
+
+    Examples:
+        >>> key = Key(stage="sum", version=1, inputs={"numbers": [1, 2]})
+        >>> with Store("cache") as store:
+        ...     print(store.get(key))
+        ...     print(store.compute(key, lambda: 1 + 2))
+        ...     print(store.get(key))
+        None
+        3
+        3
     """
 
     def __init__(self, root: str | Path | None = None) -> None:
