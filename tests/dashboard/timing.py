@@ -1,7 +1,9 @@
 """Forward times as a latency job leaves them, without running one."""
 
-from klas.results.costs import latency_pair_key, note_timings
+from klas.results.costs import note_timings
+from klas.results.result import Machine
 from tests.conftest import SMALL
+from tests.stored import latency_key
 
 MACHINE = {"device": "this processor", "threads": 1, "torch": "2.0"}
 
@@ -16,5 +18,5 @@ def time_pairs(store, pairs, machine=MACHINE):
         stitches = {f"{i}-{j}": spread(10.0 * i + j) for i, j in pair.stitches}
         anchors = {name: spread(5.0) for name in pair.names}
         result = {"machine": machine, "batch": 1, "stitches": stitches, "anchors": anchors}
-        store.put(latency_pair_key(pair, machine), result)
-        note_timings(store, SMALL, pair, machine)
+        store.put(latency_key(pair, SMALL, machine), result)
+        note_timings(store, SMALL, pair, Machine(**machine))

@@ -7,11 +7,12 @@ import torch
 import klas
 from klas.deploy.load import check_stitch_list, save_layers
 from klas.errors import AnchorError, FormatError
-from klas.measures.accuracy import network_hits
+from klas.measures.accuracy import network_outcomes
 from klas.pipeline.run import Pipeline
 from klas.results.accuracies import finetuned_accuracy
 from klas.results.formats import write
 from klas.results.pair import pairs_of
+from klas.results.result import ZeroShot
 from klas.results.selections import choose
 from klas.results.stitch_list import stitch_list
 from tests.conftest import SMALL
@@ -43,8 +44,13 @@ def export(pipeline, computed, folder, tier):
 
 
 def measured(pipeline, network, source):
-    batches = pipeline.bench.batches(pipeline.bench.val, pipeline.bench.val_rows, source)
-    return float(network_hits(network, batches).mean())
+    return float(outcomes(pipeline, network, source).mean())
+
+
+def outcomes(pipeline, network, source):
+    context, val = pipeline.context, pipeline.context.val
+    batches = context.batches(val.images, val.rows, source)
+    return network_outcomes(network, batches, objective=context.objective)
 
 
 @pytest.mark.parametrize("tier", ["zero_shot", "tuned", "finetuned"])
@@ -156,11 +162,9 @@ def test_an_anchor_that_is_gone(pipeline, computed, tmp_path):
 def test_stitched_hits_are_the_networks_own(pipeline, computed, tmp_path):
     """One pass for all stitches gives each the very answers of the network on its own."""
     made = export(pipeline, computed, tmp_path, "zero_shot")
-    store, _ = computed
     names = (made["stitches"][0]["source"], made["stitches"][0]["target"])
-    arrays = store.get(pipeline.stages.zero_shot_task(*names).key)
+    arrays = pipeline.context.read(ZeroShot(source=names[0], target=names[1]))
     for index, stitch in enumerate(made["stitches"]):
         stored = arrays[f"{stitch['source_block']}-{stitch['target_block']}.hits"]
-        batches = pipeline.bench.batches(pipeline.bench.val, pipeline.bench.val_rows, names[0])
-        own = network_hits(klas.load_stitch(tmp_path / "s.json", index), batches)
+        own = outcomes(pipeline, klas.load_stitch(tmp_path / "s.json", index), names[0])
         assert (np.unpackbits(stored, count=len(own)).astype(bool) == own).all()

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from klas.errors import DivergedError
-from klas.pipeline import finetuning as joint
 from klas.results.comparison import compare
 from klas.results.comparison_view import entry_of
 from klas.results.formatting import METHODS
 from klas.results.pair import of_pairs, pairs_of
-from klas.results.resampling import REPLICATES, Evidence
+from klas.results.resampling import REPLICATES, ResampledStudy
 from klas.results.selections import choose
+from klas.results.trainings import method_trainings
 from klas.study import METRICS, change
 from tests.conftest import SMALL
 
@@ -167,7 +167,7 @@ def test_joint_training_over_all_pairs_with_both_seeds_and_the_posters(
         rng = np.random.default_rng([steps, self.study.finetuning.seed, len(pair.name)])
         return rng.uniform(0.2, 0.9, (REPLICATES + 1, int(chosen.sum())))
 
-    monkeypatch.setattr(Evidence, "trained_accuracy", accuracy)
+    monkeypatch.setattr(ResampledStudy, "trained_accuracy", accuracy)
     pairs = [results.pair_named(document, names) for names in results.FINETUNED_PAIRS]
     trained = of_pairs(document, pairs)
     found = [compare(trained, results.finetuned_with(s), store) for s in (0, 1)]
@@ -201,19 +201,19 @@ def test_joint_training_over_all_pairs_with_both_seeds_and_the_posters(
 def test_what_diverges_ends_nothing_else(results, computed, monkeypatch, capsys):
     store, document = computed
     names = results.FINETUNED_PAIRS[0]
-    plans = joint.method_trainings(results.pair_named(document, names), SMALL)
+    plans = method_trainings(results.pair_named(document, names), SMALL)
     asked = []
 
-    def training(stages, pair, chosen, settings):
-        asked.append(settings.steps)
+    def train(pipeline, training):
+        asked.append(training)
         if len(asked) == 2:
             raise DivergedError("fine-tuning diverged at step 7")
 
-    monkeypatch.setattr(joint, "finetune_selection", training)
-    results._finetune(0, names)(store)
-    assert asked == [settings.steps for _, _, settings in plans]
+    monkeypatch.setattr("klas.pipeline.run.Pipeline.train", train)
+    results.PARTS[f"joint training, {' → '.join(names)}, seed 0"](store)
+    assert asked == [plan.result for plan in plans]
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "diverged" in line]
-    assert said.endswith(f"{plans[1][0]}, seed 0: fine-tuning diverged at step 7")
+    assert said.endswith(f"{plans[1].metric}, seed 0: fine-tuning diverged at step 7")
 
 
 def test_what_selecting_costs_is_added_up(results, computed):

@@ -10,6 +10,7 @@ from klas.errors import AnchorError
 from klas.measures.least_squares import fit_stitch_layers
 from klas.measures.matching import matching_sums
 from klas.networks.anchor import Anchor, AnchorInfo, Transform
+from klas.networks.family import Family
 from klas.networks.layout import Layout
 from klas.networks.load import load_anchor
 from klas.networks.stitch import StitchLayer, stitch_layer
@@ -70,10 +71,11 @@ def case():
 
 def measured(case, block_of, sizes=8, **settings):
     source, target, layers, *views = case
+    family = Family(source, target, {s: layer.state_dict() for s, layer in layers.items()})
     views = [view.split(sizes) for view in (*views, torch.zeros(len(views[0])))]
     block_of = np.asarray(block_of, dtype=np.int64)
     ticks = []
-    found = matching_sums(source, target, layers, zip(*views), block_of, ticks.append, **settings)
+    found = matching_sums(family, zip(*views), block_of, ticks.append, **settings)
     assert ticks == [len(labels) for labels in views[-1]]
     return found
 

@@ -9,6 +9,9 @@ from klas.errors import AnchorError
 from klas.measures.sweep import Outputs, PooledFeatures, sweep
 from klas.networks.load import load_anchor
 from klas.study import AnchorSpec
+from klas.tasks.classification import Classification
+
+TASK = Classification()
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,10 @@ class Kept:
 def test_features_and_outputs_are_those_of_the_whole_network(anchor):
     images, labels, batches = data()
     kept, ticks = Kept(), []
-    collectors = [PooledFeatures(anchor, "mean", kept.append), Outputs(anchor, kept.append)]
+    collectors = [
+        PooledFeatures(anchor, TASK, "mean", kept.append),
+        Outputs(anchor, kept.append),
+    ]
     sweep(anchor, batches, collectors, ticks.append)
     with torch.inference_mode():
         activation = anchor.stem(images)
@@ -54,7 +60,10 @@ def test_features_and_outputs_are_those_of_the_whole_network(anchor):
 def test_what_is_appended_has_the_stated_shapes(anchor):
     _, _, batches = data()
     kept = Kept()
-    collectors = [PooledFeatures(anchor, "prefix", kept.append), Outputs(anchor, kept.append)]
+    collectors = [
+        PooledFeatures(anchor, TASK, "prefix", kept.append),
+        Outputs(anchor, kept.append),
+    ]
     sweep(anchor, batches, collectors, lambda n: None)
     stated = {**PooledFeatures.shapes(anchor.info, 10), **Outputs.shapes(anchor.info, 10)}
     assert set(stated) == set(kept.parts)
@@ -85,7 +94,10 @@ def test_bfloat16_rounds_the_forward_pass_and_nothing_after_it(anchor):
     for precision in ("float32", "bfloat16"):
         _, _, batches = data()
         kept = Kept()
-        collectors = [PooledFeatures(anchor, "mean", kept.append), Outputs(anchor, kept.append)]
+        collectors = [
+            PooledFeatures(anchor, TASK, "mean", kept.append),
+            Outputs(anchor, kept.append),
+        ]
         sweep(anchor, batches, collectors, lambda n: None, precision=precision)
         found[precision] = kept
     for name in ("cut0", f"cut{anchor.info.depth}", "logits"):
@@ -103,7 +115,10 @@ def test_what_is_not_finite_is_refused_by_name_in_its_batch(anchor, cut, match):
     part = anchor.head if cut is None else anchor.blocks[cut - 1]
     handle = part.register_forward_hook(lambda module, inputs, output: output / 0)
     kept = Kept()
-    collectors = [PooledFeatures(anchor, "mean", kept.append), Outputs(anchor, kept.append)]
+    collectors = [
+        PooledFeatures(anchor, TASK, "mean", kept.append),
+        Outputs(anchor, kept.append),
+    ]
     try:
         with pytest.raises(AnchorError, match=match + r".*not finite"):
             sweep(anchor, [(images[:4], labels[:4])] * 2, collectors, lambda n: None)

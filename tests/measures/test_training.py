@@ -3,9 +3,11 @@ import torch
 from klas.digits.zoo import ZOO
 from klas.measures.training import tune
 from klas.networks.anchor import freeze
+from klas.networks.family import Family
 from klas.networks.load import load_anchor
 from klas.networks.stitch import StitchLayer
 from klas.study import AnchorSpec
+from klas.tasks.classification import Classification
 
 CPU = torch.device("cpu")
 
@@ -40,11 +42,13 @@ def tuned(stitches, steps=12):
     layers = {s: layers[s] for s in stitches}
     before = [p.clone() for a in (source, target) for p in a.parameters()]
     ticks = []
-    tune(source, target, layers, batches_from, steps=steps, lr=1e-2, tick=ticks.append)
+    family = Family(source, target, {s: layer.state_dict() for s, layer in layers.items()})
+    objective = Classification()
+    tune(family, batches_from, objective=objective, steps=steps, lr=1e-2, tick=ticks.append)
     after = [p for a in (source, target) for p in a.parameters()]
     assert all(torch.equal(p, q) for p, q in zip(before, after))
     assert sum(ticks) == steps
-    return layers
+    return {s: family.layer(s) for s in stitches}
 
 
 def test_tuning_together_is_tuning_each_alone():

@@ -62,8 +62,8 @@ def test_results_of_two_precisions_never_stand_for_each_other(computed):
     rounded = SMALL.model_copy(update={"precision": "bfloat16"})
     pipeline = Pipeline(rounded, store, device="cpu")
     for stage in STAGES:
-        for _, _, tasks in pipeline.stages.tasks(stage):
-            assert not any(store.has(task.key) for task in tasks)
+        for step in pipeline.steps(stage):
+            assert not any(pipeline.context.has(result) for result in step.results)
     in_bfloat16 = pipeline.run("anchors")
     assert (document["precision"], in_bfloat16["precision"]) == ("float32", "bfloat16")
     for mine, theirs in zip(in_bfloat16["anchors"], document["anchors"]):

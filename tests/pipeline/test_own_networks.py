@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from klas.pipeline.full_validation import measure_full_val
 from PIL import Image
 from safetensors.torch import save_file
 from timm.data import ImageNetInfo
@@ -147,7 +146,7 @@ def accuracy(network, images, rows, transform):
 
 def test_code_runs_only_where_it_is_allowed(root, store):
     with pytest.raises(AnchorError, match=r"small: .*:small is Python code.*--allow-code"):
-        Pipeline(study(root, own("small", "large")), store, device="cpu")
+        Pipeline(study(root, own("small", "large")), store, device="cpu").context.open()
 
 
 @pytest.mark.parametrize(
@@ -161,26 +160,26 @@ def test_code_runs_only_where_it_is_allowed(root, store):
 def test_code_that_gives_no_network_is_refused(root, store, model, why):
     anchors = [*own("small"), {"name": "odd", "model": model}]
     with pytest.raises(AnchorError, match=f"odd: {model}.*{why}"):
-        Pipeline(study(root, anchors), store, device="cpu", allow_code=True)
+        Pipeline(study(root, anchors), store, device="cpu", allow_code=True).context.open()
 
 
 def test_a_damaged_picture_is_left_out_and_told(finished, root):
     pipeline, document = finished
-    (note,) = pipeline.bench.notes
+    (note,) = pipeline.context.open()
     assert "left out 1 image that cannot be read" in note
     assert "3.jpg" in note
     images = open_images(str(root / "train"))
     (row,) = document["data"]["train"]["left_out"]
     assert images.where(row).endswith("3.jpg")
-    assert row not in pipeline.bench.train_rows
-    assert document["data"]["train"]["samples"] == len(pipeline.bench.train_rows) == 35
+    assert row not in pipeline.context.train.rows
+    assert document["data"]["train"]["samples"] == pipeline.context.train.samples == 35
 
 
 def test_a_tuned_network_of_the_list_has_its_stated_accuracy(finished, tmp_path):
     pipeline, document = finished
     stitches = exported(pipeline, document, "tuned", tmp_path)
-    images, rows = pipeline.bench.val, pipeline.bench.val_rows
-    transform = pipeline.bench.anchors["small"].info.transform
+    images, rows = pipeline.context.val.images, pipeline.context.val.rows
+    transform = pipeline.context.anchors["small"].info.transform
     for index, entry in enumerate(stitches):
         network = load_stitch(tmp_path / "list.json", index, allow_code=True)
         with torch.inference_mode():
@@ -198,8 +197,8 @@ def test_a_finetuned_network_has_batch_statistics_of_its_own(finished, tmp_path)
     assert set(result["anchors"]) == {"small", "large"}
     stitches = exported(pipeline, document, "finetuned", tmp_path)
     assert len(stitches) > 1
-    images, rows = pipeline.bench.val, pipeline.bench.val_rows
-    transform = pipeline.bench.anchors["small"].info.transform
+    images, rows = pipeline.context.val.images, pipeline.context.val.rows
+    transform = pipeline.context.anchors["small"].info.transform
     means = []
     for index, entry in enumerate(stitches):
         network = load_stitch(tmp_path / "list.json", index, allow_code=True)
@@ -218,12 +217,12 @@ def test_what_is_chosen_can_be_measured_on_every_validation_image(finished, tmp_
     chosen = choose(pair, pipeline.study.selection).chosen
     if tier == "finetuned":
         pipeline.finetune(pair, chosen)
-    measured = measure_full_val(pipeline, pair, chosen, tier)
+    measured = pipeline.full_validation(pair, chosen, tier)
     assert measured["samples"] == 24  # τ and Γ saw 12
     full_val = {"tier": tier, **measured}
     stitches = exported(pipeline, document, tier, tmp_path, full_val=lambda *_: full_val)
-    images = pipeline.bench.val
-    transform = pipeline.bench.anchors["small"].info.transform
+    images = pipeline.context.val.images
+    transform = pipeline.context.anchors["small"].info.transform
     for index, entry in enumerate(stitches):
         network = load_stitch(tmp_path / "list.json", index, allow_code=True)
         with torch.inference_mode():
@@ -245,7 +244,7 @@ def test_a_network_without_a_head_is_a_source_and_no_target(root, store):
     assert set(result["anchors"]) == {"large"}
     turned = study(root, anchors, pairs=[["large", "headless"]])
     with pytest.raises(AnchorError, match=r"headless: has no head.*turn the pair round"):
-        Pipeline(turned, store, device="cpu", allow_code=True)
+        Pipeline(turned, store, device="cpu", allow_code=True).context.open()
 
 
 def test_folders_named_by_wordnet_ids_find_their_outputs(tmp_path, store):
@@ -265,7 +264,7 @@ def test_folders_named_by_wordnet_ids_find_their_outputs(tmp_path, store):
         assert entry["columns"] == columns
         whole = timm.create_model(entry["model"], pretrained=False).eval()
         whole.load_state_dict(pipeline_state(tmp_path, entry["name"]))
-        anchor = pipeline.bench.anchors[entry["name"]]
+        anchor = pipeline.context.anchors[entry["name"]]
         images = torch.randn(2, *anchor.info.transform.input_size)
         with torch.inference_mode():
             assert torch.equal(anchor(images), whole(images)[:, columns])
@@ -322,7 +321,7 @@ def test_results_depend_on_the_code_of_ones_own_network(root, tmp_path, store, m
         (tmp_path / f"{name}.py").write_text(code)
         anchors = [*own("large"), {"name": "mine", "model": f"{name}:net"}]
         pipeline = Pipeline(study(root, anchors), store, device="cpu", allow_code=True)
-        described.append(pipeline.bench.described["mine"])
+        described.append(pipeline.context.identities["mine"])
     assert described[0]["digest"] == described[1]["digest"]
     assert described[0]["source"] != described[1]["source"]
 

@@ -4,9 +4,11 @@ import torch
 
 from klas.errors import AnchorError, DataError, KlasError
 from klas.measures.divergence import theta
-from klas.pipeline.context import Bench, pick_device
+from klas.networks.device import pick_device
+from klas.pipeline.context import Context
 from klas.pipeline.run import Pipeline
 from klas.results.pair import pairs_of
+from klas.results.result import Validation
 from klas.results.selections import choose
 from klas.study import STAGES, AnchorSpec
 from tests.conftest import SMALL
@@ -68,8 +70,8 @@ def test_a_damaged_result_is_made_again_and_the_document_is_the_same(computed):
         path.write_bytes(b"damaged")
     pipeline = Pipeline(SMALL, store, device="cpu")
     assert pipeline.run() == document
-    work = [work for stage in STAGES for work in pipeline.stages.tasks(stage)]
-    assert all(store.has(task.key) for _, _, tasks in work for task in tasks)
+    work = [step for stage in STAGES for step in pipeline.steps(stage)]
+    assert all(pipeline.context.has(result) for step in work for result in step.results)
     store.clear("finetuned")
 
 
@@ -120,7 +122,12 @@ def test_until_leaves_the_rest_null(store):
 
 def test_results_do_not_depend_on_the_forward_batch(computed, store, monkeypatch):
     _, document = computed
-    monkeypatch.setattr(Bench.batches, "__kwdefaults__", {"batch": 77})
+    batches = Context.batches
+
+    def of_77(self, *what, batch=77):
+        return batches(self, *what, batch=batch)
+
+    monkeypatch.setattr(Context, "batches", of_77)
     other = Pipeline(SMALL, store, device="cpu").run("zero_shot")
     for mine, theirs in zip(pairs_of(other), pairs_of(document)):
         assert np.allclose(mine.scores("kl"), theirs.scores("kl"), rtol=1e-3)
@@ -131,7 +138,7 @@ def test_theta_output_is_the_anchors_own_divergence(computed):
     store, document = computed
     pipeline = Pipeline(SMALL, store, device="cpu")
     logits = [
-        torch.from_numpy(store.get(pipeline.stages.val_task(a["name"]).key)["logits"].copy())
+        torch.from_numpy(pipeline.context.read(Validation(anchor=a["name"]))["logits"].copy())
         for a in document["anchors"][:2]
     ]
     wanted = float(theta([(logits[0][None], logits[1][None])]))
@@ -145,8 +152,8 @@ def test_changing_a_setting_recomputes_only_what_depends_on_it(computed, store):
     Pipeline(changed, shared, device="cpu", progress=record).run("zero_shot")
     assert all(total == 0 for total, _ in record.stages.values())
     pipeline = Pipeline(changed, shared, device="cpu")
-    ((_, _, tasks),) = pipeline.stages.tasks("tuned")
-    assert not any(shared.has(t.key) for t in tasks)
+    (step,) = pipeline.steps("tuned")
+    assert not any(pipeline.context.has(result) for result in step.results)
 
 
 def test_joint_training_is_deterministic_and_resumable(computed, monkeypatch):
@@ -180,9 +187,9 @@ def test_joint_training_leaves_the_pretrained_anchors_alone(computed):
     store, document = computed
     pipeline = Pipeline(SMALL, store, device="cpu")
     pair = pairs_of(document)[2]
-    before = {n: [p.clone() for p in a.parameters()] for n, a in pipeline.bench.anchors.items()}
+    before = {n: [p.clone() for p in a.parameters()] for n, a in pipeline.context.anchors.items()}
     pipeline.finetune(pair, choose(pair, SMALL.selection).chosen)
-    for name, anchor in pipeline.bench.anchors.items():
+    for name, anchor in pipeline.context.anchors.items():
         assert all(torch.equal(p, q) for p, q in zip(anchor.parameters(), before[name]))
 
 
@@ -197,9 +204,9 @@ def test_diverging_training_names_its_step(computed, store):
 def test_both_directions_and_explicit_pairs(computed):
     store, _ = computed
     both = Pipeline(SMALL.model_copy(update={"pairs": "both-directions"}), store, device="cpu")
-    assert len(both.bench.pairs) == 12
+    assert len(both.context.pairs) == 12
     one = SMALL.model_copy(update={"pairs": (("digits_vit_base", "digits_vit_tiny"),)})
-    assert Pipeline(one, store, device="cpu").bench.pairs == [
+    assert Pipeline(one, store, device="cpu").context.pairs == [
         ("digits_vit_base", "digits_vit_tiny")
     ]
 
@@ -207,7 +214,7 @@ def test_both_directions_and_explicit_pairs(computed):
 def test_equal_costs_are_stitched_in_both_directions(store):
     twins = tuple(AnchorSpec(name=n, model="digits_vit_tiny") for n in ("one", "two"))
     pipeline = Pipeline(SMALL.model_copy(update={"anchors": twins}), store, device="cpu")
-    assert pipeline.bench.pairs == [("one", "two"), ("two", "one")]
+    assert pipeline.context.pairs == [("one", "two"), ("two", "one")]
 
 
 def test_anchors_with_different_classes_are_refused(store, tmp_path):
@@ -226,7 +233,7 @@ def test_anchors_with_different_classes_are_refused(store, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(klas.pipeline.context, "load_anchor", untrained)
         with pytest.raises(AnchorError, match=r"different label sets.*other: imagenet-1k"):
-            Pipeline(study, store, device="cpu")
+            Pipeline(study, store, device="cpu").context.open()
 
 
 @pytest.fixture
@@ -262,14 +269,14 @@ def test_other_classes_in_validation_than_in_training(store, folders):
 
     (Path(folders.val) / "digit-3").rename(Path(folders.val) / "digit-x")
     with pytest.raises(DataError, match="digit-3, digit-x"):
-        Pipeline(SMALL.model_copy(update={"data": folders}), store, device="cpu")
+        Pipeline(SMALL.model_copy(update={"data": folders}), store, device="cpu").context.open()
 
 
 @pytest.mark.parametrize("ref", ["/no/such/folder", "klas/digits:holiday"])
 def test_data_that_is_not_there(store, ref):
     study = SMALL.model_copy(update={"data": SMALL.data.model_copy(update={"val": ref})})
     with pytest.raises(DataError, match=ref):
-        Pipeline(study, store, device="cpu")
+        Pipeline(study, store, device="cpu").context.open()
 
 
 def test_a_device_that_is_not_there():

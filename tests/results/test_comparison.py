@@ -13,10 +13,11 @@ from klas.errors import SelectionError
 from klas.pipeline.run import Pipeline
 from klas.results.comparison import LEVEL, budget_steps, compare
 from klas.results.formats import dumps
-from klas.results.pair import hits_key, number, pairs_of
-from klas.results.resampling import REPLICATES, SEED, Evidence
+from klas.results.pair import number, pairs_of
+from klas.results.resampling import REPLICATES, SEED, ResampledStudy
 from klas.study import METRICS, AnchorSpec, change
 from tests.conftest import SMALL
+from tests.stored import outcomes_key
 
 SCORED = [m for m in METRICS if m != "snnet"]
 ALL = (0, 1, 3, 12)
@@ -263,7 +264,7 @@ def test_anchors_have_their_accuracies(compared, computed):
 def test_intervals_are_percentiles_over_drawn_blocks(compared, computed):
     store, document = computed
     pair = pairs_of(document)[2]
-    stored = store.get(hits_key(pair, SMALL, "tuned"))
+    stored = store.get(outcomes_key(pair, SMALL, "tuned"))
     bits = np.array([np.unpackbits(stored[f"{i}-{j}.hits"])[:SAMPLES] for i, j in pair.stitches])
     rng = np.random.default_rng(SEED)
     drawn = rng.integers(0, 100, (REPLICATES, 100))
@@ -372,7 +373,7 @@ def test_a_line_over_budgets_is_of_the_same_pairs_throughout(
         rng = np.random.default_rng([steps, *map(len, pair.names)])
         return rng.uniform(0.2, 0.9, (REPLICATES + 1, int(chosen.sum())))
 
-    monkeypatch.setattr(Evidence, "trained_accuracy", accuracy)
+    monkeypatch.setattr(ResampledStudy, "trained_accuracy", accuracy)
     data = SMALL.data.model_copy(update={"test": None})
     study = SMALL.model_copy(update={"data": data})
     found = compare({**document, "data": {**document["data"], "test": None}}, study, store)

@@ -9,12 +9,13 @@ from klas.results.costs import (
     COSTS,
     costs_of,
     envelope_along,
-    latency_pair_key,
     note_timings,
     timings_of,
 )
 from klas.results.pair import pairs_of
+from klas.results.result import Machine
 from tests.conftest import SMALL, method_envelope
+from tests.stored import latency_key
 
 HERE = {"device": "a processor", "threads": 2, "torch": "2.0"}
 
@@ -54,9 +55,9 @@ def test_large_networks_are_shown_in_millions_of_parameters(computed):
 
 def test_times_are_found_by_candidate_and_machine(pair, store):
     assert timings_of(store, SMALL, pair) == []
-    store.put(latency_pair_key(pair, HERE), result(pair))
+    store.put(latency_key(pair, SMALL, HERE), result(pair))
     assert timings_of(store, SMALL, pair) == []  # nobody noted that this study has them
-    note_timings(store, SMALL, pair, HERE)
+    note_timings(store, SMALL, pair, Machine(**HERE))
     (found,) = timings_of(store, SMALL, pair)
     expected = [10.0 * i + j for i, j in pair.stitches]
     assert found.median.tolist() == expected
@@ -72,12 +73,12 @@ def test_times_are_found_by_candidate_and_machine(pair, store):
 def test_a_machine_is_noted_once_and_what_is_gone_from_the_store_is_not_there(pair, store):
     one = {**HERE, "threads": 1}
     for machine in (HERE, one, HERE):
-        store.put(latency_pair_key(pair, machine), result(pair, machine))
-        note_timings(store, SMALL, pair, machine)
+        store.put(latency_key(pair, SMALL, machine), result(pair, machine))
+        note_timings(store, SMALL, pair, Machine(**machine))
     assert [t.machine["threads"] for t in timings_of(store, SMALL, pair)] == [2, 1]
     store.clear("latency")
     assert timings_of(store, SMALL, pair) == []
-    note_timings(store, SMALL, pair, HERE)  # the note stands, the result does not
+    note_timings(store, SMALL, pair, Machine(**HERE))  # the note stands, the result does not
     assert timings_of(store, SMALL, pair) == []
 
 
@@ -87,15 +88,15 @@ def test_the_key_tells_machines_pairs_and_weights_apart(computed):
     document["anchors"][0]["digest"] = "another"
     changed = next(p for p in pairs_of(document) if p.names == first.names)
     keys = [
-        latency_pair_key(first, HERE),
-        latency_pair_key(first, {**HERE, "threads": 1}),
-        latency_pair_key(first, {**HERE, "torch": "3"}),
-        latency_pair_key(first, {**HERE, "device": "another"}),
-        latency_pair_key(second, HERE),
-        latency_pair_key(changed, HERE),
+        latency_key(first, SMALL, HERE),
+        latency_key(first, SMALL, {**HERE, "threads": 1}),
+        latency_key(first, SMALL, {**HERE, "torch": "3"}),
+        latency_key(first, SMALL, {**HERE, "device": "another"}),
+        latency_key(second, SMALL, HERE),
+        latency_key(changed, SMALL, HERE),
     ]
     assert len({key.digest for key in keys}) == len(keys)
-    assert latency_pair_key(first, dict(HERE)).digest == keys[0].digest
+    assert latency_key(first, SMALL, dict(HERE)).digest == keys[0].digest
     assert {key.stage for key in keys} == {"latency"}
 
 
@@ -113,8 +114,8 @@ def test_an_envelope_takes_the_best_within_every_cost(pair, name):
 
 
 def test_what_has_no_cost_or_no_accuracy_is_on_no_envelope(pair, store):
-    store.put(latency_pair_key(pair, HERE), result(pair))
-    note_timings(store, SMALL, pair, HERE)
+    store.put(latency_key(pair, SMALL, HERE), result(pair))
+    note_timings(store, SMALL, pair, Machine(**HERE))
     costs = costs_of(pair, "latency", timings_of(store, SMALL, pair)[0])
     accuracy = pair.accuracy("tuned").copy()
     accuracy[:] = np.nan

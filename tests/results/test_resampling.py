@@ -4,20 +4,21 @@ import numpy as np
 import pytest
 
 from klas.errors import SelectionError
-from klas.results.pair import hits_key, pairs_of
-from klas.results.resampling import REPLICATES, SEED, Evidence
-from klas.results.score_sums import read_score_sums
+from klas.results.pair import pairs_of
+from klas.results.resampling import REPLICATES, SEED, ResampledStudy
+from klas.results.result import Validation
 from klas.selection.bootstrap import draws
 from tests.conftest import SMALL
+from tests.stored import key_of, outcomes_key
 
 SAMPLES = SMALL.data.val_samples
 LOOKED_AT = (0, 1, 500, REPLICATES)  # 0 is the samples as they are
 
 
 @pytest.fixture(scope="module")
-def evidence(computed):
+def resampled(computed):
     store, document = computed
-    return Evidence(document, SMALL, store)
+    return ResampledStudy(document, SMALL, store)
 
 
 def drawn_blocks(replicate):
@@ -32,14 +33,14 @@ def drawn_samples(replicate):
     return [3 * block + k for block in drawn_blocks(replicate) for k in range(3)]
 
 
-def test_accuracies_are_those_of_the_drawn_samples(computed, evidence):
+def test_accuracies_are_those_of_the_drawn_samples(computed, resampled):
     store, document = computed
     for pair in pairs_of(document)[:2]:
         for tier in ("zero_shot", "tuned"):
-            found = evidence.accuracy(pair, tier)
+            found = resampled.accuracy(pair, tier)
             assert found.shape == (REPLICATES + 1, len(pair.macs))
             assert found[0].tolist() == pair.accuracy(tier).tolist()
-            stored = store.get(hits_key(pair, SMALL, tier))
+            stored = store.get(outcomes_key(pair, SMALL, tier))
             for row, (i, j) in enumerate(pair.stitches):
                 hits = np.unpackbits(stored[f"{i}-{j}.hits"])[:SAMPLES]
                 for replicate in LOOKED_AT:
@@ -47,34 +48,28 @@ def test_accuracies_are_those_of_the_drawn_samples(computed, evidence):
                     assert found[replicate, row] == pytest.approx(wanted, abs=1e-12)
 
 
-def test_anchors_are_drawn_with_the_same_samples(computed, evidence):
-    from klas.results import keys
-
+def test_anchors_are_drawn_with_the_same_samples(computed, resampled):
     store, document = computed
     for anchor in document["anchors"]:
-        key = keys.validation_key(
-            anchor, document["data"]["val"], SMALL.probes.pool, document["precision"]
-        )
-        stored = store.get(key)
+        stored = store.get(key_of(document, SMALL, Validation(anchor=anchor["name"])))
         hits = stored["logits"].argmax(1) == stored["labels"]
-        found = evidence.anchor_accuracy(anchor["name"], "val")
+        found = resampled.anchor_accuracy(anchor["name"], "val")
         assert found[0] == anchor["accuracy"]
         for replicate in LOOKED_AT:
             wanted = np.mean(hits[drawn_samples(replicate)])
             assert found[replicate] == pytest.approx(wanted, abs=1e-12)
 
 
-def test_scores_are_quotients_of_the_drawn_blocks_sums(computed, evidence):
-    store, document = computed
+def test_scores_are_quotients_of_the_drawn_blocks_sums(computed, resampled):
+    _, document = computed
     metrics = ["kl", "theta", "cka", "mse", "ce", "dm", "random"]
     for pair in pairs_of(document)[:2]:
-        found = dict(zip(metrics, evidence.scores(pair, metrics)))
+        found = dict(zip(metrics, resampled.scores(pair, metrics)))
         for metric in metrics:
             assert found[metric].shape == (REPLICATES + 1, len(pair.macs))
             assert found[metric][0] == pytest.approx(pair.scores(metric), rel=1e-12)
         every = pair.everywhere
-        ends = (pair.source, pair.target)
-        sums = read_score_sums(store, SMALL, document["data"], document["precision"], ends, every)
+        sums = resampled.sums(pair)
         for replicate in LOOKED_AT:
             blocks = drawn_blocks(replicate)
 
@@ -97,15 +92,15 @@ def test_scores_are_quotients_of_the_drawn_blocks_sums(computed, evidence):
                     assert found[metric][replicate, row] == pytest.approx(value, rel=1e-9)
 
 
-def test_all_pairs_see_the_same_draws(evidence):
-    assert (evidence.val.weights[0] == 1).all()
-    assert (evidence.val.weights[1:] == draws(100, REPLICATES, SEED)).all()
-    assert evidence.val is evidence.val
+def test_all_pairs_see_the_same_draws(resampled):
+    assert (resampled.val.weights[0] == 1).all()
+    assert (resampled.val.weights[1:] == draws(100, REPLICATES, SEED)).all()
+    assert resampled.val is resampled.val
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(computed, store):
     _, document = computed
-    nothing = Evidence(document, SMALL, store)
+    nothing = ResampledStudy(document, SMALL, store)
     pair = pairs_of(document)[0]
     with pytest.raises(SelectionError, match="scores are not computed; run `klas run`"):
         nothing.scores(pair, ["kl"])
@@ -119,6 +114,6 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(computed, store
 
 def test_trained_networks_are_judged_by_what_no_choice_saw(computed, store):
     _, document = computed
-    assert Evidence(document, SMALL, store).trained_on == "test"
+    assert ResampledStudy(document, SMALL, store).trained_on == "test"
     without = document | {"data": document["data"] | {"test": None}}
-    assert Evidence(without, SMALL, store).trained_on == "val"
+    assert ResampledStudy(without, SMALL, store).trained_on == "val"

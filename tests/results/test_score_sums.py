@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from klas.pipeline.recipes.probes import probe_logits
 from klas.pipeline.run import Pipeline
+from klas.results.keys import Keys
 from klas.results.pair import pairs_of
+from klas.results.result import Fit
 from klas.results.score_sums import read_score_sums
 from tests.conftest import SMALL
 
@@ -22,8 +25,8 @@ def pipeline(computed):
 def log_probabilities(pipeline):
     """(n + 1, N, K) of every anchor's probes, float64."""
     found = {}
-    for name in pipeline.bench.anchors:
-        (logits,) = pipeline.stages.probe_logits(name, [(0, SAMPLES, 0)])
+    for name in pipeline.context.anchors:
+        (logits,) = probe_logits(pipeline.context, name, [(0, SAMPLES, 0)])
         found[name] = logits.double().log_softmax(-1).numpy()
     return found
 
@@ -33,10 +36,10 @@ def activations(pipeline):
     """Every cut of an anchor on the validation images, as it is: cut → (N, …)."""
 
     def of(name):
-        bench = pipeline.bench
+        context, val = pipeline.context, pipeline.context.val
         cuts = [
-            bench.anchors[name].cut_activations(images)
-            for images, _ in bench.batches(bench.val, bench.val_rows, name, batch=100)
+            context.anchors[name].cut_activations(images)
+            for images, _ in context.batches(val.images, val.rows, name, batch=100)
         ]
         return [torch.cat(parts) for parts in zip(*cuts)]
 
@@ -85,11 +88,13 @@ def test_cka_is_one_minus_a_ratio_of_sums_over_chunks_of_64(computed, activation
 
 def test_direct_matching_is_what_the_fitted_layer_misses(computed, pipeline, activations):
     pair = next(p for p in pairs_of(computed[1]) if p.names == tuple(activations))
-    layers = pipeline.bench.layers(*pair.names, pipeline.stages.fitted(*pair.names))
+    context, (source, target) = pipeline.context, pair.names
+    fitted = context.read(Fit(source=source, target=target))
+    family = context.family(pair.names, fitted, pair.everywhere)
     for (i, j), score in zip(pair.stitches, pair.scores("dm")):
         want = activations[pair.names[1]][j]
         with torch.inference_mode():
-            missed = layers[int(i), int(j)](activations[pair.names[0]][i]) - want
+            missed = family.layer((int(i), int(j)))(activations[pair.names[0]][i]) - want
         # (N, C, H, W): the mean is over samples and positions.
         spread = (want - want.mean((0, 2, 3), keepdim=True)).double().square().sum()
         residual = missed.double().square().sum()
@@ -97,15 +102,8 @@ def test_direct_matching_is_what_the_fitted_layer_misses(computed, pipeline, act
 
 
 def sums_of(store, document, pair):
-    every = pair.everywhere
-    return read_score_sums(
-        store,
-        SMALL,
-        document["data"],
-        document["precision"],
-        (pair.source, pair.target),
-        every,
-    )
+    keys = Keys.of_document(document, SMALL)
+    return read_score_sums(lambda result: store.get(keys.of(result)), SAMPLES, *pair.names)
 
 
 def test_the_sums_are_kept_block_by_block(computed, log_probabilities):

@@ -8,12 +8,13 @@ import pytest
 
 from dashboard.session.address import pair_word
 from klas.results.formats import read
-from klas.results.pair import finetuned_pair_key, pairs_of
+from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import change
 from tests.conftest import SMALL
 from tests.dashboard.server import settled
+from tests.stored import training_key
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
@@ -91,7 +92,7 @@ def test_quick_keys_leave_control_address_and_charts_at_one_tier(server, page, c
     store = Store(server.cache)
     chosen = choose(pair, SMALL.selection).chosen
     top1 = {f"{i}-{j}": 0.5 for i, j in pair.places(chosen)}
-    store.put(finetuned_pair_key(pair, chosen, SMALL), {"accuracy": top1})
+    store.put(training_key(pair, chosen, SMALL), {"accuracy": top1})
     store.close()
     page.goto(f"{server.url}/stitches?pair={pair_word(pair)}")
     tiers = page.get_by_role("radiogroup", name="Accuracy")

@@ -11,11 +11,12 @@ from dashboard.charts.diagram import in_words
 from dashboard.text.quantities import QUANTITIES, SHOWN
 from klas.jobs import process
 from klas.jobs.kinds import FinetuneJob, RunJob
-from klas.results.pair import finetuned_pair_key, pairs_of
+from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from klas.storage.store import Store
 from tests.conftest import SMALL
 from tests.dashboard.reading import button, follow, labels, look, panel, widget
+from tests.stored import training_key
 
 EVIL = "<img src=x onerror=alert(1)> ![a](http://evil.example/a.png)"
 
@@ -206,7 +207,7 @@ def trained(computed, pair, tmp_path):
     chosen = choose(pair, SMALL.selection).chosen
     found = {f"{i}-{j}": 0.5 + 0.01 * k for k, (i, j) in enumerate(pair.places(chosen))}
     store = Store(root)
-    store.put(finetuned_pair_key(pair, chosen, SMALL), {"accuracy": found})
+    store.put(training_key(pair, chosen, SMALL), {"accuracy": found})
     store.close()
     return root, found
 

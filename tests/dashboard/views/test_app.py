@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from klas.pipeline.full_validation import measure_full_val
 
 from dashboard.controls.tour import STOPS
 from klas.pipeline.run import Pipeline
@@ -172,7 +171,7 @@ def test_what_is_chosen_can_be_measured_on_every_validation_image(app, computed)
     assert label in [b.label for b in tester.button]
     assert "--full-val" not in tester.code[-1].value
     chosen = choose(pair, SMALL.selection).chosen
-    found = measure_full_val(Pipeline(SMALL, store, device="cpu"), pair, chosen, "tuned")
+    found = Pipeline(SMALL, store, device="cpu").full_validation(pair, chosen, "tuned")
     tester.run()
     assert label not in [b.label for b in tester.button]
     assert "--full-val --tier tuned" in tester.code[-1].value

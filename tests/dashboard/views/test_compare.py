@@ -13,7 +13,7 @@ from klas.results.comparison_view import below_cheap_anchor, entry_of, ranked_ca
 from klas.results.formats import dumps
 from klas.results.formatting import METHODS, tally, whole, with_interval
 from klas.results.pair import pairs_of
-from klas.results.resampling import REPLICATES, Evidence
+from klas.results.resampling import REPLICATES, ResampledStudy
 from klas.study import METRICS, change
 from tests.conftest import SMALL
 from tests.dashboard.reading import captions, table, widget
@@ -207,7 +207,7 @@ def test_midway_the_line_over_budgets_is_of_the_pairs_that_have_them_all(
         rng = np.random.default_rng([steps, *map(len, pair.names)])
         return rng.uniform(0.2, 0.9, (REPLICATES + 1, int(chosen.sum())))
 
-    monkeypatch.setattr(Evidence, "trained_accuracy", accuracy)
+    monkeypatch.setattr(ResampledStudy, "trained_accuracy", accuracy)
     whole = compare(document, SMALL, store)["pairs"][0]["methods"]
     tester = app(store.root, "compare")
     widget(tester, "pair").set_value("All pairs").run()

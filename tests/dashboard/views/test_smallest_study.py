@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dashboard.model.list_entries import entry_of
-from klas.pipeline.context import Bench
+from klas.pipeline.context import Context
 from klas.pipeline.run import Pipeline
 from klas.results.formats import dumps
 from klas.results.formatting import METHODS
@@ -32,7 +32,7 @@ def smallest(computed):
         buckets=1,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Bench, "candidates", lambda *_: [(middle, True, False)])
+        patch.setattr(Context, "candidates", lambda *_: [(middle, True, False)])
         found = Pipeline(study, store, device="cpu").run()
     (pair,) = pairs_of(found)
     assert len(pair.macs) == 1

@@ -15,13 +15,14 @@ from klas.jobs.kinds import LatencyJob
 from klas.pipeline.run import Pipeline
 from klas.results.costs import costs_of
 from klas.results.formatting import METHODS
-from klas.results.pair import finetuned_pair_key, pairs_of
+from klas.results.pair import pairs_of
 from klas.results.selections import choose, fair_share
 from klas.selection.curves import gain
 from klas.study import METRICS
 from tests.conftest import SMALL, method_envelope
 from tests.dashboard.reading import look, press, session, widget
 from tests.dashboard.timing import MACHINE, time_pairs
+from tests.stored import training_key
 
 
 @pytest.fixture
@@ -480,7 +481,7 @@ def test_the_table_shows_its_rows_up_to_twenty_or_says_that_it_scrolls(app, comp
 def test_tau_never_moves_the_tier(app, computed, copied, pair):
     """What τ lets through may not be trained jointly, though the study's own choice is."""
     chosen = choose(pair, SMALL.selection).chosen
-    key = finetuned_pair_key(pair, chosen, SMALL)
+    key = training_key(pair, chosen, SMALL)
     names = [f"{i}-{j}" for i, j in pair.places(chosen)]
     said = {"accuracy": dict.fromkeys(names, 0.5), "anchors": dict.fromkeys(pair.names, 0.6)}
     copied.put(key, said | {"steps": SMALL.finetuning.steps})

@@ -14,11 +14,13 @@ import torch
 from klas.jobs import process
 from klas.jobs.kinds import LatencyJob
 from klas.jobs.listing import all_jobs
+from klas.networks.family import layer_states
 from klas.networks.stitch import Stitch
-from klas.pipeline import latency
+from klas.pipeline.recipes import latency
 from klas.pipeline.run import Pipeline
 from klas.results.costs import timings_of
 from klas.results.pair import pairs_of
+from klas.results.result import Fit, Machine
 from klas.storage.store import Store
 from tests.conftest import SMALL
 from tests.jobs.workers import finished, wait_for
@@ -124,17 +126,18 @@ def test_every_candidate_and_anchor_is_timed_as_the_network_that_it_is(
         return real(network, image)
 
     monkeypatch.setattr(latency, "_run", watched)
-    found = latency.measure_latency(pipeline, pair)
+    found = pipeline.latency(pair)
     assert set(found["stitches"]) == {f"{i}-{j}" for i, j in pair.stitches}
     assert set(found["anchors"]) == set(pair.names)
     assert found["batch"] == 1
-    assert found["machine"] == latency.machine(torch.device("cpu"))
+    assert found["machine"] == latency.machine(torch.device("cpu")).to_json()
     assert found["machine"]["threads"] == torch.get_num_threads()
     for times in [*found["stitches"].values(), *found["anchors"].values()]:
         assert 0 < times["low_ms"] <= times["median_ms"] <= times["high_ms"]
         assert times["passes"] == latency.ROUNDS
     assert len(seen) == len(pair.macs) + 2
-    fitted = pipeline.stages.fitted(*pair.names)
+    source, target = pair.names
+    fitted = layer_states(pipeline.context.read(Fit(source=source, target=target)))
     stitched = [(n, image) for n, image in seen.values() if isinstance(n, Stitch)]
     assert len(stitched) == len(pair.macs)
     for (network, image), (i, j) in zip(stitched, pair.everywhere):
@@ -148,17 +151,21 @@ def test_every_candidate_and_anchor_is_timed_as_the_network_that_it_is(
 def test_it_is_found_again_and_not_measured_twice(computed, pipeline, quickly, monkeypatch):
     store, document = computed
     pair = pairs_of(document)[1]
-    first = latency.measure_latency(pipeline, pair)
+    first = pipeline.latency(pair)
     monkeypatch.setattr(latency, "time_runs", None)
-    assert latency.measure_latency(pipeline, pair) == first
+    assert pipeline.latency(pair) == first
     (times,) = timings_of(store, SMALL, pair)
     assert times.median.tolist() == [
         first["stitches"][f"{i}-{j}"]["median_ms"] for i, j in pair.stitches
     ]
     assert times.anchors == {n: t["median_ms"] for n, t in first["anchors"].items()}
-    totals = [total for stage, total in pipeline.progress.stages if stage == "latency"]
+    totals = [total for stage, total in pipeline.context.progress.stages if stage == "latency"]
     assert totals == [latency.ROUNDS * (len(pair.macs) + 2), 0]
     assert store.get_ref(f"scores-{SMALL.results_key()}") == document  # no time is in it
+
+
+def machines(store, pair):
+    return [Machine(**times.machine) for times in timings_of(store, SMALL, pair)]
 
 
 def test_another_machine_is_measured_too_and_the_last_one_comes_first(
@@ -166,15 +173,21 @@ def test_another_machine_is_measured_too_and_the_last_one_comes_first(
 ):
     store, document = computed
     pair = pairs_of(document)[2]
-    latency.measure_latency(pipeline, pair)
+    pipeline.latency(pair)
     here = latency.machine(torch.device("cpu"))
-    elsewhere = {**here, "device": "another"}
-    monkeypatch.setattr(latency, "machine", lambda device: elsewhere)
-    latency.measure_latency(pipeline, pair)
-    assert [t.machine for t in timings_of(store, SMALL, pair)] == [elsewhere, here]
-    monkeypatch.setattr(latency, "machine", lambda device: here)
-    latency.measure_latency(pipeline, pair)
-    assert [t.machine for t in timings_of(store, SMALL, pair)] == [here, elsewhere]
+    elsewhere = replace(here, device="another")
+    monkeypatch.setattr("klas.pipeline.run.machine", lambda device: elsewhere)
+    pipeline.latency(pair)
+    assert [t.machine for t in timings_of(store, SMALL, pair)] == [
+        elsewhere.to_json(),
+        here.to_json(),
+    ]
+    monkeypatch.setattr("klas.pipeline.run.machine", lambda device: here)
+    pipeline.latency(pair)
+    assert [t.machine for t in timings_of(store, SMALL, pair)] == [
+        here.to_json(),
+        elsewhere.to_json(),
+    ]
     assert timings_of(store, SMALL, pairs_of(document)[3]) == []
 
 
@@ -189,24 +202,24 @@ def test_interrupted_it_keeps_the_pairs_that_are_done(computed, tmp_path, quickl
                 raise KeyboardInterrupt
 
     pipeline = Pipeline(SMALL, store, device="cpu", progress=Interrupt())
-    latency.measure_latency(pipeline, first)
+    pipeline.latency(first)
     with pytest.raises(KeyboardInterrupt):
-        latency.measure_latency(pipeline, second)
+        pipeline.latency(second)
     assert timings_of(store, SMALL, first)
     assert timings_of(store, SMALL, second) == []
     again = Pipeline(SMALL, store, device="cpu", progress=Record())
     for pair in (first, second):
-        latency.measure_latency(again, pair)
-    assert [total > 0 for _, total in again.progress.stages] == [False, True]
+        again.latency(pair)
+    assert [total > 0 for _, total in again.context.progress.stages] == [False, True]
     assert timings_of(store, SMALL, second)
     store.close()
 
 
 def test_a_headless_source_has_no_time_of_its_own(computed, pipeline, quickly, monkeypatch):
     pair = pairs_of(computed[1])[5]
-    source = pipeline.bench.anchors[pair.names[0]]
+    source = pipeline.context.anchors[pair.names[0]]
     monkeypatch.setattr(source, "info", replace(source.info, classes=0))
-    found = latency.measure_latency(pipeline, pair)
+    found = pipeline.latency(pair)
     assert set(found["anchors"]) == {pair.names[1]}
     assert len(found["stitches"]) == len(pair.macs)
 

@@ -2,30 +2,30 @@
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from klas.pipeline.evaluation import trained_anchors
-from klas.pipeline.finetuning import finetune_selection, method_trainings, training_key
-from klas.pipeline.stages import stitch_states
 
 from klas.errors import DivergedError
 from klas.networks.stitch import Stitch
-from klas.pipeline import finetuning as joint
+from klas.pipeline.recipes import finetuned as recipe
 from klas.pipeline.run import Pipeline
-from klas.results import keys
-from klas.results.comparison import budget_steps, compare
+from klas.results import trainings
+from klas.results.comparison import compare
 from klas.results.formats import dumps
-from klas.results.pair import hits_key, pairs_of, trained_hits_key
+from klas.results.pair import pairs_of
+from klas.results.result import FinetunedWeights, Validation
 from klas.results.selections import method_choice
+from klas.results.trainings import budget_steps, joint_training, method_trainings
 from klas.selection.curves import areas
 from klas.storage.store import Store
 from klas.study import METRICS, change
 from tests.conftest import SMALL
 from tests.pipeline.test_run import Record
+from tests.stored import outcomes_key, trained_outcomes_key
 
 METHODS = ("kl", "random", "snnet")  # to train them all would only take longer
 BUDGETS = (0, 1, 3, 12)
@@ -38,7 +38,7 @@ def copy_of(store, folder):
 
 @pytest.fixture(autouse=True)
 def _few_methods(monkeypatch):
-    monkeypatch.setattr(joint, "METRICS", METHODS)
+    monkeypatch.setattr(trainings, "METRICS", METHODS)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def trained(computed, tmp_path_factory):
     """A copy of the computed store where the first pair's methods are trained, and its pipeline."""
     store, document = computed
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(joint, "METRICS", METHODS)
+        patch.setattr(trainings, "METRICS", METHODS)
         own = copy_of(store, tmp_path_factory.mktemp("trained") / "store")
         pipeline = Pipeline(SMALL, own, device="cpu")
         assert pipeline.finetune_methods(pairs_of(document)[:1]) == []
@@ -73,15 +73,13 @@ def test_every_budget_is_a_training_of_its_own(trained):
     pipeline, document = trained
     pair = pairs_of(document)[0]
     plans = method_trainings(pair, SMALL)
-    assert [(m, s.steps) for m, _, s in plans] == [(m, n) for n in BUDGETS for m in METHODS]
+    assert [(p.metric, p.steps) for p in plans] == [(m, n) for n in BUDGETS for m in METHODS]
     assert tuple(budget_steps(SMALL)) == BUDGETS
     by_method = {}
-    for metric, chosen, settings in plans:
-        assert (chosen == method_choice(pair, SMALL.selection, metric)).all()
-        key = training_key(pair, chosen, SMALL, settings)
-        assert pipeline.store.get(key)["steps"] == settings.steps
-        weights = pipeline.store.get(keys.finetuned_weights_key(key))
-        by_method.setdefault(metric, []).append(weights)
+    for plan in plans:
+        assert (plan.chosen == method_choice(pair, SMALL.selection, plan.metric)).all()
+        assert pipeline.context.read(plan.result)["steps"] == plan.steps
+        by_method.setdefault(plan.metric, []).append(pipeline.context.read(plan.result.weights))
     for states in by_method.values():
         for fewer, more in pairwise(states):
             assert any(not np.array_equal(fewer[name], more[name]) for name in fewer)
@@ -92,19 +90,19 @@ def test_no_steps_leave_the_zero_shot_networks(trained):
     pair = pairs_of(document)[0]
     chosen = method_choice(pair, SMALL.selection, "kl")
     samples = SMALL.data.val_samples
-    found = bits(pipeline.store, trained_hits_key(pair, chosen, budget(0), "val"), samples)
-    zero_shot = bits(pipeline.store, hits_key(pair, SMALL, "zero_shot"), samples)
+    found = bits(pipeline.store, trained_outcomes_key(pair, chosen, budget(0), "val"), samples)
+    zero_shot = bits(pipeline.store, outcomes_key(pair, SMALL, "zero_shot"), samples)
     for i, j in pair.places(chosen):
         assert (found[f"{i}-{j}"] == zero_shot[f"{i}-{j}.hits"]).all()
     for anchor in pair.cheap_and_costly:
         assert found[anchor["name"]].mean() == anchor["accuracy"]
-    later = bits(pipeline.store, trained_hits_key(pair, chosen, SMALL, "val"), samples)
+    later = bits(pipeline.store, trained_outcomes_key(pair, chosen, SMALL, "val"), samples)
     assert any((later[name] != found[name]).any() for name in found)
 
 
 def test_figures_are_of_the_test_images(trained):
     pipeline, document = trained
-    pair, bench = pairs_of(document)[0], pipeline.bench
+    pair, context = pairs_of(document)[0], pipeline.context
     found = compared(SMALL, pipeline, document)
     assert found["finetuned_on"] == "test"
     assert found["data"]["test"]["samples"] == 200
@@ -113,14 +111,14 @@ def test_figures_are_of_the_test_images(trained):
     def top1(network, viewer):
         right = [
             network(images).argmax(1) == labels
-            for images, labels in bench.batches(bench.test, bench.test_rows, viewer)
+            for images, labels in context.batches(context.test.images, context.test.rows, viewer)
         ]
         return float(torch.cat(right).float().mean())
 
     ends = []
     for anchor in pair.cheap_and_costly:
         entry = next(a for a in found["anchors"] if a["name"] == anchor["name"])
-        pretrained = top1(bench.anchors[anchor["name"]], anchor["name"])
+        pretrained = top1(context.anchors[anchor["name"]], anchor["name"])
         assert entry["test"]["value"] == pytest.approx(pretrained)
         assert entry["val"]["value"] == anchor["accuracy"]
         ends.append((anchor["macs"], pretrained))
@@ -128,11 +126,11 @@ def test_figures_are_of_the_test_images(trained):
 
     chosen = method_choice(pair, SMALL.selection, "kl")
     weights = pipeline.stored_layers(pair, chosen, "finetuned")
-    source, target = trained_anchors(bench, pair.names, weights)
-    layers = bench.layers(*pair.names, stitch_states(weights))
+    family = context.family(pair.names, weights, pair.places(chosen))
+    source, target = family.source, family.target
     wanted = []
     for i, j in pair.places(chosen):
-        network = Stitch(source, i, target, j, layers[i, j]).eval()
+        network = Stitch(source, i, target, j, family.layer((i, j))).eval()
         wanted.append(top1(network, pair.names[0]))
     first = found["pairs"][0]
     got = [stitch["accuracy"]["finetuned"] for stitch in first["chosen"]["kl"]]
@@ -180,7 +178,7 @@ def test_without_a_test_split_the_validation_images_judge(trained):
     assert all(anchor["test"] is None for anchor in found["anchors"])
     pair = pairs_of(document)[0]
     chosen = method_choice(pair, SMALL.selection, "kl")
-    hits = bits(pipeline.store, trained_hits_key(pair, chosen, SMALL, "val"), 300)
+    hits = bits(pipeline.store, trained_outcomes_key(pair, chosen, SMALL, "val"), 300)
     got = [stitch["accuracy"]["finetuned"] for stitch in found["pairs"][0]["chosen"]["kl"]]
     assert got == [hits[f"{i}-{j}"].mean() for i, j in pair.places(chosen)]
     ends = [(a["macs"], a["accuracy"]) for a in pair.cheap_and_costly]
@@ -194,16 +192,16 @@ def test_the_seed_of_the_training_decides_and_the_same_seed_repeats(computed, tr
     chosen = method_choice(pair, SMALL.selection, "kl")
     fresh = Pipeline(SMALL, copy_of(computed[0], tmp_path / "store"), device="cpu")
 
-    def weights(stages, seed):
+    def weights(pipeline, seed):
         study = change(budget(3), "finetuning", seed=seed)
-        finetune_selection(stages, pair, chosen, study.finetuning)
-        key = training_key(pair, chosen, SMALL, study.finetuning)
-        return stages.store.get(keys.finetuned_weights_key(key))
+        training = joint_training(pair, chosen, study.finetuning)
+        pipeline.train(training)
+        return pipeline.context.read(training.weights)
 
-    first, again = weights(pipeline.stages, 0), weights(fresh.stages, 0)
+    first, again = weights(pipeline, 0), weights(fresh, 0)
     assert first.keys() == again.keys()
     assert all(np.array_equal(first[name], again[name]) for name in first)
-    other = weights(fresh.stages, 1)
+    other = weights(fresh, 1)
     assert not all(np.array_equal(first[name], other[name]) for name in first)
     # A comparison of another seed shows nothing of this one.
     found = compared(change(SMALL, "finetuning", seed=1), pipeline, document)
@@ -218,14 +216,14 @@ def test_a_method_that_diverges_is_reported_and_the_others_are_kept(
     pair = pairs_of(document)[0]
     study = budget(2)  # and of no steps
     snnet = pair.places(method_choice(pair, SMALL.selection, "snnet"))
-    really = joint.finetune
+    really = recipe.finetune
 
-    def training(source, target, layers, *rest, **settings):
-        if list(layers) == snnet:
+    def training(family, *rest, **settings):
+        if list(family.places) == snnet:
             raise DivergedError("fine-tuning diverged at step 2")
-        really(source, target, layers, *rest, **settings)
+        really(family, *rest, **settings)
 
-    monkeypatch.setattr(joint, "finetune", training)
+    monkeypatch.setattr(recipe, "finetune", training)
     pipeline = Pipeline(study, copy_of(store, tmp_path / "store"), device="cpu")
     (sentence,) = pipeline.finetune_methods([pair])
     assert sentence == f"{pair.name}, snnet: fine-tuning diverged at step 2"
@@ -239,7 +237,7 @@ def test_a_method_that_diverges_is_reported_and_the_others_are_kept(
 
 
 def test_a_rate_that_is_too_high_names_the_step(computed, tmp_path, monkeypatch):
-    monkeypatch.setattr(joint, "METRICS", ("kl",))
+    monkeypatch.setattr(trainings, "METRICS", ("kl",))
     store, document = computed
     study = change(budget(2), "finetuning", lr=1e30)
     pipeline = Pipeline(study, copy_of(store, tmp_path / "store"), device="cpu")
@@ -249,45 +247,43 @@ def test_a_rate_that_is_too_high_names_the_step(computed, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("top1", "best"), [((0.6, 0.9), 1), ((0.9, 0.6), 0), ((0.8, 0.8), 1), ((0.8, None), 0)]
+    ("right", "best"), [((0.6, 0.9), 1), ((0.9, 0.6), 0), ((0.8, 0.8), 1), ((0.8, None), 0)]
 )
 @pytest.mark.parametrize("ends", [(0, 2), (2, 0)])
 def test_the_teacher_is_the_best_anchor_and_of_equals_the_costlier(
-    computed, tmp_path, monkeypatch, top1, best, ends
+    computed, tmp_path, right, best, ends
 ):
-    """``top1`` and ``best`` are of the cheap and the costly anchor."""
+    """``right`` and ``best`` are of the cheap and the costly anchor; None: it has no head."""
     store, document = computed
-    document = json.loads(json.dumps(document))
     cheap, costly = (document["anchors"][k] for k in (0, 2))
     assert cheap["macs"] < costly["macs"]
-    cheap["accuracy"], costly["accuracy"] = top1
+    own = copy_of(store, tmp_path / "store")
+    context = Pipeline(SMALL, own, device="cpu").context
+    for anchor, share in zip((cheap, costly), right):
+        if share is None:
+            info = context.anchors[anchor["name"]].info
+            context.anchors[anchor["name"]].info = replace(info, classes=0)
+            continue
+        key = context.keys.of(Validation(anchor=anchor["name"]))
+        stored = {name: np.array(values) for name, values in own.get(key).items()}
+        labels, wrong = stored["labels"], round((1 - share) * len(stored["labels"]))
+        stored["logits"] = np.eye(10, dtype=np.float32)[labels]
+        stored["logits"][:wrong] = np.roll(stored["logits"][:wrong], 1, axis=1)
+        own.put(key, stored)
     names = [document["anchors"][k]["name"] for k in ends]
-    raw = document["pairs"][0] | dict(zip(("source", "target"), names))
-    pair = pairs_of({**document, "pairs": [raw]})[0]
-    bench = Pipeline(SMALL, store, device="cpu").bench
-    given = []
-    monkeypatch.setattr(joint, "finetune", lambda *_, **settings: given.append(settings["teach"]))
-    monkeypatch.setattr(joint, "_calibrated", lambda *_: {})
-    stages = SimpleNamespace(
-        bench=bench,
-        study=SMALL,
-        fitted=lambda *_: {},
-        progress=Record(),
+    settings = change(SMALL, "finetuning", distillation=True).finetuning
+    weights = FinetunedWeights(
+        source=names[0], target=names[1], stitches=((1, 1),), finetuning=settings
     )
-    monkeypatch.setattr(bench, "layers", lambda *_: {})
-    chosen = np.zeros(len(pair.macs), dtype=bool)
-    for distillation in (False, True):
-        settings = change(SMALL, "finetuning", distillation=distillation).finetuning
-        joint._train(stages, pair, chosen, settings, tmp_path / "checkpoint")
-    assert given[0] is None
     views = torch.randn(2, 2, 1, 16, 16)
-    teacher = (cheap, costly)[best]["name"]
-    own = views[names.index(teacher)]
-    assert torch.equal(given[1](*views), bench.anchors[teacher](own))
+    wanted = (cheap, costly)[best]["name"]
+    taught = recipe.teacher(weights, context)(*views)
+    assert torch.equal(taught, context.anchors[wanted](views[names.index(wanted)]))
+    own.close()
 
 
 def test_interrupted_it_goes_on_where_it_was(computed, tmp_path, monkeypatch):
-    monkeypatch.setattr(joint, "METRICS", ("kl", "random"))
+    monkeypatch.setattr(trainings, "METRICS", ("kl", "random"))
     store, document = computed
     pairs, own = pairs_of(document)[:1], copy_of(store, tmp_path / "store")
     study = budget(2)
