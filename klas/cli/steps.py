@@ -80,7 +80,8 @@ def output(
         parts: makes the tables and lines that a person reads.
     """
     if options.json:
-        sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        # Flushed here, where main() sees that the reader left, and not at exit.
+        print(json.dumps(document, indent=1, ensure_ascii=False), flush=True)
         return
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     for part in parts():

@@ -1,0 +1,67 @@
+"""``klas cache``."""
+
+import json
+
+from klas.storage.store import Key, Store
+from tests.conftest import SMALL
+
+
+def test_cache_lists_verifies_and_clears(klas, study, tmp_path):
+    cache = tmp_path / "own"
+    assert klas("run", study, "--until", "anchors", cache=cache).returncode == 0
+    assert "digits_vit_tiny: pass over" in klas("cache", "ls", cache=cache).stdout
+    assert "0 damaged" in klas("cache", "verify", cache=cache).stdout
+    next((cache / "objects").rglob("*.safetensors")).write_bytes(b"x")
+    bad = klas("cache", "verify", cache=cache)
+    assert bad.returncode == 1
+    assert "1 damaged" in bad.stdout
+    assert "freed" in klas("cache", "clear", cache=cache).stdout
+    assert json.loads(klas("cache", "ls", "--json", cache=cache).stdout)["entries"] == []
+
+
+def test_a_study_is_packed_here_and_looked_at_there(klas, study, tmp_path):
+    packed = klas("cache", "pack", study, "--out", "small.klas")
+    assert packed.returncode == 0, packed.stderr
+    assert "wrote small.klas: study small" in packed.stdout
+    other = tmp_path / "elsewhere"
+    unpacked = json.loads(klas("cache", "unpack", "small.klas", "--json", cache=other).stdout)
+    assert (unpacked["study"], unpacked["present"], unpacked["kept"]) == ("small", 0, 0)
+    again = klas("cache", "unpack", "small.klas", cache=other)
+    assert f"{unpacked['results']} were here already" in again.stdout
+    assert f"its study file: {unpacked['study_file']}" in again.stdout
+    here = klas("compare", study, "--json")
+    there = klas("compare", unpacked["study_file"], "--json", cache=other)
+    assert there.returncode == 0, there.stderr
+    assert there.stdout == here.stdout
+
+    listed = json.loads(klas("cache", "ls", "--json", cache=other).stdout)
+    (small,) = (s for s in listed["studies"] if s["name"] == "small")
+    assert small["bytes"] == small["freeable_bytes"] == unpacked["bytes"] == listed["bytes"]
+    assert listed["unclaimed_bytes"] == 0
+    assert "By study" in klas("cache", "ls", cache=other).stdout
+    freed = klas("cache", "clear", "--study", "small", "--stage", "features", "--json", cache=other)
+    assert json.loads(freed.stdout) == {"freed_bytes": small["stages"]["features"]}
+    freed = klas("cache", "clear", "--study", study, cache=other)
+    assert "freed" in freed.stdout
+    assert json.loads(klas("cache", "ls", "--json", cache=other).stdout)["entries"] == []
+
+
+def test_a_stage_is_cleared_alone_and_sharers_are_named(klas, study, tmp_path):
+    cache = tmp_path / "own"
+    store = Store(cache)
+    for k, stage in enumerate(("features", "tuned")):
+        key = Key(stage=stage, version=1, inputs={"k": k})
+        store.put(key, [k])
+    store.set_ref(f"used-{SMALL.results_key()}", [key.digest])
+    store.close()
+    cleared = klas("cache", "clear", "--stage", "features", cache=cache)
+    assert cleared.stdout == "freed 3 B\n"
+    (left,) = json.loads(klas("cache", "ls", "--json", cache=cache).stdout)["entries"]
+    assert left["stage"] == "tuned"
+    studies = cache / "studies"
+    studies.mkdir()
+    for name in ("one", "two"):
+        text = SMALL.model_copy(update={"name": name}).to_toml()
+        (studies / f"{name}.toml").write_text(text)
+    cleared = klas("cache", "clear", "--study", "one", cache=cache)
+    assert cleared.stdout == "freed 0 B\nwhat it shares with two stays\n"
