@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from klas.cli.steps import open_store, output
+from klas.cli.steps import output
 from klas.cli.tables.cache import cache_tables
 from klas.cli.terminal import TerminalProgress
 from klas.errors import KlasError
@@ -12,11 +12,12 @@ from klas.results import archive
 from klas.results.formatting import size
 from klas.results.usage import Holding, free_everything, free_stage, free_study, usage
 from klas.storage.saved_studies import find_study
+from klas.storage.store import Store
 
 
 def ls(options: argparse.Namespace) -> None:
     """List what is stored, result by result and study by study."""
-    with open_store(options) as store:
+    with Store(options.cache_dir) as store:
         entries = sorted(store.entries(), key=lambda e: (e.stage, e.label, e.digest))
         whole = usage(store)
         plain = {
@@ -43,8 +44,8 @@ def _study_entry(holding: Holding) -> dict[str, Any]:
 
 
 def verify(options: argparse.Namespace) -> None:
-    """Read every result and compare its checksum; a damaged one is dropped."""
-    with open_store(options) as store:
+    """Read every result and compare its checksum; a damaged one is deleted."""
+    with Store(options.cache_dir) as store:
         damaged = [vars(entry) for entry in store.verify()]
         checked = sum(1 for _ in store.entries())
     lines = [
@@ -53,13 +54,13 @@ def verify(options: argparse.Namespace) -> None:
     ]
     output(options, {"checked": checked, "damaged": damaged}, lambda: lines)
     if damaged:
-        raise KlasError("damaged results are dropped and made again when next needed")
+        raise KlasError("the damaged results are deleted; they are computed again when needed")
 
 
 def clear(options: argparse.Namespace) -> None:
     """Delete results: all, one stage's, or those that one study alone uses."""
     shared: list[str] = []
-    with open_store(options) as store:
+    with Store(options.cache_dir) as store:
         at_work = studies_at_work(store)
         if options.study is not None:
             study = find_study(store, options.study)
@@ -78,7 +79,7 @@ def clear(options: argparse.Namespace) -> None:
 
 def pack(options: argparse.Namespace) -> None:
     """Write a study and its results to one file."""
-    with open_store(options) as store:
+    with Store(options.cache_dir) as store:
         study = find_study(store, options.study)
         with TerminalProgress() as progress:
             count = archive.pack(store, study, options.out, progress)
@@ -90,7 +91,7 @@ def pack(options: argparse.Namespace) -> None:
 
 def unpack(options: argparse.Namespace) -> None:
     """Take in a file that :func:`pack` wrote."""
-    with open_store(options) as store, TerminalProgress() as progress:
+    with Store(options.cache_dir) as store, TerminalProgress() as progress:
         unpacked = archive.unpack(store, options.file, progress)
     plain = {
         "study": unpacked.study.name,
@@ -106,8 +107,8 @@ def unpack(options: argparse.Namespace) -> None:
     ]
     if unpacked.kept:
         lines.append(
-            f"{unpacked.kept} of them differ from the pack's, as results of another machine may "
-            "within rounding; those that were here stay"
+            f"{unpacked.kept} of them differ from the file's, as results of another machine may "
+            "within rounding; those that were here are kept"
         )
     if unpacked.path is not None:
         lines.append(f"its study file: {unpacked.path}")

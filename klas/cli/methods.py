@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from klas.cli.steps import open_pipeline, open_store, output, wanted_pairs, with_selection
+from klas.cli.steps import open_pipeline, output, wanted_pairs, with_selection
 from klas.cli.tables.comparison import comparison_tables
 from klas.cli.tables.networks import finetuned_tables
 from klas.errors import KlasError, SelectionError
@@ -12,6 +12,7 @@ from klas.results import comparison, formats
 from klas.results.formatting import duration
 from klas.results.pair import Pair, of_pairs, pairs_of
 from klas.results.selections import choose
+from klas.storage.store import Store
 from klas.study import load_study
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _finetune_methods(options: argparse.Namespace, pipeline: "Pipeline", pairs: 
 def compare(options: argparse.Namespace) -> None:
     """Compare KLAS with its rivals, from what is computed."""
     study = with_selection(load_study(options.study), options)
-    with open_store(options) as store:
+    with Store(options.cache_dir) as store:
         computed = store.get_ref(f"scores-{study.results_key()}")
         if computed is None:
             raise SelectionError(f"study {study.name}: nothing is computed yet; run `klas run`")

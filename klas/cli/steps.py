@@ -22,16 +22,9 @@ WIDTH = 120  # of tables in a file or a pipe, in characters
 
 
 @contextlib.contextmanager
-def open_store(options: argparse.Namespace) -> Iterator[Store]:
-    """The store of ``--cache-dir``, closed at the end."""
-    with Store(options.cache_dir) as store:
-        yield store
-
-
-@contextlib.contextmanager
 def open_pipeline(options: argparse.Namespace, study: Study) -> "Iterator[Pipeline]":
     """A study's pipeline, with a progress bar on standard error."""
-    with open_store(options) as store, TerminalProgress() as progress:
+    with Store(options.cache_dir) as store, TerminalProgress() as progress:
         from klas.pipeline.run import Pipeline
 
         pipeline = Pipeline(

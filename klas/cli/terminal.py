@@ -1,4 +1,4 @@
-"""How far a run is, on a terminal: a bar per stage with rate and time left."""
+"""The progress of a run on a terminal: a bar per stage, with rate and time left."""
 
 import sys
 from types import TracebackType
@@ -74,7 +74,7 @@ class TerminalProgress:
         )
 
     def label(self, text: str) -> None:
-        """Say beside the bar what is in hand."""
+        """Show beside the bar what is being computed."""
         if self._task is not None:
             self._bars.update(self._task, label=text)
 

@@ -42,8 +42,8 @@ def comparison_tables(comparison: Comparison) -> list[RenderableType]:
     parts.append(
         f"[95 % intervals] from {comparison['bootstrap']['replicates']:,} bootstrap replicates of "
         "the samples; the oracle is tier tuned. ρ within buckets is taken over the candidates "
-        "counted beside it, those in buckets of three or more; over all pairs, a pair counts by "
-        "their number."
+        "counted beside it, those in buckets of three or more; over all pairs, each pair is "
+        "weighted by that count."
     )
     return parts
 
@@ -60,8 +60,8 @@ def _agreement_table(
     """
     chance = whole(figures["chance"]["value"])
     table = new_table(
-        f"{title}: how many of {buckets} buckets' best stitches a method hits, or its set holds; "
-        f"chance hits {chance}",
+        f"{title}: buckets, of {buckets}, whose best stitch a method ranks first (hits) or chooses "
+        f"(holds); by chance {chance} hits",
         ("method", "chosen", "hits", "holds", "ρ", "ρ within buckets", "candidates"),
     )
     for name, method in figures["methods"].items():
