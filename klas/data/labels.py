@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from timm.data import ImageNetInfo, infer_imagenet_subset
 
+from klas.data.files import listed
 from klas.errors import AnchorError, DataError
 
 Columns = tuple[int, ...] | None
@@ -113,7 +114,7 @@ def class_columns(
     if class_map is not None:
         missing = [name for name in class_names if name not in class_map]
         if missing:
-            raise DataError(f"{where}: the class_map lacks the classes {_listed(missing)}")
+            raise DataError(f"{where}: the class_map lacks the classes {listed(missing)}")
         columns = tuple(class_map[name] for name in class_names)
     else:
         columns = _by_name(class_names, classes, tagged, where)
@@ -179,18 +180,18 @@ def _by_name(names: Sequence[str], classes: int, tagged: bool, where: str) -> tu
         if tagged or not same_count:
             raise DataError(
                 f"{where}: {label_set}, the anchor's label set, has no class "
-                f"{_listed(unknown)}; leave out those folders or give [data] class_map"
+                f"{listed(unknown)}; leave out those folders or give [data] class_map"
             )
     elif label_set and not (same_count and _in_imagenets_order(names, label_set)):
         odd = [name for name, key in zip(names, ids) if not key]
         raise DataError(
             f"{where}: the anchor distinguishes the {classes} classes of {label_set}, but "
-            f"{_listed(odd)} are not WordNet ids (like n01440764), so the order of its outputs is "
+            f"{listed(odd)} are not WordNet ids (like n01440764), so the order of its outputs is "
             "unknown; rename the folders or give [data] class_map (class → index)"
         )
     elif not same_count:
         raise DataError(
-            f"{where}: the images have {len(names)} classes ({_listed(names)}), but the anchor "
+            f"{where}: the images have {len(names)} classes ({listed(names)}), but the anchor "
             f"distinguishes {classes}; give [data] class_map (class → index), or an anchor that is "
             "trained on these classes"
         )
@@ -202,7 +203,7 @@ def _checked(names: Sequence[str], columns: tuple[int, ...], classes: int, where
     if beyond:
         raise DataError(
             f"{where}: the anchor has the outputs 0 to {classes - 1}, but the class_map says "
-            f"{_listed(beyond)}"
+            f"{listed(beyond)}"
         )
     owners: dict[int, str] = {}
     for name, column in zip(names, columns):
@@ -255,8 +256,3 @@ def _table(pairs: Any, where: str) -> dict[str, int]:
 
 def _number(text: str) -> int | str:
     return int(text) if _NUMBER.fullmatch(text.strip()) else text
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
