@@ -1,17 +1,17 @@
-"""Who is told how far the work is: a terminal, a status file, or nobody."""
+"""Where progress is reported: to a terminal, a status file, or nowhere."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told of every stage as it begins and goes on."""
+    """Is told when a stage begins and how it goes on."""
 
     def start(self, stage: str, unit: str, total: int) -> None:
-        """A stage begins that has ``total`` units to do; 0 when all of it was cached."""
+        """A stage begins that has ``total`` units to do; 0 if all of it is cached."""
         ...
 
     def label(self, text: str) -> None:
-        """What of the stage is in hand."""
+        """Which part of the stage is being worked on."""
         ...
 
     def advance(self, amount: int) -> None:
@@ -20,7 +20,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Tells nobody."""
+    """Reports nowhere."""
 
     def start(self, stage: str, unit: str, total: int) -> None:
         """Do nothing."""

@@ -24,9 +24,9 @@ TIERS: tuple[Tier, ...] = ("zero_shot", "tuned", "finetuned")
 Metric = Literal["kl", "theta", "cka", "mse", "ce", "dm", "random", "snnet"]
 METRICS: tuple[Metric, ...] = get_args(Metric)  # snnet is a set, not a score
 
-DOCUMENT = 4  # raised when a scores document says more: an older one is not shown, but made again
+DOCUMENT = 4  # raised when a scores document says more: an older one is made again, not shown
 
-Positive = Annotated[int, Field(gt=0, le=10**7)]  # beyond is a slip of the keyboard
+Positive = Annotated[int, Field(gt=0, le=10**7)]  # more can only be a typing error
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -36,7 +36,13 @@ class _Section(BaseModel):
 
 
 class AnchorSpec(_Section):
-    """One anchor: its name here, the timm model, and local weights if not timm's own."""
+    """One anchor.
+
+    Attributes:
+        name: what the study calls it.
+        model: the timm model, or ``package.module:factory`` for a function of the user's.
+        weights: a local file; None for timm's own.
+    """
 
     name: str = Field(min_length=1)
     model: str = Field(min_length=1)
@@ -44,11 +50,17 @@ class AnchorSpec(_Section):
 
 
 class DataSpec(_Section):
-    """Where the images are and which of them are looked at.
+    """Where the images are, and which of them are used.
 
-    ``test``: images that no choice saw, if there are any; jointly trained networks are measured
-    on them too. ``class_map``: which output of the anchors each class is, a file of timm's form
-    or a table; needed where the classes' names don't tell (:mod:`klas.data.labels`).
+    Attributes:
+        train, val: references to data sets (:func:`klas.data.images.open_images`).
+        test: images that no choice saw, if there are any; jointly trained networks are measured
+            on them too.
+        train_samples, val_samples, test_samples: how many images are used of each.
+        crop: the share of a resized image's side that is kept, in the middle.
+        interpolation: how images are resized.
+        class_map: which output of the anchors each class is, as a table or a file of one; needed
+            if the classes' names don't say (:mod:`klas.data.labels`).
     """
 
     train: str
@@ -65,8 +77,10 @@ class DataSpec(_Section):
 class ProbesSpec(_Section):
     """How the linear probes are trained.
 
-    ``pool``: what a unit's features are; ``l2``: weight of ½‖W‖² beside the mean loss;
-    ``temperature``: what logits are divided by, one number or ``"fitted"`` for each probe.
+    Attributes:
+        pool: what a unit's features are, the mean over all positions or over the prefix tokens.
+        l2: the weight of ½‖W‖² beside the mean loss.
+        temperature: what logits are divided by: one number, or ``"fitted"`` for each probe.
     """
 
     pool: Literal["mean", "prefix"] = "mean"
@@ -75,13 +89,20 @@ class ProbesSpec(_Section):
 
 
 class FitSpec(_Section):
-    """Least squares: how many class-balanced training images give rows (SN-Net takes 100)."""
+    """Least squares: how many class-balanced training images it uses (SN-Net uses 100)."""
 
     samples: Positive = 100
 
 
 class TuningSpec(_Section):
-    """Tier ``tuned``: AdamW on the stitch layer alone. ``seed``: of the order of images, alone."""
+    """Tier ``tuned``: AdamW on the stitch layer alone.
+
+    Attributes:
+        steps: how many.
+        batch: images of a step.
+        lr: the peak learning rate.
+        seed: of nothing but the order of images.
+    """
 
     steps: Positive = 100
     batch: Positive = 128
@@ -92,10 +113,14 @@ class TuningSpec(_Section):
 class FinetuningSpec(_Section):
     """Tier ``finetuned``: steps of one random member each, for one pair's whole selection.
 
-    With 0 ``steps`` the fitted layers are measured as they are. ``lr`` is the anchors' peak
-    rate; the stitch layers, which start raw, take three times that. ``distillation`` adds the
-    predictions of the anchor that is best on validation (of equals the costlier) as hard targets,
-    as SN-Net does. ``seed``: of the order of images and members, alone.
+    Attributes:
+        steps: how many; with 0 the fitted layers are measured as they are.
+        batch: images of a step.
+        lr: the anchors' peak learning rate; the stitch layers, which start raw, get three times
+            that.
+        distillation: whether the predictions of the anchor that is best on validation (of equals
+            the costlier) are hard targets too, as in SN-Net.
+        seed: of nothing but the order of images and members.
     """
 
     steps: Annotated[int, Field(ge=0, le=10**7)] = 2_000
@@ -106,7 +131,17 @@ class FinetuningSpec(_Section):
 
 
 class SelectionSpec(_Section):
-    """How the stitches are chosen: design of buckets and tolerance (paper, step 3)."""
+    """How the stitches are chosen: buckets and tolerance (paper, step 3).
+
+    Attributes:
+        metric: the score.
+        tau: the tolerance.
+        tau_mode: whether τ is relative to a bucket's lowest score or an absolute score.
+        buckets: how many.
+        binning: buckets of equal width or of equal count.
+        full: whether the buckets cover all candidates, not only those between the anchors.
+        space: whether stitches into the target's stem (j = 0) are candidates too.
+    """
 
     metric: Metric = "kl"
     tau: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05

@@ -44,7 +44,17 @@ def normalised(images: np.ndarray) -> Tensor:
 
 
 def train(name: str, work: Path, *, seed: int, progress: Progress) -> Path:
-    """Train one network to ``work/<name>.safetensors``; its checkpoint lies beside it."""
+    """Train one network; its checkpoint lies beside the finished file.
+
+    Args:
+        name: of the network, as timm knows it.
+        work: the folder.
+        seed: of the initialisation and of the order of images.
+        progress: shows how far it is.
+
+    Returns:
+        ``work/<name>.safetensors``, which may exist already.
+    """
     finished = work / f"{name}.safetensors"
     if finished.exists():
         return finished

@@ -32,7 +32,7 @@ def image_bytes(*anchors: Iterable[Layout]) -> int:
 
 
 def memory_budget_bytes(device: torch.device) -> int:
-    """What a batch's activations may take on a device now."""
+    """How many bytes a batch's activations may take on a device now."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(CUDA_SHARE * free)

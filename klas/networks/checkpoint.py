@@ -31,7 +31,7 @@ def read_checkpoint(file: Path, name: str) -> tuple[dict[str, Tensor], str | Non
     Raises:
         AnchorError: no such file; it is damaged; or it holds something other than tensors.
     """
-    if not os.path.isfile(file):  # Path's own method raises for what is no name at all
+    if not os.path.isfile(file):  # false, where Path's own method raises, for an impossible name
         raise AnchorError(f"{name}: the weights file {file} does not exist")
     checkpoint = (
         _read_safetensors(file, name) if file.suffix == ".safetensors" else _unpickle(file, name)

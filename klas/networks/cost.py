@@ -35,7 +35,7 @@ class AnchorCost:
 
     @property
     def total_macs(self) -> int:
-        """Of the whole anchor."""
+        """MACs of the whole anchor for one image."""
         return sum(self.macs)
 
     def front(self, cut: int) -> tuple[int, int]:
@@ -48,7 +48,14 @@ class AnchorCost:
 
 
 def module_macs(module: nn.Module, *inputs: Tensor) -> tuple[int, Tensor]:
-    """MACs of one forward pass on meta tensors, and its output; the module itself stays put."""
+    """MACs of one forward pass, and its output, on the ``meta`` device.
+
+    The module itself stays where it is.
+
+    Args:
+        module: what is counted.
+        inputs: meta tensors; at batch 1 the MACs are those of one image.
+    """
     tensors = [*module.named_parameters(), *module.named_buffers()]
     meta = {name: tensor.detach().to("meta") for name, tensor in tensors}
     counter = FlopCounterMode(display=False)
@@ -59,7 +66,7 @@ def module_macs(module: nn.Module, *inputs: Tensor) -> tuple[int, Tensor]:
 
 
 def anchor_cost(anchor: Anchor) -> AnchorCost:
-    """Count every part at batch 1."""
+    """The cost of an anchor, part by part, for one image."""
     activation = torch.empty(1, *anchor.info.transform.input_size, device="meta")
     parts = [anchor.stem, *anchor.blocks, anchor.head]
     macs = []
@@ -87,7 +94,15 @@ def stitch_cost(
     target_cost: AnchorCost,
     j: int,
 ) -> tuple[int, int]:
-    """(MACs, parameters) of the stitch (f, i, g, j): both parts and T."""
+    """(MACs, parameters) of the stitch (f, i, g, j) for one image: both parts and T.
+
+    Args:
+        source, source_cost, i: f, its cost, and its last block.
+        target, target_cost, j: g, its cost, and the block after which it goes on.
+
+    Raises:
+        AnchorError: one is a sequence there and the other a map.
+    """
     have, want = source.layouts[i], target.layouts[j]
     front, back = source_cost.front(i), target_cost.back(j)
     return (

@@ -1,4 +1,4 @@
-"""Networks that a function of the user's makes: ``"package.module:factory"``, only when allowed."""
+"""Networks that a user's function makes: ``"package.module:factory"``, only when allowed."""
 
 import hashlib
 import importlib

@@ -27,7 +27,7 @@ def load_pretrained(spec: AnchorSpec) -> nn.Module:
     """The network of a pretrained tag in eval mode, from timm's caches or downloaded.
 
     Raises:
-        AnchorError: the tag has no weights, or they cannot be had without a network connection.
+        AnchorError: the tag has no weights, or they cannot be loaded or downloaded.
     """
     config = get_pretrained_cfg(spec.model)
     if config is None or not config.has_weights:
@@ -45,7 +45,7 @@ def load_pretrained(spec: AnchorSpec) -> nn.Module:
             _refuse_unreachable(spec, _address(config))
     try:
         return create_network(spec.model, overlay)
-    except Exception as error:  # the hub's, torch's and timm's own are of no common kind
+    except Exception as error:  # those of the hub, torch and timm have no common class
         raise AnchorError(
             f"{spec.name}: timm's weights of {spec.model} cannot be loaded ({one_line(error)})"
         ) from None
@@ -86,14 +86,14 @@ def _address(config: PretrainedCfg) -> str:
 
 
 def _refuse_unreachable(spec: AnchorSpec, address: str) -> None:
-    """Ask once, briefly: the download itself would try again and again for most of a minute.
+    """Ask once, briefly: the download itself would keep trying for most of a minute.
 
-    The hub's own session is what asks, so its proxies and HF_HUB_OFFLINE hold here too.
+    The request goes through the hub client's own session, so its proxies and HF_HUB_OFFLINE apply.
     """
     try:
         status = huggingface_hub.get_session().head(address, timeout=CONNECT_SECONDS).status_code
         problem = None if status < 500 else f"status {status}"
-    except Exception as error:  # of whichever HTTP library the hub's client is made
+    except Exception as error:  # of whichever HTTP library the hub's client uses
         problem = type(error).__name__
     if problem is not None:
         raise AnchorError(

@@ -128,6 +128,6 @@ def _having(places: Sequence[Tree]) -> list[str]:
 
 
 def known(leaf: Floats | Based | None) -> bool:
-    """Whether a figure is defined; its replicates may not all be."""
+    """Whether a figure is defined; some of its replicates may still not be."""
     values = leaf.values if isinstance(leaf, Based) else leaf
     return values is not None and not np.isnan(values[0])

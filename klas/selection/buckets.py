@@ -68,7 +68,17 @@ def bucket_edges(
 def assign_buckets(
     macs: ArrayLike, edges: NDArray[np.float64], binning: Binning = "width"
 ) -> NDArray[np.int64]:
-    """(N,) the bucket of each cost, or −1 outside [edges[0], edges[-1]]."""
+    """(N,) the bucket of each cost, or −1 outside [edges[0], edges[-1]].
+
+    Args:
+        macs: (N,) costs of the candidates.
+        edges: (B + 1,) of :func:`bucket_edges`.
+        binning: as for :func:`bucket_edges`.
+
+    Examples:
+        >>> assign_buckets([-1, 0, 4, 5, 10], np.array([0.0, 5.0, 10.0]))
+        array([-1,  0,  0,  1,  1])
+    """
     cost = np.asarray(macs, dtype=np.float64)
     low, high, buckets = edges[0], edges[-1], len(edges) - 1
     if binning == "width":

@@ -25,7 +25,12 @@ Steps = tuple[Floats, Floats]
 
 @dataclass(frozen=True)
 class Envelope:
-    """Steps of a best-so-far curve: from ``costs[k]`` on, ``accuracies[k]``. Both increase."""
+    """The steps of a best-so-far curve: from ``costs[k]`` on it is at ``accuracies[k]``.
+
+    Attributes:
+        costs: (U,) increasing, in any unit.
+        accuracies: (U,) increasing, in [0, 1].
+    """
 
     costs: Floats
     accuracies: Floats

@@ -77,7 +77,19 @@ def candidates(
     target_stages: Sequence[int],
     space: Literal["paper", "with-stem"] = "paper",
 ) -> list[tuple[Stitch, bool, bool]]:
-    """Everything that is measured: ((i, j), in the space?, in SN-Net's set?), sorted."""
+    """Everything that is measured: the search space and SN-Net's set, sorted.
+
+    Args:
+        source_stages, target_stages: how many blocks each stage has; a plain network has one.
+        space: as for :func:`search_space`.
+
+    Returns:
+        Each candidate's (i, j), whether it is in the space, and whether it is in SN-Net's set.
+
+    Examples:
+        >>> candidates([2], [2])  # SN-Net also enters behind the stem, the space does not
+        [((1, 0), False, True), ((1, 1), True, True), ((2, 0), False, True), ((2, 1), True, True)]
+    """
     inside = set(search_space(sum(source_stages), sum(target_stages), space))
     snnet = set(snnet_set(source_stages, target_stages))
     return [(s, s in inside, s in snnet) for s in sorted(inside | snnet)]

@@ -34,7 +34,14 @@ class _Span:
 def find_boundaries(
     flow: Flow, owners: Owners, model: nn.Module, input_size: tuple[int, int, int]
 ) -> tuple[list[Boundary], list[str]]:
-    """Cut 0..n in order, and the paths of blocks after which there is none."""
+    """Cuts 0..n in order, and the paths of blocks after which there is none.
+
+    Args:
+        flow: the traced network.
+        owners: the block of every parameter.
+        model: the network itself.
+        input_size: (channels, height, width) of its images.
+    """
     spans, head = _spans(flow, owners)
     boundaries: list[Boundary] = []
     merged: list[str] = []

@@ -9,7 +9,13 @@ from klas.networks.layout import Layout, maps_and_prefix
 def layout_of(
     shape: tuple[int, ...], model: nn.Module, input_size: tuple[int, int, int]
 ) -> Layout | None:
-    """What a shape without the batch means; None where it has no positions."""
+    """The layout of an activation; None if its shape has no positions of the image.
+
+    Args:
+        shape: of the activation, without the batch.
+        model: says how many prefix tokens it has, and whether channels come last.
+        input_size: (channels, height, width) of its images.
+    """
     if len(shape) == 2:
         length, channels = shape
         declared = int(getattr(model, "num_prefix_tokens", 0) or 0)
