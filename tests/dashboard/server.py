@@ -12,12 +12,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Server:
-    """The app on a free port, over one cache folder and the small study."""
+    """The app on a free port, over one cache folder and one study, the small one by default."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, study=SMALL):
         self.cache = folder / "cache"
         self.study = folder / "small.toml"
-        self.study.write_text(SMALL.to_toml())
+        self.study.write_text(study.to_toml())
         self.environment = os.environ | {
             "KLAS_CACHE_DIR": str(self.cache),
             "KLAS_STUDY": str(self.study),
