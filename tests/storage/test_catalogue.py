@@ -1,6 +1,5 @@
 import pytest
 
-from klas.cli.tables.catalogue import catalogue_tables
 from klas.errors import SelectionError
 from klas.results.formatting import cost
 from klas.results.pair import GIGA
@@ -72,14 +71,6 @@ def test_another_timm_has_another_catalogue(monkeypatch):
     before = catalogue_key().digest
     monkeypatch.setattr("klas.storage.catalogue.version", lambda name: "99")
     assert catalogue_key().digest != before
-
-
-def test_the_table_is_in_order_of_cost_with_the_uncounted_last():
-    (table,) = catalogue_tables(NETWORKS, 7)
-    assert table.title == "4 of 7 pretrained networks"
-    tags = list(table.columns[0].cells)
-    assert tags == ["resnet18.a1_in1k", "swin_tiny.ms_in1k", "swin_small.ms_in1k", "odd.in1k"]
-    assert list(table.columns[2].cells) == ["1.8", "4", "8", "–"]
 
 
 @pytest.mark.parametrize(

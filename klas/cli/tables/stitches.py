@@ -49,4 +49,4 @@ def check_lines(rebuilt: Mapping[str, Any]) -> list[RenderableType]:
         f"{stitch['macs']:,} MACs, {stitch['params']:,} parameters"
         for stitch in rebuilt["stitches"]
     ]
-    return [*lines, f"{len(lines)} stitches rebuilt as stated"]
+    return [*lines, f"{len(lines)} stitch{'es' * (len(lines) != 1)} rebuilt as stated"]
