@@ -27,7 +27,7 @@ import streamlit as st
 from playwright.sync_api import Browser, Page, sync_playwright
 from streamlit.testing.v1 import AppTest
 
-from dashboard.controls import downloads as take_away
+from dashboard.controls import downloads
 from dashboard.controls import selection as selection_controls
 from dashboard.model import tradeoff
 from klas.jobs import process
@@ -268,7 +268,7 @@ def _script(root: Path, study: Path | None = None) -> list[float]:
     That runner runs whole pages, while a browser runs the fragment alone. What the fragment has
     from an earlier run, the arrays that the pair was read into, is therefore kept.
     """
-    first, last = selection_controls.selection_controls, take_away.take_away
+    first, last = selection_controls.selection_controls, downloads.take_away
     made, sheets = tradeoff.Sheet, {}
     began, ended = [], []
 
@@ -286,7 +286,7 @@ def _script(root: Path, study: Path | None = None) -> list[float]:
     with (
         patch.dict(os.environ, KLAS_CACHE_DIR=str(root)),
         patch.object(selection_controls, "selection_controls", reads_tau),
-        patch.object(take_away, "take_away", makes_the_last),
+        patch.object(downloads, "take_away", makes_the_last),
         patch.object(tradeoff, "Sheet", read_once),
     ):
         os.environ.pop("KLAS_STUDY", None)

@@ -847,7 +847,7 @@ def cost_section(store: Store, found: Document) -> str:
 def machine() -> str:
     """The processor, for the records."""
     import torch
-    from klas.pipeline.latency import device_name
+    from klas.pipeline.recipes.latency import device_name
 
     return f"{os.cpu_count()} cores of {device_name(torch.device('cpu'))}"
 
