@@ -13,7 +13,13 @@ from dashboard.charts.methods import AT_FIRST, STYLES, curve_traces, method_mark
 from dashboard.charts.theme import FAINT, LEGEND, MARGIN, log_axis
 from dashboard.text.comparison import buckets_of_all
 from dashboard.text.quantities import QUANTITIES
-from klas.results.comparison_view import anchors_at, chosen_at, ranked_candidates, split_of
+from klas.results.comparison_view import (
+    Comparison,
+    anchors_at,
+    chosen_at,
+    ranked_candidates,
+    split_of,
+)
 from klas.results.formatting import METHODS
 from klas.results.pair import Pair, cost_unit, number
 from klas.selection.bootstrap import wilson
@@ -41,7 +47,7 @@ def method_curve(comparison: Figures, pair: Figures, metric: Metric, tier: Tier)
     )
 
 
-def curves_chart(comparison: Figures, pair: Figures, tier: Tier) -> go.Figure:
+def curves_chart(comparison: Comparison, pair: Figures, tier: Tier) -> go.Figure:
     """Accuracy against cost: every method's stitches and envelope, each switched by its legend."""
     unit = cost_unit(comparison)
     anchors = anchors_at(comparison, pair, tier)

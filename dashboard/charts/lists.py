@@ -11,7 +11,7 @@ from dashboard.charts.anchors import anchors_trace
 from dashboard.charts.probe_strips import chart_text
 from dashboard.charts.theme import LEGEND, MARGIN, log_axis
 from dashboard.model.list_difference import Listed, curve, measured_at, own_anchors
-from klas.results.pair import CostUnit, Document, cost_unit
+from klas.results.pair import CostUnit, Document, cost_unit, number
 from klas.study import Tier
 
 
@@ -50,7 +50,7 @@ def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figu
             hovertemplate="%{customdata}<br>%{x:.3g} "
             f"{unit.name}<br>top-1 %{{y:.2f}} %<extra>{name}</extra>",
         )
-    points = [(a["name"], a["macs"], a["accuracy"]) for a in anchors]
+    points = [(a["name"], a["macs"], number(a["accuracy"])) for a in anchors]
     figure.add_trace(anchors_trace(points, unit))
     figure.update_layout(
         margin=MARGIN,

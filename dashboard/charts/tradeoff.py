@@ -25,7 +25,7 @@ from dashboard.charts.theme import (
 from dashboard.model.tradeoff import Curve, Sheet, accuracy_range, heights, steps
 from dashboard.text.quantities import QUANTITIES
 from klas.results.costs import Costs
-from klas.results.pair import Choice, FrontPoint
+from klas.results.pair import Choice, FrontPoint, number
 from klas.selection.buckets import Selection, TauMode, limits
 from klas.selection.curves import Envelope
 from klas.study import Metric, Tier
@@ -159,7 +159,9 @@ def tradeoff_chart(
         )
     anchors = [a for a in pair.measured_anchors if a["name"] in costs.anchors]
     traces.append(
-        anchors_trace([(a["name"], costs.anchors[a["name"]], a["accuracy"]) for a in anchors], unit)
+        anchors_trace(
+            [(a["name"], costs.anchors[a["name"]], number(a["accuracy"])) for a in anchors], unit
+        )
     )
     traces += _ring(pair.stitches, costs, drawn, cell)
     return go.Figure(
@@ -214,7 +216,9 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: T
                 f"%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %<extra></extra>",
             }
         )
-    traces.append(anchors_trace([(a["name"], a["macs"], a["accuracy"]) for a in shown], unit))
+    traces.append(
+        anchors_trace([(a["name"], a["macs"], number(a["accuracy"])) for a in shown], unit)
+    )
     low, high = np.log10(every.min()), np.log10(every.max())
     pad = 0.04 * max(high - low, 0.1)
     return go.Figure(
@@ -231,7 +235,7 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: T
                 "title": {"text": "top-1 (%)"},
                 "range": list(
                     accuracy_range(
-                        [a["accuracy"] for a in shown], [c.accuracy for c in choices], tier
+                        [number(a["accuracy"]) for a in shown], [c.accuracy for c in choices], tier
                     )
                 ),
             },

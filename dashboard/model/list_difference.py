@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dashboard.model.list_entries import Entry, picks
+from klas.results.documents.sources import AnchorEntry
 from klas.results.pair import CostUnit, Document, cost_unit
 from klas.selection.curves import Envelope, envelope, gain, saving
 from klas.study import Tier
@@ -125,7 +126,7 @@ def measured_at(listed: Listed, tier: Tier) -> list[Mapping[str, Any]]:
     return [s for s in listed.stitches if s["accuracy"][tier] is not None]
 
 
-def own_anchors(found: Document, lists: Sequence[Listed]) -> list[Mapping[str, Any]]:
+def own_anchors(found: Document, lists: Sequence[Listed]) -> list[AnchorEntry]:
     """The study's measured anchors that the lists stitch, or all where they stitch none."""
     used = {s[role] for listed in lists for s in listed.stitches for role in ("source", "target")}
     known = [a for a in found["anchors"] if a["accuracy"] is not None]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from klas.results.costs import COSTS, CostName, Costs, Timings, costs_of, envelope_along
 from klas.results.formatting import percent
-from klas.results.pair import Pair
+from klas.results.pair import Pair, number
 from klas.results.selections import own_or_fair_share
 from klas.selection.buckets import Selection
 from klas.selection.curves import Envelope
@@ -59,7 +59,10 @@ class Sheet:
 
         A text each: Plotly copies arrays of objects element by element, several times.
         """
-        pair, theta_target = self.pair, self.pair.raw["theta_target"]
+        pair = self.pair
+        theta, theta_target = pair.raw["theta"], pair.raw["theta_target"]
+        assert theta is not None
+        assert theta_target is not None
         columns = zip(
             pair.stitches.tolist(),
             pair.raw["candidates"],
@@ -68,7 +71,7 @@ class Sheet:
         )
         texts = [
             f"Γ = Ω / Σ = {gamma:.4g}<br>"
-            f"Ω = {pair.raw['theta'][i][j]:.4g} nats: source probe {i} ‖ target probe {j}<br>"
+            f"Ω = {theta[i][j]:.4g} nats: source probe {i} ‖ target probe {j}<br>"
             f"Σ = {theta_target[j][j + 1]:.4g} nats: what the target's next block adds<br>"
             f"{candidate['macs'] / pair.unit.scale:.4g} {pair.unit.name}, "
             f"{candidate['params']:,} parameters{self._time(row)}<br>"
@@ -186,7 +189,7 @@ def inside(costs: Costs, bounds: tuple[float, float], step: float) -> Bits:
 
 def heights(sheet: Sheet, tier: Tier, drawn: Iterable[Curve]) -> tuple[float, float]:
     """The accuracy axis of a pair, as :func:`accuracy_range` has it."""
-    anchors = [a["accuracy"] for a in sheet.pair.measured_anchors]
+    anchors = [number(a["accuracy"]) for a in sheet.pair.measured_anchors]
     if tier == "finetuned":
         return accuracy_range(anchors, [c.accuracy[c.chosen] for c in drawn], tier)
     return accuracy_range(anchors, [sheet.accuracy[tier]], tier)

@@ -151,7 +151,7 @@ def _anchors(document: Document) -> list[Part]:
             f"{anchor['macs'] / unit.scale:.3g}",
             f"{anchor['params']:,}",
             percent(anchor["accuracy"]),
-            percent(anchor["probe_accuracy"] and anchor["probe_accuracy"][-1]),
+            percent(anchor["probe_accuracy"][-1] if anchor["probe_accuracy"] else None),
         )
         for anchor in document["anchors"]
     ]
@@ -243,10 +243,14 @@ def _own_list(document: Document, own_list: Mapping[str, Any]) -> list[Part]:
 def _settings(document: Document, study: Study, spec: SelectionSpec) -> Iterable[Part]:
     made, data, samples = document["made_with"], document["data"], _task(document).samples
     splits = [
-        f"{data[split]['samples']:,} of {data[split]['images']:,} {label} {samples} "
-        f"({data[split]['ref']}, seed {data[split]['seed']})"
-        for split, label in (("train", "training"), ("val", "validation"), ("test", "test"))
-        if data[split] is not None
+        f"{split['samples']:,} of {split['images']:,} {label} {samples} "
+        f"({split['ref']}, seed {split['seed']})"
+        for split, label in (
+            (data["train"], "training"),
+            (data["val"], "validation"),
+            (data["test"], "test"),
+        )
+        if split is not None
     ]
     yield Paragraph(
         text=f"Made with klas {made['klas']}, torch {made['torch']}, timm {made['timm']}; forward "

@@ -11,7 +11,7 @@ from dashboard.tables.columns import BUCKET, ROWS, TIER_COLUMNS, even, height, s
 from dashboard.text.quantities import QUANTITIES
 from klas.results.costs import Costs, above_anchors
 from klas.results.formatting import METHODS, percent
-from klas.results.pair import Pair, method_areas
+from klas.results.pair import Pair, method_areas, number
 from klas.selection.buckets import Selection
 from klas.selection.curves import gain, saving
 from klas.study import Metric, Tier
@@ -82,10 +82,10 @@ def above(pair: Pair, costs: Costs, ours: Curve) -> str:
 def _why_none(pair: Pair, ours: Curve) -> str:
     """Why areas and gains are 0, where they are."""
     cheap, costly = pair.cheap_and_costly
-    top1 = ours.accuracy[ours.chosen]
-    if len(pair.measured_anchors) < 2 or not top1.size or top1.max() > cheap["accuracy"]:
+    top1, floor = ours.accuracy[ours.chosen], number(cheap["accuracy"])
+    if len(pair.measured_anchors) < 2 or not top1.size or top1.max() > floor:
         return ""
-    if cheap["macs"] == costly["macs"] or cheap["accuracy"] >= costly["accuracy"]:
+    if cheap["macs"] == costly["macs"] or floor >= number(costly["accuracy"]):
         return ""  # then there are no areas
     return (
         f" None reaches above the cheap anchor's {percent(cheap['accuracy'])}, so the envelope is "

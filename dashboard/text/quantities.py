@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from klas.results.documents.scores import CANDIDATE_TIERS
 from klas.results.formatting import METHODS
 from klas.results.pair import Pair
 from klas.study import METRICS, Metric, Stage
@@ -165,7 +166,9 @@ def of_stitches(pair: Pair, name: str) -> NDArray[np.float64]:
         return pair.macs / pair.unit.scale
     if name == "params":
         return np.array([c["params"] for c in pair.raw["candidates"]], dtype=np.float64) / 1e6
-    return 100 * pair.accuracy(name)
+    if name in CANDIDATE_TIERS:
+        return 100 * pair.accuracy(name)
+    raise KeyError(name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from dashboard.session import draft
 from dashboard.session.resources import document, store, study, study_arguments
 from klas.errors import KlasError
 from klas.jobs.kinds import RunJob
-from klas.results.pair import Document, cost_unit, pairs_of
+from klas.results.pair import Document, cost_unit, number, pairs_of
 from klas.results.usage import stages_done
 from klas.storage.saved_studies import duplicate_study
 from klas.study import DIGITS, STAGES, Stage, Study
@@ -83,14 +83,14 @@ def _ranking_table(found: Document) -> None:
     rows = []
     for pair in pairs_of(found):
         cheap, costly = pair.cheap_and_costly
-        headless = None in (cheap["accuracy"], costly["accuracy"])
+        headless = cheap["accuracy"] is None or costly["accuracy"] is None
         rows.append(
             {
                 "source → target": pair.name,
                 THETA: pair.raw["theta_output"],
                 "points between": None
                 if headless
-                else 100 * (costly["accuracy"] - cheap["accuracy"]),
+                else 100 * (number(costly["accuracy"]) - number(cheap["accuracy"])),
                 "cost ratio": costly["macs"] / cheap["macs"],
                 "stitches": int(pair.in_space.sum()),
             }
@@ -135,9 +135,10 @@ def _what(at_hand: Study) -> str:
 
 def _left_out(found: Document) -> None:
     """Say what damaged images there are; the command names them."""
+    data = found["data"]
     counts = {
-        words: len(found["data"][split]["left_out"])
-        for split, words in (("train", "training"), ("val", "validation"))
+        words: len(split["left_out"])
+        for split, words in ((data["train"], "training"), (data["val"], "validation"))
     }
     if any(counts.values()):
         told = " and ".join(f"{n:,} {words}" for words, n in counts.items() if n)
@@ -182,7 +183,7 @@ def _results(found: Document) -> None:
                 config=pictures.config(),
                 alt="Top-1 of a linear probe at every cut of every anchor",
             )
-            slow = [a["name"] for a in found["anchors"] if not all(a["probe_converged"])]
+            slow = [a["name"] for a in found["anchors"] if not all(a["probe_converged"] or ())]
             if slow:
                 st.warning(
                     f"Probes of {', '.join(slow)} did not converge: Γ of their stitches is "

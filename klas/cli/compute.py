@@ -31,10 +31,16 @@ def anchors(options: argparse.Namespace) -> None:
     """Show the anchors and rank the pairs."""
     with open_pipeline(options, load_study(options.study)) as pipeline:
         document = pipeline.run("anchors")
-        names = ("source", "target", "theta_output")
         ranking = {
             "anchors": document["anchors"],
-            "pairs": [{name: pair[name] for name in names} for pair in document["pairs"]],
+            "pairs": [
+                {
+                    "source": pair["source"],
+                    "target": pair["target"],
+                    "theta_output": pair["theta_output"],
+                }
+                for pair in document["pairs"]
+            ],
         }
         output(options, ranking, lambda: anchor_tables(document))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from klas.networks.load import check_model_name, load_anchor
 from klas.networks.splitting.split import SPLITTER
 from klas.pipeline.splits import Split, Splits
 from klas.progress import Progress, Silent
+from klas.results.documents.sources import AnchorIdentity, Data, Transform
 from klas.results.keys import Keys, cost_key
 from klas.results.result import Result
 from klas.selection.space import Stitch, candidates
@@ -138,7 +139,7 @@ class Context:
         return anchors
 
     @cached_property
-    def identities(self) -> dict[str, Plain]:
+    def identities(self) -> dict[str, AnchorIdentity]:
         """Name → what identifies the anchor."""
         return {name: _identity(anchor) for name, anchor in self.anchors.items()}
 
@@ -251,17 +252,22 @@ class Context:
 
     # -- results ---------------------------------------------------------------------------
 
+    @property
+    def data(self) -> Data:
+        """What identifies the splits."""
+        return {
+            "train": self.train.identity,
+            "val": self.val.identity,
+            "test": None if self.test is None else self.test.identity,
+        }
+
     @cached_property
     def keys(self) -> Keys:
         """The keys of the study's results."""
         return Keys(
             study=self.study,
             anchors=self.identities,
-            data={
-                "train": self.train.identity,
-                "val": self.val.identity,
-                "test": None if self.test is None else self.test.identity,
-            },
+            data=self.data,
             precision=self.precision,
             candidates=self.places,
         )
@@ -321,7 +327,7 @@ class Context:
         )
 
 
-def _identity(anchor: Anchor) -> Plain:
+def _identity(anchor: Anchor) -> AnchorIdentity:
     info = anchor.info
     return {
         "name": info.name,
@@ -329,6 +335,6 @@ def _identity(anchor: Anchor) -> Plain:
         "digest": info.digest,
         "source": info.weights.get("source"),
         "splitter": SPLITTER,
-        "transform": info.transform.to_json(),
+        "transform": cast(Transform, info.transform.to_json()),
         "columns": None if info.columns is None else list(info.columns),
     }

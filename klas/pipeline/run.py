@@ -14,6 +14,7 @@ from klas.pipeline.scores_document import scores_document
 from klas.progress import Progress
 from klas.results.accuracies import full_validation, tier_layers
 from klas.results.costs import note_timings
+from klas.results.documents.scores import ScoresDocument
 from klas.results.pair import Pair
 from klas.results.plan import Step, stages_until, steps
 from klas.results.result import Finetuned, Latency, Result, TestOutcomes, outcomes_of
@@ -60,7 +61,7 @@ class Pipeline:
         context = self.context
         return steps(stage, list(context.anchors), context.pairs, context.headless)
 
-    def run(self, until: Stage = STAGES[-1]) -> dict[str, Any]:
+    def run(self, until: Stage = STAGES[-1]) -> ScoresDocument:
         """Compute every stage up to ``until`` that is not cached; return the scores document.
 
         The document is also kept under the study's own name in the store, for the dashboard.
@@ -195,7 +196,7 @@ class Pipeline:
         self.context.record()
         return anything
 
-    def _publish(self) -> dict[str, Any]:
+    def _publish(self) -> ScoresDocument:
         """The scores document of what there is, kept for the dashboard."""
         context = self.context
         document = scores_document(context)

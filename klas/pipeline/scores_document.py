@@ -1,13 +1,17 @@
 """Put the scores document together from whatever is computed."""
 
 import importlib.metadata
-from typing import Any
+from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from klas.networks.splitting.split import SPLITTER
 from klas.pipeline.context import Context
 from klas.results.documents.numbers import optional_score
+from klas.results.documents.scores import Candidate, ScoredPair, Scores, ScoresDocument
+from klas.results.documents.sources import AnchorEntry, Layout, Weights
 from klas.results.result import ProbeAccuracy, Probes, ThetaOutput, Tuned, Validation, ZeroShot
 from klas.results.score_sums import read_score_sums
 from klas.selection.scores import SCORES, candidate_scores
@@ -15,7 +19,7 @@ from klas.storage.store import Arrays
 from klas.tasks.metric import AccuracyMetric
 
 
-def scores_document(context: Context) -> dict[str, Any]:
+def scores_document(context: Context) -> ScoresDocument:
     """The scores document from whatever is computed; null where something is not."""
     task = context.objective.task
     return {
@@ -31,14 +35,14 @@ def scores_document(context: Context) -> dict[str, Any]:
         "task": task.name,
         "accuracy_metric": task.metric.name,
         "anchors": [_anchor_entry(context, name) for name in context.anchors],
-        "data": dict(context.keys.data),
-        "fit": context.study.fit.model_dump(mode="json"),
+        "data": context.data,
+        "fit": {"samples": context.study.fit.samples},
         "precision": context.precision,
         "pairs": [_pair_entry(context, *names) for names in context.pairs],
     }
 
 
-def _anchor_entry(context: Context, name: str) -> dict[str, Any]:
+def _anchor_entry(context: Context, name: str) -> AnchorEntry:
     info, cost = context.anchors[name].info, context.costs[name]
     outputs, probes = context.get(Validation(anchor=name)), context.get(Probes(anchor=name))
     accuracy = None
@@ -47,10 +51,10 @@ def _anchor_entry(context: Context, name: str) -> dict[str, Any]:
         accuracy = metric.of_outputs(outputs["logits"], outputs["labels"])
     return {
         **context.identities[name],
-        "weights": info.weights,
+        "weights": cast(Weights, info.weights),
         "blocks": info.depth,
         "cuts": list(info.cuts),
-        "layouts": [layout.to_json() for layout in info.layouts],
+        "layouts": [cast(Layout, layout.to_json()) for layout in info.layouts],
         "macs": cost.total_macs,
         "params": cost.total_params,
         "accuracy": accuracy,
@@ -59,17 +63,15 @@ def _anchor_entry(context: Context, name: str) -> dict[str, Any]:
     }
 
 
-def _pair_entry(context: Context, source: str, target: str) -> dict[str, Any]:
+def _pair_entry(context: Context, source: str, target: str) -> ScoredPair:
     candidates = context.candidates(source, target)
     stitches = np.array([place for place, _, _ in candidates], dtype=np.int64).reshape(-1, 2)
     metric, samples = context.objective.task.metric, context.val.samples
     sums = read_score_sums(context.get, samples, source, target)
     scores = None if sums is None else candidate_scores(sums, stitches)
-    tiers = {
-        "zero_shot": context.get(ZeroShot(source=source, target=target)),
-        "tuned": context.get(Tuned(source=source, target=target)),
-    }
-    entries = []
+    zero_shot = context.get(ZeroShot(source=source, target=target))
+    tuned = context.get(Tuned(source=source, target=target))
+    entries: list[Candidate] = []
     for row, ((i, j), in_space, snnet) in enumerate(candidates):
         macs, params = context.stitch_cost(source, i, target, j)
         entries.append(
@@ -80,13 +82,10 @@ def _pair_entry(context: Context, source: str, target: str) -> dict[str, Any]:
                 "snnet": snnet,
                 "macs": macs,
                 "params": params,
-                "scores": {
-                    name: None if scores is None else optional_score(scores[name][row])
-                    for name in SCORES
-                },
+                "scores": _scores(scores, row),
                 "accuracy": {
-                    tier: None if arrays is None else _accuracy(metric, arrays, i, j, samples)
-                    for tier, arrays in tiers.items()
+                    "zero_shot": _accuracy(metric, zero_shot, i, j, samples),
+                    "tuned": _accuracy(metric, tuned, i, j, samples),
                 },
             }
         )
@@ -100,5 +99,15 @@ def _pair_entry(context: Context, source: str, target: str) -> dict[str, Any]:
     }
 
 
-def _accuracy(metric: AccuracyMetric, arrays: Arrays, i: int, j: int, samples: int) -> float:
+def _scores(scores: Mapping[str, NDArray[np.float64]] | None, row: int) -> Scores:
+    """A candidate's scores, each under the name that :data:`SCORES` has for it."""
+    known = {m: None if scores is None else optional_score(scores[m][row]) for m in SCORES}
+    return cast(Scores, known)
+
+
+def _accuracy(
+    metric: AccuracyMetric, arrays: Arrays | None, i: int, j: int, samples: int
+) -> float | None:
+    if arrays is None:
+        return None
     return metric.value(np.unpackbits(arrays[f"{i}-{j}.hits"], count=samples))

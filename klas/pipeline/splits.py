@@ -19,6 +19,7 @@ from klas.data import (
 )
 from klas.errors import DataError
 from klas.progress import Progress
+from klas.results.documents.sources import SplitIdentity
 from klas.results.keys import unreadable_key
 from klas.results.result import SplitName
 from klas.storage.store import Key
@@ -35,13 +36,13 @@ class Split:
     Attributes:
         images: the data set.
         rows: (N,) those of its rows that are looked at, in order.
-        identity: what identifies them, as JSON values.
+        identity: what identifies them.
         unreadable: of the rows that were to be looked at those that cannot be read.
     """
 
     images: Images
     rows: NDArray[np.int64]
-    identity: dict[str, Any]
+    identity: SplitIdentity
     unreadable: tuple[Unreadable, ...]
 
     @property
@@ -154,14 +155,15 @@ class Splits:
         Args:
             looked_at: of how many it has to be known whether they can be read.
         """
-        images, seed = self._images[name], self._study.seed
+        images, ref, seed = self._images[name], self._refs[name], self._study.seed
+        assert ref is not None
         unreadable = self._unreadable(name, looked_at)
         without = [bad.row for bad in unreadable]
         return Split(
             images=images,
             rows=subset(images, samples, seed, without=without),
             identity={
-                "ref": self._refs[name],
+                "ref": ref,
                 "fingerprint": images.fingerprint,
                 "samples": min(samples, len(images.labels) - len(without)),
                 "images": len(images.labels),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, assert_never
 
+from klas.results.documents.sources import Data
 from klas.results.result import (
     Cka,
     Features,
@@ -74,7 +75,7 @@ class Keys:
 
     study: Study
     anchors: Mapping[str, Plain]
-    data: Mapping[SplitName, Plain | None]
+    data: Data
     precision: str
     candidates: Callable[[str, str], Sequence[Stitch]]
 

@@ -1,19 +1,24 @@
 """A scores document seen as arrays, and where what follows from it is stored. No torch here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from klas.results.documents.comparison import Comparison
+from klas.results.documents.numbers import Number
+from klas.results.documents.scores import CandidateTier, ScoredPair, ScoresDocument
+from klas.results.documents.sources import AnchorEntry
+from klas.results.documents.stitches import StitchList
 from klas.selection.curves import Areas, areas, front_rows
 from klas.study import Metric
 from klas.tasks.task import Task, task_named
 
-Document = Mapping[str, Any]
+Document = ScoresDocument
 
 
 class CostUnit(NamedTuple):
@@ -33,12 +38,12 @@ MEGA = CostUnit("MMACs", "MFLOPs", 1e6)
 GIGA = CostUnit("GMACs", "GFLOPs", 1e9)
 
 
-def cost_unit(document: Document) -> CostUnit:
+def cost_unit(document: Document | StitchList | Comparison) -> CostUnit:
     """GMACs, or MMACs where every anchor is too small for them."""
     return GIGA if max(a["macs"] for a in document["anchors"]) >= GIGA.scale / 10 else MEGA
 
 
-def number(value: Any) -> float:
+def number(value: Number | None) -> float:
     """A number of the JSON forms: null is NaN (not computed), "inf" infinite."""
     if value is None:
         return float("nan")
@@ -53,10 +58,9 @@ class Pair:
     index: int
 
     @property
-    def raw(self) -> Mapping[str, Any]:
+    def raw(self) -> ScoredPair:
         """The pair as the document has it."""
-        pair: Mapping[str, Any] = self.document["pairs"][self.index]
-        return pair
+        return self.document["pairs"][self.index]
 
     @property
     def name(self) -> str:
@@ -88,12 +92,12 @@ class Pair:
         return task_named(self.document["task"])
 
     @cached_property
-    def source(self) -> Mapping[str, Any]:
+    def source(self) -> AnchorEntry:
         """The source anchor's entry."""
         return anchor_named(self.document, self.raw["source"])
 
     @cached_property
-    def target(self) -> Mapping[str, Any]:
+    def target(self) -> AnchorEntry:
         """The target anchor's entry."""
         return anchor_named(self.document, self.raw["target"])
 
@@ -118,7 +122,7 @@ class Pair:
         """(N,) whether SN-Net would take it."""
         return np.array([c["snnet"] for c in self.raw["candidates"]], dtype=bool)
 
-    def scores(self, metric: str) -> NDArray[np.float64]:
+    def scores(self, metric: Metric) -> NDArray[np.float64]:
         """(N,) the scores by a metric, lower is better; NaN where not computed.
 
         ``random`` is drawn, seeded by the study and the pair. The array is read once and must not
@@ -127,18 +131,19 @@ class Pair:
         if metric not in self._scores:
             if metric == "random":
                 seed = [self.document["study"]["seed"], crc32(self.name.encode())]
-                found = np.random.default_rng(seed).random(len(self.macs))
+                scores = np.random.default_rng(seed).random(len(self.macs))
             else:
-                found = np.array([number(c["scores"][metric]) for c in self.raw["candidates"]])
-            found.flags.writeable = False
-            self._scores[metric] = found
+                assert metric != "snnet", "a set has no scores"
+                scores = np.array([number(c["scores"][metric]) for c in self.raw["candidates"]])
+            scores.flags.writeable = False
+            self._scores[metric] = scores
         return self._scores[metric]
 
     @cached_property
     def _scores(self) -> dict[str, NDArray[np.float64]]:
         return {}
 
-    def accuracy(self, tier: str) -> NDArray[np.float64]:
+    def accuracy(self, tier: CandidateTier) -> NDArray[np.float64]:
         """(N,) top-1 in [0, 1] at ``zero_shot`` or ``tuned``; NaN where not measured."""
         return np.array([number(c["accuracy"][tier]) for c in self.raw["candidates"]])
 
@@ -152,12 +157,12 @@ class Pair:
         return metric == "snnet" or not np.isnan(self.scores(metric)[self.in_space]).any()
 
     @property
-    def measured_anchors(self) -> list[Mapping[str, Any]]:
+    def measured_anchors(self) -> list[AnchorEntry]:
         """The pair's anchors that have an accuracy of their own: a headless one has none."""
         return [a for a in self.cheap_and_costly if a["accuracy"] is not None]
 
     @property
-    def cheap_and_costly(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def cheap_and_costly(self) -> tuple[AnchorEntry, AnchorEntry]:
         """The pair's anchors in order of MACs."""
         first, second = sorted((self.source, self.target), key=lambda a: a["macs"])
         return first, second
@@ -173,7 +178,7 @@ def of_pairs(document: Document, pairs: Sequence[Pair]) -> Document:
     return {**document, "pairs": [pair.raw for pair in pairs]}
 
 
-def anchor_named(document: Document, name: str) -> Mapping[str, Any]:
+def anchor_named(document: Document, name: str) -> AnchorEntry:
     """The entry of one anchor."""
     return next(a for a in document["anchors"] if a["name"] == name)
 
@@ -192,8 +197,8 @@ def method_areas(pair: Pair, chosen: NDArray[np.bool_], accuracy: NDArray[np.flo
     return areas(
         pair.macs[chosen],
         accuracy[chosen],
-        (cheap["macs"], cheap["accuracy"]),
-        (costly["macs"], costly["accuracy"]),
+        (cheap["macs"], number(cheap["accuracy"])),
+        (costly["macs"], number(costly["accuracy"])),
     )
 
 

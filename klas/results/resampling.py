@@ -95,9 +95,8 @@ class ResampledStudy:
     @cached_property
     def judging(self) -> Samples:
         """The samples of :attr:`trained_on`."""
-        if self.trained_on == "val":
-            return self.val
-        return Samples(self.data["test"]["samples"], self._metric)
+        test = self.data["test"]
+        return self.val if test is None else Samples(test["samples"], self._metric)
 
     def scores(self, pair: Pair, metrics: Sequence[Metric]) -> Floats:
         """(K, R + 1, N) of every candidate.

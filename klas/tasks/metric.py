@@ -5,7 +5,7 @@ are all that a figure and its interval need.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,8 @@ from klas.selection.bootstrap import block_sums, means
 from klas.storage.arrays import chunks
 
 Floats = NDArray[np.float64]
+
+MetricName = Literal["top1"]
 
 ROWS = 500  # of stored outputs that are read at a time
 
@@ -27,7 +29,7 @@ class AccuracyMetric:
         label: within a sentence: "top-1".
     """
 
-    name: str
+    name: MetricName
     label: str
 
     @property

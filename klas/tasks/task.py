@@ -1,9 +1,12 @@
 """The tasks that networks are for, as far as it needs no torch: what files and people call them."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from klas.errors import FormatError
 from klas.tasks.metric import TOP1, AccuracyMetric
+
+TaskName = Literal["classification"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,14 +19,14 @@ class Task:
         samples: what people call the samples, in the plural.
     """
 
-    name: str
+    name: TaskName
     metric: AccuracyMetric
     samples: str
 
 
 CLASSIFICATION = Task(name="classification", metric=TOP1, samples="images")
 
-TASKS = {task.name: task for task in (CLASSIFICATION,)}
+TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION,)}
 
 
 def task_named(name: str) -> Task:

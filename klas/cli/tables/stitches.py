@@ -7,11 +7,12 @@ from typing import Any
 from rich.console import RenderableType
 
 from klas.cli.tables.layout import new_table
+from klas.results.documents.stitches import StitchList
 from klas.results.formatting import cost, percent
-from klas.results.pair import cost_unit
+from klas.results.pair import cost_unit, number
 
 
-def stitch_tables(stitches: Mapping[str, Any], out: Path | None) -> list[RenderableType]:
+def stitch_tables(stitches: StitchList, out: Path | None) -> list[RenderableType]:
     """A stitch list as a table, and where it was written."""
     unit = cost_unit(stitches)
     columns = ["source", "i", "target", "j", "bucket", unit.name, "score", "tuned", "finetuned"]
@@ -31,12 +32,12 @@ def stitch_tables(stitches: Mapping[str, Any], out: Path | None) -> list[Rendera
             str(stitch["target_block"]),
             "–" if stitch["bucket"] is None else str(stitch["bucket"]),
             cost(stitch["macs"], unit),
-            "–" if stitch["score"] is None else f"{stitch['score']:.3g}",
+            "–" if stitch["score"] is None else f"{number(stitch['score']):.3g}",
             percent(stitch["accuracy"]["tuned"]),
             percent(stitch["accuracy"]["finetuned"]),
         ]
         if measured is not None:
-            row.append(percent(stitch["full_val"] and stitch["full_val"]["accuracy"]))
+            row.append(percent(stitch["full_val"]["accuracy"] if stitch["full_val"] else None))
         table.add_row(*row)
     return [table] if out is None else [table, f"wrote {out}"]
 

@@ -6,7 +6,9 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from klas.results.documents.numbers import AtLeastOne, Cost, Count, Name, Number, Sha256, Share
-from klas.results.documents.sources import Data, MadeWith, MetricName, TaskName
+from klas.results.documents.sources import Data, MadeWith
+from klas.tasks.metric import MetricName
+from klas.tasks.task import TaskName
 
 T = TypeVar("T")
 

@@ -1,12 +1,14 @@
 """The ``klas-scores`` form: every candidate of a study."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from klas.results.documents.numbers import AtLeastOne, Cost, Count, Nats, Score, Share
-from klas.results.documents.sources import AnchorEntry, Data, Fit, MadeWith, MetricName, TaskName
+from klas.results.documents.sources import AnchorEntry, Data, Fit, MadeWith
+from klas.tasks.metric import MetricName
+from klas.tasks.task import TaskName
 
 
 class Scores(TypedDict):
@@ -21,6 +23,11 @@ class Scores(TypedDict):
     mse: Score | None
     ce: Score | None
     dm: Score | None
+
+
+CandidateTier = Literal["zero_shot", "tuned"]
+CANDIDATE_TIERS: tuple[CandidateTier, ...] = get_args(CandidateTier)
+"""The tiers at which every candidate is measured, chosen or not."""
 
 
 class CandidateAccuracy(TypedDict):

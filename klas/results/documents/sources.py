@@ -8,9 +8,6 @@ from typing_extensions import TypedDict
 
 from klas.results.documents.numbers import AtLeastOne, Cost, Count, Grid, Name, Sha256, Share
 
-TaskName = Literal["classification"]
-MetricName = Literal["top1"]
-
 
 class MadeWith(TypedDict):
     """The versions of what made the document.
@@ -112,7 +109,7 @@ class AnchorEntry(AnchorIdentity):
     probe_converged: list[bool] | None
 
 
-class Split(TypedDict):
+class SplitIdentity(TypedDict):
     """The samples of a split that are looked at.
 
     samples: how many, of so many images; seed: of their order; left_out: rows that cannot be read.
@@ -132,9 +129,9 @@ class Data(TypedDict):
     test: null where the study has none.
     """
 
-    train: Split
-    val: Split
-    test: Split | None
+    train: SplitIdentity
+    val: SplitIdentity
+    test: SplitIdentity | None
 
 
 class Fit(TypedDict):

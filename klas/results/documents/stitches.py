@@ -6,8 +6,10 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from klas.results.documents.numbers import AtLeastOne, Cost, Count, Grid, Score, Sha256, Share
-from klas.results.documents.sources import AnchorEntry, Data, Fit, MadeWith, MetricName, TaskName
+from klas.results.documents.sources import AnchorEntry, Data, Fit, MadeWith
 from klas.study import Tier
+from klas.tasks.metric import MetricName
+from klas.tasks.task import TaskName
 
 
 class SelectionEntry(TypedDict):

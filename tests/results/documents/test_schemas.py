@@ -15,13 +15,13 @@ from klas.results.documents.comparison import ByMethod
 from klas.results.documents.faults import fault
 from klas.results.documents.schemas import FORMS, adapter, schema
 from klas.results.documents.scores import Scores
-from klas.results.documents.sources import MetricName, TaskName
 from klas.results.documents.stitches import StitchAccuracy
 from klas.results.formats import dumps
 from klas.results.stitch_list import stitch_list
 from klas.selection.scores import SCORES
 from klas.study import METRICS, TIERS
-from klas.tasks.task import TASKS
+from klas.tasks.metric import MetricName
+from klas.tasks.task import TASKS, TaskName
 from tests.conftest import SMALL
 
 # JSON Schema counts 2.0 as an integer; a block's number it can't be.
