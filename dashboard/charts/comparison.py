@@ -1,7 +1,6 @@
 """Pure functions from a comparison to Plotly figures. Colours work on light and on dark."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,11 +13,22 @@ from dashboard.charts.theme import FAINT, LEGEND, MARGIN, log_axis
 from dashboard.text.comparison import buckets_of_all
 from dashboard.text.quantities import QUANTITIES
 from klas.results.comparison_view import (
-    Comparison,
+    AnyMethodFigures,
+    AreaName,
     anchors_at,
+    chance_of,
     chosen_at,
+    chosen_of,
+    methods_of,
     ranked_candidates,
-    split_of,
+    samples_of,
+)
+from klas.results.documents.comparison import (
+    ComparedPair,
+    ComparedStitch,
+    Comparison,
+    Figure,
+    PairsMethodFigures,
 )
 from klas.results.formatting import METHODS
 from klas.results.pair import Pair, cost_unit, number
@@ -26,8 +36,8 @@ from klas.selection.bootstrap import wilson
 from klas.selection.curves import Envelope, envelope
 from klas.study import METRICS, Metric, Tier
 
-Figures = Mapping[str, Any]
-"""A part of the ``klas-comparison`` form."""
+Methods = Mapping[Metric, AnyMethodFigures]
+"""The figures of some methods, on one pair or over all pairs."""
 
 
 SIDE_BY_SIDE = (
@@ -38,7 +48,9 @@ SIDE_BY_SIDE = (
 DECADE = 10.0  # scores that span more than this are drawn on a logarithmic axis
 
 
-def method_curve(comparison: Figures, pair: Figures, metric: Metric, tier: Tier) -> Envelope:
+def method_curve(
+    comparison: Comparison, pair: ComparedPair, metric: Metric, tier: Tier
+) -> Envelope:
     """The envelope of a method's stitches and the pair's anchors at a tier."""
     macs, top1 = chosen_at(pair, metric, tier)
     anchors = anchors_at(comparison, pair, tier)
@@ -47,12 +59,12 @@ def method_curve(comparison: Figures, pair: Figures, metric: Metric, tier: Tier)
     )
 
 
-def curves_chart(comparison: Comparison, pair: Figures, tier: Tier) -> go.Figure:
+def curves_chart(comparison: Comparison, pair: ComparedPair, tier: Tier) -> go.Figure:
     """Accuracy against cost: every method's stitches and envelope, each switched by its legend."""
     unit = cost_unit(comparison)
     anchors = anchors_at(comparison, pair, tier)
     right = max([macs for _, macs, _ in anchors] + [_costs(pair).max(initial=0.0)])
-    samples = comparison["data"][split_of(comparison, tier)]["samples"]
+    samples = samples_of(comparison, tier)
     figure = go.Figure()
     for metric in sorted(METRICS, key=on_top):
         stitches = [s for s in pair["chosen"][metric] if s["accuracy"][tier] is not None]
@@ -136,7 +148,7 @@ def score_chart(pair: Pair, metric: Metric, chosen: set[tuple[int, int]]) -> go.
     return figure
 
 
-def agreement_chart(comparison: Figures) -> go.Figure:
+def agreement_chart(comparison: Comparison) -> go.Figure:
     """How well each method agrees with the oracle over all pairs, with intervals.
 
     The share of buckets whose best it hits (with its chance level), the share whose best is among
@@ -144,11 +156,11 @@ def agreement_chart(comparison: Figures) -> go.Figure:
     """
     every = comparison["all_pairs"]
     buckets = max(buckets_of_all(comparison), 1)
-    ranked = max(ranked_candidates(method) for method in every["methods"].values())
-    panels: list[tuple[str, Callable[[Figures], Figures | None], float]] = [
-        ("hits the best<br>(% of buckets)", lambda m: m.get("overlap"), 100 / buckets),
-        ("holds the best<br>(% of buckets)", lambda m: m.get("containment"), 100 / buckets),
-        (f"ρ within buckets<br>({ranked} candidates)", lambda m: m.get("spearman_within"), 1.0),
+    ranked = max(ranked_candidates(method) for method in methods_of(every).values())
+    panels: list[tuple[str, Callable[[AnyMethodFigures], Figure | None], float]] = [
+        ("hits the best<br>(% of buckets)", lambda m: m["overlap"], 100 / buckets),
+        ("holds the best<br>(% of buckets)", lambda m: m["containment"], 100 / buckets),
+        (f"ρ within buckets<br>({ranked} candidates)", lambda m: m["spearman_within"], 1.0),
     ]
     figure = make_subplots(
         rows=1,
@@ -159,12 +171,12 @@ def agreement_chart(comparison: Figures) -> go.Figure:
     )
     for column, (_, read, scale) in enumerate(panels, start=1):
         for metric in METRICS:
-            found = read(every["methods"][metric])
-            if found is not None:
-                for trace in _dot(metric, found, scale):
+            read_off = read(every["methods"][metric])
+            if read_off is not None:
+                for trace in _dot(metric, read_off, scale):
                     figure.add_trace(trace, row=1, col=column)
     figure.update_annotations(font={"size": 13})
-    chance = number(every["chance"]["value"]) * 100 / buckets
+    chance = 100 * chance_of(every) / buckets
     figure.add_vline(x=chance, line={"width": 1.5, "dash": "dash", "color": FAINT}, row=1, col=1)
     figure.add_annotation(  # on the line of the set, which has no hits
         x=chance,
@@ -191,7 +203,7 @@ def agreement_chart(comparison: Figures) -> go.Figure:
     return figure
 
 
-def budget_chart(methods: Figures, name: str) -> go.Figure:
+def budget_chart(methods: Methods, name: AreaName) -> go.Figure:
     """``mean_top1`` or ``auc_stitches`` of every method against the steps of joint training.
 
     The budgets stand at equal distances: all but the first are four times the one before.
@@ -204,13 +216,12 @@ def budget_chart(methods: Figures, name: str) -> go.Figure:
     shown = [metric for metric in METRICS if budgets_of({metric: methods[metric]})]
     figure = go.Figure()
     for k, metric in enumerate(shown):
-        found = methods[metric]["budgets"]
         # Side by side, or whiskers would hide each other; but none as if it were trained longer.
         places = np.arange(len(steps)) + 0.02 * (k - (len(shown) - 1) / 2)
         at = [
             (place, step, figure_there)
             for place, step in zip(places, steps)
-            if (figure_there := (found.get(str(step)) or {}).get(name)) is not None
+            if (figure_there := _at_budget(methods[metric], step, name)) is not None
         ]
         colour = STYLES[metric].colour
         figure.add_scatter(
@@ -254,44 +265,52 @@ def budget_chart(methods: Figures, name: str) -> go.Figure:
     return figure
 
 
-def budgets_of(methods: Figures) -> list[int]:
+def _at_budget(method: AnyMethodFigures, steps: int, name: AreaName) -> Figure | None:
+    """A method's figure after so many steps of joint training; None where it is not known."""
+    areas = method["budgets"].get(str(steps))
+    return None if areas is None else areas[name]
+
+
+def budgets_of(methods: Methods) -> list[int]:
     """The budgets at which any method is measured, in steps, ascending."""
     return sorted(
         {
             int(steps)
             for method in methods.values()
-            for steps, found in (method.get("budgets") or {}).items()
-            if found and found["mean_top1"]
+            for steps, areas in (method.get("budgets") or {}).items()
+            if areas and areas["mean_top1"]
         }
     )
 
 
-def budget_pairs(methods: Figures, name: str) -> int:
+def budget_pairs(methods: Mapping[Metric, PairsMethodFigures], name: AreaName) -> int:
     """Over how many pairs the figures over all pairs are that :func:`budget_chart` draws."""
-    found = [
-        areas[name]["pairs"]
+    pairs = [
+        figure["pairs"]
         for method in methods.values()
         for areas in method["budgets"].values()
-        if areas and areas[name]
+        if areas and (figure := areas[name])
     ]
-    return max(found, default=0)
+    return max(pairs, default=0)
 
 
-def untrained(pair: Figures) -> list[int]:
+def untrained(pair: ComparedPair) -> list[int]:
     """The steps of every training that a pair still lacks; methods with equal sets share one."""
     missing = {
         (int(steps), tuple((s["source_block"], s["target_block"]) for s in chosen))
-        for metric, chosen in pair["chosen"].items()
-        for steps, found in pair["methods"][metric]["budgets"].items()
-        if chosen and not found
+        for metric, chosen in chosen_of(pair).items()
+        for steps, areas in pair["methods"][metric]["budgets"].items()
+        if chosen and not areas
     }
     return sorted(steps for steps, _ in missing)
 
 
-def _dot(metric: Metric, found: Figures, scale: float) -> list[go.Scatter]:
+def _dot(metric: Metric, figure: Figure, scale: float) -> list[go.Scatter]:
     """A figure and its interval on a method's own line."""
     colour = STYLES[metric].colour
-    value, low, high = (scale * number(found[end]) for end in ("value", "low", "high"))
+    value, low, high = (
+        scale * number(end) for end in (figure["value"], figure["low"], figure["high"])
+    )
     name = METHODS[metric]
     return [
         go.Scatter(
@@ -318,10 +337,10 @@ def _broken(pieces: Iterable[Sequence[float]]) -> list[float | None]:
 
 
 def _top1_range(
-    pair: Figures, anchors: Sequence[tuple[str, float, float]], tier: Tier, samples: int
+    pair: ComparedPair, anchors: Sequence[tuple[str, float, float]], tier: Tier, samples: int
 ) -> list[float] | None:
     """From below the lowest whisker to above the highest, of all methods and the anchors."""
-    chosen = np.concatenate([chosen_at(pair, metric, tier)[1] for metric in pair["chosen"]])
+    chosen = np.concatenate([chosen_at(pair, metric, tier)[1] for metric in chosen_of(pair)])
     whiskers = np.concatenate(wilson(chosen, samples))
     ends = 100 * np.append(whiskers, [top1 for _, _, top1 in anchors])
     if not ends.size:
@@ -330,13 +349,13 @@ def _top1_range(
     return [float(ends.min() - pad), float(ends.max() + pad)]
 
 
-def _costs(pair: Figures) -> NDArray[np.float64]:
+def _costs(pair: ComparedPair) -> NDArray[np.float64]:
     """MACs of everything that any method chose."""
-    every = [s["macs"] for stitches in pair["chosen"].values() for s in stitches]
+    every = [s["macs"] for stitches in chosen_of(pair).values() for s in stitches]
     return np.array(every, dtype=np.float64)
 
 
-def _stitch_facts(stitch: Figures) -> list[str]:
+def _stitch_facts(stitch: ComparedStitch) -> list[str]:
     """What the hover says of a stitch, as text: a set has no score, and some have no bucket."""
     score, bucket = number(stitch["score"]), stitch["bucket"]
     return [

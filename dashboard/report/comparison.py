@@ -1,7 +1,6 @@
 """The comparison of the methods as parts of the HTML report. Every figure has its interval."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,12 +18,17 @@ from dashboard.text.comparison import BUDGET_FIGURES, buckets_of_all, judged, le
 from klas.errors import KlasError
 from klas.results.comparison import compare
 from klas.results.comparison_view import (
-    Comparison,
-    Entry,
+    AnyMethodFigures,
     below_cheap_anchor,
+    chance_of,
     chosen_at,
+    chosen_of,
+    curve_figure,
+    curve_pairs,
+    methods_of,
     ranked_candidates,
 )
+from klas.results.documents.comparison import AllPairs, ComparedPair, Comparison
 from klas.results.formatting import METHODS, tally, whole, with_interval
 from klas.results.pair import Document, Pair, number, of_pairs
 from klas.selection.space import Stitch
@@ -33,8 +37,8 @@ from klas.study import METRICS, TIERS, Metric, Study, Tier
 from klas.tasks.metric import AccuracyMetric
 from klas.tasks.task import task_named
 
-Figures = Mapping[str, Any]
-"""Figures of every method: a pair's entry in a comparison, or what it says over all pairs."""
+GAINED_ON: tuple[Metric, ...] = ("cka", "snnet")
+"""The rivals that the verdict names the gain over."""
 
 ALL_PAIRS = "all"  # in the ids of the figures over all pairs
 
@@ -65,7 +69,9 @@ def comparison_of(
     return comparison, left_out
 
 
-def accuracies_on_test(comparison: Comparison | None, entry: Entry | None) -> dict[Stitch, float]:
+def accuracies_on_test(
+    comparison: Comparison | None, entry: ComparedPair | None
+) -> dict[Stitch, float]:
     """The accuracy in [0, 1] on the test split of KLAS's jointly trained stitches, by (i, j).
 
     Empty where the study has no test split.
@@ -82,22 +88,22 @@ def accuracies_on_test(comparison: Comparison | None, entry: Entry | None) -> di
 def verdict(comparison: Comparison) -> str:
     """Over all pairs: which score finds the best stitch most often, and what KLAS gains."""
     every, buckets = comparison["all_pairs"], buckets_of_all(comparison)
-    methods = every["methods"]
+    methods = methods_of(every)
     if not buckets:
         return "No bucket holds two candidates, so no score has a choice to make."
-    scored = [metric for metric in METRICS if metric != "snnet"]
-    first = max(scored, key=lambda m: number((methods[m]["overlap"] or {"value": 0})["value"]))
+    scored: list[Metric] = [metric for metric in METRICS if metric != "snnet"]
+    first = max(scored, key=lambda m: _hits(methods[m]))
     named: list[Metric] = list(dict.fromkeys(("kl", "cka", first)))  # the best, whichever it is
     hits = [f"{METHODS[m]} in {tally(methods[m]['overlap'])}" for m in named]
     sentences = [
         f"In how many of {buckets} buckets of {_pairs(len(comparison['pairs']))} a score's "
         f"first choice is the best stitch by tuned accuracy: {', '.join(hits)}; by chance in "
-        f"{whole(number(every['chance']['value']))}. Most often: {METHODS[first]}."
+        f"{whole(chance_of(every))}. Most often: {METHODS[first]}."
     ]
     gains = [
         f"{with_interval(gain, scale=100)} points over {METHODS[metric]}"
-        for metric in ("cka", "snnet")
-        if (gain := (methods[metric]["tuned"] or {}).get("gain")) is not None
+        for metric in GAINED_ON
+        if (gain := curve_figure(methods[metric], "tuned", "gain")) is not None
     ]
     if gains:
         sentences.append(f"At equal cost KLAS gains {' and '.join(gains)} on average (tier tuned).")
@@ -131,12 +137,14 @@ def overall_parts(comparison: Comparison) -> Iterable[Part]:
         note=True,
     )
     for tier in TIERS:
-        counts = {(m.get(tier) or {}).get("pairs", 0) for m in every["methods"].values()}
-        yield from _curves(comparison, every, pairs, tier, f", mean over {_pairs(max(counts))}")
-    yield from budget_figures(comparison, every["methods"], ALL_PAIRS)
+        joined = _pairs(curve_pairs(every, tier))
+        yield from _curves(comparison, every, pairs, tier, f", mean over {joined}")
+    yield from budget_figures(comparison, every, ALL_PAIRS)
 
 
-def pair_comparison_parts(comparison: Comparison, entry: Entry, pair: Pair) -> Iterable[Part]:
+def pair_comparison_parts(
+    comparison: Comparison, entry: ComparedPair, pair: Pair
+) -> Iterable[Part]:
     """How well the methods do on a pair.
 
     How well Γ ranks the stitches, how often each method finds the best ones, and what training
@@ -152,7 +160,7 @@ def pair_comparison_parts(comparison: Comparison, entry: Entry, pair: Pair) -> I
         f"{with_interval(klas['spearman'])}, within buckets "
         f"{with_interval(klas['spearman_within'])}; 1 means exactly the order of the accuracies.",
     )
-    sizes = {metric: len(stitches) for metric, stitches in entry["chosen"].items()}
+    sizes = {metric: len(stitches) for metric, stitches in chosen_of(entry).items()}
     yield _agreement(entry, entry["buckets"], sizes)
     if any(chosen_at(entry, metric, "finetuned")[0].size for metric in METRICS):
         yield Figure(
@@ -164,10 +172,12 @@ def pair_comparison_parts(comparison: Comparison, entry: Entry, pair: Pair) -> I
         )
     for tier in TIERS:
         yield from _curves(comparison, entry, [entry], tier, "")
-    yield from budget_figures(comparison, entry["methods"], str(pair.index))
+    yield from budget_figures(comparison, entry, str(pair.index))
 
 
-def _agreement(figures: Figures, buckets: int, sizes: Mapping[Metric, int] | None) -> Table:
+def _agreement(
+    figures: ComparedPair | AllPairs, buckets: int, sizes: Mapping[Metric, int] | None
+) -> Table:
     """How well every method agrees with the best by tuned accuracy.
 
     Args:
@@ -176,7 +186,7 @@ def _agreement(figures: Figures, buckets: int, sizes: Mapping[Metric, int] | Non
     head = [f"hits of {buckets}", f"holds of {buckets}", "ρ", "ρ within buckets", "candidates"]
     return Table(
         title="Agreement with the best by tuned accuracy; chance hits "
-        f"{whole(number(figures['chance']['value']))} of {buckets}; candidates: how many "
+        f"{whole(chance_of(figures))} of {buckets}; candidates: how many "
         "ρ within buckets is computed from",
         head=("method", *([] if sizes is None else ["chosen"]), *head),
         rows=[
@@ -189,13 +199,17 @@ def _agreement(figures: Figures, buckets: int, sizes: Mapping[Metric, int] | Non
                 with_interval(method["spearman_within"]),
                 ranked_candidates(method),
             )
-            for metric, method in _in_order(figures)
+            for metric, method in methods_of(figures).items()
         ],
     )
 
 
 def _curves(
-    comparison: Comparison, figures: Figures, pairs: Sequence[Entry], tier: Tier, over: str
+    comparison: Comparison,
+    figures: ComparedPair | AllPairs,
+    pairs: Sequence[ComparedPair],
+    tier: Tier,
+    over: str,
 ) -> Iterable[Part]:
     """A table of every method's curve at a tier; nothing where no method is measured there.
 
@@ -206,16 +220,16 @@ def _curves(
     rows = [
         (
             METHODS[metric],
-            with_interval(curve.get("mean_top1"), scale=100, digits=1),
-            with_interval(curve.get("auc")),
-            with_interval(curve.get("auc_stitches")),
-            with_interval(curve.get("gain"), scale=100, digits=1),
-            with_interval(curve.get("greatest_gain"), scale=100, digits=1),
-            with_interval(curve.get("saving")),
-            with_interval(curve.get("greatest_saving")),
+            with_interval(curve_figure(method, tier, "mean_top1"), scale=100, digits=1),
+            with_interval(curve_figure(method, tier, "auc")),
+            with_interval(curve_figure(method, tier, "auc_stitches")),
+            with_interval(curve_figure(method, tier, "gain"), scale=100, digits=1),
+            with_interval(curve_figure(method, tier, "greatest_gain"), scale=100, digits=1),
+            with_interval(curve_figure(method, tier, "saving")),
+            with_interval(curve_figure(method, tier, "greatest_saving")),
         )
-        for metric, method in _in_order(figures)
-        if any((curve := method.get(tier) or {}).values())
+        for metric, method in methods_of(figures).items()
+        if any((method[tier] or {}).values())
     ]
     if not rows:
         return
@@ -231,17 +245,21 @@ def _curves(
         yield Paragraph(text=why_alike, note=True)
 
 
-def budget_figures(comparison: Comparison, methods: Figures, name: str) -> Iterable[Figure]:
+def budget_figures(
+    comparison: Comparison, part: ComparedPair | AllPairs, name: str
+) -> Iterable[Figure]:
     """What every method reaches at each budget of joint training; nothing where none is measured.
 
     Args:
-        methods: a pair's, or those over all pairs.
+        part: a pair's, or that over all pairs.
         name: :data:`ALL_PAIRS`, or the pair's index: it ends the figures' ids.
     """
+    methods = methods_of(part)
     if not budgets_of(methods):
         return
     for quantity, label in BUDGET_FIGURES.items():
-        joined = budget_pairs(methods, quantity) if name == ALL_PAIRS else 0
+        every = comparison["all_pairs"]
+        joined = budget_pairs(methods_of(every), quantity) if name == ALL_PAIRS else 0
         over = f", mean over {_pairs(joined)}" if joined else ""
         yield Figure(
             name=f"budget-{quantity.replace('_', '-')}-{name}",
@@ -256,8 +274,10 @@ def _metric(comparison: Comparison) -> AccuracyMetric:
     return task_named(comparison["task"]).metric
 
 
-def _in_order(figures: Figures) -> list[tuple[Metric, Figures]]:
-    return [(metric, figures["methods"][metric]) for metric in METRICS]
+def _hits(method: AnyMethodFigures) -> float:
+    """In how many buckets its first choice is the best; 0 where that is undefined."""
+    overlap = method["overlap"]
+    return 0.0 if overlap is None else number(overlap["value"])
 
 
 def _pairs(count: int) -> str:

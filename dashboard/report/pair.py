@@ -14,7 +14,8 @@ from dashboard.report.comparison import accuracies_on_test, pair_comparison_part
 from dashboard.report.page import Cell, Figure, Part, Table
 from dashboard.text.quantities import field, in_words
 from klas.results.accuracies import finetuned_accuracy
-from klas.results.comparison_view import Comparison, entry_of
+from klas.results.comparison_view import entry_of
+from klas.results.documents.comparison import Comparison
 from klas.results.formatting import METHODS, percent
 from klas.results.pair import Pair
 from klas.results.selections import choose

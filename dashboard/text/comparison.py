@@ -1,17 +1,17 @@
 """What a comparison says of itself in words, on its page and in the report."""
 
-from klas.results.comparison_view import Comparison, split_of
+from klas.results.comparison_view import AreaName, samples_of, split_of
+from klas.results.documents.comparison import Comparison
 from klas.study import Tier
 
-BUDGET_FIGURES = {"mean_top1": "Mean top-1", "auc_stitches": "auc_stitches"}
+BUDGET_FIGURES: dict[AreaName, str] = {"mean_top1": "Mean top-1", "auc_stitches": "auc_stitches"}
 """What is shown over budgets of joint training, by its name in the form."""
 
 
 def judged(compared: Comparison, tier: Tier) -> str:
     """What a tier's accuracies were measured on."""
-    split = split_of(compared, tier)
-    samples = compared["data"][split]["samples"]
-    if split == "test":
+    samples = samples_of(compared, tier)
+    if split_of(compared, tier) == "test":
         return f"{samples:,} samples of the test split, which no choice saw"
     return f"{samples:,} validation samples"
 

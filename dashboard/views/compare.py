@@ -26,13 +26,24 @@ from dashboard.text.comparison import BUDGET_FIGURES, buckets_of_all, judged, le
 from klas.errors import SelectionError
 from klas.jobs.kinds import CompareJob
 from klas.results.comparison import compare
-from klas.results.comparison_view import below_cheap_anchor, chosen_at, entry_of, ranked_candidates
+from klas.results.comparison_view import (
+    AreaName,
+    below_cheap_anchor,
+    chance_of,
+    chosen_at,
+    chosen_of,
+    curve_figure,
+    curve_pairs,
+    entry_of,
+    methods_of,
+    ranked_candidates,
+)
+from klas.results.documents.comparison import AllPairs, ComparedPair, Comparison
 from klas.results.formats import dumps
 from klas.results.formatting import METHODS, tally, whole, with_interval
-from klas.results.pair import Document, Pair, number
+from klas.results.pair import Document, Pair
 from klas.study import METRICS, Metric, Study, Tier
 
-Figures = Mapping[str, Any]
 STYLE = """<style>
 /* One below the other where there is no room to read them side by side. */
 .st-key-pair-and-tier > * > .stHorizontalBlock > .stColumn {min-width: 18rem}
@@ -41,7 +52,9 @@ STYLE = """<style>
 
 
 @st.cache_resource(max_entries=4, show_spinner="Comparing, with a thousand bootstrap replicates …")
-def _compared(study_json: str, stamps: tuple[Any, ...], _found: Document) -> tuple[Figures, bytes]:
+def _compared(
+    study_json: str, stamps: tuple[Any, ...], _found: Document
+) -> tuple[Comparison, bytes]:
     """The comparison and its file; made again when the study, its document or the store moves."""
     comparison = compare(_found, Study.model_validate_json(study_json), store())
     return comparison, dumps(comparison)
@@ -55,7 +68,7 @@ def _stamps(at_hand: Study) -> tuple[Any, ...]:
 
 def _comparison_or_end(
     found: Document, at_hand: Study, stamps: tuple[Any, ...]
-) -> tuple[Figures, bytes]:
+) -> tuple[Comparison, bytes]:
     """The comparison; or what it lacks and where that is computed, and the end of the page."""
     try:
         return _compared(at_hand.model_dump_json(), stamps, found)
@@ -66,7 +79,7 @@ def _comparison_or_end(
         st.stop()
 
 
-def _rules(comparison: Figures, tier: Tier) -> None:
+def _rules(comparison: Comparison, tier: Tier) -> None:
     """What is compared, and how sure the figures are."""
     spec = selection()
     near = f"τ = {spec.tau:g} ({spec.tau_mode})"
@@ -80,13 +93,15 @@ def _rules(comparison: Figures, tier: Tier) -> None:
 
 
 def _table(
-    figures: Figures, buckets: int, tier: Tier, sizes: Mapping[Metric, int] | None = None
+    figures: ComparedPair | AllPairs,
+    buckets: int,
+    tier: Tier,
+    sizes: Mapping[Metric, int] | None = None,
 ) -> None:
     """Every figure of every method, with its interval."""
     rows = []
     for metric in METRICS:
         method = figures["methods"][metric]
-        curve = method.get(tier) or {}
         rows.append(
             {
                 "method": METHODS[metric],
@@ -96,14 +111,22 @@ def _table(
                 "ρ": with_interval(method["spearman"]),
                 "ρ within buckets": with_interval(method["spearman_within"]),
                 "candidates": ranked_candidates(method),
-                "mean top-1 (%)": with_interval(curve.get("mean_top1"), scale=100, digits=1),
-                "auc": with_interval(curve.get("auc")),
-                "auc_stitches": with_interval(curve.get("auc_stitches")),
-                "area_top1 (%)": with_interval(curve.get("area_top1"), scale=100, digits=1),
-                "gain of KLAS": with_interval(curve.get("gain"), scale=100, digits=1),
-                "greatest gain": with_interval(curve.get("greatest_gain"), scale=100, digits=1),
-                "saving of KLAS": with_interval(curve.get("saving")),
-                "greatest saving": with_interval(curve.get("greatest_saving")),
+                "mean top-1 (%)": with_interval(
+                    curve_figure(method, tier, "mean_top1"), scale=100, digits=1
+                ),
+                "auc": with_interval(curve_figure(method, tier, "auc")),
+                "auc_stitches": with_interval(curve_figure(method, tier, "auc_stitches")),
+                "area_top1 (%)": with_interval(
+                    curve_figure(method, tier, "area_top1"), scale=100, digits=1
+                ),
+                "gain of KLAS": with_interval(
+                    curve_figure(method, tier, "gain"), scale=100, digits=1
+                ),
+                "greatest gain": with_interval(
+                    curve_figure(method, tier, "greatest_gain"), scale=100, digits=1
+                ),
+                "saving of KLAS": with_interval(curve_figure(method, tier, "saving")),
+                "greatest saving": with_interval(curve_figure(method, tier, "greatest_saving")),
             }
         )
     helps = {
@@ -143,12 +166,12 @@ def _table(
         },
     )
     st.caption(
-        f"Chance hits {whole(number(figures['chance']['value']))} of {buckets}. SN-Net's set has "
+        f"Chance hits {whole(chance_of(figures))} of {buckets}. SN-Net's set has "
         "no score, so it ranks nothing."
     )
 
 
-def _why_alike(comparison: Figures, pairs: Sequence[Figures], tier: Tier) -> None:
+def _why_alike(comparison: Comparison, pairs: Sequence[ComparedPair], tier: Tier) -> None:
     """Where no stitch reaches the cheap anchor, that this is why so many figures are alike."""
     said = below_cheap_anchor(comparison, pairs, tier)
     if said is not None:
@@ -158,7 +181,7 @@ def _why_alike(comparison: Figures, pairs: Sequence[Figures], tier: Tier) -> Non
 
 @st.fragment
 @says_errors
-def _scores(pair: Pair, entry: Figures) -> None:
+def _scores(pair: Pair, entry: ComparedPair) -> None:
     left, right = st.columns([3, 2], vertical_alignment="center")
     left.subheader("What a score foretells")
     scored = [metric for metric in METRICS if metric != "snnet"]
@@ -186,7 +209,7 @@ def _scores(pair: Pair, entry: Figures) -> None:
     )
 
 
-def _curves(comparison: Figures, entry: Figures, tier: Tier) -> None:
+def _curves(comparison: Comparison, entry: ComparedPair, tier: Tier) -> None:
     st.subheader("Accuracy against cost")
     measured = [m for m in METRICS if chosen_at(entry, m, tier)[0].size]
     if not measured:
@@ -209,8 +232,10 @@ def _curves(comparison: Figures, entry: Figures, tier: Tier) -> None:
 
 @st.fragment
 @says_errors
-def _budgets(comparison: Figures, methods: Figures, entries: Sequence[Figures]) -> None:
-    name = st.segmented_control(
+def _budgets(
+    comparison: Comparison, methods: charts.Methods, entries: Sequence[ComparedPair]
+) -> None:
+    name: AreaName = st.segmented_control(
         "Figure",
         list(BUDGET_FIGURES),
         required=True,
@@ -219,14 +244,14 @@ def _budgets(comparison: Figures, methods: Figures, entries: Sequence[Figures]) 
         **bound("budget_figure", choices().get("budget_figure", "mean_top1")),
     )
     st.plotly_chart(
-        charts.budget_chart(methods, str(name)),
+        charts.budget_chart(methods, name),
         config=pictures.config(),
         key="budget_chart",
         alt="What every method reaches after so many steps of joint training",
     )
     over = ""
     if len(entries) > 1:
-        joined = charts.budget_pairs(methods, str(name))
+        joined = charts.budget_pairs(methods_of(comparison["all_pairs"]), name)
         over = (
             f" Mean over {joined} of {len(entries)} pairs: those that have every budget shown, of "
             "every method shown there."
@@ -239,7 +264,7 @@ def _budgets(comparison: Figures, methods: Figures, entries: Sequence[Figures]) 
 
 
 def _regime(
-    comparison: Figures, methods: Figures, entries: Sequence[Figures], at_hand: Study
+    comparison: Comparison, methods: charts.Methods, entries: Sequence[ComparedPair], at_hand: Study
 ) -> None:
     """What every method's choice is worth after how much training, and the button that trains."""
     st.subheader("What a fine-tuning budget buys")
@@ -293,7 +318,7 @@ def _take_away(data: bytes, at_hand: Study) -> None:
     st.code(_command("compare", at_hand, ["--out", name]), language="bash", wrap_lines=True)
 
 
-def _one_pair(comparison: Figures, pair: Pair, at_hand: Study, tier: Tier) -> None:
+def _one_pair(comparison: Comparison, pair: Pair, at_hand: Study, tier: Tier) -> None:
     entry = entry_of(comparison, pair.names)
     if entry is None:
         st.info(
@@ -307,13 +332,13 @@ def _one_pair(comparison: Figures, pair: Pair, at_hand: Study, tier: Tier) -> No
     with right:
         _scores(pair, entry)
     st.subheader("Every method")
-    sizes = {metric: len(chosen) for metric, chosen in entry["chosen"].items()}
+    sizes = {metric: len(chosen) for metric, chosen in chosen_of(entry).items()}
     _table(entry, entry["buckets"], tier, sizes)
     _why_alike(comparison, [entry], tier)
-    _regime(comparison, entry["methods"], [entry], at_hand)
+    _regime(comparison, methods_of(entry), [entry], at_hand)
 
 
-def _all_pairs(comparison: Figures, at_hand: Study, tier: Tier) -> None:
+def _all_pairs(comparison: Comparison, at_hand: Study, tier: Tier) -> None:
     pairs, every = comparison["pairs"], comparison["all_pairs"]
     buckets = buckets_of_all(comparison)
     st.subheader(f"Who finds the best: {len(pairs)} pairs, {buckets} buckets")
@@ -325,15 +350,14 @@ def _all_pairs(comparison: Figures, at_hand: Study, tier: Tier) -> None:
     )
     st.subheader("Every method")
     _table(every, buckets, tier)
-    counts = {(m.get(tier) or {}).get("pairs", 0) for m in every["methods"].values()}
     st.caption(
         "Hits are summed over the pairs, and ρ within buckets is of the buckets of all of them; "
         "everything else is a mean over the pairs where every method has it, the greatest gain "
         "and saving too. "
-        f"Curves and areas here: {max(counts)} of {len(pairs)} pairs."
+        f"Curves and areas here: {curve_pairs(every, tier)} of {len(pairs)} pairs."
     )
     _why_alike(comparison, pairs, tier)
-    _regime(comparison, every["methods"], pairs, at_hand)
+    _regime(comparison, methods_of(every), pairs, at_hand)
 
 
 @says_errors

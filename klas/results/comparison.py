@@ -5,17 +5,25 @@ scores too.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from klas.errors import SelectionError
+from klas.results.documents.comparison import (
+    ByMethod,
+    ComparedAnchor,
+    ComparedPair,
+    ComparedStitch,
+    Comparison,
+    Figure,
+)
 from klas.results.documents.numbers import optional, optional_number
 from klas.results.pair import Document, Pair, pairs_of
 from klas.results.resampling import REPLICATES, SEED, Bits, Floats, ResampledStudy
 from klas.results.selections import choose, own_or_fair_share
 from klas.results.trainings import budget_steps
-from klas.selection.aggregate import Based, Tree, known, over_pairs
+from klas.selection.aggregate import Based, Tree, over_pairs
 from klas.selection.agreement import (
     chance,
     containment,
@@ -34,7 +42,7 @@ LEVEL = 0.95
 
 def compare(
     document: Document, study: Study, store: Store, *, metrics: Sequence[Metric] = METRICS
-) -> dict[str, Any]:
+) -> Comparison:
     """Every method's agreement with the oracle, its curves and its budgets.
 
     Pair by pair and over all pairs, in the ``klas-comparison`` form.
@@ -49,18 +57,21 @@ def compare(
     Raises:
         SelectionError: scores or accuracies are not computed yet; says which stage to run.
     """
-    evidence = ResampledStudy(document, study, store)
+    resampled = ResampledStudy(document, study, store)
     pairs = [pair for pair in pairs_of(document) if pair.in_space.any()]
     if not pairs:
         raise SelectionError("there is no pair with a candidate, so nothing can be compared")
-    contests = [_Contest(pair, evidence, metrics) for pair in pairs]
+    contests = [_Contest(pair, resampled, metrics) for pair in pairs]
     trees = [contest.figures() for contest in contests]
-    anchors = [
+    anchors: list[ComparedAnchor] = [
         {
-            **{name: a[name] for name in ("name", "digest", "macs", "params")},
-            "val": _figure(evidence.anchor_accuracy(a["name"], "val")),
-            "test": _figure(evidence.anchor_accuracy(a["name"], "test"))
-            if evidence.trained_on == "test"
+            "name": a["name"],
+            "digest": a["digest"],
+            "macs": a["macs"],
+            "params": a["params"],
+            "val": _figure(resampled.anchor_accuracy(a["name"], "val")),
+            "test": _figure(resampled.anchor_accuracy(a["name"], "test"))
+            if resampled.trained_on == "test"
             else None,
         }
         for a in document["anchors"]
@@ -76,9 +87,9 @@ def compare(
         "data": document["data"],
         "precision": document["precision"],
         "oracle": "tuned",
-        "finetuned_on": evidence.trained_on,
+        "finetuned_on": resampled.trained_on,
         "bootstrap": {"replicates": REPLICATES, "level": LEVEL, "seed": SEED},
-        "pairs": [{**c.facts(), **_figures(tree)} for c, tree in zip(contests, trees)],
+        "pairs": [contest.entry(_figures(tree)) for contest, tree in zip(contests, trees)],
         "all_pairs": _figures(over_pairs(trees)),
     }
 
@@ -86,34 +97,41 @@ def compare(
 class _Contest:
     """All methods on one pair."""
 
-    def __init__(self, pair: Pair, evidence: ResampledStudy, metrics: Sequence[Metric]) -> None:
+    def __init__(self, pair: Pair, resampled: ResampledStudy, metrics: Sequence[Metric]) -> None:
         self.pair = pair
-        self.evidence = evidence
-        spec = evidence.study.selection.model_copy(update={"metric": "kl"})
+        self.resampled = resampled
+        spec = resampled.study.selection.model_copy(update={"metric": "kl"})
         ours = choose(pair, spec)
         self.sets: dict[Metric, Bits] = {
             metric: own_or_fair_share(pair, ours, "kl", metric) for metric in metrics
         }
         self.bucket = ours.bucket
         self.accuracy = {
-            tier: evidence.accuracy(pair, tier) for tier in TIERS if tier != "finetuned"
+            tier: resampled.accuracy(pair, tier) for tier in TIERS if tier != "finetuned"
         }
-        self.steps = evidence.study.finetuning.steps
+        self.steps = resampled.study.finetuning.steps
         self.trained = {
-            steps: {m: evidence.trained_accuracy(pair, c, steps) for m, c in self.sets.items()}
-            for steps in budget_steps(evidence.study)
+            steps: {m: resampled.trained_accuracy(pair, c, steps) for m, c in self.sets.items()}
+            for steps in budget_steps(resampled.study)
         }
 
-    def facts(self) -> dict[str, Any]:
-        """What is not a figure: who takes part, and what each method chose."""
+    def entry(self, figures: Any) -> ComparedPair:
+        """The pair's part of the document.
+
+        Args:
+            figures: those of :meth:`figures`, without their replicates.
+        """
+        chosen = {metric: self._stitches(metric) for metric in self.sets}
         return {
             "source": self.pair.names[0],
             "target": self.pair.names[1],
             "buckets": overlap_buckets(self.bucket),
-            "chosen": {metric: self._stitches(metric) for metric in self.sets},
+            "chosen": cast(ByMethod[list[ComparedStitch]], chosen),
+            "chance": figures["chance"],
+            "methods": figures["methods"],
         }
 
-    def _stitches(self, metric: Metric) -> list[dict[str, Any]]:
+    def _stitches(self, metric: Metric) -> list[ComparedStitch]:
         pair = self.pair
         trained = self.trained[self.steps][metric]
         scores = np.full(len(pair.macs), np.nan) if metric == "snnet" else pair.scores(metric)
@@ -125,7 +143,8 @@ class _Contest:
                 "bucket": None if self.bucket[row] < 0 else int(self.bucket[row]),
                 "score": optional(scores[row]),
                 "accuracy": {
-                    **{tier: float(values[0, row]) for tier, values in self.accuracy.items()},
+                    "zero_shot": float(self.accuracy["zero_shot"][0, row]),
+                    "tuned": float(self.accuracy["tuned"][0, row]),
                     "finetuned": None if trained is None else float(trained[0, place]),
                 },
             }
@@ -136,24 +155,24 @@ class _Contest:
         """Agreement with the oracle, curves at every tier, budgets."""
         oracle = self.accuracy["tuned"]  # (R + 1, N)
         scored = [metric for metric in self.sets if metric != "snnet"]
-        scores = self.evidence.scores(self.pair, scored)  # (K, R + 1, N)
+        scores = self.resampled.scores(self.pair, scored)  # (K, R + 1, N)
         inside = self.pair.in_space
-        hits = dict(zip(scored, overlap(scores, oracle, self.bucket)))
-        rho = dict(zip(scored, spearman(scores[..., inside], oracle[:, inside])))
+        best = dict(zip(scored, overlap(scores, oracle, self.bucket)))
+        overall = dict(zip(scored, spearman(scores[..., inside], oracle[:, inside])))
         ranked = spearman_within(scores, oracle, self.bucket)
-        within: dict[Metric, Based] = {m: Based(*found) for m, *found in zip(scored, *ranked)}
+        within: dict[Metric, Based] = {m: Based(*rho) for m, *rho in zip(scored, *ranked)}
         methods = {
             metric: {
-                "overlap": hits.get(metric),
+                "overlap": best.get(metric),
                 "containment": containment(chosen & inside, oracle, self.bucket).astype(float),
-                "spearman": rho.get(metric),
+                "spearman": overall.get(metric),
                 "spearman_within": within.get(metric),
                 **{tier: self._curve(metric, tier) for tier in TIERS},
                 "budgets": {
                     str(steps): None
-                    if (accuracy := found[metric]) is None
+                    if (accuracy := trained[metric]) is None
                     else self._areas(metric, accuracy, "finetuned")
-                    for steps, found in self.trained.items()
+                    for steps, trained in self.trained.items()
                 },
             }
             for metric, chosen in self.sets.items()
@@ -165,17 +184,17 @@ class _Contest:
         mine, ours = self._at(metric, tier), self._at("kl", tier)
         if mine is None:
             return None
-        found = self._areas(metric, mine, tier)
+        curve = self._areas(metric, mine, tier)
         names = ("gain", "greatest_gain", "saving", "greatest_saving")
         if metric == "kl" or ours is None:
-            return {**found, **dict.fromkeys(names)}
+            return {**curve, **dict.fromkeys(names)}
         both = self._points("kl", ours, tier), self._points(metric, mine, tier)
         cheap, costly = (float(a["macs"]) for a in self.pair.cheap_and_costly)
         gains: tuple[Floats | None, ...] = (None, None)
         if cheap < costly:
             gains = gain_replicates(*both, cheap, costly)
         savings = saving_replicates(*both)
-        return {**found, **dict(zip(names, (*gains, *savings), strict=True))}
+        return {**curve, **dict(zip(names, (*gains, *savings), strict=True))}
 
     def _points(self, metric: Metric, accuracy: Floats, tier: Tier) -> tuple[Floats, Floats]:
         """(M,) costs and (R + 1, M) accuracies of a method's stitches and the pair's anchors."""
@@ -190,8 +209,8 @@ class _Contest:
         return dict(area_replicates(self.pair.macs[self.sets[metric]], accuracy, cheap, costly))
 
     def _anchor(self, name: str, tier: Tier) -> Floats:
-        split = self.evidence.trained_on if tier == "finetuned" else "val"
-        return self.evidence.anchor_accuracy(name, split)
+        split = self.resampled.trained_on if tier == "finetuned" else "val"
+        return self.resampled.anchor_accuracy(name, split)
 
     def _at(self, metric: Metric, tier: Tier) -> Floats | None:
         """(R + 1, M) accuracies of what a method chose; None where nothing is measured."""
@@ -201,21 +220,29 @@ class _Contest:
 
 
 def _figures(tree: Any) -> Any:
-    """A tree of replicates as a tree of figures."""
+    """A tree of replicates as a tree of figures, each with what it rests on."""
     if isinstance(tree, dict):
         return {name: _figures(value) for name, value in tree.items()}
-    return tree if isinstance(tree, int) else _figure(tree)
-
-
-def _figure(leaf: Floats | Based | None) -> dict[str, Any] | None:
-    """A figure, its interval and what it rests on; None where it is undefined."""
-    if leaf is None or not known(leaf):
+    if not isinstance(tree, Based):
+        return tree if isinstance(tree, int) else _figure(tree)
+    figure = _figure(tree.values)
+    if figure is None:
         return None
-    values, candidates, pairs = leaf if isinstance(leaf, Based) else Based(leaf)
-    low, high = interval(values[1:], LEVEL)
-    ends = {"value": values[0], "low": low, "high": high}
     return {
-        **{name: optional_number(float(end)) for name, end in ends.items()},
-        **({} if candidates is None else {"candidates": int(candidates[0])}),
-        **({} if pairs is None else {"pairs": pairs}),
+        **figure,
+        **({} if tree.candidates is None else {"candidates": int(tree.candidates[0])}),
+        **({} if tree.pairs is None else {"pairs": tree.pairs}),
+    }
+
+
+def _figure(values: Floats | None) -> Figure | None:
+    """A figure and its interval, of (R + 1,) values; None where it is undefined."""
+    value = None if values is None else optional_number(float(values[0]))
+    if values is None or value is None:
+        return None
+    low, high = interval(values[1:], LEVEL)
+    return {
+        "value": value,
+        "low": optional_number(float(low)),
+        "high": optional_number(float(high)),
     }

@@ -1,64 +1,128 @@
 """A comparison read: the parts of a ``klas-comparison`` document, and what they say together."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal, overload
 
 import numpy as np
 
+from klas.results.documents.comparison import (
+    AllPairs,
+    ComparedPair,
+    ComparedStitch,
+    Comparison,
+    Figure,
+    MethodFigures,
+    PairsMethodFigures,
+)
 from klas.results.pair import number
 from klas.selection.curves import Floats
-from klas.study import Metric, Tier
+from klas.study import METRICS, Metric, Tier
 
-Comparison = Mapping[str, Any]
-"""A ``klas-comparison`` document."""
+AnyMethodFigures = MethodFigures | PairsMethodFigures
+"""A method's figures on one pair or over all pairs."""
 
-Entry = Mapping[str, Any]
-"""A pair's part of one."""
+AreaName = Literal["auc", "auc_stitches", "area_top1", "mean_top1"]
+"""The figures of a method at one tier, or at one budget of joint training."""
+
+CurveName = Literal[
+    "auc",
+    "auc_stitches",
+    "area_top1",
+    "mean_top1",
+    "gain",
+    "greatest_gain",
+    "saving",
+    "greatest_saving",
+]
+"""The figures of a method at one tier: the areas, and what KLAS gains and saves."""
 
 
-def entry_of(comparison: Comparison, names: tuple[str, str]) -> Entry | None:
+@overload
+def methods_of(part: ComparedPair) -> dict[Metric, MethodFigures]: ...
+@overload
+def methods_of(part: AllPairs) -> dict[Metric, PairsMethodFigures]: ...
+def methods_of(part: ComparedPair | AllPairs) -> Mapping[Metric, AnyMethodFigures]:
+    """The figures of the methods that take part, in the usual order."""
+    methods = part["methods"]
+    return {metric: methods[metric] for metric in METRICS if metric in methods}
+
+
+def chosen_of(pair: ComparedPair) -> dict[Metric, list[ComparedStitch]]:
+    """The stitches that each method chose, in the usual order."""
+    return {metric: pair["chosen"][metric] for metric in METRICS if metric in pair["chosen"]}
+
+
+def chance_of(part: ComparedPair | AllPairs) -> float:
+    """How many buckets a random choice hits; NaN where it is undefined."""
+    chance = part["chance"]
+    return number(None if chance is None else chance["value"])
+
+
+def curve_figure(method: AnyMethodFigures, tier: Tier, name: CurveName) -> Figure | None:
+    """One of a method's figures at a tier; None where it is undefined or not measured."""
+    curve = method[tier]
+    return None if curve is None else curve[name]
+
+
+def curve_pairs(every: AllPairs, tier: Tier) -> int:
+    """Over how many pairs the figures of a tier are; 0 where nothing is measured."""
+    curves = (every["methods"][m][tier] for m in METRICS if m in every["methods"])
+    return max((curve["pairs"] for curve in curves if curve is not None), default=0)
+
+
+def entry_of(comparison: Comparison, names: tuple[str, str]) -> ComparedPair | None:
     """A pair's part, by source and target; None where the comparison is without the pair."""
     return next((p for p in comparison["pairs"] if (p["source"], p["target"]) == names), None)
 
 
-def split_of(comparison: Comparison, tier: Tier) -> str:
-    """The split that a tier's accuracies were measured on: ``val`` or ``test``."""
-    split: str = comparison["finetuned_on"] if tier == "finetuned" else "val"
-    return split
+def split_of(comparison: Comparison, tier: Tier) -> Literal["val", "test"]:
+    """The split that a tier's accuracies were measured on."""
+    return comparison["finetuned_on"] if tier == "finetuned" else "val"
 
 
-def anchors_at(comparison: Comparison, pair: Entry, tier: Tier) -> list[tuple[str, float, float]]:
-    """Name, MACs and top-1 of a pair's anchors by cost, on the split that judges the tier.
+def samples_of(comparison: Comparison, tier: Tier) -> int:
+    """How many samples a tier's accuracies were measured on."""
+    split = comparison["data"][split_of(comparison, tier)]
+    return 0 if split is None else split["samples"]
+
+
+def anchors_at(
+    comparison: Comparison, pair: ComparedPair, tier: Tier
+) -> list[tuple[str, float, float]]:
+    """Name, MACs and accuracy of a pair's anchors by cost, on the split that judges the tier.
 
     An anchor without an accuracy there is left out.
     """
     split = split_of(comparison, tier)
-    found = [
-        (a["name"], float(a["macs"]), number(a[split]["value"]))
-        for a in comparison["anchors"]
-        if a["name"] in (pair["source"], pair["target"]) and a[split] is not None
-    ]
-    return sorted(found, key=lambda anchor: anchor[1])
-
-
-def chosen_at(pair: Entry, metric: Metric, tier: Tier) -> tuple[Floats, Floats]:
-    """(M,) MACs and top-1 of what a method chose; none where the tier is not measured."""
     points = [
-        (float(s["macs"]), float(s["accuracy"][tier]))
-        for s in pair["chosen"][metric]
-        if s["accuracy"][tier] is not None
+        (anchor["name"], float(anchor["macs"]), number(accuracy["value"]))
+        for anchor in comparison["anchors"]
+        if anchor["name"] in (pair["source"], pair["target"])
+        and (accuracy := anchor[split]) is not None
     ]
-    macs, top1 = np.array(points, dtype=np.float64).reshape(-1, 2).T
-    return macs, top1
+    return sorted(points, key=lambda point: point[1])
 
 
-def ranked_candidates(method: Mapping[str, Any]) -> int:
+def chosen_at(pair: ComparedPair, metric: Metric, tier: Tier) -> tuple[Floats, Floats]:
+    """(M,) MACs and accuracies of what a method chose; none where the tier is not measured."""
+    points = [
+        (float(stitch["macs"]), float(accuracy))
+        for stitch in pair["chosen"][metric]
+        if (accuracy := stitch["accuracy"][tier]) is not None
+    ]
+    macs, accuracies = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    return macs, accuracies
+
+
+def ranked_candidates(method: AnyMethodFigures) -> int:
     """How many candidates a method's ρ within buckets rests on."""
-    found = method["spearman_within"]
-    return 0 if found is None else int(found["candidates"])
+    figure = method["spearman_within"]
+    return 0 if figure is None else figure["candidates"]
 
 
-def below_cheap_anchor(comparison: Comparison, pairs: Sequence[Entry], tier: Tier) -> str | None:
+def below_cheap_anchor(
+    comparison: Comparison, pairs: Sequence[ComparedPair], tier: Tier
+) -> str | None:
     """Why areas and gains are all alike at a tier, in a sentence; None where they are not.
 
     Args:
@@ -75,15 +139,15 @@ def below_cheap_anchor(comparison: Comparison, pairs: Sequence[Entry], tier: Tie
     )
 
 
-def _is_flat(comparison: Comparison, pair: Entry, tier: Tier) -> bool:
+def _is_flat(comparison: Comparison, pair: ComparedPair, tier: Tier) -> bool:
     """Whether no method's stitches reach the cheap anchor, though the costly one is better."""
     anchors = anchors_at(comparison, pair, tier)
     if len(anchors) < 2:
         return False
     (_, low, floor), (_, high, best) = anchors
-    chosen = [s for stitches in pair["chosen"].values() for s in stitches]
-    top1 = [number(s["accuracy"][tier]) for s in chosen if s["accuracy"][tier] is not None]
+    chosen = [s for stitches in chosen_of(pair).values() for s in stitches]
+    accuracies = [number(s["accuracy"][tier]) for s in chosen if s["accuracy"][tier] is not None]
     # A stitch cheaper than both anchors has costs of its own, which a saving counts.
     inside = all(s["macs"] >= low for s in chosen)
     rising = low < high and floor < best
-    return inside and rising and bool(top1) and max(top1) <= floor
+    return inside and rising and bool(accuracies) and max(accuracies) <= floor

@@ -1,15 +1,24 @@
 """A comparison of KLAS with its rivals, pair by pair and over all pairs."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 
 from klas.cli.tables.layout import new_table
-from klas.results.comparison_view import Comparison, below_cheap_anchor, ranked_candidates
+from klas.results.comparison_view import (
+    AnyMethodFigures,
+    below_cheap_anchor,
+    chance_of,
+    chosen_of,
+    curve_figure,
+    curve_pairs,
+    methods_of,
+    ranked_candidates,
+)
+from klas.results.documents.comparison import AllPairs, ComparedPair, Comparison
 from klas.results.formatting import METHODS, tally, whole, with_interval
-from klas.study import Tier
+from klas.study import Metric, Tier
 from klas.tasks.metric import AccuracyMetric
 from klas.tasks.task import task_named
 
@@ -24,7 +33,7 @@ def comparison_tables(comparison: Comparison) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for pair in pairs:
         title = f"{pair['source']} → {pair['target']}"
-        sizes = {method: len(chosen) for method, chosen in pair["chosen"].items()}
+        sizes = {method: len(chosen) for method, chosen in chosen_of(pair).items()}
         parts.append(_agreement_table(title, pair, pair["buckets"], sizes))
         parts += _curve_tables(title, pair, metric)
     if len(pairs) > 1:
@@ -37,7 +46,7 @@ def comparison_tables(comparison: Comparison) -> list[RenderableType]:
         for tier in TRAINED
         if (sentence := below_cheap_anchor(comparison, pairs, tier)) is not None
     ]
-    if not any(method["finetuned"] for pair in pairs for method in pair["methods"].values()):
+    if not any(m["finetuned"] for pair in pairs for m in methods_of(pair).values()):
         parts.append("Nothing is trained jointly yet: `klas finetune --compare` does it.")
     parts.append(
         f"[95 % intervals] from {comparison['bootstrap']['replicates']:,} bootstrap replicates of "
@@ -49,7 +58,7 @@ def comparison_tables(comparison: Comparison) -> list[RenderableType]:
 
 
 def _agreement_table(
-    title: str, figures: Mapping[str, Any], buckets: int, sizes: Mapping[str, int] | None
+    title: str, figures: ComparedPair | AllPairs, buckets: int, sizes: Mapping[Metric, int] | None
 ) -> Table:
     """How well each method agrees with the oracle.
 
@@ -58,13 +67,13 @@ def _agreement_table(
         buckets: how many count.
         sizes: how many stitches each method chose; None for all pairs.
     """
-    chance = whole(figures["chance"]["value"])
+    chance = whole(chance_of(figures))
     table = new_table(
         f"{title}: buckets, of {buckets}, whose best stitch a method ranks first (hits) or chooses "
         f"(holds); by chance {chance} hits",
         ("method", "chosen", "hits", "holds", "ρ", "ρ within buckets", "candidates"),
     )
-    for name, method in figures["methods"].items():
+    for name, method in methods_of(figures).items():
         table.add_row(
             METHODS[name],
             "" if sizes is None else str(sizes[name]),
@@ -77,49 +86,54 @@ def _agreement_table(
     return table
 
 
-def _curve_tables(title: str, figures: Mapping[str, Any], metric: AccuracyMetric) -> list[Table]:
+def _curve_tables(
+    title: str, figures: ComparedPair | AllPairs, metric: AccuracyMetric
+) -> list[Table]:
     """What the methods' stitches are worth, and what KLAS gains, at every tier measured."""
     tables: list[Table] = []
+    methods = methods_of(figures)
     for tier in TRAINED:
-        # {} where a method has no curve at this tier: its row is dashes.
-        curves = {name: method[tier] or {} for name, method in figures["methods"].items()}
-        if not any(curve.get("mean_top1") for curve in curves.values()):
+        if not any(curve_figure(method, tier, "mean_top1") for method in methods.values()):
             continue
-        pairs = max(curve.get("pairs", 0) for curve in curves.values())
+        pairs = 0 if "source" in figures else curve_pairs(figures, tier)
         over = f", mean over {pairs} pair{'s' * (pairs > 1)}" if pairs else ""
         tables += [
-            _area_table(f"{title}: tier {tier}{over}", curves, metric),
+            _area_table(f"{title}: tier {tier}{over}", methods, tier, metric),
             _gain_table(
-                f"{title}: what KLAS gains (points) and saves (×), tier {tier}{over}", curves
+                f"{title}: what KLAS gains (points) and saves (×), tier {tier}{over}",
+                methods,
+                tier,
             ),
         ]
     return tables
 
 
-def _area_table(title: str, curves: Mapping[str, Any], metric: AccuracyMetric) -> Table:
+def _area_table(
+    title: str, methods: Mapping[Metric, AnyMethodFigures], tier: Tier, metric: AccuracyMetric
+) -> Table:
     columns = ("method", f"mean {metric.axis}", "auc", "auc_stitches", "area_top1 (%)")
     table = new_table(title, columns)
-    for name, curve in curves.items():
+    for name, method in methods.items():
         table.add_row(
             METHODS[name],
-            with_interval(curve.get("mean_top1"), scale=100, digits=1),
-            with_interval(curve.get("auc")),
-            with_interval(curve.get("auc_stitches")),
-            with_interval(curve.get("area_top1"), scale=100, digits=1),
+            with_interval(curve_figure(method, tier, "mean_top1"), scale=100, digits=1),
+            with_interval(curve_figure(method, tier, "auc")),
+            with_interval(curve_figure(method, tier, "auc_stitches")),
+            with_interval(curve_figure(method, tier, "area_top1"), scale=100, digits=1),
         )
     return table
 
 
-def _gain_table(title: str, curves: Mapping[str, Any]) -> Table:
+def _gain_table(title: str, methods: Mapping[Metric, AnyMethodFigures], tier: Tier) -> Table:
     columns = ("method", "gain", "greatest gain", "saving", "greatest saving")
     table = new_table(title, columns)
-    for name, curve in curves.items():
+    for name, method in methods.items():
         if name != "kl":
             table.add_row(
                 METHODS[name],
-                with_interval(curve.get("gain"), scale=100),
-                with_interval(curve.get("greatest_gain"), scale=100),
-                with_interval(curve.get("saving")),
-                with_interval(curve.get("greatest_saving")),
+                with_interval(curve_figure(method, tier, "gain"), scale=100),
+                with_interval(curve_figure(method, tier, "greatest_gain"), scale=100),
+                with_interval(curve_figure(method, tier, "saving")),
+                with_interval(curve_figure(method, tier, "greatest_saving")),
             )
     return table
