@@ -1,6 +1,6 @@
 """Pure functions from anchors to Plotly figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,8 @@ import plotly.graph_objects as go
 
 from dashboard.charts.probe_strips import chart_text
 from dashboard.charts.theme import ANCHOR, ANCHOR_COLOURS, FAINT, LEGEND, MARGIN, log_axis
+from klas.results.documents.sources import AnchorEntry
 from klas.results.pair import CostUnit, Document, cost_unit
-
-Anchor = Mapping[str, Any]
 
 
 def anchors_chart(found: Document) -> go.Figure:
@@ -67,14 +66,14 @@ def anchors_chart(found: Document) -> go.Figure:
     return figure
 
 
-def probe_chart(anchors: Sequence[Anchor]) -> go.Figure:
+def probe_chart(anchors: Sequence[AnchorEntry]) -> go.Figure:
     """What a linear probe reads after every block, for every anchor; hollow did not converge."""
     figure = go.Figure()
     for anchor, colour in _coloured(anchors):
-        if anchor["probe_accuracy"] is None:
+        accuracy, converged = anchor["probe_accuracy"], anchor["probe_converged"]
+        if accuracy is None or converged is None:
             continue
-        values = 100 * np.array(anchor["probe_accuracy"])
-        name, converged = chart_text(anchor["name"]), anchor["probe_converged"]
+        values, name = 100 * np.array(accuracy), chart_text(anchor["name"])
         figure.add_scatter(
             x=np.arange(len(values)),
             y=values,
@@ -126,6 +125,6 @@ def anchors_trace(anchors: Sequence[tuple[str, float, float]], unit: CostUnit) -
     }
 
 
-def _coloured(anchors: Sequence[Anchor]) -> list[tuple[Anchor, str]]:
+def _coloured(anchors: Sequence[AnchorEntry]) -> list[tuple[AnchorEntry, str]]:
     """Each anchor with the colour that it has in every figure."""
     return list(zip(anchors, ANCHOR_COLOURS * len(anchors)))

@@ -4,11 +4,11 @@ HTML and not SVG, which Streamlit's filter takes out; so its words and lines hav
 theme's text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 from dashboard.charts.probe_strips import anchor_colour
+from klas.results.documents.sources import AnchorEntry
 from klas.results.pair import Pair
 from klas.results.stitch_list import stitch_layer_entry
 
@@ -17,7 +17,6 @@ USED = BOX + "border:2px solid {colour};background:{colour}55;font-weight:600;"
 SKIPPED = BOX + "border:1px dashed #80869199;opacity:0.55;"
 NUMBERED, WORDED = 32, 12  # boxes: narrower ones have no room for a number, for a word
 LEAST_WIDTH = 74  # of the stitch layer's box, in percent, for its words
-Anchor = Mapping[str, Any]
 
 
 def diagram(pair: Pair, row: int) -> str:
@@ -61,7 +60,7 @@ def shape_in_words(pair: Pair, i: int, j: int) -> str:
     return f"{layer['in']} → {layer['out']} channels on a grid of {grid}{prefix}"
 
 
-def _blocks(pair: Pair, anchor: Anchor, used: Sequence[int], most: int) -> str:
+def _blocks(pair: Pair, anchor: AnchorEntry, used: Sequence[int], most: int) -> str:
     """An anchor's stem (0), blocks and head, each as wide as all others of the diagram."""
     last = anchor["blocks"] + 1
     boxes = []

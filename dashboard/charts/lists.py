@@ -1,6 +1,6 @@
 """Stitch lists beside each other as a Plotly figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from dashboard.charts.anchors import anchors_trace
 from dashboard.charts.probe_strips import chart_text
 from dashboard.charts.theme import LEGEND, MARGIN, log_axis
 from dashboard.model.list_difference import Listed, curve, measured_at, own_anchors
+from klas.results.documents.stitches import StitchEntry
 from klas.results.pair import CostUnit, Document, cost_unit, number
 from klas.study import Tier
 
@@ -36,7 +37,7 @@ def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figu
             )
         figure.add_scatter(
             x=[s["macs"] / unit.scale for s in measured],
-            y=[100 * s["accuracy"][tier] for s in measured],
+            y=[100 * number(s["accuracy"][tier]) for s in measured],
             mode="markers",
             name=f"{name} ({len(measured)} of {len(listed.stitches)} measured)",
             legendgroup=name,
@@ -69,5 +70,5 @@ def _cost_axis(unit: CostUnit, macs: NDArray[np.float64], *, of_one_pair: bool) 
     return {"title": f"{unit.title}, logarithmic", **log_axis(macs / unit.scale)}
 
 
-def _words(stitch: Mapping[str, Any]) -> str:
+def _words(stitch: StitchEntry) -> str:
     return chart_text("{source} {source_block} → {target} {target_block}".format_map(stitch))

@@ -5,22 +5,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard.charts.theme import ANCHOR_COLOURS
+from klas.results.documents.sources import AnchorEntry
 from klas.results.pair import Pair
 
 NAMED = {"x": 8, "y": 16}  # blocks on an axis whose ticks have room for names
 NAME_LENGTH = 14  # of a block's name at a tick
 MOST_TICKS = 32
-Anchor = Mapping[str, Any]
 """An anchor's entry in a scores document."""
 
 
-def anchor_colour(pair: Pair, anchor: Anchor) -> str:
+def anchor_colour(pair: Pair, anchor: AnchorEntry) -> str:
     """An anchor's colour: the one that it has among the probes of all anchors."""
     names = [a["name"] for a in pair.document["anchors"]]
     return ANCHOR_COLOURS[names.index(anchor["name"]) % len(ANCHOR_COLOURS)]
 
 
-def block_names(anchor: Anchor, most: int = 60) -> list[str]:
+def block_names(anchor: AnchorEntry, most: int = 60) -> list[str]:
     """(n + 1,) the module before each cut, as text that Plotly shows as it is."""
     return [chart_text(name, most) for name in anchor["cuts"]]
 
@@ -32,7 +32,7 @@ def chart_text(name: str, most: int = 60) -> str:
     return html.escape(short, quote=False)
 
 
-def block_ticks(cuts: Sequence[int], anchor: Anchor, axis: str) -> dict[str, Any]:
+def block_ticks(cuts: Sequence[int], anchor: AnchorEntry, axis: str) -> dict[str, Any]:
     """A tick for every cut, with the block's name where there is room, of very many for some."""
     if not cuts:
         return {"showticklabels": False, "showgrid": False, "zeroline": False}

@@ -5,12 +5,12 @@ Pure functions of arrays; no widget.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from dashboard.model.tradeoff import Curve, Floats
 from klas.results.costs import Costs
+from klas.results.documents.sources import AnchorEntry
 from klas.results.pair import Choice, Document, Pair
 from klas.selection.budget import Pick, pick_by_accuracy
 from klas.study import Metric, Tier
@@ -143,7 +143,7 @@ def better(than: Network | None, others: Offer, budget: float) -> Network | None
     return None if found is than else found
 
 
-def _anchors(entries: Iterable[Mapping[str, Any]], costs: Mapping[str, float]) -> list[Network]:
+def _anchors(entries: Iterable[AnchorEntry], costs: Mapping[str, float]) -> list[Network]:
     return [
         Network(name=a["name"], cost=costs[a["name"]], accuracy=a["accuracy"])
         for a in entries

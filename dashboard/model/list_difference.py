@@ -4,19 +4,17 @@ A list is what the ``klas-stitches`` form says of its stitches. Only those betwe
 anchors are drawn.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from dashboard.model.list_entries import Entry, picks
 from klas.results.documents.sources import AnchorEntry
-from klas.results.pair import CostUnit, Document, cost_unit
+from klas.results.documents.stitches import StitchEntry, StitchList
+from klas.results.pair import CostUnit, Document, cost_unit, number
 from klas.selection.curves import Envelope, envelope, gain, saving
 from klas.study import Tier
-
-StitchList = Mapping[str, Any]
-"""The ``klas-stitches`` form."""
 
 
 class Listed(NamedTuple):
@@ -28,22 +26,23 @@ class Listed(NamedTuple):
     symbol: str
 
     @property
-    def stitches(self) -> Sequence[Mapping[str, Any]]:
+    def stitches(self) -> Sequence[StitchEntry]:
         """Its entries."""
-        found: Sequence[Mapping[str, Any]] = self.form["stitches"]
-        return found
+        return self.form["stitches"]
 
 
 def entries_in(listed: StitchList) -> list[Entry]:
     """The stitches of a list as entries."""
-    return [
-        (s["source"], s["target"], s["source_block"], s["target_block"]) for s in listed["stitches"]
-    ]
+    return _entries(listed["stitches"])
+
+
+def _entries(stitches: Sequence[StitchEntry]) -> list[Entry]:
+    return [(s["source"], s["target"], s["source_block"], s["target_block"]) for s in stitches]
 
 
 def known_entries(found: Document, listed: StitchList) -> list[Entry]:
     """Those stitches of a list that the study has too, between the very same anchors."""
-    both = entries_in({"stitches": _between_own_anchors(found, listed)})
+    both = _entries(_between_own_anchors(found, listed))
     here = {(*pair.names, i, j) for pair, mask in picks(found, both) for i, j in pair.places(mask)}
     return [entry for entry in both if entry in here]
 
@@ -78,7 +77,7 @@ def _are(count: int) -> str:
     return f"{count} {'is' if count == 1 else 'are'}"
 
 
-def _between_own_anchors(found: Document, listed: StitchList) -> list[Mapping[str, Any]]:
+def _between_own_anchors(found: Document, listed: StitchList) -> list[StitchEntry]:
     """Its stitches whose anchors both are the study's, weights included."""
     own = _digests(found)
     same = {a["name"] for a in listed["anchors"] if own.get(a["name"]) == a["digest"]}
@@ -113,15 +112,15 @@ def _digests(found: Document) -> dict[str, str]:
     return {a["name"]: a["digest"] for a in found["anchors"]}
 
 
-def curve(listed: Listed, anchors: Sequence[Mapping[str, Any]], tier: Tier) -> Envelope:
+def curve(listed: Listed, anchors: Sequence[AnchorEntry], tier: Tier) -> Envelope:
     """The best accuracy at every cost among a list's stitches and the anchors."""
     measured = measured_at(listed, tier)
-    points = [(s["macs"], s["accuracy"][tier]) for s in measured]
-    points += [(a["macs"], a["accuracy"]) for a in anchors]
+    points = [(s["macs"], number(s["accuracy"][tier])) for s in measured]
+    points += [(a["macs"], number(a["accuracy"])) for a in anchors]
     return envelope([macs for macs, _ in points], [top1 for _, top1 in points])
 
 
-def measured_at(listed: Listed, tier: Tier) -> list[Mapping[str, Any]]:
+def measured_at(listed: Listed, tier: Tier) -> list[StitchEntry]:
     """Those of a list's stitches that have an accuracy at a tier."""
     return [s for s in listed.stitches if s["accuracy"][tier] is not None]
 
@@ -141,7 +140,7 @@ def comparison_rows(
     places = [set(entries_in(listed.form)) for listed in lists]
     rows: list[dict[str, object]] = []
     for listed, own in zip(lists, places):
-        top1 = [100 * s["accuracy"][tier] for s in measured_at(listed, tier)]
+        top1 = [100 * number(s["accuracy"][tier]) for s in measured_at(listed, tier)]
         macs = [s["macs"] / unit.scale for s in listed.stitches]
         row: dict[str, object] = {
             "list": listed.name,

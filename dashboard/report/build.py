@@ -1,7 +1,6 @@
 """A study as one HTML file with every figure and table, to open without the app."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from dashboard.report.page import (
 )
 from dashboard.report.pair import pair_parts
 from dashboard.text.quantities import QUANTITIES
+from klas.results.documents.stitches import StitchList
 from klas.results.formatting import METHODS, percent
 from klas.results.pair import Choice, Document, Pair, cost_unit, front, number, pairs_of
 from klas.results.selections import choose
@@ -68,7 +68,7 @@ def study_report(
     document: Document,
     study: Study,
     spec: SelectionSpec,
-    own_list: Mapping[str, Any] | None,
+    own_list: StitchList | None,
     store: Store,
 ) -> bytes:
     """The file's bytes. It shows everything that is computed and names what is not.
@@ -204,11 +204,13 @@ def _ranking(document: Document, pairs: Sequence[Pair], spec: SelectionSpec) -> 
         )
 
 
-def _own_list(document: Document, own_list: Mapping[str, Any]) -> list[Part]:
+def _own_list(document: Document, own_list: StitchList) -> list[Part]:
     """A stitch list: how it was made, its curve and its stitches."""
     rule, unit = own_list["selection"], cost_unit(document)
     method = METHODS[rule["metric"]]
-    spec = SelectionSpec.model_validate({name: rule[name] for name in SelectionSpec.model_fields})
+    spec = SelectionSpec.model_validate(
+        {name: v for name, v in rule.items() if name in SelectionSpec.model_fields}
+    )
     tier: Tier = "tuned"
     if all(s["accuracy"]["tuned"] is None for s in own_list["stitches"]):
         tier = "zero_shot"

@@ -34,6 +34,7 @@ import streamlit as st
 
 from dashboard.model.list_entries import Entry
 from klas.results.costs import CostName
+from klas.results.documents.stitches import StitchList
 from klas.selection.buckets import Binning, TauMode
 from klas.selection.space import Stitch
 from klas.study import Metric, Tier
@@ -146,7 +147,7 @@ class UploadedList:
     uploader: int = 0
     file_id: str | None = None
     name: str = ""
-    form: Mapping[str, Any] | None = None
+    form: StitchList | None = None
 
 
 class StudiesRow(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -19,12 +19,14 @@ from klas.errors import DataError, FormatError, SelectionError
 from klas.measures.least_squares import fit_stitch_layers
 from klas.networks.anchor import Anchor
 from klas.networks.cost import anchor_cost, module_macs
+from klas.networks.device import Precision
 from klas.networks.family import Family, layer_states, name_of
 from klas.networks.load import load_anchor
 from klas.networks.splitting.split import SPLITTER
 from klas.networks.stitch import State, Stitch
 from klas.pipeline.run import Pipeline
-from klas.results.documents.stitches import WeightsFile
+from klas.results.documents.sources import Layout
+from klas.results.documents.stitches import StitchEntry, StitchList, WeightsFile
 from klas.results.formats import file_sha256, read
 from klas.results.pair import Pair
 from klas.results.stitch_list import stitch_layer_entry
@@ -149,7 +151,7 @@ def save_layers(
     return {"name": path.name, "sha256": file_sha256(path), "tier": tier}
 
 
-def _anchor(document: Mapping[str, Any], name: str, path: Path, allow_code: bool) -> Anchor:
+def _anchor(document: StitchList, name: str, path: Path, allow_code: bool) -> Anchor:
     entry = next(a for a in document["anchors"] if a["name"] == name)
     spec = AnchorSpec(name=name, model=entry["model"], weights=entry["weights"].get("file"))
     transform = entry["transform"]
@@ -256,9 +258,7 @@ class _Weights:
             raise FormatError(f"{self.path}: its weights file does not fit {name}; select again")
 
 
-def _fitted(
-    document: Mapping[str, Any], stitch: Mapping[str, Any], source: Anchor, target: Anchor
-) -> State:
+def _fitted(document: StitchList, stitch: StitchEntry, source: Anchor, target: Anchor) -> State:
     train = document["data"]["train"]
     images = open_images(train["ref"])
     if images.fingerprint != train["fingerprint"]:
@@ -269,16 +269,17 @@ def _fitted(
     i, j = stitch["source_block"], stitch["target_block"]
     views = [source.info.transform, target.info.transform]
     loader = batches(images, rows, views, device=torch.device("cpu"))
-    fitted = fit_stitch_layers(source, target, loader, [(i, j)], precision=document["precision"])
+    fitted = fit_stitch_layers(
+        source, target, loader, [(i, j)], precision=cast(Precision, document["precision"])
+    )
     return fitted[i, j]
 
 
-def _check_layer(stitch: Mapping[str, Any], source: Anchor, target: Anchor, path: Path) -> None:
+def _check_layer(stitch: StitchEntry, source: Anchor, target: Anchor, path: Path) -> None:
     """T is what the list says of it."""
     i, j = _place(stitch)
-    have: Any = source.info.layouts[i].to_json()
-    want: Any = target.info.layouts[j].to_json()
-    actual = stitch_layer_entry(have, want)
+    have, want = source.info.layouts[i].to_json(), target.info.layouts[j].to_json()
+    actual = stitch_layer_entry(cast(Layout, have), cast(Layout, want))
     _same(path, f"stitch {i} → {j}", "stitch_layer", stitch["stitch_layer"], actual)
 
 
@@ -287,11 +288,11 @@ def _same(path: Path, where: str, what: str, stated: Any, actual: Any) -> None:
         raise FormatError(f"{path}: {where}: {what} is stated as {stated}, but is {actual}")
 
 
-def _names(stitch: Mapping[str, Any]) -> tuple[str, str]:
+def _names(stitch: StitchEntry) -> tuple[str, str]:
     return stitch["source"], stitch["target"]
 
 
-def _place(stitch: Mapping[str, Any]) -> Place:
+def _place(stitch: StitchEntry) -> Place:
     return stitch["source_block"], stitch["target_block"]
 
 
