@@ -1,7 +1,7 @@
 """What the store holds of a pair's accuracies beyond its scores document. No torch here."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,19 +36,26 @@ def full_validation(
     )
 
 
+class FullValAccuracy(TypedDict):
+    """Accuracies on every validation sample, by ``"i-j"``, and how many samples these are."""
+
+    tier: Tier
+    samples: int
+    accuracy: dict[str, float]
+
+
 def full_val_accuracy(
     store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier
-) -> dict[str, Any] | None:
+) -> FullValAccuracy | None:
     """The accuracies of a pair's chosen stitches on every validation sample.
 
-    Returns:
-        ``tier``, ``samples`` and ``accuracy`` (by ``"i-j"``); None where that was not measured.
+    None where they were not measured.
     """
     if not chosen.any():
         return None
     key = Keys.of_document(pair.document, study).of(full_validation(pair, chosen, study, tier))
     measured = store.get(key)
-    return None if measured is None else {"tier": tier, **measured}
+    return None if measured is None else cast(FullValAccuracy, {"tier": tier, **measured})
 
 
 def finetuned_accuracy(

@@ -1,10 +1,8 @@
 """Figures and methods as people read them, in tables of the command and on the pages alike."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
+from klas.results.documents.comparison import Figure
 from klas.results.pair import CostUnit, number
 
 METHODS = {
@@ -54,23 +52,27 @@ def cost(macs: float, unit: CostUnit) -> str:
     return f"{value:,.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
-def with_interval(
-    estimate: Mapping[str, Any] | None, *, scale: float = 1.0, digits: int = 2
-) -> str:
+def with_interval(estimate: Figure | None, *, scale: float = 1.0, digits: int = 2) -> str:
     """A figure with its interval: 0.61 [0.42, 0.74]; a dash for what is undefined."""
     if estimate is None:
         return "–"
-    ends = [scale * number(estimate[name]) for name in ("value", "low", "high")]
-    value, low, high = ("–" if np.isnan(end) else f"{end:z.{digits}f}" for end in ends)
+    value, low, high = (
+        "–" if np.isnan(end) else f"{scale * end:z.{digits}f}" for end in _ends(estimate)
+    )
     return f"{value} [{low}, {high}]"
 
 
-def tally(estimate: Mapping[str, Any] | None) -> str:
+def tally(estimate: Figure | None) -> str:
     """A count with its interval: 4 [3, 5.5]; a dash for what is undefined."""
     if estimate is None:
         return "–"
-    value, low, high = (whole(number(estimate[name])) for name in ("value", "low", "high"))
+    value, low, high = (whole(end) for end in _ends(estimate))
     return f"{value} [{low}, {high}]"
+
+
+def _ends(figure: Figure) -> tuple[float, float, float]:
+    """A figure, and where its interval begins and ends."""
+    return number(figure["value"]), number(figure["low"]), number(figure["high"])
 
 
 def whole(count: float) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, assert_never
 
-from klas.results.documents.sources import Data
+from klas.results.documents.scores import ScoresDocument
+from klas.results.documents.sources import AnchorIdentity, Data, SplitIdentity
 from klas.results.result import (
     Cka,
     Features,
@@ -36,11 +37,6 @@ from klas.selection.space import Stitch
 from klas.storage.store import Key
 from klas.study import FinetuningSpec, Study
 
-Plain = Mapping[str, Any]
-"""JSON values: an anchor needs ``name``, ``digest``, ``source`` (of code of the user's), ``model``,
-``splitter``, ``transform`` and ``columns``; a data set ``ref``, ``fingerprint``, ``samples``,
-``seed`` and ``left_out``."""
-
 
 def unreadable_key(ref: str, fingerprint: str, samples: int, seed: int) -> Key:
     """Which of the chosen samples cannot be read: asked before a study's data are known."""
@@ -52,7 +48,7 @@ def unreadable_key(ref: str, fingerprint: str, samples: int, seed: int) -> Key:
     )
 
 
-def cost_key(anchor: Plain) -> Key:
+def cost_key(anchor: AnchorIdentity) -> Key:
     """MACs and parameters of an anchor's parts: asked before a study's pairs are known."""
     return Key(
         stage="anchors",
@@ -74,13 +70,13 @@ class Keys:
     """
 
     study: Study
-    anchors: Mapping[str, Plain]
+    anchors: Mapping[str, AnchorIdentity]
     data: Data
     precision: str
     candidates: Callable[[str, str], Sequence[Stitch]]
 
     @classmethod
-    def of_document(cls, document: Plain, study: Study) -> Self:
+    def of_document(cls, document: ScoresDocument, study: Study) -> Self:
         """Of a study that was computed.
 
         Args:
@@ -337,19 +333,30 @@ class Keys:
             label=f"{_title(result)}: latency on {result.machine.device}",
         )
 
-    def _data(self, split: SplitName) -> Plain:
+    def _data(self, split: SplitName) -> SplitIdentity:
         data = self.data[split]
         assert data is not None, f"this study has no {split} split"
         return data
 
 
-def _anchor(anchor: Plain) -> dict[str, Any]:
-    names = ("digest", "source", "model", "splitter", "transform", "columns")
-    return {name: anchor[name] for name in names}
+def _anchor(anchor: AnchorIdentity) -> dict[str, Any]:
+    return {
+        "digest": anchor["digest"],
+        "source": anchor["source"],
+        "model": anchor["model"],
+        "splitter": anchor["splitter"],
+        "transform": anchor["transform"],
+        "columns": anchor["columns"],
+    }
 
 
-def _samples(data: Plain) -> dict[str, Any]:
-    return {name: data[name] for name in ("fingerprint", "samples", "seed", "left_out")}
+def _samples(data: SplitIdentity) -> dict[str, Any]:
+    return {
+        "fingerprint": data["fingerprint"],
+        "samples": data["samples"],
+        "seed": data["seed"],
+        "left_out": data["left_out"],
+    }
 
 
 def _places(stitches: Sequence[Stitch]) -> list[list[int]]:

@@ -2,14 +2,15 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from klas.results.accuracies import FullValAccuracy
 from klas.results.documents.numbers import optional, optional_score
 from klas.results.documents.sources import Layout
 from klas.results.documents.stitches import (
@@ -38,7 +39,7 @@ def stitch_list(
     pairs: Sequence[Pair] | None = None,
     by_hand: Sequence[NDArray[np.bool_]] | None = None,
     finetuned: Callable[[Pair, NDArray[np.bool_]], NDArray[np.float64] | None] | None = None,
-    full_val: Callable[[Pair, NDArray[np.bool_]], Mapping[str, Any] | None] | None = None,
+    full_val: Callable[[Pair, NDArray[np.bool_]], FullValAccuracy | None] | None = None,
     weights_file: WeightsFile | None = None,
 ) -> StitchList:
     """A selection from a scores document, as a stitch list.
@@ -48,8 +49,7 @@ def stitch_list(
         by_hand: (N,) of each of the pairs: these stitches instead of those that ``spec`` chooses,
             which then gives their scores and buckets alone; the list says that it was edited.
         finetuned: gives a pair's accuracies after joint training, where that was run.
-        full_val: gives a pair's ``tier``, ``samples`` and ``accuracy`` (by ``"i-j"``) on every
-            validation image, where that was measured.
+        full_val: gives a pair's accuracies on every validation image, where they were measured.
         weights_file: the file with the stitch layers, if there is one.
     """
     pairs = pairs_of(document) if pairs is None else pairs
@@ -98,7 +98,7 @@ def _entries(
     selection: Selection,
     metric: Metric,
     trained: NDArray[np.float64] | None,
-    whole: Mapping[str, Any] | None,
+    whole: FullValAccuracy | None,
 ) -> Iterator[StitchEntry]:
     """The chosen stitches of a pair, by bucket and cost."""
     unknown = np.full(len(pair.macs), np.nan)
@@ -128,7 +128,7 @@ def _entries(
         }
 
 
-def _full_val(whole: Mapping[str, Any], stitch: str) -> FullValidation:
+def _full_val(whole: FullValAccuracy, stitch: str) -> FullValidation:
     of_stitch = {**whole, "accuracy": whole["accuracy"][stitch]}  # keys stay in their order
     return cast(FullValidation, of_stitch)
 

@@ -61,21 +61,21 @@ def _path(place: Place) -> str:
 
 
 def _sentence(details: Sequence[ErrorDetails]) -> str:
-    """What is wrong at one place, in JSON Schema's words."""
+    """What is wrong at one place, in the terms of JSON Schema."""
     first = details[0]
     kind, given, limits = first["type"], repr(first["input"]), first.get("ctx", {})
-    words = [detail["ctx"]["expected"] for detail in details if detail["type"] == "literal_error"]
+    expected = [detail["ctx"]["expected"] for detail in details if detail["type"] == "literal_error"]
     match kind:
         case "missing":
             return f"{first['loc'][-1]!r} is a required property"
         case "extra_forbidden":
             return f"Additional properties are not allowed ({first['loc'][-1]!r} was unexpected)"
-        case _ if kind in TYPES and words:
-            return f"{given} is neither of type {TYPES[kind]!r} nor {words[0]}"
+        case _ if kind in TYPES and expected:
+            return f"{given} is neither of type {TYPES[kind]!r} nor {expected[0]}"
         case _ if kind in TYPES:
             return f"{given} is not of type {TYPES[kind]!r}"
         case "literal_error":
-            return f"{given} is not {words[0]}"
+            return f"{given} is not {expected[0]}"
         case "greater_than_equal":
             return f"{given} is less than the minimum of {limits['ge']}"
         case "greater_than":
