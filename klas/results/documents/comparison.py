@@ -5,7 +5,16 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from klas.results.documents.numbers import AtLeastOne, Cost, Count, Name, Number, Sha256, Share
+from klas.results.documents.numbers import (
+    Array,
+    AtLeastOne,
+    Cost,
+    Count,
+    Name,
+    Number,
+    Sha256,
+    Share,
+)
 from klas.results.documents.sources import Data, MadeWith
 from klas.tasks.metric import MetricName
 from klas.tasks.task import TaskName
@@ -166,7 +175,7 @@ class ComparedPair(TypedDict):
     source: Name
     target: Name
     buckets: Count
-    chosen: ByMethod[list[ComparedStitch]]
+    chosen: ByMethod[list[ComparedStitch]]  # not Array: the name in the schema would be unreadable
     chance: Figure | None
     methods: ByMethod[MethodFigures]
 
@@ -213,11 +222,11 @@ class Comparison(TypedDict):
     made_with: MadeWith
     task: TaskName
     accuracy_metric: MetricName
-    anchors: list[ComparedAnchor]
+    anchors: Array[ComparedAnchor]
     data: Data
     precision: str
     oracle: Literal["tuned"]
     finetuned_on: Literal["val", "test"]
     bootstrap: Bootstrap
-    pairs: Annotated[list[ComparedPair], Field(min_length=1)]
+    pairs: Annotated[Array[ComparedPair], Field(min_length=1)]
     all_pairs: AllPairs

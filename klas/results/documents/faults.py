@@ -64,7 +64,9 @@ def _sentence(details: Sequence[ErrorDetails]) -> str:
     """What is wrong at one place, in the terms of JSON Schema."""
     first = details[0]
     kind, given, limits = first["type"], repr(first["input"]), first.get("ctx", {})
-    expected = [detail["ctx"]["expected"] for detail in details if detail["type"] == "literal_error"]
+    expected = [
+        detail["ctx"]["expected"] for detail in details if detail["type"] == "literal_error"
+    ]
     match kind:
         case "missing":
             return f"{first['loc'][-1]!r} is a required property"

@@ -1,9 +1,14 @@
-"""The numbers and short texts that documents are made of."""
+"""The numbers, short texts and arrays that documents are made of."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
+
+T = TypeVar("T")
+
+Array = Annotated[list[T], Field(fail_fast=True)]
+"""A list of which the first fault is enough: a stranger's may have a million."""
 
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
@@ -25,7 +30,7 @@ Score = float | Literal["inf"]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1)]
-Grid = Annotated[list[Count], Field(min_length=2, max_length=2)]
+Grid = Annotated[Array[Count], Field(min_length=2, max_length=2)]
 
 
 def optional(value: float) -> float | None:

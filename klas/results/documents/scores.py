@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
-from klas.results.documents.numbers import AtLeastOne, Cost, Count, Nats, Score, Share
+from klas.results.documents.numbers import Array, AtLeastOne, Cost, Count, Nats, Score, Share
 from klas.results.documents.sources import AnchorEntry, Data, Fit, MadeWith
 from klas.tasks.metric import MetricName
 from klas.tasks.task import TaskName
@@ -67,9 +67,9 @@ class ScoredPair(TypedDict):
     source: str
     target: str
     theta_output: Nats | None
-    theta: list[list[Nats]] | None
-    theta_target: list[list[Nats]] | None
-    candidates: list[Candidate]
+    theta: Array[Array[Nats]] | None
+    theta_target: Array[Array[Nats]] | None
+    candidates: Array[Candidate]
 
 
 @with_config(ConfigDict(title="KLAS scores", extra="forbid", strict=True))
@@ -85,8 +85,8 @@ class ScoresDocument(TypedDict):
     made_with: MadeWith
     task: TaskName
     accuracy_metric: MetricName
-    anchors: list[AnchorEntry]
+    anchors: Array[AnchorEntry]
     data: Data
     fit: Fit
     precision: str
-    pairs: list[ScoredPair]
+    pairs: Array[ScoredPair]

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, ConfigDict, Field, with_config
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from klas.results.documents.numbers import AtLeastOne, Cost, Count, Grid, Name, Sha256, Share
+from klas.results.documents.numbers import Array, AtLeastOne, Cost, Count, Grid, Name, Sha256, Share
 
 
 class MadeWith(TypedDict):
@@ -67,9 +67,9 @@ class Transform(TypedDict):
     input_size: channels, height and width; crop: the share of the image that is left.
     """
 
-    input_size: Annotated[list[Count], Field(min_length=3, max_length=3)]
-    mean: list[float]
-    std: list[float]
+    input_size: Annotated[Array[Count], Field(min_length=3, max_length=3)]
+    mean: Array[float]
+    std: Array[float]
     crop: Annotated[float, Field(gt=0, le=1)]
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
@@ -88,7 +88,7 @@ class AnchorIdentity(TypedDict):
     source: Sha256 | None
     splitter: str
     transform: Transform
-    columns: Annotated[list[Count], Field(min_length=1)] | None
+    columns: Annotated[Array[Count], Field(min_length=1)] | None
 
 
 class AnchorEntry(AnchorIdentity):
@@ -100,13 +100,13 @@ class AnchorEntry(AnchorIdentity):
 
     weights: Annotated[Weights, AfterValidator(_names_an_origin)]
     blocks: AtLeastOne
-    cuts: list[str]
-    layouts: list[Layout]
+    cuts: Array[str]
+    layouts: Array[Layout]
     macs: Cost
     params: Cost
     accuracy: Share | None
-    probe_accuracy: list[Share] | None
-    probe_converged: list[bool] | None
+    probe_accuracy: Array[Share] | None
+    probe_converged: Array[bool] | None
 
 
 class SplitIdentity(TypedDict):
@@ -119,7 +119,7 @@ class SplitIdentity(TypedDict):
     fingerprint: str
     samples: Count
     seed: Count
-    left_out: list[Count]
+    left_out: Array[Count]
     images: Count
 
 

@@ -5,7 +5,16 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from klas.results.documents.numbers import AtLeastOne, Cost, Count, Grid, Score, Sha256, Share
+from klas.results.documents.numbers import (
+    Array,
+    AtLeastOne,
+    Cost,
+    Count,
+    Grid,
+    Score,
+    Sha256,
+    Share,
+)
 from klas.results.documents.sources import AnchorEntry, Data, Fit, MadeWith
 from klas.study import Tier
 from klas.tasks.metric import MetricName
@@ -26,8 +35,8 @@ class SelectionEntry(TypedDict):
     binning: Literal["width", "count"]
     full: bool
     space: str
-    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
-    edges: list[list[float]]
+    pairs: Array[Annotated[Array[str], Field(min_length=2, max_length=2)]]
+    edges: Array[Array[float]]
     edited: NotRequired[Literal[True]]
 
 
@@ -100,10 +109,10 @@ class StitchList(TypedDict):
     made_with: MadeWith
     task: TaskName
     accuracy_metric: MetricName
-    anchors: list[AnchorEntry]
+    anchors: Array[AnchorEntry]
     data: Data
     fit: Fit
     precision: str
     selection: SelectionEntry
-    stitches: list[StitchEntry]
+    stitches: Array[StitchEntry]
     weights_file: WeightsFile | None

@@ -124,6 +124,14 @@ def test_types_and_schema_agree_on_documents_that_are_a_little_wrong(documents, 
     assert seen == {True, False}
 
 
+def test_of_a_million_faults_one_is_looked_at(documents):
+    document = documents["klas-stitches"] | {"stitches": [0] * 10**6}
+    with pytest.raises(ValidationError) as caught:
+        adapter("klas-stitches").validate_python(document)
+    assert caught.value.error_count() == 1
+    assert fault(caught.value, document) == "at $.stitches[0]: 0 is not of type 'object'"
+
+
 def test_what_is_said_elsewhere_is_what_the_types_know():
     assert tuple(ByMethod.__annotations__) == METRICS
     assert tuple(Scores.__annotations__) == tuple(SCORES)
