@@ -19,7 +19,8 @@ from dashboard.text.study_titles import titles
 from klas.errors import KlasError
 from klas.jobs import listing
 from klas.results.formatting import size
-from klas.results.usage import Usage, free_everything, free_stage, free_study, free_unclaimed
+from klas.results.freeing import free_everything, free_stage, free_study, free_unclaimed
+from klas.results.usage import Usage
 
 
 class _Free(Protocol):

@@ -16,7 +16,8 @@ from dashboard.text.study_titles import counted, titles
 from klas.errors import KlasError
 from klas.jobs import listing
 from klas.results.formatting import size
-from klas.results.usage import Holding, Known, delete_study, free_study
+from klas.results.freeing import delete_study, free_study
+from klas.results.usage import Holding, Known
 from klas.storage.saved_studies import duplicate_study, rename_study, save_study
 from klas.study import STAGES, Study
 

@@ -10,7 +10,8 @@ from klas.errors import KlasError
 from klas.jobs.listing import studies_at_work
 from klas.results import archive
 from klas.results.formatting import size
-from klas.results.usage import Holding, free_everything, free_stage, free_study, usage
+from klas.results.freeing import free_everything, free_stage, free_study
+from klas.results.usage import Holding, usage
 from klas.storage.saved_studies import find_study
 from klas.storage.store import Store
 

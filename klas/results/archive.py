@@ -18,6 +18,7 @@ from klas.errors import FormatError, StoreError, StudyError
 from klas.progress import Progress, Silent
 from klas.results.documents.scores import ScoresDocument
 from klas.results.formats import dumps
+from klas.results.freeing import changing
 from klas.results.pack_file import (
     DOCUMENT,
     FORMAT,
@@ -31,7 +32,7 @@ from klas.results.pack_file import (
     read_manifest,
     written_whole,
 )
-from klas.results.usage import changing, claimed, stages_done
+from klas.results.usage import claimed, stages_done
 from klas.storage.saved_studies import open_study, save_study, saved_studies, study_path
 from klas.storage.store import Entry, Store, canonical_json
 from klas.study import DIGITS, Study

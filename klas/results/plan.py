@@ -84,3 +84,19 @@ def steps(
 def stages_until(stage: Stage) -> tuple[Stage, ...]:
     """The stages of a run that ends with this one."""
     return STAGES[: STAGES.index(stage) + 1]
+
+
+def results_about(
+    stage: Stage, anchors: Sequence[str], pairs: Sequence[Names]
+) -> dict[tuple[str, ...], tuple[Result, ...]]:
+    """What a stage makes of each anchor, or of each pair, by names.
+
+    An anchor or a pair has a stage when all of these are there.
+    """
+    if stage in ("anchors", "probes"):
+        return {(name,): _all(steps(stage, [name], [])) for name in anchors}
+    return {pair: _all(steps(stage, anchors, [pair])) for pair in pairs}
+
+
+def _all(work: Sequence[Step]) -> tuple[Result, ...]:
+    return tuple(result for step in work for result in step.results)

@@ -6,19 +6,17 @@ Known are the built-in study, the saved ones, files that the caller names, and s
 a file elsewhere, which are told by their scores documents.
 """
 
-import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import diskcache
-
-from klas.errors import JobError, KlasError, StoreError, StudyError
+from klas.errors import KlasError, StudyError
+from klas.results.keys import Keys
+from klas.results.plan import results_about
 from klas.storage.catalogue import catalogue_key
-from klas.storage.saved_studies import remove_study, saved_studies, study_path
+from klas.storage.saved_studies import saved_studies, study_path
 from klas.storage.store import Entry, Store
 from klas.study import DIGITS, STAGES, Stage, Study, load_study, parse_study
 
@@ -93,22 +91,22 @@ def usage(store: Store, files: Sequence[Path] = ()) -> Usage:
     Raises:
         StoreError: the index cannot be read.
     """
-    books = _Books(store, files)
-    entries = books.entries.values()
+    claims = Claims(store, files)
+    entries = claims.entries.values()
     counts, sizes = Counter(e.stage for e in entries), Counter[str]()
     for entry in entries:
         sizes[entry.stage] += entry.bytes
     return Usage(
-        studies=tuple(books.holding(known) for known in books.known),
+        studies=tuple(claims.holding(known) for known in claims.known),
         stages={stage: (counts[stage], sizes[stage]) for stage in sorted(counts)},
         bytes=sum(sizes.values()),
-        unclaimed=sum(e.bytes for e in books.unclaimed()),
+        unclaimed=sum(e.bytes for e in claims.unclaimed()),
     )
 
 
 def claimed(store: Store, study: Study) -> list[Entry]:
     """The results that a study's runs read or wrote and that are still there, by digest."""
-    digests = _digests(store, study.results_key())
+    digests = noted_digests(store, study.results_key())
     return sorted((e for e in store.entries() if e.digest in digests), key=lambda e: e.digest)
 
 
@@ -140,163 +138,41 @@ def stages_done(document: Any) -> dict[Stage, tuple[int, int]]:
     return done
 
 
-def free_study(
-    store: Store,
-    study: Study,
-    files: Sequence[Path] = (),
-    *,
-    at_work: Collection[str | None],
-    stage: str | None = None,
-) -> int:
-    """Delete the results (of one stage, or all) that no other known study uses.
+class Claims:
+    """Which study uses which results, read once.
 
-    Args:
-        at_work: the names of the studies that jobs are computing; None for the catalogue.
-
-    Returns:
-        The bytes freed.
-
-    Raises:
-        JobError: a job of this study is running.
-        StoreError: the folder cannot be changed.
+    Attributes:
+        entries: what the index knows, by digest.
+        known: the studies.
+        documents: every scores document by the key in its name, and its study.
+        refs: results key → the keys in the names of its documents: an older klas named them
+            otherwise.
     """
-    books = _Books(store, files)
-    books.refuse_running(at_work, study)
-    alone = [e for e in books.alone(study) if stage is None or e.stage == stage]
-    with changing(store):
-        freed = books.delete(alone)
-        if stage is None and not books.twins(study):
-            books.forget(study)
-    return freed
-
-
-def delete_study(
-    store: Store,
-    name: str,
-    seen: Study | None,
-    files: Sequence[Path] = (),
-    *,
-    at_work: Collection[str | None],
-    with_results: bool,
-) -> int:
-    """Delete a saved study, and the results that no other known study uses if that is wanted.
-
-    Args:
-        seen: the study as the user saw it; None if its file made no sense.
-        at_work: the names of the studies that jobs are computing; None for the catalogue.
-
-    Returns:
-        The bytes freed.
-
-    Raises:
-        StudyError: there is none of that name, or it is another one by now.
-        JobError: a job of this study is running.
-        StoreError: the folder cannot be changed.
-    """
-    if seen is None:
-        remove_study(store, name, None)
-        return 0
-    _Books(store, files).refuse_running(at_work, seen)
-    remove_study(store, name, seen)
-    freed = free_study(store, seen, files, at_work=at_work) if with_results else 0
-    books = _Books(store, files)
-    if not books.twins(seen):
-        with changing(store):
-            books.forget(seen)
-    return freed
-
-
-def free_stage(store: Store, stage: str, *, at_work: Collection[str | None]) -> int:
-    """Delete one stage's results of all studies; returns the bytes freed.
-
-    Args:
-        at_work: the names of the studies that jobs are computing; None for the catalogue.
-
-    Raises:
-        JobError: a job is running.
-        StoreError: the folder cannot be changed.
-    """
-    books = _Books(store)
-    books.refuse_running(at_work)
-    with changing(store):
-        return books.delete([e for e in books.entries.values() if e.stage == stage])
-
-
-def free_unclaimed(
-    store: Store, files: Sequence[Path] = (), *, at_work: Collection[str | None]
-) -> int:
-    """Delete the results that no known study uses; returns the bytes freed.
-
-    Args:
-        at_work: the names of the studies that jobs are computing; None for the catalogue.
-
-    Raises:
-        JobError: a job is running: what it just made is not noted yet.
-        StoreError: the folder cannot be changed.
-    """
-    books = _Books(store, files)
-    books.refuse_running(at_work)
-    with changing(store):
-        return books.delete(books.unclaimed())
-
-
-def free_everything(store: Store, *, at_work: Collection[str | None]) -> int:
-    """Delete every result; the saved studies stay. Returns the bytes freed.
-
-    Args:
-        at_work: the names of the studies that jobs are computing; None for the catalogue.
-
-    Raises:
-        JobError: a job is running.
-        StoreError: the folder cannot be changed.
-    """
-    _refuse_running(at_work, None)
-    with changing(store):
-        return store.clear()
-
-
-@contextmanager
-def changing(store: Store) -> Iterator[None]:
-    """Say in a sentence that the cache folder cannot be changed.
-
-    Raises:
-        StoreError: in place of what the system or the index says.
-    """
-    try:
-        yield
-    except (OSError, sqlite3.Error, diskcache.Timeout) as error:
-        said = getattr(error, "strerror", None) or error
-        raise StoreError(f"{store.root}: the cache folder cannot be changed ({said})") from None
-
-
-class _Books:
-    """Who uses what, read once."""
 
     def __init__(self, store: Store, files: Sequence[Path] = ()) -> None:
         self.store = store
         self.entries = {e.digest: e for e in store.entries()}
-        self._documents = dict(_documents(store))
-        self._refs: dict[str, list[str]] = {}  # results key → the keys in its refs' names
-        for ref, (_, study) in self._documents.items():
-            # An older klas named the same study's results otherwise.
-            self._refs.setdefault(study.results_key(), []).append(ref)
+        self.documents = dict(_documents(store))
+        self.refs: dict[str, list[str]] = {}
+        for ref, (_, study) in self.documents.items():
+            self.refs.setdefault(study.results_key(), []).append(ref)
         self.known = self._all_known(files)
         self._used = {key: self._noted(key) for key in map(_key, self.known) if key is not None}
 
     def _all_known(self, files: Sequence[Path]) -> list[Known]:
-        found = [Known(name=DIGITS.name, study=DIGITS, origin="built-in")]
-        found += [_read(path.name, path, "file") for path in files]
+        known = [Known(name=DIGITS.name, study=DIGITS, origin="built-in")]
+        known += [_read(path.name, path, "file") for path in files]
         for name in saved_studies(self.store):
-            found.append(_read(name, study_path(self.store, name), "saved"))
-        listed = set(map(_key, found))
-        for _, study in self._documents.values():
+            known.append(_read(name, study_path(self.store, name), "saved"))
+        listed = set(map(_key, known))
+        for _, study in self.documents.values():
             if study.results_key() not in listed:
                 listed.add(study.results_key())
-                found.append(Known(name=study.name, study=study, origin="results"))
-        return found
+                known.append(Known(name=study.name, study=study, origin="results"))
+        return known
 
     def _noted(self, key: str) -> set[str]:
-        noted = (_digests(self.store, ref) for ref in {key, *self._refs.get(key, [])})
+        noted = (noted_digests(self.store, ref) for ref in {key, *self.refs.get(key, [])})
         return set().union(*noted) & self.entries.keys()
 
     def _uses(self, study: Study) -> set[str]:
@@ -312,7 +188,7 @@ class _Books:
         for entry in mine:
             sizes[entry.stage] += entry.bytes
         key = _key(known) or ""
-        document, _ = self._documents.get(key, (None, None))
+        document, _ = self.documents.get(key, (None, None))
         return Holding(
             known=known,
             results=len(mine),
@@ -320,11 +196,26 @@ class _Books:
             freeable=sum(e.bytes for e in alone),
             shared_with=() if study is None else self._sharers(study),
             stages=dict(sorted(sizes.items())),
-            done=stages_done(document),
+            done={} if study is None else self._stages_done(document, study),
             # One JSON result each; its weights and hits are arrays.
             trainings=sum(e.stage == "finetuned" and e.kind == "json" for e in mine),
-            changed=max(map(self._changed, [key, *self._refs.get(key, [])])) or None,
+            changed=max(map(self._changed, [key, *self.refs.get(key, [])])) or None,
         )
+
+    def _stages_done(self, document: Any, study: Study) -> dict[Stage, tuple[int, int]]:
+        """For each stage how many anchors or pairs have it in the store, and of how many."""
+        try:
+            keys = Keys.of_document(document, study)
+            anchors = list(keys.anchors)
+            pairs = [(pair["source"], pair["target"]) for pair in document["pairs"]]
+            done = {}
+            for stage in STAGES:
+                about = results_about(stage, anchors, pairs).values()
+                there = [all(keys.of(r).digest in self.entries for r in rs) for rs in about]
+                done[stage] = (sum(there), len(there))
+        except (KeyError, TypeError, AttributeError, StopIteration):
+            return {}  # no document, or nothing that a run has written
+        return done
 
     def _changed(self, key: str) -> float:
         try:
@@ -359,41 +250,6 @@ class _Books:
         used = set().union({catalogue_key().digest}, *self._used.values())
         return [entry for digest, entry in self.entries.items() if digest not in used]
 
-    def refuse_running(self, at_work: Collection[str | None], study: Study | None = None) -> None:
-        """Refuse while a job runs: any, or one of this study or of one with the same results."""
-        twins = [] if study is None else [k.study.name for k in self.twins(study) if k.study]
-        _refuse_running(at_work, None if study is None else {study.name, *twins})
-
-    def delete(self, entries: Iterable[Entry]) -> int:
-        """Delete results, and the documents that speak of them; returns the bytes freed."""
-        freed, spoken_of = 0, set()
-        for entry in entries:
-            self.store.delete(entry)
-            freed += entry.bytes
-            if entry.stage in STAGES:
-                spoken_of.add(entry.digest)
-        for ref in self._documents:
-            if _digests(self.store, ref) & spoken_of:
-                # The next run puts it together again.
-                self.store.ref_path(f"scores-{ref}").unlink(missing_ok=True)
-        return freed
-
-    def forget(self, study: Study) -> None:
-        """Delete a study's document and the note of what it uses."""
-        key = study.results_key()
-        for ref in {key, *self._refs.get(key, [])}:
-            for name in ("scores", "used", "latency"):
-                self.store.ref_path(f"{name}-{ref}").unlink(missing_ok=True)
-
-
-def _refuse_running(at_work: Collection[str | None], names: set[str] | None) -> None:
-    for name in at_work:
-        if names is None or name in names:
-            what = "the catalogue of networks" if name is None else f"study {name}"
-            raise JobError(
-                f"a job is computing {what}; wait for its end or cancel it, then free its results"
-            )
-
 
 def _read(name: str, path: Path, origin: Origin) -> Known:
     try:
@@ -413,7 +269,12 @@ def _documents(store: Store) -> Iterator[tuple[str, tuple[Any, Study]]]:
         yield path.stem.removeprefix("scores-"), (document, study)
 
 
-def _digests(store: Store, key: str) -> set[str]:
+def noted_digests(store: Store, key: str) -> set[str]:
+    """What runs of a study noted as its results.
+
+    Args:
+        key: the study's results key.
+    """
     noted = store.get_ref(f"used-{key}")
     return {d for d in noted if isinstance(d, str)} if isinstance(noted, list) else set()
 

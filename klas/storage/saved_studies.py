@@ -92,7 +92,7 @@ def rename_study(store: Store, name: str, new: str) -> Study:
 
 
 def remove_study(store: Store, name: str, seen: Study | None) -> None:
-    """Delete a saved study's file; its results stay (:func:`klas.results.usage.delete_study`).
+    """Delete a saved study's file; its results stay (:func:`klas.results.freeing.delete_study`).
 
     Args:
         seen: the study as the user saw it; None if its file was not a valid study.

@@ -7,16 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from klas.errors import JobError, StoreError, StudyError
-from klas.results.usage import (
-    claimed,
+from klas.results.freeing import (
     delete_study,
     free_everything,
     free_stage,
     free_study,
     free_unclaimed,
-    stages_done,
-    usage,
 )
+from klas.results.usage import claimed, stages_done, usage
 from klas.storage.catalogue import catalogue_key
 from klas.storage.saved_studies import open_study, save_study, saved_studies
 from klas.storage.store import Key, Store

@@ -1,0 +1,183 @@
+"""Free the results of a study, of a stage, of nobody, or all; the saved studies stay. No torch."""
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import diskcache
+
+from klas.errors import JobError, StoreError
+from klas.results.usage import Claims, noted_digests
+from klas.storage.saved_studies import remove_study
+from klas.storage.store import Entry, Store
+from klas.study import STAGES, Study
+
+
+def free_study(
+    store: Store,
+    study: Study,
+    files: Sequence[Path] = (),
+    *,
+    at_work: Collection[str | None],
+    stage: str | None = None,
+) -> int:
+    """Delete the results (of one stage, or all) that no other known study uses.
+
+    Args:
+        at_work: the names of the studies that jobs are computing; None for the catalogue.
+
+    Returns:
+        The bytes freed.
+
+    Raises:
+        JobError: a job of this study is running.
+        StoreError: the folder cannot be changed.
+    """
+    claims = Claims(store, files)
+    _refuse_while_at_work(claims, at_work, study)
+    alone = [e for e in claims.alone(study) if stage is None or e.stage == stage]
+    with changing(store):
+        freed = _delete(claims, alone)
+        if stage is None and not claims.twins(study):
+            _forget(claims, study)
+    return freed
+
+
+def delete_study(
+    store: Store,
+    name: str,
+    seen: Study | None,
+    files: Sequence[Path] = (),
+    *,
+    at_work: Collection[str | None],
+    with_results: bool,
+) -> int:
+    """Delete a saved study, and the results that no other known study uses if that is wanted.
+
+    Args:
+        seen: the study as the user saw it; None if its file made no sense.
+        at_work: the names of the studies that jobs are computing; None for the catalogue.
+
+    Returns:
+        The bytes freed.
+
+    Raises:
+        StudyError: there is none of that name, or it is another one by now.
+        JobError: a job of this study is running.
+        StoreError: the folder cannot be changed.
+    """
+    if seen is None:
+        remove_study(store, name, None)
+        return 0
+    _refuse_while_at_work(Claims(store, files), at_work, seen)
+    remove_study(store, name, seen)
+    freed = free_study(store, seen, files, at_work=at_work) if with_results else 0
+    claims = Claims(store, files)
+    if not claims.twins(seen):
+        with changing(store):
+            _forget(claims, seen)
+    return freed
+
+
+def free_stage(store: Store, stage: str, *, at_work: Collection[str | None]) -> int:
+    """Delete one stage's results of all studies; returns the bytes freed.
+
+    Args:
+        at_work: the names of the studies that jobs are computing; None for the catalogue.
+
+    Raises:
+        JobError: a job is running.
+        StoreError: the folder cannot be changed.
+    """
+    claims = Claims(store)
+    _refuse_while_at_work(claims, at_work)
+    with changing(store):
+        return _delete(claims, [e for e in claims.entries.values() if e.stage == stage])
+
+
+def free_unclaimed(
+    store: Store, files: Sequence[Path] = (), *, at_work: Collection[str | None]
+) -> int:
+    """Delete the results that no known study uses; returns the bytes freed.
+
+    Args:
+        at_work: the names of the studies that jobs are computing; None for the catalogue.
+
+    Raises:
+        JobError: a job is running: what it just made is not noted yet.
+        StoreError: the folder cannot be changed.
+    """
+    claims = Claims(store, files)
+    _refuse_while_at_work(claims, at_work)
+    with changing(store):
+        return _delete(claims, claims.unclaimed())
+
+
+def free_everything(store: Store, *, at_work: Collection[str | None]) -> int:
+    """Delete every result; the saved studies stay. Returns the bytes freed.
+
+    Args:
+        at_work: the names of the studies that jobs are computing; None for the catalogue.
+
+    Raises:
+        JobError: a job is running.
+        StoreError: the folder cannot be changed.
+    """
+    _refuse_names(at_work, None)
+    with changing(store):
+        return store.clear()
+
+
+@contextmanager
+def changing(store: Store) -> Iterator[None]:
+    """Say in a sentence that the cache folder cannot be changed.
+
+    Raises:
+        StoreError: in place of what the system or the index says.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.Error, diskcache.Timeout) as error:
+        said = getattr(error, "strerror", None) or error
+        raise StoreError(f"{store.root}: the cache folder cannot be changed ({said})") from None
+
+
+def _refuse_while_at_work(
+    claims: Claims, at_work: Collection[str | None], study: Study | None = None
+) -> None:
+    """Refuse while a job runs: any, or one of this study or of one with the same results."""
+    twins = [] if study is None else [k.study.name for k in claims.twins(study) if k.study]
+    _refuse_names(at_work, None if study is None else {study.name, *twins})
+
+
+def _delete(claims: Claims, entries: Iterable[Entry]) -> int:
+    """Delete results, and the documents that speak of them; returns the bytes freed."""
+    freed, spoken_of = 0, set()
+    for entry in entries:
+        claims.store.delete(entry)
+        freed += entry.bytes
+        if entry.stage in STAGES:
+            spoken_of.add(entry.digest)
+    for ref in claims.documents:
+        if noted_digests(claims.store, ref) & spoken_of:
+            # The next run puts it together again.
+            claims.store.ref_path(f"scores-{ref}").unlink(missing_ok=True)
+    return freed
+
+
+def _forget(claims: Claims, study: Study) -> None:
+    """Delete a study's document and the note of what it uses."""
+    key = study.results_key()
+    for ref in {key, *claims.refs.get(key, [])}:
+        for name in ("scores", "used", "latency"):
+            claims.store.ref_path(f"{name}-{ref}").unlink(missing_ok=True)
+
+
+def _refuse_names(at_work: Collection[str | None], names: set[str] | None) -> None:
+    for name in at_work:
+        if names is None or name in names:
+            what = "the catalogue of networks" if name is None else f"study {name}"
+            raise JobError(
+                f"a job is computing {what}; wait for its end or cancel it, then free its results"
+            )
