@@ -209,20 +209,20 @@ def _cost(store: Store) -> None:
         from klas.pipeline.run import Pipeline
 
         study = DIGITS.model_copy(update={"pairs": (FINETUNED_PAIRS[1],)})
-        found = {}
+        seconds = {}
         with TemporaryDirectory() as folder:
             empty = Store(folder)
             pipeline = Pipeline(study, empty, device="cpu")
             for stage in ("anchors", "probes", "scores", "zero_shot", "tuned"):
                 start = time.perf_counter()
                 pipeline.run(stage)
-                found[stage] = time.perf_counter() - start
+                seconds[stage] = time.perf_counter() - start
             pair = pair_named(pipeline.run("tuned"), FINETUNED_PAIRS[1])
             start = time.perf_counter()
             pipeline.finetune(pair, choose(pair, study.selection).chosen)
-            found["finetuned"] = time.perf_counter() - start
+            seconds["finetuned"] = time.perf_counter() - start
             empty.close()
-        return found
+        return seconds
 
     store.compute(cost_key(), measure)
 
@@ -308,7 +308,7 @@ def page(store: Store) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def anchors_section(found: Mapping[str, Any]) -> str:
+def anchors_section(comparison: Mapping[str, Any]) -> str:
     """The anchors on both splits."""
     rows = [
         (
@@ -318,7 +318,7 @@ def anchors_section(found: Mapping[str, Any]) -> str:
             percent(a["val"]),
             percent(a["test"]),
         )
-        for a in found["anchors"]
+        for a in comparison["anchors"]
     ]
     return section(
         "Anchors",
@@ -327,13 +327,15 @@ def anchors_section(found: Mapping[str, Any]) -> str:
     )
 
 
-def overlap_section(found: Sequence[Mapping[str, Any]]) -> str:
+def overlap_section(comparisons: Sequence[Mapping[str, Any]]) -> str:
     """Agreement with the oracle over all pairs, for every tuning seed."""
-    buckets = sum(p["buckets"] for p in found[0]["pairs"])
-    chance = ", ".join(f"{100 * f['all_pairs']['chance']['value'] / buckets:.1f}" for f in found)
+    buckets = sum(p["buckets"] for p in comparisons[0]["pairs"])
+    chance = ", ".join(
+        f"{100 * f['all_pairs']['chance']['value'] / buckets:.1f}" for f in comparisons
+    )
     rows = []
     for metric in METRICS:
-        each = [f["all_pairs"]["methods"][metric] for f in found]
+        each = [f["all_pairs"]["methods"][metric] for f in comparisons]
         rows.append(
             (
                 METHODS[metric],
@@ -355,12 +357,12 @@ def overlap_section(found: Sequence[Mapping[str, Any]]) -> str:
             *(whole(p["methods"][m]["overlap"]["value"]) for m in METRICS if m != "snnet"),
             plain(p["methods"]["snnet"]["containment"], 1, 0),
         )
-        for p in found[0]["pairs"]
+        for p in comparisons[0]["pairs"]
     ]
     return section(
         "Does the best score find the best stitch?",
-        f"All {len(found[0]['pairs'])} pairs, {buckets} buckets that hold at least two candidates. "
-        "*Hits*: in how many of them the lowest score is the candidate with the highest `tuned` "
+        f"All {len(comparisons[0]['pairs'])} pairs, {buckets} buckets that hold at least two "
+        "candidates. *Hits*: in how many of them the lowest score is the candidate with the highest `tuned` "
         f"accuracy; by chance {chance} % (seeds 0, 1, 2). *Holds the best*: in how many the "
         "method's set contains it, every scored set being as large as KLAS's in every bucket. "
         "Other seeds vary the order of images in the tuning alone. ρ is Spearman's of score and "
@@ -389,14 +391,14 @@ def overlap_section(found: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def tuned_section(found: Sequence[Mapping[str, Any]]) -> str:
+def tuned_section(comparisons: Sequence[Mapping[str, Any]]) -> str:
     """Curves over all pairs where only the stitch layers are trained, for every tuning seed."""
-    each = [f["all_pairs"]["methods"] for f in found]
+    each = [f["all_pairs"]["methods"] for f in comparisons]
     return section(
         "What the chosen stitches are worth before joint training",
         f"Tier `tuned`: the stitch layers trained for {DIGITS.tuning.steps} steps, the anchors "
-        f"frozen; a mean over {curve_pairs(each[0], 'tuned')} of {len(found[0]['pairs'])} pairs, "
-        "those where every method chooses something. Other seeds vary the order of images in the "
+        f"frozen; a mean over {curve_pairs(each[0], 'tuned')} of {len(comparisons[0]['pairs'])} "
+        "pairs, those where every method chooses something. Other seeds vary the order of images in the "
         f"tuning alone. {CURVE_CAPTION}",
         curve_table(each, "tuned"),
     )
@@ -417,7 +419,7 @@ def curve_pairs(methods: Mapping[str, Any], tier: str) -> int:
 
 
 def curve_table(
-    found: Sequence[Mapping[str, Any]],
+    by_seed: Sequence[Mapping[str, Any]],
     tier: str,
     sizes: Mapping[str, int] | None = None,
     poster: Mapping[str, float] | None = None,
@@ -425,13 +427,13 @@ def curve_table(
     """Every method's curve at a tier, of the first seed with intervals, beside the other seeds.
 
     Args:
-        found: seed by seed, the methods of a pair or of all.
+        by_seed: the methods of a pair, or of all pairs, for each seed.
         sizes: how many stitches each method chose.
         poster: the poster's AUC.
     """
     rows = []
     for metric in METRICS:
-        first, *rest = [methods[metric][tier] or {} for methods in found]
+        first, *rest = [methods[metric][tier] or {} for methods in by_seed]
         cells: list[object] = [METHODS[metric]]
         if sizes is not None:
             cells.append(sizes[metric])
@@ -444,7 +446,9 @@ def curve_table(
         if poster is not None:
             cells.append(f"{poster[metric]:.4f}" if metric in poster else "")
         rows.append(cells)
-    seeds = "seed 1" if len(found) == 2 else f"seeds {', '.join(map(str, range(1, len(found))))}"
+    seeds = (
+        "seed 1" if len(by_seed) == 2 else f"seeds {', '.join(map(str, range(1, len(by_seed))))}"
+    )
     head = (
         "method",
         *([] if sizes is None else ["stitches"]),
@@ -459,9 +463,9 @@ def curve_table(
     return table(head, rows)
 
 
-def second_section(found: Mapping[str, Any]) -> str:
+def second_section(comparison: Mapping[str, Any]) -> str:
     """The cheap tables on a second training of the zoo."""
-    buckets = sum(p["buckets"] for p in found["pairs"])
+    buckets = sum(p["buckets"] for p in comparison["pairs"])
     rows = [
         (
             METHODS[metric],
@@ -471,14 +475,14 @@ def second_section(found: Mapping[str, Any]) -> str:
             with_interval(m["spearman_within"], 1, 2),
             ranked_candidates(m),
         )
-        for metric, m in found["all_pairs"]["methods"].items()
+        for metric, m in comparison["all_pairs"]["methods"].items()
     ]
-    accuracies = ", ".join(f"{a['name']} {percent(a['val'])}" for a in found["anchors"])
+    accuracies = ", ".join(f"{a['name']} {percent(a['val'])}" for a in comparison["anchors"])
     return section(
         "The same on a second training of the zoo",
         "All anchors trained again from another initialisation and in another order of images "
         f"(`python -m klas.digits.train --seed 1`): {accuracies} % on validation. {buckets} "
-        f"buckets, chance {100 * found['all_pairs']['chance']['value'] / buckets:.1f} %.",
+        f"buckets, chance {100 * comparison['all_pairs']['chance']['value'] / buckets:.1f} %.",
         table(
             ("method", "hits (%)", "holds the best (%)", "ρ", "ρ within buckets", "candidates"),
             rows,
@@ -594,10 +598,10 @@ def matrix_scores(pair: Pair) -> dict[str, np.ndarray]:
     }
 
 
-def joint_section(found: Sequence[Mapping[str, Any]]) -> str:
+def joint_section(comparisons: Sequence[Mapping[str, Any]]) -> str:
     """Every method's selection trained jointly."""
     steps = DIGITS.finetuning.steps
-    together = [f["all_pairs"]["methods"] for f in found]
+    together = [f["all_pairs"]["methods"] for f in comparisons]
     pairs = [curve_pairs(methods, "finetuned") for methods in together]
     parts = [
         f"**Mean over {pairs[0]} of {len(FINETUNED_PAIRS)} pairs (seed 1: {pairs[1]})**. The "
@@ -606,7 +610,7 @@ def joint_section(found: Sequence[Mapping[str, Any]]) -> str:
         curve_table(together, "finetuned", poster=POSTER_AUC),
     ]
     for names in FINETUNED_PAIRS:
-        each = [entry_of(f, names) for f in found]
+        each = [entry_of(f, names) for f in comparisons]
         sizes = {metric: len(chosen) for metric, chosen in each[0]["chosen"].items()}
         parts += [
             f"**{names[0]} → {names[1]}**",
@@ -623,14 +627,16 @@ def joint_section(found: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def budget_section(found: Mapping[str, Any]) -> str:
+def budget_section(comparison: Mapping[str, Any]) -> str:
     """What a choice is worth when there is little fine-tuning."""
     budgets = [str(steps) for steps in budget_steps(DIGITS)]
-    every = found["all_pairs"]["methods"]
+    every = comparison["all_pairs"]["methods"]
     shown = [(every["kl"]["budgets"][b] or {}).get("pairs", 0) for b in budgets]
     joined = f"mean over {max(shown)} of {len(FINETUNED_PAIRS)} pairs"
     places = [(joined, every)]
-    places += [(" → ".join(names), entry_of(found, names)["methods"]) for names in FINETUNED_PAIRS]
+    places += [
+        (" → ".join(names), entry_of(comparison, names)["methods"]) for names in FINETUNED_PAIRS
+    ]
     parts = []
     for place, methods in places:
         for figure, title, scale, digits in (
@@ -659,12 +665,12 @@ def budget_section(found: Mapping[str, Any]) -> str:
     )
 
 
-def ablation_section(found: Document, store: Store) -> str:
+def ablation_section(document: Document, store: Store) -> str:
     """τ and the number of buckets."""
     rows = []
     for tau, buckets in [(t, 20) for t in TAUS] + [(0.05, b) for b in BUCKETS[:-1]]:
         study = change(DIGITS, "selection", tau=tau, buckets=buckets)
-        result = compare(found, study, store, metrics=("kl",))
+        result = compare(document, study, store, metrics=("kl",))
         klas = result["all_pairs"]["methods"]["kl"]
         count = sum(p["buckets"] for p in result["pairs"])
         poster = POSTER_TAU[tau] if buckets == 20 else POSTER_BUCKETS[buckets]
@@ -682,8 +688,8 @@ def ablation_section(found: Document, store: Store) -> str:
         )
     return section(
         "τ and the number of buckets",
-        f"KLAS alone over all {len(found['pairs'])} pairs, at tier `tuned`, seed 0. Hits and what "
-        "the set holds are shares of the buckets with at least two candidates. With so few "
+        f"KLAS alone over all {len(document['pairs'])} pairs, at tier `tuned`, seed 0. Hits and "
+        "what the set holds are shares of the buckets with at least two candidates. With so few "
         "candidates 20 buckets hold one or two each, so the choice takes nearly everything.",
         table(
             (
@@ -740,14 +746,14 @@ def temperature_section(plain_document: Document, fitted: Document, store: Store
     )
 
 
-def samples_section(found: Document, store: Store) -> str:
+def samples_section(document: Document, store: Store) -> str:
     """How many validation samples a stable choice takes."""
-    resampled = ResampledStudy(found, DIGITS, store)
+    resampled = ResampledStudy(document, DIGITS, store)
     rng = np.random.default_rng(0)
     rows = []
     for share in SHARES:
         overlaps, rhos = [], []
-        for pair in pairs_of(found):
+        for pair in pairs_of(document):
             sums = resampled.sums(pair)
             blocks = len(resampled.val.sizes)
             taken = np.zeros((REDRAWS, blocks))
@@ -761,21 +767,21 @@ def samples_section(found: Document, store: Store) -> str:
             ]
             inside = pair.in_space
             rhos.append(spearman(scores[:, inside], -pair.scores("kl")[inside]).mean())
-        samples = found["data"]["val"]["samples"] * share // 100
+        samples = document["data"]["val"]["samples"] * share // 100
         rows.append((f"{samples:,}", f"{np.mean(overlaps):.3f}", f"{np.mean(rhos):.4f}"))
     return section(
         "How many validation samples it takes",
-        f"KLAS's choice from some of the {found['data']['val']['samples']:,} validation samples "
+        f"KLAS's choice from some of the {document['data']['val']['samples']:,} validation samples "
         f"({REDRAWS} draws of blocks for every pair) against that from all: the Jaccard index of "
         "the two sets, and the rank correlation of Γ.",
         table(("samples", "Jaccard index", "ρ of Γ"), rows),
     )
 
 
-def far_section(found: Document) -> str:
+def far_section(document: Document) -> str:
     """Do stitches between distant depths pay?"""
     rows = []
-    for pair in pairs_of(found):
+    for pair in pairs_of(document):
         depth = np.array([pair.source["blocks"], pair.target["blocks"]])
         relative = pair.stitches / depth
         far = np.abs(relative[:, 0] - relative[:, 1]) > 1 / depth.min()
@@ -815,10 +821,10 @@ def far_section(found: Document) -> str:
     )
 
 
-def cost_section(store: Store, found: Document) -> str:
+def cost_section(store: Store, document: Document) -> str:
     """What selecting costs, against what it saves."""
     seconds = store.get(cost_key())
-    pair = pair_named(found, FINETUNED_PAIRS[1])
+    pair = pair_named(document, FINETUNED_PAIRS[1])
     selecting = seconds["anchors"] + seconds["probes"] + seconds["scores"]
     every = int(pair.in_space.sum()) * seconds["finetuned"]
     rows = [
@@ -847,6 +853,7 @@ def cost_section(store: Store, found: Document) -> str:
 def machine() -> str:
     """The processor, for the records."""
     import torch
+
     from klas.pipeline.recipes.latency import device_name
 
     return f"{os.cpu_count()} cores of {device_name(torch.device('cpu'))}"
@@ -872,10 +879,10 @@ def rescored(pair: Pair, gamma: np.ndarray) -> Pair:
     return Pair(document=document, index=0)
 
 
-def alone_accuracies(store: Store, found: Document, pair: Pair) -> np.ndarray:
+def alone_accuracies(store: Store, document: Document, pair: Pair) -> np.ndarray:
     """(candidates in the space,) of the stronger oracle."""
     fitted = Fit(source=pair.names[0], target=pair.names[1])
-    fit = Keys.of_document(found, DIGITS).of(fitted).digest
+    fit = Keys.of_document(document, DIGITS).of(fitted).digest
     return np.array([store.get(alone_key(fit, stitch)) for stitch in pair.places(pair.in_space)])
 
 
