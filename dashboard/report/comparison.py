@@ -258,8 +258,7 @@ def budget_figures(
     if not budgets_of(methods):
         return
     for quantity, label in BUDGET_FIGURES.items():
-        every = comparison["all_pairs"]
-        joined = budget_pairs(methods_of(every), quantity) if name == ALL_PAIRS else 0
+        joined = 0 if "source" in part else budget_pairs(methods_of(part), quantity)
         over = f", mean over {_pairs(joined)}" if joined else ""
         yield Figure(
             name=f"budget-{quantity.replace('_', '-')}-{name}",

@@ -250,8 +250,8 @@ def test_the_budgets_over_all_pairs_say_of_how_many_each_figure_is():
         "bootstrap": {"level": 0.95},
         "data": {"val": {"samples": 7}},
     }
-    mean, area = budget_figures(comparison, methods, ALL_PAIRS)
+    mean, area = budget_figures(comparison, {"methods": methods}, ALL_PAIRS)
     assert "mean over 3 pairs, 7 validation samples" in mean.caption
     assert "mean over 2 pairs, 7 validation samples" in area.caption
-    alone = next(iter(budget_figures(comparison, methods, "0")))
+    alone = next(iter(budget_figures(comparison, {"source": "a", "methods": methods}, "0")))
     assert "mean over" not in alone.caption
