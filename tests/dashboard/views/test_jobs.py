@@ -1,5 +1,6 @@
 """Jobs on the Study page, in Streamlit's own test runner: what a user is told and offered."""
 
+import json
 import time
 
 import pytest
@@ -98,6 +99,27 @@ def test_a_data_folder_that_vanished_is_a_sentence_with_the_log(app, store, tmp_
     assert "Start again" in [b.label for b in tester.button]
     button(tester, "Clear the 1 that ended").click().run()
     assert not tester.error
+    assert all_jobs(store) == []
+
+
+def test_a_job_of_a_newer_klas_is_shown_and_not_started(app, store):
+    study, folder = SMALL.model_dump(mode="json"), store.root / "jobs" / "0123"
+    folder.mkdir()
+    asked = {"study": study, "task": {"kind": "merge"}, "submitted": 1.7e9, "device": "auto"}
+    (folder / "job.json").write_text(json.dumps(asked))
+    (folder / "status.json").write_text(json.dumps({"state": "merging", "started": 1.7e9}))
+    (store.root / "jobs" / "4567").mkdir()
+    (store.root / "jobs" / "4567" / "job.json").write_text(json.dumps({"task": 5}))
+    tester = app(store.root)
+    assert not tester.exception
+    assert "Made by a newer klas: merge · small" in texts(tester)
+    assert "All jobs (1)" in [e.label for e in tester.expander]
+    button(tester, "Start again").click().run()
+    assert tester.error[0].value == (
+        "the kind of this job (merge) is unknown here; a newer klas may know it"
+    )
+    assert all_jobs(store)[0].status.state == "died"
+    button(tester, "Dismiss").click().run()
     assert all_jobs(store) == []
 
 

@@ -1,0 +1,36 @@
+"""What a job is called on the page."""
+
+import pytest
+
+from dashboard.text.job_titles import job_title
+from klas.jobs.kinds import (
+    CatalogueJob,
+    CompareJob,
+    EstimateJob,
+    FinetuneJob,
+    FullValJob,
+    LatencyJob,
+    RunJob,
+    read_spec,
+)
+
+PAIR = ("f", "g")
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (RunJob(until="scores"), "Compute up to scores"),
+        (FinetuneJob(pair=PAIR, metrics=("kl",)), "Train jointly: f → g"),
+        (CompareJob(pairs=(PAIR,)), "Train every method jointly: f → g"),
+        (CompareJob(pairs=(PAIR, PAIR)), "Train every method jointly: 2 pairs"),
+        (FullValJob(pairs=(PAIR,), tier="tuned"), "Measure on every validation image: f → g"),
+        (LatencyJob(pairs=(PAIR,)), "Measure latency: f → g"),
+        (EstimateJob(of=RunJob(until="tuned")), "Estimate: Compute up to tuned"),
+        (CatalogueJob(), "Build the catalogue"),
+        (read_spec({"kind": "merge"}), "Made by a newer klas: merge"),
+        (read_spec({"kind": "[x](y) $z$"}), r"Made by a newer klas: \[x\]\(y\) \$z\$"),
+    ],
+)
+def test_a_job_is_called_what_it_does(spec, expected):
+    assert job_title(spec) == expected
