@@ -88,7 +88,6 @@ def full_val_seconds(
     return sum(cost.seconds for cost in _costs([wanted], pipeline.context))
 
 
-@torch.inference_mode()
 def _costs(results: Sequence[Result], context: Context) -> list[Cost]:
     """Of what is missing of some results, and of all that they need."""
     absent = list(missing(results, context))
@@ -104,6 +103,7 @@ def _seconds_per_image(context: Context, name: str) -> float:
     return float(seconds)
 
 
+@torch.inference_mode()  # not further out: networks that are opened in it can't be traced
 def _timed(context: Context, name: str) -> float:
     info = context.anchors[name].info
     batch = min(TIMED_IMAGES, context.batch.size)
