@@ -362,9 +362,10 @@ def overlap_section(comparisons: Sequence[Mapping[str, Any]]) -> str:
     return section(
         "Does the best score find the best stitch?",
         f"All {len(comparisons[0]['pairs'])} pairs, {buckets} buckets that hold at least two "
-        "candidates. *Hits*: in how many of them the lowest score is the candidate with the highest `tuned` "
-        f"accuracy; by chance {chance} % (seeds 0, 1, 2). *Holds the best*: in how many the "
-        "method's set contains it, every scored set being as large as KLAS's in every bucket. "
+        "candidates. *Hits*: in how many of them the lowest score is the candidate with the "
+        f"highest `tuned` accuracy; by chance {chance} % (seeds 0, 1, 2). *Holds the best*: in how "
+        "many the method's set contains it, every scored set being as large as KLAS's in every "
+        "bucket. "
         "Other seeds vary the order of images in the tuning alone. ρ is Spearman's of score and "
         "−accuracy, the mean over pairs; *within buckets* it is of the buckets of all pairs "
         "together, weighted by their candidates, of which only those in buckets of at least three "
@@ -398,8 +399,8 @@ def tuned_section(comparisons: Sequence[Mapping[str, Any]]) -> str:
         "What the chosen stitches are worth before joint training",
         f"Tier `tuned`: the stitch layers trained for {DIGITS.tuning.steps} steps, the anchors "
         f"frozen; a mean over {curve_pairs(each[0], 'tuned')} of {len(comparisons[0]['pairs'])} "
-        "pairs, those where every method chooses something. Other seeds vary the order of images in the "
-        f"tuning alone. {CURVE_CAPTION}",
+        "pairs, those where every method chooses something. Other seeds vary the order of images "
+        f"in the tuning alone. {CURVE_CAPTION}",
         curve_table(each, "tuned"),
     )
 
