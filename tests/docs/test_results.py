@@ -11,13 +11,13 @@ import pytest
 from klas.errors import DivergedError
 from klas.results.comparison import compare
 from klas.results.comparison_view import entry_of
-from klas.results.formatting import METHODS
 from klas.results.pair import of_pairs, pairs_of
 from klas.results.resampling import REPLICATES, ResampledStudy
 from klas.results.selections import choose
 from klas.results.trainings import method_trainings
 from klas.study import METRICS, change
 from tests.conftest import SMALL
+from tests.expected_text import METHODS
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "results.py"
 

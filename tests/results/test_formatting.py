@@ -96,6 +96,7 @@ def test_an_accuracy_is_in_percent_with_one_digit(value, text):
         (999_400_000, MEGA, "999"),
         (999_600_000, MEGA, "1,000"),
         (12_345_600_000, MEGA, "12,346"),
+        (55_200, GIGA, "5.52e-05"),
     ],
 )
 def test_a_cost_has_three_digits_or_all_before_the_point(macs, unit, text):

@@ -1,8 +1,6 @@
 import pytest
 
 from klas.errors import SelectionError
-from klas.results.formatting import cost
-from klas.results.pair import GIGA
 from klas.storage.catalogue import (
     Network,
     catalogue_key,
@@ -71,11 +69,3 @@ def test_another_timm_has_another_catalogue(monkeypatch):
     before = catalogue_key().digest
     monkeypatch.setattr("klas.storage.catalogue.version", lambda name: "99")
     assert catalogue_key().digest != before
-
-
-@pytest.mark.parametrize(
-    ("macs", "text"),
-    [(4_089_184_256, "4.09"), (55_200, "5.52e-05"), (999.6e9, "1,000"), (1.3e12, "1,300")],
-)
-def test_a_cost_has_three_digits(macs, text):
-    assert cost(macs, GIGA) == text

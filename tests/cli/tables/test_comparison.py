@@ -4,7 +4,7 @@ from rich.console import Console
 
 from klas.cli.tables.comparison import comparison_tables
 from klas.results.comparison_view import below_cheap_anchor
-from klas.results.formatting import tally
+from tests.expected_text import tally
 
 
 def test_it_says_once_a_tier_why_figures_are_alike(comparison):

@@ -55,7 +55,7 @@ def test_a_click_opens_a_stitch_and_tau_leaves_everything_in_its_place(
 
     def axes():
         return chart.evaluate(
-            "node => ['xaxis', 'yaxis'].map(a => node._fullLayout[a].range.map(v => v.toFixed(6)))"
+            "node => ['xaxis', 'yaxis'].map(a => node.layout[a].range.map(v => v.toFixed(6)))"
         )
 
     before = places(), axes()

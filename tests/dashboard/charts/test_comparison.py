@@ -7,12 +7,12 @@ from scipy.stats import binomtest
 from dashboard.charts import comparison as charts
 from dashboard.charts.methods import AT_FIRST, STYLES
 from klas.results.comparison_view import chosen_at, entry_of
-from klas.results.formatting import METHODS
 from klas.results.pair import pairs_of
 from klas.results.selections import choose, method_choice
 from klas.selection.curves import envelope
 from klas.study import METRICS
 from tests.conftest import SMALL, method_envelope
+from tests.expected_text import METHODS
 
 
 @pytest.fixture(scope="module")

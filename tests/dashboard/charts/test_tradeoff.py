@@ -10,11 +10,11 @@ import pytest
 from dashboard.charts.methods import STYLES
 from dashboard.charts.tradeoff import choice_chart, front_chart, tradeoff_chart
 from dashboard.model.tradeoff import Curve, Sheet, curves, within
-from klas.results.formatting import METHODS
 from klas.results.pair import Choice, front, pairs_of
 from klas.results.selections import choose
 from klas.study import METRICS, change
 from tests.conftest import SMALL, method_envelope
+from tests.expected_text import METHODS
 
 WIDE = (0.0, 100.0)
 

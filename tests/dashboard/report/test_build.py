@@ -14,12 +14,12 @@ from klas.results.accuracies import finetuned_accuracy
 from klas.results.comparison import compare
 from klas.results.comparison_view import entry_of, ranked_candidates
 from klas.results.formats import dumps
-from klas.results.formatting import METHODS, percent, tally, with_interval
 from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from klas.results.stitch_list import stitch_list
 from klas.study import METRICS, change
 from tests.conftest import SMALL
+from tests.expected_text import METHODS, percent, tally, with_interval
 
 
 def report(store, document, study=SMALL, own=None, spec=None):

@@ -223,7 +223,8 @@ def test_another_kind_of_tau_starts_from_the_studys_own(app, computed):
 ])  # fmt: skip
 def test_a_message_from_before_a_change_undoes_nothing(app, computed, page, name, said, value):
     tester = app(computed[0].root, page)
-    late = tester._tree.get_widget_states()  # what the browser's widgets still hold
+    # What the browser's widgets still hold; AppTest has no public way to send it late.
+    late = tester._tree.get_widget_states()
     known_as = widget(tester, name).id
     for state in [state for state in late.widgets if state.id != known_as]:
         late.widgets.remove(state)

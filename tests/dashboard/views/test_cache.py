@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from klas.jobs import listing
-from klas.results.formatting import size
 from klas.results.usage import usage
 from klas.storage.saved_studies import save_study
 from klas.storage.store import Key, Store
 from tests.conftest import SMALL
 from tests.dashboard.reading import press, table
+from tests.expected_text import size
 
 NOBODYS = "Results of no known study"
 

@@ -11,12 +11,12 @@ from klas.pipeline.run import Pipeline
 from klas.results.comparison import compare
 from klas.results.comparison_view import below_cheap_anchor, entry_of, ranked_candidates
 from klas.results.formats import dumps
-from klas.results.formatting import METHODS, tally, whole, with_interval
 from klas.results.pair import pairs_of
 from klas.results.resampling import REPLICATES, ResampledStudy
 from klas.study import METRICS, change
 from tests.conftest import SMALL
 from tests.dashboard.reading import captions, table, widget
+from tests.expected_text import METHODS, tally, whole, with_interval
 
 TRAIN = "Train every method jointly"
 QUICK = change(SMALL, "finetuning", steps=1)  # budgets of no step and one

@@ -8,13 +8,13 @@ from dashboard.model.list_entries import entry_of
 from klas.pipeline.context import Context
 from klas.pipeline.run import Pipeline
 from klas.results.formats import dumps
-from klas.results.formatting import METHODS
 from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from klas.results.stitch_list import stitch_list
 from klas.study import METRICS, change
 from tests.conftest import SMALL
 from tests.dashboard.reading import press, session, table, widget
+from tests.expected_text import METHODS
 
 
 @pytest.fixture(scope="module")

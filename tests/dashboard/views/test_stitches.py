@@ -14,7 +14,6 @@ from klas.jobs import process
 from klas.jobs.kinds import LatencyJob
 from klas.pipeline.run import Pipeline
 from klas.results.costs import costs_of
-from klas.results.formatting import METHODS
 from klas.results.pair import pairs_of
 from klas.results.selections import choose, fair_share
 from klas.selection.curves import gain
@@ -22,6 +21,7 @@ from klas.study import METRICS
 from tests.conftest import SMALL, method_envelope
 from tests.dashboard.reading import look, press, session, widget
 from tests.dashboard.timing import MACHINE, time_pairs
+from tests.expected_text import METHODS
 from tests.stored import training_key
 
 

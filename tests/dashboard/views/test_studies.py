@@ -6,12 +6,12 @@ from dashboard.session.state import StudiesRow
 from klas.errors import StoreError
 from klas.jobs import listing
 from klas.pipeline.run import Pipeline
-from klas.results.formatting import size
 from klas.results.usage import usage
 from klas.storage.saved_studies import open_study, save_study, saved_studies
 from klas.storage.store import Store
 from tests.conftest import SMALL
 from tests.dashboard.reading import labels, press, session, table
+from tests.expected_text import size
 
 MINE = SMALL.model_copy(update={"name": "mine"})
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from klas.jobs import process
 from klas.jobs.kinds import LatencyJob
@@ -115,17 +116,26 @@ def pipeline(computed):
     return Pipeline(SMALL, computed[0], device="cpu", progress=Record())
 
 
+def first_call(run):
+    """The network that a run calls, and what it is given."""
+    calls = []
+    hook = register_module_forward_pre_hook(lambda module, given: calls.append((module, *given)))
+    run()
+    hook.remove()
+    return calls[0]
+
+
 def test_every_candidate_and_anchor_is_timed_as_the_network_that_it_is(
     computed, pipeline, quickly, monkeypatch
 ):
     pair = pairs_of(computed[1])[0]
-    seen, real = {}, latency._run
+    seen, real = [], latency.time_runs
 
-    def watched(network, image):
-        seen[id(network)] = (network, image)
-        return real(network, image)
+    def watched(runs, tick):
+        seen.extend(map(first_call, runs.values()))
+        return real(runs, tick)
 
-    monkeypatch.setattr(latency, "_run", watched)
+    monkeypatch.setattr(latency, "time_runs", watched)
     found = pipeline.latency(pair)
     assert set(found["stitches"]) == {f"{i}-{j}" for i, j in pair.stitches}
     assert set(found["anchors"]) == set(pair.names)
@@ -138,7 +148,7 @@ def test_every_candidate_and_anchor_is_timed_as_the_network_that_it_is(
     assert len(seen) == len(pair.macs) + 2
     source, target = pair.names
     fitted = layer_states(pipeline.context.read(Fit(source=source, target=target)))
-    stitched = [(n, image) for n, image in seen.values() if isinstance(n, Stitch)]
+    stitched = [(n, image) for n, image in seen if isinstance(n, Stitch)]
     assert len(stitched) == len(pair.macs)
     for (network, image), (i, j) in zip(stitched, pair.everywhere):
         assert image.shape[0] == 1
