@@ -1,4 +1,4 @@
-"""A comparison read: the parts of a ``klas-comparison`` document, and what they say together."""
+"""Reading a comparison: the parts of the document, and what they show together. No torch here."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, overload
