@@ -36,7 +36,8 @@ from klas.jobs.listing import status_of
 from klas.jobs.status import StageStatus, Status
 from klas.results.costs import Timings
 from klas.results.pair import Pair
-from klas.storage.store import Store, default_root
+from klas.storage.files import default_root
+from klas.storage.store import Store
 from klas.study import DIGITS, AnchorSpec, Stage, Study, change
 
 ROOT = Path(__file__).resolve().parents[1]

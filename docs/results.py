@@ -38,7 +38,8 @@ from klas.selection.agreement import (
     weighted_mean,
 )
 from klas.selection.scores import candidate_scores
-from klas.storage.store import Key, Store
+from klas.storage.key import Key
+from klas.storage.store import Store
 from klas.study import DIGITS, METRICS, AnchorSpec, Study, change
 
 OUT = Path(__file__).with_suffix(".md")

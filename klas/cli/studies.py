@@ -4,7 +4,7 @@ import argparse
 
 from klas.cli.steps import output
 from klas.errors import StudyError
-from klas.storage.store import write_whole
+from klas.storage.files import write_whole
 from klas.study import load_study
 
 

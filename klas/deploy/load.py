@@ -32,7 +32,7 @@ from klas.results.pair import Pair
 from klas.results.stitch_list import stitch_layer_entry
 from klas.selection.space import Stitch as Place
 from klas.storage.arrays import under
-from klas.storage.store import write_whole
+from klas.storage.files import write_whole
 from klas.study import AnchorSpec, Tier
 
 

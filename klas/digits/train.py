@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from klas.digits.scenes import SCENES_VERSION, Split, make_scenes
 from klas.digits.zoo import CONVNET, SHAPES, WEIGHTS, ZOO
 from klas.measures.schedule import batch_rows, load_training, one_cycle, save_training
-from klas.storage.store import default_root, write_whole
+from klas.storage.files import default_root, write_whole
 
 SCENES = 200_000
 BATCH = 128

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from klas.errors import JobError
 from klas.jobs.kinds import DeviceJob, JobSpec, UnknownJob, read_spec
 from klas.jobs.status import Status, Text, Time
-from klas.storage.store import Store, canonical_json
+from klas.storage.key import canonical_json
+from klas.storage.store import Store
 from klas.study import Study
 
 

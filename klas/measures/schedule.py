@@ -16,7 +16,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from klas.storage.arrays import under
-from klas.storage.store import write_whole
+from klas.storage.files import write_whole
 
 WARMUP = 0.1  # the share of the steps in which the rate rises
 

@@ -34,7 +34,8 @@ from klas.results.documents.sources import AnchorIdentity, Data, Transform
 from klas.results.keys import Keys, cost_key
 from klas.results.result import Result
 from klas.selection.space import Stitch, candidates
-from klas.storage.store import Key, Store
+from klas.storage.key import Key
+from klas.storage.store import Store
 from klas.study import FinetuningSpec, Study, TuningSpec
 from klas.tasks.classification import Classification
 from klas.tasks.objective import Objective

@@ -19,7 +19,8 @@ from klas.results.pair import Pair
 from klas.results.plan import Step, stages_until, steps
 from klas.results.result import Finetuned, Latency, Result, TestOutcomes, outcomes_of
 from klas.results.trainings import joint_training, method_trainings
-from klas.storage.store import Arrays, Store
+from klas.storage.arrays import Arrays
+from klas.storage.store import Store
 from klas.study import STAGES, Stage, Study, Tier
 
 

@@ -15,7 +15,7 @@ from klas.results.documents.sources import AnchorEntry, Layout, Weights
 from klas.results.result import ProbeAccuracy, Probes, ThetaOutput, Tuned, Validation, ZeroShot
 from klas.results.score_sums import read_score_sums
 from klas.selection.scores import SCORES, candidate_scores
-from klas.storage.store import Arrays
+from klas.storage.arrays import Arrays
 from klas.tasks.metric import AccuracyMetric
 
 

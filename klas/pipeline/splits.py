@@ -22,7 +22,7 @@ from klas.progress import Progress
 from klas.results.documents.sources import SplitIdentity
 from klas.results.keys import unreadable_key
 from klas.results.result import SplitName
-from klas.storage.store import Key
+from klas.storage.key import Key
 from klas.study import Study
 
 Compute = Callable[[Key, Callable[[], Any]], Any]

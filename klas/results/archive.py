@@ -33,8 +33,10 @@ from klas.results.pack_file import (
     written_whole,
 )
 from klas.results.usage import claimed, stages_done
+from klas.storage.index import Entry
+from klas.storage.key import canonical_json
 from klas.storage.saved_studies import open_study, save_study, saved_studies, study_path
-from klas.storage.store import Entry, Store, canonical_json
+from klas.storage.store import Store
 from klas.study import DIGITS, Study
 
 CHUNK = 2**20

@@ -15,7 +15,7 @@ from klas.results.documents.faults import fault
 from klas.results.documents.schemas import FORMS, Form, adapter
 from klas.results.documents.scores import ScoresDocument
 from klas.results.documents.stitches import StitchList
-from klas.storage.store import write_whole
+from klas.storage.files import write_whole
 from klas.tasks.metric import MetricName
 from klas.tasks.task import TaskName
 

@@ -9,8 +9,9 @@ import diskcache
 
 from klas.errors import JobError, StoreError
 from klas.results.usage import Claims, noted_digests
+from klas.storage.index import Entry
 from klas.storage.saved_studies import remove_study
-from klas.storage.store import Entry, Store
+from klas.storage.store import Store
 from klas.study import STAGES, Study
 
 

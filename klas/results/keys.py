@@ -34,7 +34,7 @@ from klas.results.result import (
     ZeroShot,
 )
 from klas.selection.space import Stitch
-from klas.storage.store import Key
+from klas.storage.key import Key
 from klas.study import FinetuningSpec, Study
 
 

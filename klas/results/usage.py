@@ -16,8 +16,9 @@ from klas.errors import KlasError, StudyError
 from klas.results.keys import Keys
 from klas.results.plan import results_about
 from klas.storage.catalogue import catalogue_key
+from klas.storage.index import Entry
 from klas.storage.saved_studies import saved_studies, study_path
-from klas.storage.store import Entry, Store
+from klas.storage.store import Store
 from klas.study import DIGITS, STAGES, Stage, Study, load_study, parse_study
 
 Origin = Literal["built-in", "saved", "file", "results"]

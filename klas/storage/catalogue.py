@@ -11,7 +11,8 @@ from importlib.metadata import version
 from typing import Any
 
 from klas.errors import SelectionError
-from klas.storage.store import Key, Store
+from klas.storage.key import Key
+from klas.storage.store import Store
 from klas.study import DIGITS
 
 VERSION = 1  # raised when the same timm would give other entries

@@ -16,81 +16,22 @@ import mmap
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import diskcache
 import numpy as np
 from filelock import FileLock, Timeout
 
 from klas.errors import StoreError
-from klas.storage.arrays import Arrays as Arrays
 from klas.storage.arrays import ArrayWriter, Shapes, views
+from klas.storage.files import default_root, write_whole
+from klas.storage.index import Entry, Index
+from klas.storage.key import Key, canonical_json
 
 MAPPED_BYTES = 2**24
 """Arrays from this size on are mapped, not read; below, reading is as quick and holds no file."""
-
-
-def canonical_json(value: Any) -> str:
-    """One text per value: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Key:
-    """What a result was made from.
-
-    Attributes:
-        stage: the kind of result.
-        version: raised when the code that makes it gives other results.
-        inputs: everything that it depends on, as JSON values.
-        label: for people; not part of the identity.
-    """
-
-    stage: str
-    version: int
-    inputs: dict[str, Any]
-    label: str = ""
-
-    @property
-    def digest(self) -> str:
-        """64 hexadecimal digits."""
-        text = canonical_json([self.stage, self.version, self.inputs])
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One stored result as the index knows it."""
-
-    digest: str
-    stage: str
-    label: str
-    kind: str  # the file's ending: "safetensors" or "json"
-    sha256: str
-    bytes: int
-
-
-class _RawDisk(diskcache.Disk):  # type: ignore[misc]
-    """diskcache's storage without its pickle (CVE-2025-69872): text keys and text values only.
-
-    A row planted in the database could name pickle mode, a pickled key or a file elsewhere;
-    each is refused before anything is opened. All our values are short and stay in the row.
-    """
-
-    def get(self, key: Any, raw: bool) -> str:
-        if not raw or not isinstance(key, str):
-            raise StoreError("the cache index holds a key that KLAS never writes; clear the cache")
-        return key
-
-    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> str:
-        if mode != diskcache.core.MODE_RAW or filename is not None or not isinstance(value, str):
-            raise StoreError("the cache index holds a row that KLAS never writes; clear the cache")
-        return value
 
 
 class Store:
@@ -118,14 +59,7 @@ class Store:
         try:
             for folder in ("objects", "locks", "refs", "jobs", "tmp"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
-            self._index = diskcache.Cache(
-                str(self.root / "index"),
-                disk=_RawDisk,
-                disk_min_file_size=2**30,  # every value stays in its row
-                eviction_policy="none",
-                size_limit=2**62,
-                cull_limit=0,
-            )
+            self._index = Index(self.root)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
                 f"{self.root}: the cache folder cannot be used ({error}); "
@@ -265,18 +199,13 @@ class Store:
 
     def stamp(self) -> tuple[tuple[int, int] | None, ...]:
         """Something cheap to look at that changes whenever a result lands or goes."""
-        files = [self.root / "index" / name for name in ("cache.db", "cache.db-wal")]
-        found = [file.stat() if file.exists() else None for file in files]
-        return tuple((s.st_mtime_ns, s.st_size) if s else None for s in found)
+        return self._index.stamp()
 
     # -- upkeep ----------------------------------------------------------------------------
 
     def entries(self) -> Iterator[Entry]:
         """Every indexed result."""
-        for digest in self._index.iterkeys():
-            entry = self.entry(digest)
-            if entry is not None:
-                yield entry
+        return self._index.entries()
 
     def verify(self) -> list[Entry]:
         """Read every result; return those whose file is missing or damaged."""
@@ -307,18 +236,7 @@ class Store:
         Raises:
             StoreError: the index cannot be read.
         """
-        try:
-            record = self._index.get(digest)
-        except (sqlite3.Error, diskcache.Timeout) as error:
-            raise StoreError(f"{self.root}: the cache index cannot be read ({error})") from None
-        if record is None:
-            return None
-        try:
-            return Entry(digest=digest, **json.loads(record))
-        except (ValueError, TypeError):
-            raise StoreError(
-                f"{self.root}: the cache index is damaged at {digest[:12]}; run `klas cache clear`"
-            ) from None
+        return self._index.get(digest)
 
     def _record(self, key: Key, kind: str, sha256: str, size: int) -> Entry:
         """Tell the index of a file that is in its place."""
@@ -330,7 +248,7 @@ class Store:
             sha256=sha256,
             bytes=size,
         )
-        self._tell_index(entry)
+        self._index.set(entry)
         return entry
 
     def adopt(self, entry: Entry, file: Path) -> None:
@@ -338,14 +256,7 @@ class Store:
         place = self.path_of(entry)
         place.parent.mkdir(exist_ok=True)
         file.replace(place)
-        self._tell_index(entry)
-
-    def _tell_index(self, entry: Entry) -> None:
-        record = {k: v for k, v in vars(entry).items() if k != "digest"}
-        try:
-            self._index.set(entry.digest, canonical_json(record))
-        except (sqlite3.Error, diskcache.Timeout) as error:
-            raise StoreError(f"{self.root}: the cache index cannot be written ({error})") from None
+        self._index.set(entry)
 
     def _content(self, entry: Entry) -> bytes | mmap.mmap:
         """A result's file, verified: read, or mapped if it is large.
@@ -391,57 +302,7 @@ class Store:
     def delete(self, entry: Entry) -> None:
         """Take a result and its record away."""
         self.path_of(entry).unlink(missing_ok=True)
-        self._index.delete(entry.digest)
-
-
-def default_root() -> Path:
-    """The folder of results, unless another one is named.
-
-    ``KLAS_CACHE_DIR``, else ``cache/`` of the checkout that this package runs from, else
-    ``~/.cache/klas`` for an installed package.
-    """
-    if named := os.environ.get("KLAS_CACHE_DIR"):
-        return Path(named)
-    checkout = Path(__file__).resolve().parents[2]
-    if (checkout / "pyproject.toml").is_file():
-        return checkout / "cache"
-    return Path.home() / ".cache" / "klas"
-
-
-def write_whole(path: Path, data: bytes, *, scratch: Path | None = None) -> None:
-    """Write a file so that readers see the old bytes or all of the new ones, never a part.
-
-    A link is followed; what is no file (``/dev/stdout``) is written to as it is.
-
-    Raises:
-        StoreError: the folder cannot be written or the disk is full; ``path`` is as it was.
-    """
-    try:
-        if path.exists() and not path.is_file():
-            path.write_bytes(data)
-            return
-        path = path.resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=scratch or path.parent, prefix=".klas-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o666 & ~_umask())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-def _umask() -> int:
-    """The process's file mask, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+        self._index.delete(entry)
 
 
 def _identity(entry: Entry, status: os.stat_result) -> tuple[Any, ...]:

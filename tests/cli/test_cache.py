@@ -2,7 +2,8 @@
 
 import json
 
-from klas.storage.store import Key, Store
+from klas.storage.key import Key
+from klas.storage.store import Store
 from tests.conftest import SMALL
 
 

@@ -19,7 +19,7 @@ from klas.jobs.kinds import (
     read_spec,
 )
 from klas.jobs.submission import job_id
-from klas.storage.store import canonical_json
+from klas.storage.key import canonical_json
 from tests.conftest import SMALL
 from tests.jobs.odd_files import JSON
 

@@ -19,8 +19,9 @@ from klas.pipeline.run import Pipeline
 from klas.results.archive import pack, unpack
 from klas.results.comparison import compare
 from klas.results.usage import usage
+from klas.storage.key import Key
 from klas.storage.saved_studies import open_study, save_study, saved_studies
-from klas.storage.store import Key, Store
+from klas.storage.store import Store
 from klas.study import DIGITS
 from tests.conftest import SMALL
 
@@ -420,7 +421,8 @@ def test_memory_does_not_grow_with_the_pack(tmp_path, computed):
         from pathlib import Path
         import numpy as np
         from klas.results.archive import pack, unpack
-        from klas.storage.store import Key, Store
+        from klas.storage.key import Key
+        from klas.storage.store import Store
         from klas.study import parse_study
         folder, rows = Path({str(tmp_path)!r}) / sys.argv[1], int(sys.argv[1])
         document = json.loads(Path({str(tmp_path / "document.json")!r}).read_text())

@@ -16,8 +16,9 @@ from klas.results.freeing import (
 )
 from klas.results.usage import claimed, stages_done, usage
 from klas.storage.catalogue import catalogue_key
+from klas.storage.key import Key
 from klas.storage.saved_studies import open_study, save_study, saved_studies
-from klas.storage.store import Key, Store
+from klas.storage.store import Store
 from klas.study import DIGITS, FinetuningSpec
 from tests.conftest import SMALL
 from tests.small_catalogue import put_catalogue

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from klas.errors import StoreError
-from klas.storage.store import Key, Store, canonical_json, write_whole
+from klas.storage.files import write_whole
+from klas.storage.key import Key, canonical_json
+from klas.storage.store import Store
 
 KEY = Key(stage="probes", version=1, inputs={"a": 1}, label="x")
 values = st.recursive(
@@ -143,7 +145,8 @@ def test_two_processes_compute_a_value_once(store, tmp_path):
     script = textwrap.dedent(
         f"""
         import sys
-        from klas.storage.store import Key, Store
+        from klas.storage.key import Key
+        from klas.storage.store import Store
         store = Store({str(store.root)!r})
         def make():
             open({str(tmp_path / "calls")!r}, "a").write("x")
@@ -282,7 +285,8 @@ def test_another_process_does_not_remove_what_is_being_written(store):
     script = textwrap.dedent(
         f"""
         import numpy as np
-        from klas.storage.store import Key, Store
+        from klas.storage.key import Key
+        from klas.storage.store import Store
         store = Store({str(store.root)!r})
         with store.writing(Key(stage="s", version=1, inputs={{}}), {{"a": ((1,), "u1")}}) as out:
             out.append("a", np.zeros(1, np.uint8))
@@ -303,7 +307,8 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(store):
         import resource
         import numpy as np
         from klas.errors import StoreError
-        from klas.storage.store import Key, Store
+        from klas.storage.key import Key
+        from klas.storage.store import Store
         store = Store({str(store.root)!r})
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
         key = Key(stage="features", version=1, inputs={{}})
@@ -394,7 +399,8 @@ def test_memory_stays_flat_when_a_result_doubles(tmp_path):
         import sys
         import numpy as np
         from klas.storage.arrays import chunks
-        from klas.storage.store import Key, Store
+        from klas.storage.key import Key
+        from klas.storage.store import Store
         samples = int(sys.argv[1])
         store = Store({str(tmp_path)!r} + sys.argv[1])
         def make():

@@ -9,7 +9,7 @@ from rich.text import Text
 from klas.cli.tables.layout import new_table
 from klas.results.formatting import size
 from klas.results.usage import Usage
-from klas.storage.store import Entry
+from klas.storage.index import Entry
 
 
 def cache_tables(root: Path, entries: Sequence[Entry], usage: Usage) -> list[RenderableType]:

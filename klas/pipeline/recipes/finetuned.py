@@ -26,7 +26,7 @@ from klas.results.result import (
     finetuned,
     outcomes_of,
 )
-from klas.storage.store import Arrays
+from klas.storage.arrays import Arrays
 
 CALIBRATION = 1_000  # training images that batch statistics are taken from
 CALIBRATION_BATCH = 50  # not what memory takes: a batch's statistics depend on its size

@@ -14,8 +14,7 @@ from klas.networks.family import OUTCOMES
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed, no_cost, no_units
 from klas.results.result import Features, TestOutcomes, ThetaOutput, Validation
-from klas.storage.arrays import chunks
-from klas.storage.store import Arrays
+from klas.storage.arrays import Arrays, chunks
 
 
 def _validate(result: Validation, context: Context, tick: Tick) -> None:

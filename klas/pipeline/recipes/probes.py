@@ -15,8 +15,7 @@ from klas.pipeline.recipes.passes import feature_width
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed, no_cost, no_units
 from klas.results.result import Features, ProbeAccuracy, Probes, Validation
 from klas.selection.bootstrap import block_of
-from klas.storage.arrays import parts
-from klas.storage.store import Arrays
+from klas.storage.arrays import Arrays, parts
 
 HELD_OUT = 10_000  # units are plenty for one temperature
 PASSES = 150  # evaluations that L-BFGS needs to converge, about

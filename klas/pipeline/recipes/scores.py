@@ -21,7 +21,7 @@ from klas.pipeline.recipes.probes import prediction_bounds, probe_logits
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
 from klas.results.result import Cka, Fit, OfPair, Theta, Validation
 from klas.selection.bootstrap import BLOCKS, block_of
-from klas.storage.store import Arrays
+from klas.storage.arrays import Arrays
 
 MATCHING_SAMPLES = 1_000  # images that direct matching is judged by, each a hundred positions
 CHUNKS_HELD = 6  # arrays of a chunk's size that Θ has at one time

@@ -8,7 +8,7 @@ from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
 from klas.pipeline.recipes.scores import held_by_layers, layer_values
 from klas.pipeline.recipes.zero_shot import fitted_family, measured, seconds_of_pass
 from klas.results.result import Tuned
-from klas.storage.store import Arrays
+from klas.storage.arrays import Arrays
 
 BACKWARD = 1.6  # cost of a backward pass to the stitch layer, in forward passes
 

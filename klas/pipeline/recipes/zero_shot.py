@@ -9,7 +9,7 @@ from klas.pipeline.context import Context
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
 from klas.pipeline.recipes.scores import held_by_layers
 from klas.results.result import Fit, OfPair, ZeroShot
-from klas.storage.store import Arrays
+from klas.storage.arrays import Arrays
 
 
 def _measure(result: ZeroShot, context: Context, tick: Tick) -> Arrays:

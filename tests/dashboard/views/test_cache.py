@@ -6,8 +6,9 @@ import pytest
 
 from klas.jobs import listing
 from klas.results.usage import usage
+from klas.storage.key import Key
 from klas.storage.saved_studies import save_study
-from klas.storage.store import Key, Store
+from klas.storage.store import Store
 from tests.conftest import SMALL
 from tests.dashboard.reading import press, table
 from tests.expected_text import size

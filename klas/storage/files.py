@@ -1,0 +1,57 @@
+"""Files that are written whole or not at all, and the folder where they are kept."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from klas.errors import StoreError
+
+
+def default_root() -> Path:
+    """The folder of results, unless another one is named.
+
+    ``KLAS_CACHE_DIR``, else ``cache/`` of the checkout that this package runs from, else
+    ``~/.cache/klas`` for an installed package.
+    """
+    if named := os.environ.get("KLAS_CACHE_DIR"):
+        return Path(named)
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / "pyproject.toml").is_file():
+        return checkout / "cache"
+    return Path.home() / ".cache" / "klas"
+
+
+def write_whole(path: Path, data: bytes, *, scratch: Path | None = None) -> None:
+    """Write a file so that readers see the old bytes or all of the new ones, never a part.
+
+    A link is followed; what is no file (``/dev/stdout``) is written to as it is.
+
+    Raises:
+        StoreError: the folder cannot be written or the disk is full; ``path`` is as it was.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        path = path.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=scratch or path.parent, prefix=".klas-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o666 & ~_umask())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _umask() -> int:
+    """The process's file mask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
