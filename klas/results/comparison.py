@@ -23,7 +23,7 @@ from klas.results.pair import Document, Pair, pairs_of
 from klas.results.resampling import REPLICATES, SEED, Bits, Floats, ResampledStudy
 from klas.results.selections import choose, own_or_fair_share
 from klas.results.trainings import budget_steps
-from klas.selection.aggregate import Based, Tree, over_pairs
+from klas.selection.aggregate import Tree, WeightedFigure, over_pairs
 from klas.selection.agreement import (
     chance,
     containment,
@@ -160,7 +160,9 @@ class _Contest:
         best = dict(zip(scored, overlap(scores, oracle, self.bucket)))
         overall = dict(zip(scored, spearman(scores[..., inside], oracle[:, inside])))
         ranked = spearman_within(scores, oracle, self.bucket)
-        within: dict[Metric, Based] = {m: Based(*rho) for m, *rho in zip(scored, *ranked)}
+        within: dict[Metric, WeightedFigure] = {
+            m: WeightedFigure(*rho) for m, *rho in zip(scored, *ranked)
+        }
         methods = {
             metric: {
                 "overlap": best.get(metric),
@@ -223,7 +225,7 @@ def _figures(tree: Any) -> Any:
     """A tree of replicates as a tree of figures, each with what it rests on."""
     if isinstance(tree, dict):
         return {name: _figures(value) for name, value in tree.items()}
-    if not isinstance(tree, Based):
+    if not isinstance(tree, WeightedFigure):
         return tree if isinstance(tree, int) else _figure(tree)
     figure = _figure(tree.values)
     if figure is None:

@@ -9,10 +9,10 @@ from klas.selection.agreement import Floats, Integers, weighted_mean
 
 Tree = dict[str, Any]
 """Figures as nested tables. A leaf is (R + 1,), the figure itself and then its replicates; or
-:class:`Based`; or None."""
+:class:`WeightedFigure`; or None."""
 
 
-class Based(NamedTuple):
+class WeightedFigure(NamedTuple):
     """A figure, and what it rests on.
 
     Attributes:
@@ -36,7 +36,7 @@ def over_pairs(trees: Sequence[Tree]) -> Tree:
     Args:
         trees: pair by pair, with ``chance`` and ``methods``.
     """
-    methods = _joined("methods", _at_equal_budgets([tree["methods"] for tree in trees]))
+    methods = _over_pairs("methods", _at_equal_budgets([tree["methods"] for tree in trees]))
     return {"chance": sum(tree["chance"] for tree in trees), "methods": methods}
 
 
@@ -70,8 +70,8 @@ def _at_equal_budgets(places: Sequence[Tree]) -> list[Tree]:
     ]
 
 
-def _joined(name: str, places: Sequence[Tree]) -> Tree:
-    """By method, over all pairs.
+def _over_pairs(name: str, places: Sequence[Tree]) -> Tree:
+    """One place of the trees, by method, over all pairs.
 
     Args:
         name: the place in the trees that is joined.
@@ -82,26 +82,26 @@ def _joined(name: str, places: Sequence[Tree]) -> Tree:
     if not tables:
         common = _comparable(places)
         return {
-            m: _joint(name, [leaf[m] for leaf in common]) if common and m in common[0] else None
+            m: _pooled(name, [leaf[m] for leaf in common]) if common and m in common[0] else None
             for m in methods
         }
     joined: Tree = {metric: {} for metric in methods}
     for inner in dict.fromkeys(inner for table in tables for inner in table):
         below = [{m: (node or {}).get(inner) for m, node in place.items()} for place in places]
-        for metric, values in _joined(inner, below).items():
+        for metric, values in _over_pairs(inner, below).items():
             joined[metric][inner] = values
             if inner == "mean_top1":  # an int among figures: how many pairs the curve is of
                 joined[metric]["pairs"] = len(_comparable(below))
     return joined
 
 
-def _joint(name: str, leaves: Sequence[Any]) -> Based:
+def _pooled(name: str, leaves: Sequence[Any]) -> WeightedFigure:
     """One method's figure over some pairs."""
     if name == "spearman_within":
         rho, candidates = (np.stack(part, axis=-1) for part in list(zip(*leaves))[:2])
-        return Based(weighted_mean(rho, candidates), candidates.sum(axis=-1), len(leaves))
+        return WeightedFigure(weighted_mean(rho, candidates), candidates.sum(axis=-1), len(leaves))
     join: Any = np.sum if name in ("overlap", "containment") else np.mean
-    return Based(join(leaves, axis=0), pairs=len(leaves))
+    return WeightedFigure(join(leaves, axis=0), pairs=len(leaves))
 
 
 def _comparable(places: Sequence[Tree]) -> list[Tree]:
@@ -110,7 +110,7 @@ def _comparable(places: Sequence[Tree]) -> list[Tree]:
     Methods that have it nowhere don't count, such as SN-Net's set, which has no order, or a
     method's gain on itself.
     """
-    methods = _having(places)
+    methods = _methods_with_a_figure(places)
     return [
         {m: place[m] for m in methods} for place, whole in zip(places, _complete(places)) if whole
     ]
@@ -118,16 +118,16 @@ def _comparable(places: Sequence[Tree]) -> list[Tree]:
 
 def _complete(places: Sequence[Tree]) -> list[bool]:
     """Which pairs are comparable."""
-    methods = _having(places)
-    return [bool(methods) and all(known(place[m]) for m in methods) for place in places]
+    methods = _methods_with_a_figure(places)
+    return [bool(methods) and all(is_defined(place[m]) for m in methods) for place in places]
 
 
-def _having(places: Sequence[Tree]) -> list[str]:
+def _methods_with_a_figure(places: Sequence[Tree]) -> list[str]:
     """The methods that have a figure for any pair."""
-    return [m for m in places[0] if any(known(place[m]) for place in places)]
+    return [m for m in places[0] if any(is_defined(place[m]) for place in places)]
 
 
-def known(leaf: Floats | Based | None) -> bool:
+def is_defined(leaf: Floats | WeightedFigure | None) -> bool:
     """Whether a figure is defined; some of its replicates may still not be."""
-    values = leaf.values if isinstance(leaf, Based) else leaf
+    values = leaf.values if isinstance(leaf, WeightedFigure) else leaf
     return values is not None and not np.isnan(values[0])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from klas.selection.aggregate import Based, over_pairs
+from klas.selection.aggregate import WeightedFigure, over_pairs
 
 
 def leaf(*values):
@@ -18,7 +18,7 @@ def tree(chance, **methods):
 
 
 def within(rho, candidates):
-    return Based(leaf(rho, rho), np.array([candidates, candidates]))
+    return WeightedFigure(leaf(rho, rho), np.array([candidates, candidates]))
 
 
 def test_hits_are_summed_and_every_mean_is_over_the_pairs_that_all_methods_have():
