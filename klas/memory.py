@@ -5,11 +5,9 @@ import sys
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process ever held, in bytes; 0 where the system doesn't say.
-
-    psutil would not help: it knows what a process holds now, and the peak on Windows only, so
-    both branches would stay.
-    """
+    """The most memory that this process ever held, in bytes; 0 where the system doesn't say."""
+    # psutil is no help: it knows what a process holds now, and the peak on Windows alone. All that
+    # follows would stay, so it would be a dependency for one line.
     with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as facts:
         # Linux's ru_maxrss outlives exec: a worker's would be its parent's.
         return int(next(line for line in facts if line.startswith("VmHWM")).split()[1]) * 1024
