@@ -44,10 +44,10 @@ def build_catalogue(store: Store, progress: Progress | None = None) -> list[Netw
     Each part is stored as soon as it is counted, so a killed run loses one at most.
     """
     progress = progress or Silent()
-    found = read_catalogue(store)
-    if found is not None:
+    networks = read_catalogue(store)
+    if networks is not None:
         progress.start("catalogue", "networks", 0)
-        return found
+        return networks
     parts = _parts(timm.list_pretrained())
     missing = [tags for family, tags in parts if not store.has(part_key(family, tags))]
     total = sum(len({_shape(tag) for tag in tags}) for tags in missing)

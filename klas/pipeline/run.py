@@ -42,14 +42,7 @@ class Pipeline:
         allow_code: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        """Prepare a study.
-
-        Args:
-            device: ``auto`` (CUDA, else MPS, else the CPU) or what torch calls it.
-            allow_code: whether an anchor may be a Python function of the user's
-                (``"package.module:factory"``), which is then run.
-            progress: told how far the work is.
-        """
+        """Prepare a study; the arguments are those of :class:`Context`."""
         self.study = study
         self.store = store
         self.context = Context(
@@ -141,7 +134,7 @@ class Pipeline:
             What :mod:`klas.pipeline.recipes.latency` makes.
 
         Raises:
-            KlasError: the memory does not suffice for one sample.
+            KlasError: there is not enough memory for one sample.
         """
         context, (source, target) = self.context, pair.names
         wanted = Latency(source=source, target=target, machine=machine(context.device))

@@ -176,5 +176,5 @@ def _note(study: Study) -> str:
 
 def _noted(store: Store, study: Study) -> Sequence[Any]:
     """``[source, target, machine]`` of every timing, the last one last."""
-    found = store.get_ref(_note(study))
-    return found if isinstance(found, list) else []
+    notes = store.get_ref(_note(study))
+    return notes if isinstance(notes, list) else []

@@ -144,7 +144,7 @@ class Pair:
         return {}
 
     def accuracy(self, tier: CandidateTier) -> NDArray[np.float64]:
-        """(N,) top-1 in [0, 1] at ``zero_shot`` or ``tuned``; NaN where not measured."""
+        """(N,) accuracies in [0, 1] at ``zero_shot`` or ``tuned``; NaN where not measured."""
         return np.array([number(c["accuracy"][tier]) for c in self.raw["candidates"]])
 
     def is_scored(self, metric: Metric) -> bool:
