@@ -6,43 +6,45 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.charts.probe_strips import chart_text
 from dashboard.charts.theme import ANCHOR, ANCHOR_COLOURS, FAINT, LEGEND, MARGIN, log_axis
+from dashboard.text.markup import chart_text
 from klas.results.documents.sources import AnchorEntry
 from klas.results.pair import CostUnit, Document, cost_unit
+from klas.tasks.metric import AccuracyMetric
+from klas.tasks.task import task_named
 
 
-def anchors_chart(found: Document) -> go.Figure:
+def anchors_chart(document: Document) -> go.Figure:
     """Accuracy against cost of the anchors, joined where the study stitches one to another.
 
     An anchor without a head has no accuracy and no place here.
     """
-    unit = cost_unit(found)
+    unit, metric = cost_unit(document), task_named(document["task"]).metric
     places = {
         a["name"]: (a["macs"] / unit.scale, 100 * a["accuracy"])
-        for a in found["anchors"]
+        for a in document["anchors"]
         if a["accuracy"] is not None
     }
     figure = go.Figure()
-    for pair in found["pairs"]:
+    for pair in document["pairs"]:
         ends = [places[pair[role]] for role in ("source", "target") if pair[role] in places]
         if len(ends) == 2:
             figure.add_scatter(
                 x=[macs for macs, _ in ends],
-                y=[top1 for _, top1 in ends],
+                y=[accuracy for _, accuracy in ends],
                 mode="lines",
                 line={"color": FAINT, "width": 1},
                 hoverinfo="skip",
                 showlegend=False,
             )
     costliest = max((macs for macs, _ in places.values()), default=0.0)
-    for anchor, colour in _coloured(found["anchors"]):
+    for anchor, colour in _coloured(document["anchors"]):
         if anchor["name"] in places:
-            macs, top1 = places[anchor["name"]]
+            macs, accuracy = places[anchor["name"]]
             name = chart_text(anchor["name"])
             figure.add_scatter(
                 x=[macs],
-                y=[top1],
+                y=[accuracy],
                 mode="markers+text",
                 name=name,
                 text=name,
@@ -50,7 +52,7 @@ def anchors_chart(found: Document) -> go.Figure:
                 cliponaxis=False,
                 marker={"symbol": "diamond", "size": 13, "color": colour},
                 hovertemplate=f"{name}<br>%{{x:.3g}} {unit.name}, {anchor['params']:,} parameters"
-                "<br>top-1 %{y:.2f} %<extra></extra>",
+                f"<br>{metric.label} %{{y:.2f}} %<extra></extra>",
                 showlegend=False,
             )
     costs = np.array([macs for macs, _ in places.values()])
@@ -61,15 +63,15 @@ def anchors_chart(found: Document) -> go.Figure:
             "title": f"{unit.title}, logarithmic",
             **log_axis(costs),
         },
-        yaxis={"title": "top-1 (%)"},
+        yaxis={"title": metric.axis},
     )
     return figure
 
 
-def probe_chart(anchors: Sequence[AnchorEntry]) -> go.Figure:
-    """What a linear probe reads after every block, for every anchor; hollow did not converge."""
+def probe_chart(document: Document) -> go.Figure:
+    """What a linear probe reads after every block of every anchor; hollow: it did not converge."""
     figure = go.Figure()
-    for anchor, colour in _coloured(anchors):
+    for anchor, colour in _coloured(document["anchors"]):
         accuracy, converged = anchor["probe_accuracy"], anchor["probe_converged"]
         if accuracy is None or converged is None:
             continue
@@ -92,25 +94,28 @@ def probe_chart(anchors: Sequence[AnchorEntry]) -> go.Figure:
         margin=MARGIN,
         height=300,
         xaxis={"title": "cut (0 follows the stem)", "dtick": 1},
-        yaxis={"title": "probe top-1 (%)"},
+        yaxis={"title": f"probe {task_named(document['task']).metric.axis}"},
         legend=LEGEND,
     )
     return figure
 
 
-def anchors_trace(anchors: Sequence[tuple[str, float, float]], unit: CostUnit) -> dict[str, Any]:
+def anchors_trace(
+    anchors: Sequence[tuple[str, float, float]], unit: CostUnit, metric: AccuracyMetric
+) -> dict[str, Any]:
     """The anchors as diamonds, named inside the figure.
 
     Args:
-        anchors: name, cost in plain units, and top-1 in [0, 1] of each.
+        anchors: name, cost in plain units, and accuracy in [0, 1] of each.
         unit: of the axis of cost.
+        metric: what an accuracy is.
     """
     costs = [cost / unit.scale for _, cost, _ in anchors]
     places = {max(costs, default=0.0): "top left", min(costs, default=0.0): "top right"}
     return {
         "type": "scatter",
         "x": costs,
-        "y": [100 * top1 for _, _, top1 in anchors],
+        "y": [100 * accuracy for _, _, accuracy in anchors],
         "mode": "markers+text",
         "name": "anchors",
         "text": [chart_text(name) for name, _, _ in anchors],
@@ -120,8 +125,8 @@ def anchors_trace(anchors: Sequence[tuple[str, float, float]], unit: CostUnit) -
         "unselected": {"marker": {"opacity": 1}},
         # Told how a selected text looks, Plotly leaves the others as they are.
         "selected": {"textfont": {"color": ANCHOR}},
-        "hovertemplate": f"%{{text}}<br>%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %"
-        "<extra>anchor</extra>",
+        "hovertemplate": f"%{{text}}<br>%{{x:.3g}} {unit.name}<br>"
+        f"{metric.label} %{{y:.2f}} %<extra>anchor</extra>",
     }
 
 

@@ -1,6 +1,6 @@
 """Pure functions from a comparison to Plotly figures. Colours work on light and on dark."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,7 +14,6 @@ from dashboard.text.comparison import buckets_of_all
 from dashboard.text.quantities import QUANTITIES
 from klas.results.comparison_view import (
     AnyMethodFigures,
-    AreaName,
     anchors_at,
     chance_of,
     chosen_at,
@@ -23,28 +22,14 @@ from klas.results.comparison_view import (
     ranked_candidates,
     samples_of,
 )
-from klas.results.documents.comparison import (
-    ComparedPair,
-    ComparedStitch,
-    Comparison,
-    Figure,
-    PairsMethodFigures,
-)
+from klas.results.documents.comparison import ComparedPair, ComparedStitch, Comparison, Figure
 from klas.results.formatting import METHODS
 from klas.results.pair import Pair, cost_unit, number
 from klas.selection.bootstrap import wilson
 from klas.selection.curves import Envelope, envelope
 from klas.study import METRICS, Metric, Tier
+from klas.tasks.task import task_named
 
-Methods = Mapping[Metric, AnyMethodFigures]
-"""The figures of some methods, on one pair or over all pairs."""
-
-
-SIDE_BY_SIDE = (
-    "Methods stand a little beside each other so that their bars can be told apart; at each budget "
-    "all were trained for equally many steps."
-)
-"""What a caption of :func:`budget_chart` has to say."""
 DECADE = 10.0  # scores that span more than this are drawn on a logarithmic axis
 
 
@@ -52,16 +37,16 @@ def method_curve(
     comparison: Comparison, pair: ComparedPair, metric: Metric, tier: Tier
 ) -> Envelope:
     """The envelope of a method's stitches and the pair's anchors at a tier."""
-    macs, top1 = chosen_at(pair, metric, tier)
+    macs, accuracies = chosen_at(pair, metric, tier)
     anchors = anchors_at(comparison, pair, tier)
     return envelope(
-        np.append(macs, [a[1] for a in anchors]), np.append(top1, [a[2] for a in anchors])
+        np.append(macs, [a[1] for a in anchors]), np.append(accuracies, [a[2] for a in anchors])
     )
 
 
 def curves_chart(comparison: Comparison, pair: ComparedPair, tier: Tier) -> go.Figure:
     """Accuracy against cost: every method's stitches and envelope, each switched by its legend."""
-    unit = cost_unit(comparison)
+    unit, accuracy = cost_unit(comparison), task_named(comparison["task"]).metric
     anchors = anchors_at(comparison, pair, tier)
     right = max([macs for _, macs, _ in anchors] + [_costs(pair).max(initial=0.0)])
     samples = samples_of(comparison, tier)
@@ -70,23 +55,23 @@ def curves_chart(comparison: Comparison, pair: ComparedPair, tier: Tier) -> go.F
         stitches = [s for s in pair["chosen"][metric] if s["accuracy"][tier] is not None]
         if not stitches:
             continue
-        macs, top1 = chosen_at(pair, metric, tier)
+        macs, accuracies = chosen_at(pair, metric, tier)
         curve = method_curve(comparison, pair, metric, tier)
         traces = curve_traces(
             metric,
             macs / unit.scale,
-            100 * top1,
+            100 * accuracies,
             Envelope(curve.costs / unit.scale, 100 * curve.accuracies),
             right / unit.scale,
             samples,
             customdata=[_stitch_facts(s) for s in stitches],
             hovertemplate="stitch %{customdata[0]}, bucket %{customdata[1]}<br>"
             f"score %{{customdata[2]}}<br>%{{x:.3g}} {unit.name}<br>"
-            f"top-1 %{{y:.2f}} %<extra>{METHODS[metric]}</extra>",
+            f"{accuracy.label} %{{y:.2f}} %<extra>{METHODS[metric]}</extra>",
         )
         visible = True if metric in AT_FIRST else "legendonly"
         figure.add_traces([{**trace, "visible": visible} for trace in traces])
-    named = anchors_trace(anchors, unit)
+    named = anchors_trace(anchors, unit, accuracy)
     figure.add_trace(named | {"textposition": ["top right", "bottom left"][: len(anchors)]})
     # Fixed: what is switched on must not move what is there.
     costs = np.append(_costs(pair), [macs for _, macs, _ in anchors]) / unit.scale
@@ -98,7 +83,7 @@ def curves_chart(comparison: Comparison, pair: ComparedPair, tier: Tier) -> go.F
             "title": unit.title,
             "range": [costs.min() - pad, costs.max() + pad] if costs.size else None,
         },
-        yaxis={"title": "top-1 (%)", "range": _top1_range(pair, anchors, tier, samples)},
+        yaxis={"title": accuracy.axis, "range": _accuracy_range(pair, anchors, tier, samples)},
         legend=LEGEND,
     )
     return figure
@@ -110,8 +95,8 @@ def score_chart(pair: Pair, metric: Metric, chosen: set[tuple[int, int]]) -> go.
     Args:
         chosen: (i, j) of what the method chose; drawn full, the others hollow.
     """
-    scores, top1 = pair.scores(metric), pair.accuracy("tuned")
-    shown = pair.in_space & np.isfinite(scores) & np.isfinite(top1)
+    scores, accuracies = pair.scores(metric), pair.accuracy("tuned")
+    shown = pair.in_space & np.isfinite(scores) & np.isfinite(accuracies)
     taken = np.array([(int(i), int(j)) in chosen for i, j in pair.stitches], dtype=bool)
     figure = go.Figure()
     for name, mask, marker in (
@@ -121,7 +106,7 @@ def score_chart(pair: Pair, metric: Metric, chosen: set[tuple[int, int]]) -> go.
         rows = np.flatnonzero(mask)
         figure.add_scatter(
             x=scores[rows],
-            y=100 * top1[rows],
+            y=100 * accuracies[rows],
             mode="markers",
             name=f"{name} ({len(rows)})",
             marker=marker,
@@ -129,7 +114,8 @@ def score_chart(pair: Pair, metric: Metric, chosen: set[tuple[int, int]]) -> go.
                 ["{} → {}".format(*pair.stitches[row]), f"{pair.macs[row] / pair.unit.scale:.3g}"]
                 for row in rows
             ],
-            hovertemplate="stitch %{customdata[0]}<br>score %{x:.4g}<br>tuned top-1 %{y:.2f} %<br>"
+            hovertemplate="stitch %{customdata[0]}<br>score %{x:.4g}<br>"
+            f"tuned {pair.task.metric.label} %{{y:.2f}} %<br>"
             f"%{{customdata[1]}} {pair.unit.name}<extra>{name}</extra>",
         )
     values = scores[shown]
@@ -142,7 +128,7 @@ def score_chart(pair: Pair, metric: Metric, chosen: set[tuple[int, int]]) -> go.
             + (", logarithmic" if wide else ""),
             **(log_axis(values) if wide else {"type": "linear"}),
         },
-        yaxis={"title": "tuned top-1 (%)"},
+        yaxis={"title": f"tuned {pair.task.metric.axis}"},
         legend=LEGEND,
     )
     return figure
@@ -171,9 +157,9 @@ def agreement_chart(comparison: Comparison) -> go.Figure:
     )
     for column, (_, read, scale) in enumerate(panels, start=1):
         for metric in METRICS:
-            read_off = read(every["methods"][metric])
-            if read_off is not None:
-                for trace in _dot(metric, read_off, scale):
+            figure_of_method = read(every["methods"][metric])
+            if figure_of_method is not None:
+                for trace in _dot(metric, figure_of_method, scale):
                     figure.add_trace(trace, row=1, col=column)
     figure.update_annotations(font={"size": 13})
     chance = 100 * chance_of(every) / buckets
@@ -203,113 +189,11 @@ def agreement_chart(comparison: Comparison) -> go.Figure:
     return figure
 
 
-def budget_chart(methods: Methods, name: AreaName) -> go.Figure:
-    """``mean_top1`` or ``auc_stitches`` of every method against the steps of joint training.
-
-    The budgets stand at equal distances: all but the first are four times the one before.
-
-    Args:
-        methods: a pair's, or those over all pairs.
-    """
-    scale = 100.0 if name == "mean_top1" else 1.0
-    steps = budgets_of(methods)
-    shown = [metric for metric in METRICS if budgets_of({metric: methods[metric]})]
-    figure = go.Figure()
-    for k, metric in enumerate(shown):
-        # Side by side, or whiskers would hide each other; but none as if it were trained longer.
-        places = np.arange(len(steps)) + 0.02 * (k - (len(shown) - 1) / 2)
-        at = [
-            (place, step, figure_there)
-            for place, step in zip(places, steps)
-            if (figure_there := _at_budget(methods[metric], step, name)) is not None
-        ]
-        colour = STYLES[metric].colour
-        figure.add_scatter(
-            x=_broken((place, place) for place, _, _ in at),
-            y=_broken((scale * number(f["low"]), scale * number(f["high"])) for _, _, f in at),
-            mode="lines",
-            name=f"{METHODS[metric]}: intervals",
-            line={"color": colour, "width": 1.5},
-            legendgroup=metric,
-            showlegend=False,
-            hoverinfo="skip",
-        )
-        figure.add_scatter(
-            x=[place for place, _, _ in at],
-            y=[scale * number(f["value"]) for _, _, f in at],
-            mode="lines+markers",
-            name=METHODS[metric],
-            legendgroup=metric,
-            line={"color": colour, "width": 1.5, "dash": "dot" if metric == "random" else "solid"},
-            marker=method_marker(metric, 9),
-            customdata=[
-                [f"{step:,}", scale * number(f["low"]), scale * number(f["high"])]
-                for _, step, f in at
-            ],
-            hovertemplate="%{customdata[0]} steps<br>%{y:.4g} "
-            f"[%{{customdata[1]:.4g}}, %{{customdata[2]:.4g}}]<extra>{METHODS[metric]}</extra>",
-        )
-    figure.update_layout(
-        margin=MARGIN,
-        height=430,
-        xaxis={
-            "title": "steps of joint training",
-            "tickvals": list(range(len(steps))),
-            "ticktext": [f"{step:,}" for step in steps],
-            "range": [-0.4, len(steps) - 0.6],
-            "zeroline": False,
-        },
-        yaxis={"title": "mean top-1 (%)" if name == "mean_top1" else "auc_stitches"},
-        legend=LEGEND,
-    )
-    return figure
-
-
-def _at_budget(method: AnyMethodFigures, steps: int, name: AreaName) -> Figure | None:
-    """A method's figure after so many steps of joint training; None where it is not known."""
-    areas = method["budgets"].get(str(steps))
-    return None if areas is None else areas[name]
-
-
-def budgets_of(methods: Methods) -> list[int]:
-    """The budgets at which any method is measured, in steps, ascending."""
-    return sorted(
-        {
-            int(steps)
-            for method in methods.values()
-            for steps, areas in (method.get("budgets") or {}).items()
-            if areas and areas["mean_top1"]
-        }
-    )
-
-
-def budget_pairs(methods: Mapping[Metric, PairsMethodFigures], name: AreaName) -> int:
-    """Over how many pairs the figures over all pairs are that :func:`budget_chart` draws."""
-    pairs = [
-        figure["pairs"]
-        for method in methods.values()
-        for areas in method["budgets"].values()
-        if areas and (figure := areas[name])
-    ]
-    return max(pairs, default=0)
-
-
-def untrained(pair: ComparedPair) -> list[int]:
-    """The steps of every training that a pair still lacks; methods with equal sets share one."""
-    missing = {
-        (int(steps), tuple((s["source_block"], s["target_block"]) for s in chosen))
-        for metric, chosen in chosen_of(pair).items()
-        for steps, areas in pair["methods"][metric]["budgets"].items()
-        if chosen and not areas
-    }
-    return sorted(steps for steps, _ in missing)
-
-
-def _dot(metric: Metric, figure: Figure, scale: float) -> list[go.Scatter]:
+def _dot(metric: Metric, interval: Figure, scale: float) -> list[go.Scatter]:
     """A figure and its interval on a method's own line."""
     colour = STYLES[metric].colour
     value, low, high = (
-        scale * number(end) for end in (figure["value"], figure["low"], figure["high"])
+        scale * number(end) for end in (interval["value"], interval["low"], interval["high"])
     )
     name = METHODS[metric]
     return [
@@ -331,18 +215,13 @@ def _dot(metric: Metric, figure: Figure, scale: float) -> list[go.Scatter]:
     ]
 
 
-def _broken(pieces: Iterable[Sequence[float]]) -> list[float | None]:
-    """Coordinates of separate pieces of one line: Plotly lifts its pen at None."""
-    return [value for piece in pieces for value in (*piece, None)]
-
-
-def _top1_range(
+def _accuracy_range(
     pair: ComparedPair, anchors: Sequence[tuple[str, float, float]], tier: Tier, samples: int
 ) -> list[float] | None:
     """From below the lowest whisker to above the highest, of all methods and the anchors."""
     chosen = np.concatenate([chosen_at(pair, metric, tier)[1] for metric in chosen_of(pair)])
     whiskers = np.concatenate(wilson(chosen, samples))
-    ends = 100 * np.append(whiskers, [top1 for _, _, top1 in anchors])
+    ends = 100 * np.append(whiskers, [accuracy for _, _, accuracy in anchors])
     if not ends.size:
         return None
     pad = 0.05 * (ends.max() - ends.min())

@@ -1,13 +1,13 @@
 """The diagram of a stitched network, as a piece of HTML. Pure.
 
-HTML and not SVG, which Streamlit's filter takes out; so its words and lines have the colour of the
+HTML and not SVG, which Streamlit's filter takes out; so its text and lines have the colour of the
 theme's text.
 """
 
 from collections.abc import Sequence
 from html import escape
 
-from dashboard.charts.probe_strips import anchor_colour
+from dashboard.charts.blocks import anchor_colour
 from klas.results.documents.sources import AnchorEntry
 from klas.results.pair import Pair
 from klas.results.stitch_list import stitch_layer_entry
@@ -16,13 +16,13 @@ BOX = "box-sizing:border-box;border-radius:3px;"
 USED = BOX + "border:2px solid {colour};background:{colour}55;font-weight:600;"
 SKIPPED = BOX + "border:1px dashed #80869199;opacity:0.55;"
 NUMBERED, WORDED = 32, 12  # boxes: narrower ones have no room for a number, for a word
-LEAST_WIDTH = 74  # of the stitch layer's box, in percent, for its words
+LEAST_WIDTH = 74  # of the stitch layer's box, in percent, for its text
 
 
 def diagram(pair: Pair, row: int) -> str:
     """One stitched network: both anchors' blocks, those in use solid, and the stitch layer.
 
-    Its alternative text is :func:`in_words`. A block's name is its tooltip.
+    Its alternative text is :func:`alt_text`. A block's name is its tooltip.
     """
     i, j = (int(n) for n in pair.stitches[row])
     most = max(pair.source["blocks"], pair.target["blocks"]) + 2  # with stem and head
@@ -30,7 +30,7 @@ def diagram(pair: Pair, row: int) -> str:
     bottom = _blocks(pair, pair.target, range(j + 1, pair.target["blocks"] + 2), most)
     leaves, enters = ((100 * (place + 0.5) / most) for place in (i, j + 1))
     return (
-        f'<div role="img" aria-label="{escape(in_words(pair, row))}"'
+        f'<div role="img" aria-label="{escape(alt_text(pair, row))}"'
         ' style="font-size:12px;line-height:1.3">'
         f"<div>{escape(pair.source['name'])}</div>{top}"
         f"{_stitch_layer(pair, i, j, leaves, enters)}"
@@ -38,10 +38,10 @@ def diagram(pair: Pair, row: int) -> str:
     )
 
 
-def in_words(pair: Pair, row: int) -> str:
+def alt_text(pair: Pair, row: int) -> str:
     """What the diagram shows, as one sentence of plain text."""
     i, j = (int(n) for n in pair.stitches[row])
-    layer = shape_in_words(pair, i, j)
+    layer = layer_shape(pair, i, j)
     n, m = pair.source["blocks"], pair.target["blocks"]
     rest = f"blocks {j + 1} to {m} of {m}" if j < m else "no block"
     return (
@@ -50,7 +50,7 @@ def in_words(pair: Pair, row: int) -> str:
     )
 
 
-def shape_in_words(pair: Pair, i: int, j: int) -> str:
+def layer_shape(pair: Pair, i: int, j: int) -> str:
     """A stitch layer's channels, its grid, and the prefix tokens that it makes."""
     layer = stitch_layer_entry(pair.source["layouts"][i], pair.target["layouts"][j])
     prefix = {0: "", 1: " and 1 prefix token"}.get(
@@ -101,6 +101,6 @@ def _stitch_layer(pair: Pair, i: int, j: int, leaves: float, enters: float) -> s
         '<div style="position:relative;padding:9px 0">'
         f"{line(leaves, 'top')}{line(enters, 'bottom')}"
         f'<div style="margin-left:{left:.3f}%;width:{width:.3f}%;{BOX}text-align:center;'
-        f'border:2px solid currentColor;padding:1px 4px"><b>T</b> {shape_in_words(pair, i, j)}'
+        f'border:2px solid currentColor;padding:1px 4px"><b>T</b> {layer_shape(pair, i, j)}'
         "</div></div>"
     )

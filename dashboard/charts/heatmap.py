@@ -9,9 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from dashboard.charts.blocks import block_names, block_ticks, probe_axis, probe_strips
 from dashboard.charts.heatmap_labels import numbers_trace
-from dashboard.charts.heatmap_points import HOVER, Stitches, facts, stitches_of
-from dashboard.charts.probe_strips import block_names, block_ticks, probe_axis, probe_strips
+from dashboard.charts.heatmap_points import Stitches, facts, hover_template, stitches_of
 from dashboard.charts.theme import ANCHOR, SNNET, log_ticks
 from dashboard.text.quantities import Field, field, quantity
 from klas.results.pair import Pair
@@ -113,7 +113,7 @@ def cell_map(
         },
         "xaxis2": {"domain": [0.89, 0.985], "anchor": "y", **probe_axis(probes)},
         "yaxis2": {"domain": [1 - STRIP / size, 1], "anchor": "x", **probe_axis(probes)},
-        "annotations": [_strips_title(1 - STRIP / size)] if probes else [],
+        "annotations": [_strips_title(pair, 1 - STRIP / size)] if probes else [],
     }
     traces = [
         cells,
@@ -170,7 +170,7 @@ def _squares(
         "unselected": {"marker": {"opacity": 0}},
         "selectedpoints": ringed,
         "customdata": carried,
-        "hovertemplate": HOVER,
+        "hovertemplate": hover_template(stitches.pair.task.metric),
         "showlegend": False,
     }
 
@@ -184,16 +184,16 @@ def _no_stitches(pair: Pair, shown: Field, stitches: Stitches, label: str) -> Tr
     free[np.searchsorted(shown.rows, stitches.i), np.searchsorted(shown.columns, stitches.j)] = 0
     row, column = np.nonzero(free)
     sources, targets = block_names(pair.source), block_names(pair.target)
-    told = []
+    texts = []
     for r, c in zip(row.tolist(), column.tolist()):
         j = shown.columns[c]
         value = f"<br>{label}: {shown.values[r, c]:.4g}"
         if shown.rows:
             i = shown.rows[r]
             cuts = f"source after {sources[i]} ({i}), target after {targets[j]} ({j})"
-            told.append(f"{cuts}{value}<br>no candidate")
+            texts.append(f"{cuts}{value}<br>no candidate")
         else:
-            told.append(f"target from cut {j}, {targets[j]}, to {targets[j + 1]}{value}")
+            texts.append(f"target from cut {j}, {targets[j]}, to {targets[j + 1]}{value}")
     return {
         "type": "scatter",
         "x": np.array(shown.columns)[column],
@@ -202,7 +202,7 @@ def _no_stitches(pair: Pair, shown: Field, stitches: Stitches, label: str) -> Tr
         "marker": {"symbol": "square", "opacity": 0},
         "selected": {"marker": {"opacity": 0}},
         "unselected": {"marker": {"opacity": 0}},
-        "text": told,
+        "text": texts,
         "hovertemplate": "%{text}<extra></extra>",
         "showlegend": False,
     }
@@ -251,10 +251,10 @@ def _marks(stitches: Stitches, *, small: bool) -> list[Trace]:
     return [frames, best, snnet]
 
 
-def _strips_title(bottom: float) -> dict[str, Any]:
+def _strips_title(pair: Pair, bottom: float) -> dict[str, Any]:
     """What the strips show, in the corner between them."""
     return {
-        "text": "probe<br>top-1",
+        "text": f"probe<br>{pair.task.metric.label}",
         "xref": "paper",
         "yref": "paper",
         "x": 0.895,
@@ -269,7 +269,7 @@ def _strips_title(bottom: float) -> dict[str, Any]:
 
 def _axis_title(shown: Field, side: str) -> str:
     if not shown.rows:
-        return "target block j, whose successor is looked at" if side == "target" else ""
+        return "target cut j (Σ is of the block that follows)" if side == "target" else ""
     if 0 in shown.rows:
         return f"{side} cut"
     return "target block j (it goes on with j + 1)" if side == "target" else "source block i"

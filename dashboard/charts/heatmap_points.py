@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dashboard.charts.probe_strips import block_names
-from dashboard.text.quantities import SCORES, Field, of_stitches, quantity
+from dashboard.charts.blocks import block_names
+from dashboard.model.ranks import best_of_bucket
+from dashboard.text.quantities import SCORES, Field, quantity, stitch_values
 from klas.results.pair import Pair
 from klas.selection.buckets import Selection
 from klas.study import Metric
+from klas.tasks.metric import AccuracyMetric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,30 +56,25 @@ def stitches_of(
     )
 
 
-def best_of_bucket(selection: Selection, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(N,) whether a score is finite and the lowest of its bucket; equals share the place."""
-    lowest = np.where(selection.bucket >= 0, selection.lowest[selection.bucket], np.nan)
-    best: NDArray[np.bool_] = np.isfinite(scores) & (scores == lowest)
-    return best
-
-
-HOVER = (
-    "<b>%{customdata[0]} → %{customdata[1]}</b>   %{customdata[2]}<br>"
-    "from the source after %{customdata[3]}, into the target before %{customdata[4]}<br>"
-    "%{customdata[5]}"
-    "Γ = Ω / Σ = %{customdata[6]}<br>"
-    "Ω = %{customdata[7]} nats: source probe %{customdata[0]} ‖ target probe %{customdata[1]}<br>"
-    "Σ = %{customdata[8]} nats: what the target's next block adds<br>"
-    "%{customdata[9]}, %{customdata[10]} parameters<br>"
-    "top-1: zero_shot %{customdata[11]}, tuned %{customdata[12]}<extra></extra>"
-)
-"""Plotly's template of the hover, over what :func:`facts` gives."""
+def hover_template(metric: AccuracyMetric) -> str:
+    """Plotly's template of the hover, over what :func:`facts` gives."""
+    return (
+        "<b>%{customdata[0]} → %{customdata[1]}</b>   %{customdata[2]}<br>"
+        "from the source after %{customdata[3]}, into the target before %{customdata[4]}<br>"
+        "%{customdata[5]}"
+        "Γ = Ω / Σ = %{customdata[6]}<br>"
+        "Ω = %{customdata[7]} nats: source probe %{customdata[0]} ‖ target probe "
+        "%{customdata[1]}<br>"
+        "Σ = %{customdata[8]} nats: what the target's next block adds<br>"
+        "%{customdata[9]}, %{customdata[10]} parameters<br>"
+        f"{metric.label}: zero_shot %{{customdata[11]}}, tuned %{{customdata[12]}}<extra></extra>"
+    )
 
 
 def facts(
     stitches: Stitches, name: str, jointly: NDArray[np.float64] | None = None
 ) -> list[tuple[int | str, ...]]:
-    """What each stitch's point carries, in the order that :data:`HOVER` has it.
+    """What each stitch's point carries, in the order that :func:`hover_template` has it.
 
     First come i and j as numbers, for a click opens them; the rest is text.
 
@@ -90,10 +87,11 @@ def facts(
         return []
     more = [""] * len(rows)
     if name in SCORES and name not in ("kl", "theta"):
-        more = _texted(quantity(name, pair).label + " = {:.4g}<br>", pair.scores(name)[rows])
+        more = _as_text(quantity(name, pair).label + " = {:.4g}<br>", pair.scores(name)[rows])
     if jointly is not None:
-        trained = _texted("{:.1f} %", 100 * jointly[rows])
-        more = [f"top-1 after joint training: {top1}<br>" for top1 in trained]
+        trained = _as_text("{:.1f} %", 100 * jointly[rows])
+        label = pair.task.metric.label
+        more = [f"{label} after joint training: {accuracy}<br>" for accuracy in trained]
     sigma = np.array(pair.raw["theta_target"], dtype=np.float64)[stitches.j, stitches.j + 1]
     sources, targets = block_names(pair.source), block_names(pair.target)
     marks = zip(stitches.bucket.tolist(), stitches.chosen.tolist(), stitches.best.tolist())
@@ -104,18 +102,18 @@ def facts(
         [sources[i] for i in stitches.i],
         [targets[j + 1] for j in stitches.j],
         more,
-        _texted("{:.4g}", pair.scores("kl")[rows]),
-        _texted("{:.4g}", pair.scores("theta")[rows]),
-        _texted("{:.4g}", sigma),
-        _texted("{:.4g} " + pair.unit.name, pair.macs[rows] / pair.unit.scale),
-        _texted("{:,.0f}", 1e6 * of_stitches(pair, "params")[rows]),
-        _texted("{:.1f} %", 100 * pair.accuracy("zero_shot")[rows]),
-        _texted("{:.1f} %", 100 * pair.accuracy("tuned")[rows]),
+        _as_text("{:.4g}", pair.scores("kl")[rows]),
+        _as_text("{:.4g}", pair.scores("theta")[rows]),
+        _as_text("{:.4g}", sigma),
+        _as_text("{:.4g} " + pair.unit.name, pair.macs[rows] / pair.unit.scale),
+        _as_text("{:,.0f}", 1e6 * stitch_values(pair, "params")[rows]),
+        _as_text("{:.1f} %", 100 * pair.accuracy("zero_shot")[rows]),
+        _as_text("{:.1f} %", 100 * pair.accuracy("tuned")[rows]),
     ]
     return list(zip(*columns))
 
 
-def _texted(form: str, values: NDArray[Any]) -> list[str]:
+def _as_text(form: str, values: NDArray[Any]) -> list[str]:
     write = form.format
     return ["not measured" if v != v else write(v) for v in values.tolist()]
 

@@ -8,17 +8,19 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from dashboard.charts.anchors import anchors_trace
-from dashboard.charts.probe_strips import chart_text
 from dashboard.charts.theme import LEGEND, MARGIN, log_axis
-from dashboard.model.list_difference import Listed, curve, measured_at, own_anchors
+from dashboard.model.list_comparison import Listed, curve, measured_at, own_anchors
+from dashboard.text.markup import chart_text
 from klas.results.documents.stitches import StitchEntry
 from klas.results.pair import CostUnit, Document, cost_unit, number
 from klas.study import Tier
+from klas.tasks.task import task_named
 
 
-def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figure:
+def lists_chart(document: Document, lists: Sequence[Listed], tier: Tier) -> go.Figure:
     """Accuracy against cost of every list's stitches, with its envelope and the anchors."""
-    unit, anchors = cost_unit(found), own_anchors(found, lists)
+    unit, anchors = cost_unit(document), own_anchors(document, lists)
+    metric = task_named(document["task"]).metric
     every = np.array([x["macs"] for x in (*anchors, *(s for k in lists for s in k.stitches))])
     right = every.max(initial=0)
     figure = go.Figure()
@@ -47,17 +49,17 @@ def lists_chart(found: Document, lists: Sequence[Listed], tier: Tier) -> go.Figu
                 "size": 10,
                 "line": {"color": listed.colour, "width": 2 * listed.symbol.endswith("-thin")},
             },
-            customdata=[_words(s) for s in measured],
+            customdata=[_stitch_name(s) for s in measured],
             hovertemplate="%{customdata}<br>%{x:.3g} "
-            f"{unit.name}<br>top-1 %{{y:.2f}} %<extra>{name}</extra>",
+            f"{unit.name}<br>{metric.label} %{{y:.2f}} %<extra>{name}</extra>",
         )
     points = [(a["name"], a["macs"], number(a["accuracy"])) for a in anchors]
-    figure.add_trace(anchors_trace(points, unit))
+    figure.add_trace(anchors_trace(points, unit, metric))
     figure.update_layout(
         margin=MARGIN,
         height=420,
         xaxis=_cost_axis(unit, every, of_one_pair=len(anchors) < 3),
-        yaxis={"title": "top-1 (%)"},
+        yaxis={"title": metric.axis},
         legend=LEGEND,
     )
     return figure
@@ -70,5 +72,5 @@ def _cost_axis(unit: CostUnit, macs: NDArray[np.float64], *, of_one_pair: bool) 
     return {"title": f"{unit.title}, logarithmic", **log_axis(macs / unit.scale)}
 
 
-def _words(stitch: StitchEntry) -> str:
+def _stitch_name(stitch: StitchEntry) -> str:
     return chart_text("{source} {source_block} → {target} {target_block}".format_map(stitch))

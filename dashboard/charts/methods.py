@@ -31,18 +31,18 @@ STYLES: dict[Metric, Style] = {
     "snnet": Style(SNNET, "x-thin"),
 }
 AT_FIRST: tuple[Metric, ...] = ("kl", "cka", "snnet")
-"""The curves that show at once; the legend switches the others on."""
+"""The methods whose curves are shown at first; the others are a click away."""
 
 
 def on_top(metric: Metric) -> bool:
-    """Sorts the methods for drawing: KLAS lies over the others, which are in their own order."""
+    """Whether a method is drawn last: KLAS lies over the others."""
     return metric == "kl"
 
 
 def curve_traces(
     metric: Metric,
     costs: NDArray[np.float64],
-    top1: NDArray[np.float64],
+    accuracies: NDArray[np.float64],
     steps: Envelope,
     right: float,
     samples: int,
@@ -53,13 +53,13 @@ def curve_traces(
     Each stitch has the 95 % interval of its accuracy as a bar.
 
     Args:
-        costs, top1: (M,) of the stitches, in the axes' units: percent.
+        costs, accuracies: (M,) of the stitches, in the axes' units: percent.
         steps: the envelope, in the same units.
         right: the cost at which its line ends.
         samples: how many the accuracies were measured on.
         more: of the stitches' trace: what the hover says.
     """
-    low, high = wilson(top1 / 100, samples)
+    low, high = wilson(accuracies / 100, samples)
     envelope_trace = {
         "type": "scatter",
         "x": np.append(steps.costs, right),
@@ -74,7 +74,7 @@ def curve_traces(
     stitches = {
         "type": "scatter",
         "x": costs,
-        "y": top1,
+        "y": accuracies,
         "mode": "markers",
         "name": f"{METHODS[metric]} ({len(costs)})",
         "legendrank": 1 if metric == "kl" else 2,  # first, though it is drawn last
@@ -83,8 +83,8 @@ def curve_traces(
         "error_y": {
             "type": "data",
             "symmetric": False,
-            "array": 100 * high - top1,
-            "arrayminus": top1 - 100 * low,
+            "array": 100 * high - accuracies,
+            "arrayminus": accuracies - 100 * low,
             "thickness": 1,
             "width": 0,
             "color": STYLES[metric].colour,
@@ -96,7 +96,7 @@ def curve_traces(
 
 
 def method_marker(metric: Metric, size: int, *, hollow: bool = False) -> dict[str, Any]:
-    """A method's marker. Thin ones are nothing but their line; the hollow ones keep apart by it."""
+    """A method's marker; thin symbols are nothing but their line, hollow ones need one."""
     colour, symbol = STYLES[metric]
     thin = symbol.endswith("-thin")
     width = 2.5 if thin and not hollow else 1.5 if hollow else 0

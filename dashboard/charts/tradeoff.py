@@ -1,6 +1,6 @@
 """The trade-off's charts: plain data to Plotly figures. Colours work on light and on dark.
 
-Axes hang on the pair, the tier and the range of cost alone, so nothing moves with τ.
+Axes depend on the pair, the tier and the range of cost alone, so nothing moves with τ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from dashboard.charts.anchors import anchors_trace
 from dashboard.charts.methods import STYLES, curve_traces, on_top
-from dashboard.charts.probe_strips import chart_text
 from dashboard.charts.theme import (
     ANCHOR,
     FAINT,
@@ -23,6 +22,7 @@ from dashboard.charts.theme import (
     log_axis,
 )
 from dashboard.model.tradeoff import Curve, Sheet, accuracy_range, heights, steps
+from dashboard.text.markup import chart_text
 from dashboard.text.quantities import QUANTITIES
 from klas.results.costs import Costs
 from klas.results.pair import Choice, FrontPoint, number
@@ -134,7 +134,7 @@ def tradeoff_chart(
         bounds: of the cost axis, in its unit.
         cell: the stitch that is ringed.
     """
-    pair, unit = sheet.pair, costs.unit
+    pair, unit, metric = sheet.pair, costs.unit, sheet.pair.task.metric
     right = max(*costs.anchors.values(), np.nanmax(costs.stitches, initial=0.0), 0.0) / unit.scale
     traces: list[dict[str, Any]] = []
     marks = _marks(picked, picked.chosen)
@@ -155,12 +155,14 @@ def tradeoff_chart(
             # A click rings what it selects; the others stay as they are.
             unselected={"marker": {"opacity": 1}},
             selected={"marker": {"size": 20}},
-            hovertemplate=f"top-1 <b>%{{y:.2f}} %</b> ({tier})<br>{HOVER}",
+            hovertemplate=f"{metric.label} <b>%{{y:.2f}} %</b> ({tier})<br>{HOVER}",
         )
     anchors = [a for a in pair.measured_anchors if a["name"] in costs.anchors]
     traces.append(
         anchors_trace(
-            [(a["name"], costs.anchors[a["name"]], number(a["accuracy"])) for a in anchors], unit
+            [(a["name"], costs.anchors[a["name"]], number(a["accuracy"])) for a in anchors],
+            unit,
+            metric,
         )
     )
     traces += _ring(pair.stitches, costs, drawn, cell)
@@ -171,7 +173,7 @@ def tradeoff_chart(
             "height": HEIGHT,
             "clickmode": "event+select",
             "xaxis": {"title": {"text": costs.title}, "range": _padded(bounds)},
-            "yaxis": {"title": {"text": "top-1 (%)"}, "range": list(heights(sheet, tier, drawn))},
+            "yaxis": {"title": {"text": metric.axis}, "range": list(heights(sheet, tier, drawn))},
             "legend": LEGEND,
         },
         _validate=False,  # Plotly's own check takes longer than all the rest; tests make it
@@ -184,7 +186,7 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: T
     Args:
         choices: their accuracies are of every candidate, of ``finetuned`` of the chosen ones.
     """
-    unit = choices[0].pair.unit
+    unit, metric = choices[0].pair.unit, choices[0].pair.task.metric
     anchors = {a["name"]: a for c in choices for a in (c.pair.source, c.pair.target)}
     shown = [a for a in anchors.values() if a["accuracy"] is not None]
     every = np.concatenate([*(c.pair.macs for c in choices), [a["macs"] for a in anchors.values()]])
@@ -213,12 +215,11 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: T
                 "customdata": choice.pair.stitches[rows],
                 "hovertemplate": f"<b>{name}</b><br>"
                 "stitch %{customdata[0]} → %{customdata[1]}<br>"
-                f"%{{x:.3g}} {unit.name}<br>top-1 %{{y:.2f}} %<extra></extra>",
+                f"%{{x:.3g}} {unit.name}<br>{metric.label} %{{y:.2f}} %<extra></extra>",
             }
         )
-    traces.append(
-        anchors_trace([(a["name"], a["macs"], number(a["accuracy"])) for a in shown], unit)
-    )
+    of_anchors = [(a["name"], a["macs"], number(a["accuracy"])) for a in shown]
+    traces.append(anchors_trace(of_anchors, unit, metric))
     low, high = np.log10(every.min()), np.log10(every.max())
     pad = 0.04 * max(high - low, 0.1)
     return go.Figure(
@@ -232,10 +233,12 @@ def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: T
                 "range": [low - pad, high + pad],
             },
             "yaxis": {
-                "title": {"text": "top-1 (%)"},
+                "title": {"text": metric.axis},
                 "range": list(
                     accuracy_range(
-                        [number(a["accuracy"]) for a in shown], [c.accuracy for c in choices], tier
+                        [number(a["accuracy"]) for a in shown],
+                        [c.accuracy for c in choices],
+                        tier,
                     )
                 ),
             },
@@ -259,14 +262,14 @@ def _ring(
     if cell is None:
         return []
     rows = np.flatnonzero((stitches == cell).all(axis=1) & np.isfinite(costs.stitches))
-    top1 = {100 * c.accuracy[row]: row for row in rows for c in drawn if c.chosen[row]}
-    if not top1:
+    rings = {100 * c.accuracy[row]: row for row in rows for c in drawn if c.chosen[row]}
+    if not rings:
         return []
     return [
         {
             "type": "scatter",
-            "x": [costs.stitches[row] / costs.unit.scale for row in top1.values()],
-            "y": list(top1),
+            "x": [costs.stitches[row] / costs.unit.scale for row in rings.values()],
+            "y": list(rings),
             "mode": "markers",
             "marker": {
                 "symbol": "circle-open",

@@ -12,7 +12,7 @@ from klas.results.selections import choose, own_or_fair_share
 from klas.study import METRICS, Metric, SelectionSpec
 
 
-def fill_list(found: Document, spec: SelectionSpec) -> None:
+def fill_list(document: Document, spec: SelectionSpec) -> None:
     """A row of buttons.
 
     Args:
@@ -20,9 +20,9 @@ def fill_list(found: Document, spec: SelectionSpec) -> None:
     """
     with st.container(horizontal=True):
         with st.popover("Take what a rule chooses", icon=":material/filter_alt:"):
-            _by_rule(found, spec)
+            _by_rule(document, spec)
         with st.popover("Add a stitch", icon=":material/add:"):
-            _by_hand(found)
+            _by_hand(document)
         st.button(
             "Undo",
             icon=":material/undo:",
@@ -40,8 +40,8 @@ def fill_list(found: Document, spec: SelectionSpec) -> None:
 
 
 @says_errors
-def _by_rule(found: Document, spec: SelectionSpec) -> None:
-    pairs = {p.name: p for p in pairs_of(found) if p.in_space.any() and p.is_scored("kl")}
+def _by_rule(document: Document, spec: SelectionSpec) -> None:
+    pairs = {p.name: p for p in pairs_of(document) if p.in_space.any() and p.is_scored("kl")}
     names = st.multiselect("Pairs", list(pairs), default=list(pairs)[:1])
     method: Metric = st.selectbox(
         "Method", METRICS, index=METRICS.index(spec.metric), format_func=METHODS.__getitem__
@@ -68,8 +68,8 @@ def _by_rule(found: Document, spec: SelectionSpec) -> None:
     )
 
 
-def _by_hand(found: Document) -> None:
-    pairs = {p.name: p for p in pairs_of(found) if len(p.macs) and p.is_scored("kl")}
+def _by_hand(document: Document) -> None:
+    pairs = {p.name: p for p in pairs_of(document) if len(p.macs) and p.is_scored("kl")}
     if not pairs:
         st.caption("No pair has stitches to add.")
         return

@@ -8,9 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts.tradeoff import front_chart
-from dashboard.controls import picture_format as pictures
 from dashboard.controls.budget import budget_over_all
-from dashboard.controls.downloads import add_button, take_away
+from dashboard.controls.downloads import add_button, selection_downloads
+from dashboard.controls.figure_settings import figure_config
 from dashboard.controls.heading import pick_tier, says_errors
 from dashboard.controls.jobs import start_button
 from dashboard.controls.selection import selection_controls
@@ -18,8 +18,8 @@ from dashboard.model.deployment import joined
 from dashboard.model.tradeoff import Floats
 from dashboard.session.accuracies import accuracy_at, first_tier
 from dashboard.session.resources import store, study
-from dashboard.tables.columns import TIER_COLUMNS, even, height, score_columns
-from dashboard.text.markdown import plain
+from dashboard.tables.columns import number_column, score_columns, table_height, tier_columns
+from dashboard.text.markup import plain
 from dashboard.text.quantities import QUANTITIES
 from klas.jobs.kinds import RunJob
 from klas.results.costs import COSTS, CostName, Costs, costs_of, timings_of
@@ -31,11 +31,11 @@ from klas.study import Metric, Tier
 FRONT = "on the front"
 
 
-def all_pairs(found: Document, metric: Metric) -> None:
+def all_pairs(document: Document, metric: Metric) -> None:
     """The page for every pair; those without a score are named and left out."""
     scored: list[Pair] = []
     unscored: list[Pair] = []
-    for pair in pairs_of(found):
+    for pair in pairs_of(document):
         (scored if pair.is_scored(metric) else unscored).append(pair)
     if unscored:
         say_unscored(unscored, metric)
@@ -60,7 +60,7 @@ def all_costs(pairs: Sequence[Pair]) -> tuple[dict[CostName, Costs], str | None]
         for name in names
     }
     document = pairs[0].document
-    return {name: joined(document, found) for name, found in along.items()}, machine
+    return {name: joined(document, costs) for name, costs in along.items()}, machine
 
 
 @st.fragment
@@ -74,7 +74,7 @@ def _choice(
     start: Tier,
     complete: bool,
 ) -> None:
-    """All that hangs on a control.
+    """All that a control on this page draws again.
 
     Args:
         by_cost, where: the pairs' costs, as :func:`all_costs` has them.
@@ -97,7 +97,7 @@ def _choice(
         "The front is over all of them and the anchors: the best accuracy for every cost."
     )
     st.plotly_chart(
-        front_chart(shown, points, tier), config=pictures.config(), alt="Accuracy against cost"
+        front_chart(shown, points, tier), config=figure_config(), alt="Accuracy against cost"
     )
     unmeasured = [c.pair for c in shown if not np.isfinite(c.accuracy[c.chosen]).all()]
     if unmeasured and tier == "finetuned":
@@ -116,9 +116,9 @@ def _choice(
     _table(shown, metric, points, tier)
     add_button(picked, limited=False)
     if not complete:
-        st.caption("The file and the command are of all pairs: they come with the last scores.")
+        st.caption("The file and the command are for all pairs: they come with the last scores.")
         return
-    take_away(picked, spec, tier, f"stitches-{study().name.replace(' ', '-')}.json", [])
+    selection_downloads(picked, spec, tier, f"stitches-{study().name.replace(' ', '-')}.json")
 
 
 def say_unscored(pairs: Sequence[Pair], metric: Metric) -> None:
@@ -158,25 +158,25 @@ def _table(choices: list[Choice], metric: Metric, points: list[FrontPoint], tier
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
-        height=height(len(rows)),
+        height=table_height(len(rows)),
         placeholder="–",
         column_config={
-            unit.name: even(_of_all(choices, lambda pair: pair.macs / unit.scale)),
+            unit.name: number_column(_of_all(choices, lambda pair: pair.macs / unit.scale)),
             **{
-                QUANTITIES[m].label: even(
-                    _of_all(choices, partial(Pair.scores, metric=m)), QUANTITIES[m].words
+                QUANTITIES[m].label: number_column(
+                    _of_all(choices, partial(Pair.scores, metric=m)), QUANTITIES[m].explanation
                 )
                 for m in dict.fromkeys((metric, "kl"))
             },
-            **TIER_COLUMNS,
+            **tier_columns(choices[0].pair.task.metric),
             FRONT: st.column_config.TextColumn(
                 alignment="center",
-                help="✓: no network of any pair, and no anchor, is as accurate and cheaper.",
+                help="✓: no chosen stitch of any pair, and no anchor, is as accurate and cheaper.",
             ),
         },
     )
 
 
 def _of_all(choices: Sequence[Choice], values: Callable[[Pair], Floats]) -> Floats:
-    """A figure of all that may be chosen: the digits hang on these, so that τ leaves them."""
+    """A figure of all that may be chosen: they decide the digits, so τ doesn't."""
     return np.concatenate([values(c.pair)[c.pair.in_space] for c in choices])

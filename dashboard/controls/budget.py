@@ -1,45 +1,51 @@
 """The budget picker: type what a network may cost, get the one to deploy, and why.
 
-It answers at the tier that is shown, over one pair, and names what another pair or anchor of the
-study does better; or over all pairs.
+It answers at the tier that is shown. Over one pair it also names another pair's stitch or an
+anchor that does better.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.controls.cost import budget_field, pick_cost, settle_axis
 from dashboard.controls.downloads import list_button
 from dashboard.controls.heading import says_errors, selection
-from dashboard.model.deployment import Network, Offer, better, joined, offer, offer_of_all
+from dashboard.model.deployment import (
+    Deployable,
+    Network,
+    better,
+    deployable_of_pair,
+    deployable_of_study,
+    joined,
+)
 from dashboard.model.tradeoff import Curve, Floats, Limits, Sheet, limits
 from dashboard.session.accuracies import accuracy_at, best_tier
 from dashboard.session.address import EVERY_PAIR
 from dashboard.session.choices import forget, keep
 from dashboard.session.resources import store, study
+from dashboard.tables.deployment import alternatives_table
 from dashboard.text.budget import (
+    basis_of_pair,
+    basis_of_study,
     better_elsewhere,
-    counted,
-    counted_of_all,
     deploy,
-    shown,
+    shown_cost,
     too_little,
 )
-from dashboard.text.markdown import plain
+from dashboard.text.markup import plain
 from klas.results.costs import CostName, Costs, costs_of, timings_of
 from klas.results.formatting import METHODS
 from klas.results.pair import Choice, Pair, pairs_of
 from klas.results.selections import choose
 from klas.selection.buckets import Selection
-from klas.selection.budget import Pick, pick_by_score
+from klas.selection.budget import pick_by_score
 from klas.study import Metric, Tier
 
-COST = (
+COST_HELP = (
     "What the budget is about. Latency can be chosen once every pair was timed on the same machine."
 )
 
@@ -62,10 +68,12 @@ def budget_picker(
     """
     # Of equals the page's own score counts.
     trained = sorted(drawn, key=lambda c: c.metric != metric) if tier == "finetuned" else []
-    found = offer(sheet.pair, costs, accuracies, tier, trained)
-    said = counted(found, metric, selection().tau, {c.metric: int(c.chosen.sum()) for c in trained})
+    deployable = deployable_of_pair(sheet.pair, costs, accuracies, tier, trained)
+    sizes = {curve.metric: int(curve.chosen.sum()) for curve in trained}
+    basis = basis_of_pair(deployable, metric, selection().tau, sizes)
     guess = _Guess(metric=metric, picked=picked, known=best_tier(accuracies))
-    _answer(sheet, costs, ends, found, said, guess, _others(sheet, costs, metric, tier))
+    others = _others(sheet, costs, metric, tier)
+    _answer(sheet, costs, ends, deployable, basis, guess, others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,16 +95,16 @@ def _answer(
     sheet: Sheet,
     costs: Costs,
     ends: Limits,
-    found: Offer,
-    said: str,
+    deployable: Deployable,
+    basis: str,
     guess: _Guess,
-    others: Offer,
+    others: Deployable,
 ) -> None:
-    """All that hangs on the budget.
+    """All that a change of the budget draws again.
 
     Args:
-        said: what ``found`` is.
-        others: of the rest of the study.
+        basis: what ``deployable`` is, in a sentence.
+        others: what the rest of the study has.
     """
     st.subheader("What to deploy within a budget")
     left, right = st.columns([1, 3], gap="large")
@@ -106,25 +114,25 @@ def _answer(
         if asked is None:
             return
         budget = asked * costs.unit.scale
-        pick = found.pick(budget) if found.stitches else None
-        best = None if pick is None else found.networks[pick.best]
+        pick = deployable.pick(budget) if deployable.stitches else None
+        best = None if pick is None else deployable.networks[pick.best]
         if pick is not None:
-            st.markdown(deploy(costs, found, pick, budget, "of this pair"))
-            st.caption(said)
-            _spread(sheet, costs, found.networks[pick.best])
-        elif found.stitches:
-            st.markdown(too_little(costs, found, budget))
+            st.markdown(deploy(costs, deployable, pick, budget, "of this pair"))
+            st.caption(basis)
+            _spread(sheet, costs, deployable.networks[pick.best])
+        elif deployable.stitches:
+            st.markdown(too_little(costs, deployable, budget))
         else:
-            _unmeasured(sheet.pair, costs, guess, found.tier, budget, left)
+            _unmeasured(sheet.pair, costs, guess, deployable.tier, budget, left)
         if (elsewhere := better(best, others, budget)) is not None:
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(better_elsewhere(costs, elsewhere, others), width="content")
+                st.markdown(better_elsewhere(costs, elsewhere, others.tier), width="content")
                 if len(sheet.pair.document["pairs"]) > 1:
                     _all_pairs_link(asked)
         if pick is not None:
-            _alternatives(costs, found, pick, all_pairs=False)
+            alternatives_table(costs, deployable, pick, sheet.pair.task.metric, all_pairs=False)
             with left:
-                _listing(found.networks[pick.best])
+                _listing(deployable.networks[pick.best])
 
 
 @st.fragment
@@ -144,7 +152,7 @@ def budget_over_all(
         where: the machine of the times, if there are any.
     """
     st.subheader("What to deploy within a budget")
-    name = pick_cost(COST, list(by_cost))
+    name = pick_cost(COST_HELP, list(by_cost))
     settle_axis(name)
     costs = by_cost[name]
     if costs.name == "latency" and where is not None:
@@ -156,20 +164,20 @@ def budget_over_all(
         if budget is None:
             return
         budget *= costs.unit.scale
-        found = offer_of_all(choices[0].pair.document, choices, costs, tier, metric)
-        pick = found.pick(budget)
+        deployable = deployable_of_study(choices[0].pair.document, choices, costs, tier, metric)
+        pick = deployable.pick(budget)
         if pick is None:
-            st.markdown(too_little(costs, found, budget))
+            st.markdown(too_little(costs, deployable, budget))
             return
         chosen = sum(int(c.chosen.sum()) for c in choices)
-        st.markdown(deploy(costs, found, pick, budget, "of this study"))
-        st.caption(counted_of_all(found, metric, selection().tau, chosen))
-        _alternatives(costs, found, pick, all_pairs=True)
+        st.markdown(deploy(costs, deployable, pick, budget, "of this study"))
+        st.caption(basis_of_study(deployable, metric, selection().tau, chosen))
+        alternatives_table(costs, deployable, pick, choices[0].pair.task.metric, all_pairs=True)
         with left:
-            _listing(found.networks[pick.best])
+            _listing(deployable.networks[pick.best])
 
 
-def _others(sheet: Sheet, costs: Costs, metric: Metric, tier: Tier) -> Offer:
+def _others(sheet: Sheet, costs: Costs, metric: Metric, tier: Tier) -> Deployable:
     """Every anchor, and what the score chooses of the other pairs."""
     pair, machine = sheet.pair, None if sheet.timings is None else sheet.timings.machine
     spec = selection().model_copy(update={"metric": metric})
@@ -188,7 +196,7 @@ def _others(sheet: Sheet, costs: Costs, metric: Metric, tier: Tier) -> Offer:
         chosen = choose(other, spec).chosen
         choices.append(Choice(pair=other, chosen=chosen, accuracy=accuracy_at(other, chosen, tier)))
         each.append(costs_of(other, costs.name, timings))
-    return offer_of_all(pair.document, choices, joined(pair.document, each), tier, metric)
+    return deployable_of_study(pair.document, choices, joined(pair.document, each), tier, metric)
 
 
 def _all_pairs_link(budget: float) -> None:
@@ -212,46 +220,6 @@ def _to_all_pairs(budget: float) -> None:
     forget("cell")  # it belongs to the pair
     keep("budget", budget)
     keep("pair", EVERY_PAIR)
-
-
-def _alternatives(costs: Costs, found: Offer, pick: Pick, *, all_pairs: bool) -> None:
-    """The pick between its neighbours on the front."""
-    unit, best = costs.unit, found.networks[pick.best]
-    steps = (
-        ("next cheaper", pick.cheaper),
-        ("within the budget", pick.best),
-        ("next better", pick.costlier),
-    )
-    chosen = [(words, found.networks[k]) for words, k in steps if k is not None]
-    rows: list[dict[str, Any]] = []
-    for words, network in chosen:
-        row: dict[str, Any] = {"": words, "network": network.name}
-        if all_pairs:
-            row["pair"] = None if network.pair is None else network.pair.name
-        elif any(n.method for _, n in chosen):
-            row["trained with"] = network.method and METHODS[network.method]
-        row |= {
-            unit.name: network.cost / unit.scale,
-            "top-1 (%)": 100 * network.accuracy,
-            "points": 100 * (network.accuracy - best.accuracy),
-            "cost": network.cost / best.cost if best.cost else None,
-        }
-        rows.append(row)
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        placeholder="–",
-        column_config={
-            unit.name: st.column_config.NumberColumn(format="%.4g"),
-            "trained with": st.column_config.TextColumn(
-                help="Whose choice was trained jointly: in another training the same stitch has "
-                "other weights."
-            ),
-            "top-1 (%)": st.column_config.NumberColumn(format="%.1f"),
-            "points": st.column_config.NumberColumn(format="%+.1f"),
-            "cost": st.column_config.NumberColumn(format="%.2f ×"),
-        },
-    )
 
 
 def _listing(network: Network) -> None:
@@ -281,24 +249,24 @@ def _unmeasured(
     row = pick_by_score(costs.stitches, pair.scores(guess.metric), picked.bucket, budget)
     if row is None:
         cheapest = np.nanmin(costs.stitches, initial=np.inf)
-        known = f"; the cheapest stitch takes {shown(costs, cheapest)}"
+        known = f"; the cheapest stitch takes {shown_cost(costs, cheapest)}"
         st.markdown(
-            f"No stitch in a bucket costs at most {shown(costs, budget)}"
+            f"No stitch in a bucket costs at most {shown_cost(costs, budget)}"
             f"{known if np.isfinite(cheapest) else ''}."
         )
         return
     i, j = pair.stitches[row]
     if tier == "finetuned":
-        hint = "Train it jointly to know"
+        hint = "To know its accuracy, train it jointly"
     else:
-        hint = f"Compute the {tier} accuracies on the **Study** page to know"
+        hint = f"To know its accuracy, compute the stage {tier} on the **Study** page"
     if guess.known is not None:
-        hint += f", or choose the tier {guess.known} above, which is measured"
+        hint += f"; or choose the tier {guess.known} above, which is measured"
     st.markdown(
         f"No stitch of {plain(pair.name)} has been measured at tier {tier}, so this is a guess by "
-        f"the score alone: **the stitch {i} → {j}** at **{shown(costs, costs.stitches[row])}**, "
-        f"the best by {METHODS[guess.metric]} of bucket {picked.bucket[row]}, the costliest that "
-        f"the budget reaches. {hint}."
+        f"the score alone: **the stitch {i} → {j}** at "
+        f"**{shown_cost(costs, costs.stitches[row])}**. It is the best by {METHODS[guess.metric]} "
+        f"in bucket {picked.bucket[row]}, the costliest bucket that the budget reaches. {hint}."
     )
     with beside:
         list_button(pair, row, place="budget")

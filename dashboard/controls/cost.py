@@ -1,28 +1,83 @@
 """The controls of the trade-off's costs: axis, timed machine, range, budget."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import streamlit as st
 
 from dashboard.controls.jobs import start_button
 from dashboard.controls.selection import SLIDER
-from dashboard.model.tradeoff import Limits, Sheet, clamped, limits
+from dashboard.model.tradeoff import Bits, Limits, Sheet, clamped, inside, limits
 from dashboard.session.choices import bound, forget, keep, write_address
 from dashboard.session.resources import study
 from dashboard.session.state import choices, session
-from dashboard.text.markdown import plain
+from dashboard.text.markup import plain
 from klas.jobs.kinds import LatencyJob
 from klas.results.costs import COSTS, CostName, Costs
 from klas.results.pair import Pair
 
+COST_HELP = (
+    "What the curves, the range and the budget are about. Buckets are always of MACs, as in the "
+    "paper. Latency is the median time of a forward pass of one image, measured on one machine; "
+    "MACs are the multiply–accumulates of the same pass."
+)
 NAMES: dict[CostName, str] = {"macs": "MACs", "params": "parameters", "latency": "latency"}
 
 
-def pick_cost(words: str, names: Sequence[CostName] = COSTS) -> CostName:
+@dataclass(frozen=True, kw_only=True)
+class CostChoice:
+    """What the controls of cost say.
+
+    Attributes:
+        sheet: the pair with the times of the machine of choice.
+        costs: the axis that is shown; MACs stand in for times that are not known.
+        bounds: the range, in the shown unit.
+        limits: the ends of the slider and its step.
+    """
+
+    sheet: Sheet
+    costs: Costs
+    bounds: tuple[float, float]
+    limits: Limits
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the range leaves anything out."""
+        return self.bounds != (self.limits.low, self.limits.high)
+
+    @property
+    def inside(self) -> Bits:
+        """(N,) the candidates in the range."""
+        return inside(self.costs, self.bounds, self.limits.step)
+
+
+def cost_controls(sheets: Sequence[Sheet]) -> CostChoice:
+    """A row with the axis, the range and the timed machine.
+
+    Args:
+        sheets: the pair, once for every machine that it was timed on.
+    """
+    row = st.container(horizontal=True, gap="medium")
+    with row:
+        name = pick_cost(COST_HELP)
+    place = row.empty()  # of the range, which depends on the machine
+    with row:
+        sheet = _pick_machine(sheets, name)
+        if name == "latency":  # in this row, so that nothing below moves
+            _latency_button(sheet.pair, timed=sheet.timings is not None)
+    if name not in sheet.costs:
+        name = "macs"
+    settle_axis(name)
+    costs = sheet.costs[name]
+    with place:
+        bounds, ends = _pick_range(costs)
+    return CostChoice(sheet=sheet, costs=costs, bounds=bounds, limits=ends)
+
+
+def pick_cost(help: str, names: Sequence[CostName] = COSTS) -> CostName:
     """A selector of the axis of cost.
 
     Args:
-        words: its help.
         names: the axes that are known; the choice of another one is forgotten.
     """
     asked = choices().get("cost", COSTS[0])
@@ -40,8 +95,8 @@ def pick_cost(words: str, names: Sequence[CostName] = COSTS) -> CostName:
         names,
         required=True,
         format_func=NAMES.__getitem__,
-        help=words,
-        **bound("cost", asked, words, *names, change=change),
+        help=help,
+        **bound("cost", asked, help, *names, change=change),
     )
     return name
 
@@ -65,7 +120,7 @@ def _numbers_are_of(name: CostName) -> bool:
     return True
 
 
-def pick_range(costs: Costs) -> tuple[tuple[float, float], Limits]:
+def _pick_range(costs: Costs) -> tuple[tuple[float, float], Limits]:
     """A slider over the costs of a pair's networks, in the unit that is shown."""
     ends = limits(costs)
     at = clamped(choices().get("range"), ends)
@@ -121,24 +176,24 @@ def budget_field(costs: Costs, ends: Limits, place: int | str) -> float | None:
     return budget if budget is not None and budget >= 0 else None
 
 
-def pick_machine(sheets: Sequence[Sheet], name: CostName) -> Sheet:
+def _pick_machine(sheets: Sequence[Sheet], name: CostName) -> Sheet:
     """The pair with the times of one machine: of the last that was timed, or of another one.
 
     Args:
-        name: the axis; only of latency is a single machine told.
+        name: the axis; a single machine is named only for latency.
     """
     machines = [sheet.timings.where for sheet in sheets if sheet.timings is not None]
     if len(machines) > 1:
         return sheets[machines.index(st.selectbox("Timed on", machines, key="widget:machine"))]
     if machines and name == "latency":
         st.caption(
-            f"Median forward time of one image on {plain(machines[0])}. Buckets stay on MACs.",
+            f"Median forward time of one image on {plain(machines[0])}. Buckets are still of MACs.",
             width=SLIDER,
         )
     return sheets[0]
 
 
-def latency_button(pair: Pair, *, timed: bool) -> None:
+def _latency_button(pair: Pair, *, timed: bool) -> None:
     """The way to the times of a pair's networks on the machine that the app runs on.
 
     It stays beside times that are known: which device, how many threads and which torch a job
@@ -156,8 +211,8 @@ def latency_button(pair: Pair, *, timed: bool) -> None:
             icon=":material/timer:",
             kind="secondary",
             help="Times every stitch and both anchors on the machine that the app runs on, with "
-            "its device, number of threads and torch of now. Where these very times are known, "
-            "they are shown first and nothing is timed again.",
+            "its present device, number of threads and version of torch. If these times are known "
+            "already, they are shown first and nothing is timed again.",
         )
         return
     st.caption(":material/info: Not timed yet: **MACs** are shown meanwhile.", width="content")

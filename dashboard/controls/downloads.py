@@ -1,17 +1,17 @@
-"""What was chosen, to take away: into one's list, as a file, as the command that writes it."""
+"""What was chosen: added to one's list, as a file, as the command that writes it."""
 
-import shlex
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from dashboard.controls.command_lines import select_command
 from dashboard.controls.jobs import estimate, start_button
 from dashboard.model.list_entries import entries_of, entry_of
 from dashboard.session import my_list
 from dashboard.session.accuracies import accuracy_at
-from dashboard.session.resources import store, study, study_arguments
+from dashboard.session.resources import store, study
 from klas.jobs.kinds import FullValJob
 from klas.results.accuracies import finetuned_accuracy, full_val_accuracy
 from klas.results.formats import dumps
@@ -30,9 +30,9 @@ def add_button(picked: Sequence[Picked], *, limited: bool) -> None:
     """
     entries = [entry for pair, chosen in picked for entry in entries_of(pair, chosen)]
     missing = len(set(entries) - set(my_list.entries()))
-    words = "the one" if len(entries) == 1 else f"these {len(entries)}"
+    what = "the one" if len(entries) == 1 else f"these {len(entries)}"
     st.button(
-        f"Add {words} to my list" if missing or not entries else "All are in my list",
+        f"Add {what} to my list" if missing or not entries else "All are in my list",
         icon=":material/playlist_add:",
         disabled=not missing,
         help="Those within the range of cost. My list can be edited, compared and exported."
@@ -65,34 +65,29 @@ def list_button(pair: Pair, row: int, *, place: str) -> None:
     )
 
 
-def take_away(
-    picked: Sequence[Picked], spec: SelectionSpec, tier: Tier, name: str, which: Sequence[str]
+def selection_downloads(
+    picked: Sequence[Picked], spec: SelectionSpec, tier: Tier, name: str, pair: Sequence[str] = ()
 ) -> None:
     """The stitch list as a file, and the command that writes the same one.
 
     Args:
         picked: what ``spec`` chooses of the pairs.
-        which: how the command names them; nothing stands for all.
+        name: of the file.
+        pair: the names of the one pair; none for all of them.
     """
-    complete = _full_val(picked, spec, tier)
-    command = [
-        *("klas", "select", *study_arguments(), *which),
-        *("--metric", spec.metric, "--tau", f"{spec.tau:.12g}", "--tau-mode", spec.tau_mode),
-        *("--buckets", str(spec.buckets), "--binning", spec.binning),
-        *(("--full-val", "--tier", tier) if complete else ()),
-        *("--out", name),
-    ]
+    full_val = tier if _full_val(picked, spec, tier) else None
     st.download_button(
         "Download as JSON",
         # Made when it is asked for: a long list takes longer than the slider may.
-        _file([pair for pair, _ in picked], spec, tier if complete else None),
+        _file([pair for pair, _ in picked], spec, full_val),
         file_name=name,
         mime="application/json",
         icon=":material/download:",
         help="A stitch list: `klas check` rebuilds it, `klas.load_stitch` loads a network of it.",
         on_click="ignore",
     )
-    st.code(shlex.join(command), language="bash", wrap_lines=True)
+    command = select_command(spec, pair, name, full_val)
+    st.code(command, language="bash", wrap_lines=True)
 
 
 def _file(pairs: Sequence[Pair], spec: SelectionSpec, whole: Tier | None) -> Callable[[], bytes]:
@@ -126,19 +121,19 @@ def _full_val(picked: Sequence[Picked], spec: SelectionSpec, tier: Tier) -> bool
     """
     val = picked[0][0].document["data"]["val"]
     some = [(pair, chosen) for pair, chosen in picked if chosen.any()]
-    found = [full_val_accuracy(store(), pair, c, study(), tier) for pair, c in some]
-    complete = bool(found) and all(found)
+    known = [full_val_accuracy(store(), pair, c, study(), tier) for pair, c in some]
+    complete = bool(known) and all(known)
     if val["images"] - len(val["left_out"]) <= val["samples"]:
         return complete  # nothing was left unseen
     seen = [accuracy_at(pair, chosen, tier) for pair, chosen in some]
     if complete:
         gaps = [
             100 * (whole["accuracy"]["{}-{}".format(*pair.stitches[row])] - accuracy[row])
-            for (pair, chosen), whole, accuracy in zip(some, found, seen)
+            for (pair, chosen), whole, accuracy in zip(some, known, seen)
             if whole is not None
             for row in np.flatnonzero(chosen)
         ]
-        samples = next(whole["samples"] for whole in found if whole is not None)
+        samples = next(whole["samples"] for whole in known if whole is not None)
         st.caption(
             f"Measured on all {samples:,} validation images too (tier {tier}): "
             f"{np.mean(gaps):+.1f} points on average against the {val['samples']:,} that the "

@@ -56,7 +56,7 @@ def heading(title: str) -> None:
         "Study",
         names,
         help="The built-in study, and those made on the **Anchors** page.",
-        **bound("study", study_name(), *names, change=open_named),
+        **bound("study", study_name(), *names, change=open_study),
     )
     if wanted is not None and wanted not in names:
         st.warning(f"There is no study {as_code(wanted)} here.", icon=":material/link_off:")
@@ -66,7 +66,7 @@ def heading(title: str) -> None:
     lead_on(title)
 
 
-def open_named(name: str) -> None:
+def open_study(name: str) -> None:
     """Show this study from the next run on. What was chosen with another one is forgotten."""
     _open(name)
     write_address()
@@ -79,39 +79,39 @@ def _open(name: str) -> None:
 
 def scored_document() -> Document:
     """The document once its scores are there; otherwise says what to do and ends the page."""
-    found = document()
-    if found is None or all(pair["theta"] is None for pair in found["pairs"]):
+    scores = document()
+    if scores is None or all(pair["theta"] is None for pair in scores["pairs"]):
         st.info(
             "There are no scores yet. Compute them on the **Study** page.", icon=":material/info:"
         )
         if st.button("Go to Study", icon=":material/science:"):
             st.switch_page("views/study.py")
         st.stop()
-    return found
+    return scores
 
 
-def pick_pair(found: Document, *, or_all: bool = False) -> Pair | None:
+def pick_pair(scores: Document, *, or_all: bool = False) -> Pair | None:
     """A selector of the pair, shared by the pages; None stands for all of them, if offered."""
-    pairs = pairs_of(found)
+    pairs = pairs_of(scores)
     # At first the pair with the most to choose from.
     own = pair_parameter(max(pairs, key=lambda p: int(p.in_space.sum())))
-    words = {pair_parameter(p): p.name for p in pairs}
+    parameters = {pair_parameter(p): p.name for p in pairs}
     if or_all and len(pairs) > 1:
-        words[EVERY_PAIR] = ALL_PAIRS
+        parameters[EVERY_PAIR] = ALL_PAIRS
     chosen = choices().get("pair", own)
-    if chosen not in [*words, EVERY_PAIR]:
-        said = complaint("pair", chosen, "this study has no such pair")
-        st.warning(said, icon=":material/link_off:")
+    if chosen not in [*parameters, EVERY_PAIR]:
+        sentence = complaint("pair", chosen, "this study has no such pair")
+        st.warning(sentence, icon=":material/link_off:")
         forget("cell")
         keep("pair", None)
-    names = list(words.values())
+    names = list(parameters.values())
 
     def change_pair(name: str) -> None:
-        word = next(w for w, n in words.items() if n == name)
+        parameter = next(p for p, n in parameters.items() if n == name)
         forget("cell")  # it belongs to the other pair
-        keep("pair", None if word == own else word)
+        keep("pair", None if parameter == own else parameter)
 
-    shown = words.get(chosen, words[own])
+    shown = parameters.get(chosen, parameters[own])
     name = st.selectbox(
         "Pair (source → target)", names, **bound("pair", shown, *names, change=change_pair)
     )
@@ -128,7 +128,7 @@ def pick_metric() -> Metric:
         scored,
         format_func=METHODS.__getitem__,
         help="What chooses: in every bucket the stitches with the lowest score. "
-        + QUANTITIES[start].words,
+        + QUANTITIES[start].explanation,
         **shown,
     )
     return metric

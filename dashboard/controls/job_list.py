@@ -8,7 +8,7 @@ from dashboard.controls.job_panel import ENDED_BADLY
 from dashboard.controls.jobs import again_button, clear_button, log_tail
 from dashboard.session.resources import store
 from dashboard.text.job_titles import job_title
-from dashboard.text.markdown import plain
+from dashboard.text.markup import plain
 from klas.jobs.listing import Job, all_jobs
 from klas.results.formatting import duration
 

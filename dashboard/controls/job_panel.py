@@ -9,7 +9,7 @@ from dashboard.controls.jobs import again_button, cancel_button, dismiss_button,
 from dashboard.session.resources import document, store
 from dashboard.session.state import session
 from dashboard.text.job_titles import STAGE_ACTIVITY, job_title
-from dashboard.text.markdown import plain
+from dashboard.text.markup import plain
 from klas.errors import KlasError
 from klas.jobs.kinds import EstimateJob, RunJob
 from klas.jobs.listing import Job, all_jobs

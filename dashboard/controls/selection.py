@@ -10,10 +10,10 @@ from klas.study import Metric, SelectionSpec
 SLIDER, NUMBER = 340, 150  # pixels
 TAU = {
     "relative": "**τ, the tolerance: score ≤ (1 + τ) · lowest.** In every bucket the stitch with "
-    "the lowest score is chosen, and beside it those whose score is at most τ above: 0 takes the "
-    "best alone, 0.05 what is up to 5 % worse, 1 what is up to twice as high.",
+    "the lowest score is chosen, and with it those whose score is higher by at most τ: at 0 the "
+    "best alone, at 0.05 those up to 5 % worse, at 1 those with up to twice its score.",
     "absolute": "**τ, the tolerance: score ≤ τ.** In every bucket the stitches whose score is at "
-    "most τ are chosen, whatever the others', and the lowest of the bucket in any case.",
+    "most τ are chosen, and in any case the one with the lowest score.",
 }
 """What τ does, by its kind: Markdown."""
 BUCKETS = (
@@ -34,7 +34,7 @@ def selection_controls(metric: Metric) -> tuple[SelectionSpec, DeltaGenerator]:
     start = selection()
     row = st.container(horizontal=True, gap="medium")  # goes on in a next line where it is narrow
     if start.tau_mode == "relative":
-        top, step, name = 1.0, 0.01, "τ: how far above a bucket's best score may be"
+        top, step, name = 1.0, 0.01, "τ: how far above the bucket's best"
     else:
         top, step, name = 10.0, 0.05, "τ: the largest score that is always taken"
     top = max(top, start.tau)

@@ -13,7 +13,7 @@ class Stop(NamedTuple):
     file: str
     heading: str
     name: str
-    words: str
+    task: str
 
 
 STOPS = (
@@ -39,7 +39,7 @@ STOPS = (
         "views/my_list.py",
         "My list",
         "My list",
-        "Keep what a rule chose, edit it, take it away as JSON.",
+        "Keep what a rule chose, edit it, download it as JSON.",
     ),
     Stop(
         "views/anchors.py", "Anchors", "Anchors", "Then the same with your own networks and images."
@@ -48,7 +48,7 @@ STOPS = (
 
 
 def offer_tour() -> None:
-    """Every stop, for who sees the app the first time; a button hides it."""
+    """Every stop, for somebody who sees the app for the first time; a button hides it."""
     if session().tour == "over":
         return
     with st.container(border=True):
@@ -58,7 +58,7 @@ def offer_tour() -> None:
         for column, stop in zip(st.columns(len(STOPS)), STOPS):
             with column:
                 _way_to(stop, stop.name)
-                st.caption(stop.words)
+                st.caption(stop.task)
 
 
 def lead_on(heading: str) -> None:
@@ -67,7 +67,7 @@ def lead_on(heading: str) -> None:
     if here is None or session().tour != "begun":
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{here + 1} of {len(STOPS)}.** {STOPS[here].words}", width="content")
+        st.markdown(f"**{here + 1} of {len(STOPS)}.** {STOPS[here].task}", width="content")
         if here + 1 < len(STOPS):
             _way_to(STOPS[here + 1], f"Next: {STOPS[here + 1].name}")
         st.button("End the tour", on_click=_end, icon=":material/close:", type="tertiary")

@@ -26,7 +26,7 @@ class Network:
         accuracy: in [0, 1].
         pair, row: where a stitch is among the candidates; None of an anchor.
         method: whose choice was trained jointly, for the same stitch has other weights in
-            another training; None where nothing hangs on it.
+            another training; None where that makes no difference.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
+class Deployable:
     """The networks that are measured, anchors first, and the tier of their stitches."""
 
     networks: Sequence[Network]
@@ -68,13 +68,13 @@ class Offer:
         return min(self.networks, key=lambda n: n.cost, default=None)
 
 
-def offer(
+def deployable_of_pair(
     pair: Pair,
     costs: Costs,
     accuracies: Mapping[Tier, Floats | None],
     tier: Tier,
     trained: Sequence[Curve] = (),
-) -> Offer:
+) -> Deployable:
     """What a pair has to deploy: its anchors, and its stitches at one tier.
 
     A network's accuracy is never filled up from another tier.
@@ -84,19 +84,19 @@ def offer(
         trained: of ``finetuned``, the methods' choices that are trained jointly. Of equals the
             earlier method's counts.
     """
-    found = _anchors(pair.measured_anchors, costs.anchors)
+    networks = _anchors(pair.measured_anchors, costs.anchors)
     if tier == "finetuned":
         for curve in trained:
             accuracy = np.where(curve.chosen, curve.accuracy, np.nan)
-            found += _stitches(pair, costs.stitches, accuracy, curve.metric)
+            networks += _stitches(pair, costs.stitches, accuracy, curve.metric)
     elif (measured := accuracies[tier]) is not None:
-        found += _stitches(pair, costs.stitches, measured)
-    return Offer(networks=found, tier=tier)
+        networks += _stitches(pair, costs.stitches, measured)
+    return Deployable(networks=networks, tier=tier)
 
 
-def offer_of_all(
+def deployable_of_study(
     document: Document, choices: Sequence[Choice], costs: Costs, tier: Tier, metric: Metric
-) -> Offer:
+) -> Deployable:
     """What a study has to deploy: every anchor, and what a score chose of several pairs.
 
     Args:
@@ -104,13 +104,13 @@ def offer_of_all(
         costs: of the choices' candidates one after another, as :func:`joined` has them.
         metric: what chose.
     """
-    found = _anchors(document["anchors"], costs.anchors)
+    networks = _anchors(document["anchors"], costs.anchors)
     trained_with = metric if tier == "finetuned" else None
     ends = np.cumsum([len(c.chosen) for c in choices])[:-1]
     for choice, values in zip(choices, np.split(costs.stitches, ends)):
         accuracy = np.where(choice.chosen, choice.accuracy, np.nan)
-        found += _stitches(choice.pair, values, accuracy, trained_with)
-    return Offer(networks=found, tier=tier)
+        networks += _stitches(choice.pair, values, accuracy, trained_with)
+    return Deployable(networks=networks, tier=tier)
 
 
 def joined(document: Document, each: Sequence[Costs]) -> Costs:
@@ -130,17 +130,17 @@ def joined(document: Document, each: Sequence[Costs]) -> Costs:
     return Costs(name=name, stitches=stitches, anchors=anchors, unit=unit)
 
 
-def better(than: Network | None, others: Offer, budget: float) -> Network | None:
+def better(than: Network | None, others: Deployable, budget: float) -> Network | None:
     """The best of other networks within a budget, if it is better than one network.
 
     That is, more accurate, or as accurate and cheaper. With nothing to compare it with, it is
     returned whatever it is.
     """
     first = [] if than is None else [than]
-    every = Offer(networks=[*first, *others.networks], tier=others.tier)
+    every = Deployable(networks=[*first, *others.networks], tier=others.tier)
     pick = every.pick(budget)
-    found = None if pick is None else every.networks[pick.best]
-    return None if found is than else found
+    best = None if pick is None else every.networks[pick.best]
+    return None if best is than else best
 
 
 def _anchors(entries: Iterable[AnchorEntry], costs: Mapping[str, float]) -> list[Network]:

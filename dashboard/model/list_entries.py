@@ -23,7 +23,7 @@ def entries_of(pair: Pair, chosen: NDArray[np.bool_]) -> list[Entry]:
     return [entry_of(pair, row) for row in rows[np.argsort(pair.macs[rows], kind="stable")]]
 
 
-def picks(found: Document, listed: Iterable[Entry]) -> list[tuple[Pair, NDArray[np.bool_]]]:
+def picks(document: Document, listed: Iterable[Entry]) -> list[tuple[Pair, NDArray[np.bool_]]]:
     """Which candidates of which pairs a list means.
 
     Pairs without any are left out, and so are stitches that the study does not have.
@@ -31,6 +31,6 @@ def picks(found: Document, listed: Iterable[Entry]) -> list[tuple[Pair, NDArray[
     wanted = set(listed)
     masks = [
         (pair, np.array([entry_of(pair, row) in wanted for row in range(len(pair.macs))], bool))
-        for pair in pairs_of(found)
+        for pair in pairs_of(document)
     ]
     return [(pair, mask) for pair, mask in masks if mask.any()]

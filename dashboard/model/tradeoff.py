@@ -33,7 +33,7 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """A pair, and what of it hangs on no control: read from its document once.
+    """A pair, and all of it that no control changes, read from its document once.
 
     Attributes:
         timings: its forward times, the machine of choice first; none if it was never timed.
@@ -50,7 +50,7 @@ class Sheet:
 
     @cached_property
     def accuracy(self) -> dict[Tier, Floats]:
-        """(N,) of the tiers that do not hang on the choice, NaN where not measured."""
+        """(N,) of the tiers that don't depend on the choice, NaN where not measured."""
         return {tier: self.pair.accuracy(tier) for tier in TIERS if tier != "finetuned"}
 
     @cached_property
@@ -128,9 +128,9 @@ def curves(
             unscored.append(metric)
             continue
         chosen = own_or_fair_share(pair, picked, own, metric)
-        found = accuracy(chosen) if chosen.any() else None
-        if found is not None and np.isfinite(found[chosen]).all():
-            drawn.append(Curve(metric, chosen, found))
+        accuracies = accuracy(chosen) if chosen.any() else None
+        if accuracies is not None and np.isfinite(accuracies[chosen]).all():
+            drawn.append(Curve(metric, chosen, accuracies))
         elif chosen.any():
             unmeasured.append(metric)
     return drawn, unscored, unmeasured

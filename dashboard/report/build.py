@@ -8,7 +8,7 @@ from dashboard.charts.anchors import anchors_chart, probe_chart
 from dashboard.charts.lists import lists_chart
 from dashboard.charts.methods import STYLES
 from dashboard.charts.tradeoff import front_chart
-from dashboard.model.list_difference import Listed
+from dashboard.model.list_comparison import Listed
 from dashboard.report.comparison import comparison_of, overall_parts, verdict
 from dashboard.report.page import (
     Figure,
@@ -166,7 +166,7 @@ def _anchors(document: Document) -> list[Part]:
         ),
         Figure(
             name="probes",
-            chart=probe_chart(document["anchors"]),
+            chart=probe_chart(document),
             caption=f"{metric.heading} of a linear probe at every cut of every anchor. A hollow "
             "marker is a probe that did not converge.",
         ),

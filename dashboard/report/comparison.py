@@ -5,16 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from dashboard.charts.comparison import (
-    SIDE_BY_SIDE,
     agreement_chart,
-    budget_chart,
-    budget_pairs,
-    budgets_of,
     curves_chart,
     score_chart,
 )
+from dashboard.charts.training_budgets import SIDE_BY_SIDE, budget_chart
+from dashboard.model.training_budgets import budget_pairs, budgets_of
 from dashboard.report.page import Figure, Paragraph, Part, Table
-from dashboard.text.comparison import BUDGET_FIGURES, buckets_of_all, judged, level
+from dashboard.text.comparison import buckets_of_all, budget_figure_names, judged, level
 from klas.errors import KlasError
 from klas.results.comparison import compare
 from klas.results.comparison_view import (
@@ -257,12 +255,12 @@ def budget_figures(
     methods = methods_of(part)
     if not budgets_of(methods):
         return
-    for quantity, label in BUDGET_FIGURES.items():
+    for quantity, label in budget_figure_names(comparison).items():
         joined = 0 if "source" in part else budget_pairs(methods_of(part), quantity)
         over = f", mean over {_pairs(joined)}" if joined else ""
         yield Figure(
             name=f"budget-{quantity.replace('_', '-')}-{name}",
-            chart=budget_chart(methods, quantity),
+            chart=budget_chart(methods, quantity, _metric(comparison)),
             caption=f"{label} of every method against the steps of joint training"
             f"{over}, {judged(comparison, 'finetuned')}. Bars are {level(comparison)} intervals. "
             f"{SIDE_BY_SIDE}",

@@ -12,7 +12,7 @@ from dashboard.charts.tradeoff import choice_chart, tradeoff_chart
 from dashboard.model.tradeoff import Floats, Sheet, curves, limits
 from dashboard.report.comparison import accuracies_on_test, pair_comparison_parts
 from dashboard.report.page import Cell, Figure, Part, Table
-from dashboard.text.quantities import field, in_words
+from dashboard.text.quantities import description, field
 from klas.results.accuracies import finetuned_accuracy
 from klas.results.comparison_view import entry_of
 from klas.results.documents.comparison import Comparison
@@ -45,7 +45,7 @@ def pair_parts(
         caption="Γ of every stitch, lower is better"
         + (", printed in its cell" if values_fit(shown) else "")
         + ". Chosen stitches are framed; a dot marks the best in its bucket of cost.",
-        alt=in_words(pair, "kl", shown),
+        alt=description(pair, "kl", shown),
     )
     yield Figure(
         name=f"choice-{pair.index}",

@@ -20,8 +20,8 @@ def accuracy_at(pair: Pair, chosen: Bits, tier: Tier) -> Floats:
     """
     if tier != "finetuned":
         return pair.accuracy(tier)
-    found = finetuned_accuracy(store(), pair, chosen, study())
-    return np.full(len(chosen), np.nan) if found is None else found
+    trained = finetuned_accuracy(store(), pair, chosen, study())
+    return np.full(len(chosen), np.nan) if trained is None else trained
 
 
 def best_tier(accuracies: Mapping[Tier, Floats | None]) -> Tier | None:
@@ -37,7 +37,7 @@ def best_tier(accuracies: Mapping[Tier, Floats | None]) -> Tier | None:
 def first_tier(pairs: Sequence[Pair]) -> Tier:
     """The best tier at which anything of the study's own selection is measured.
 
-    It hangs on no control: what τ lets through may not be trained jointly, and then the tier
+    No control changes it: what τ lets through may not be trained jointly, and then the tier
     would change by itself.
     """
     own = study().selection

@@ -33,6 +33,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 import streamlit as st
 
 from dashboard.model.list_entries import Entry
+from dashboard.model.training_budgets import BudgetFigure
 from klas.results.costs import CostName
 from klas.results.documents.stitches import StitchList
 from klas.selection.buckets import Binning, TauMode
@@ -41,8 +42,6 @@ from klas.study import Metric, Tier
 
 KEY = "session"
 PictureFormat = Literal["png", "svg"]
-BudgetFigure = Literal["mean_top1", "auc_stitches"]
-"""What can be shown over budgets of joint training, as the comparison's form calls it."""
 
 
 class Choices(TypedDict, total=False):
@@ -180,7 +179,7 @@ class Session:
     draft: Draft = field(default_factory=Draft)
     uploaded_list: UploadedList = field(default_factory=UploadedList)
     studies_row: StudiesRow | None = None
-    tour: Literal["offered", "begun", "over"] = "offered"
+    tour: Literal["ahead", "begun", "over"] = "ahead"
     notices: dict[str, str] = field(default_factory=dict)
     toasts: list[str] = field(default_factory=list)
 

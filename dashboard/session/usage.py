@@ -13,7 +13,7 @@ def study_files() -> list[Path]:
     return [Path(path) for path in named_study().values()]
 
 
-def held() -> Usage:
+def store_usage() -> Usage:
     """What the store holds, by study and by stage.
 
     Raises:
@@ -30,5 +30,5 @@ def _usage(stamp: object) -> Usage:
 def _stamp() -> tuple[object, ...]:
     root = store().root
     files = [*(root / "refs").glob("*.json"), *(root / "studies").glob("*.toml"), *study_files()]
-    found = sorted((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.exists())
-    return (str(root), store().stamp(), tuple(found))
+    stamps = sorted((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.exists())
+    return (str(root), store().stamp(), tuple(stamps))

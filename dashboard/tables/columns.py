@@ -6,24 +6,28 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboard.text.quantities import QUANTITIES
+from dashboard.text.quantities import QUANTITIES, accuracy_quantity
 from klas.results.pair import Pair
 from klas.study import TIERS, Metric
+from klas.tasks.metric import AccuracyMetric
 
 HEAD, ROW = 38, 35  # pixels of a table
 ROWS = 20  # that show without scrolling
-TIER_COLUMNS = {
-    f"{tier} (%)": st.column_config.NumberColumn(
-        format="%.1f",
-        help=QUANTITIES[tier].words,
-    )
-    for tier in TIERS
-}
-BUCKET = (
+BUCKET_HELP = (
     "Stitches of about the same cost share a bucket, numbered from the cheap anchor's cost to the "
-    "costly one's. In every bucket the best and what τ lets through are chosen."
+    "costly one's. In every bucket the best stitch is chosen, with those that τ lets through."
 )
 WIDEST = 8  # characters; a column that needs more is written with powers of ten
+
+
+def tier_columns(metric: AccuracyMetric) -> dict[str, Any]:
+    """How the columns of accuracies by tier are shown; their names are "tuned (%)" and so on."""
+    return {
+        f"{tier} (%)": st.column_config.NumberColumn(
+            format="%.1f", help=accuracy_quantity(tier, metric).explanation
+        )
+        for tier in TIERS
+    }
 
 
 def score_columns(pair: Pair, metric: Metric, rows: NDArray[np.int64]) -> dict[str, Any]:
@@ -31,17 +35,17 @@ def score_columns(pair: Pair, metric: Metric, rows: NDArray[np.int64]) -> dict[s
     return {QUANTITIES[m].label: pair.scores(m)[rows] for m in dict.fromkeys((metric, "kl"))}
 
 
-def even(values: NDArray[np.float64], words: str | None = None) -> Any:
-    """A column of numbers with as many decimals each.
+def number_column(values: NDArray[np.float64], help: str | None = None) -> Any:
+    """A column of numbers that all have the same number of decimals.
 
     Args:
         values: (M,) that the column may come to show, so that no choice among them moves digits.
-        words: its help.
+        help: what it shows.
     """
-    return st.column_config.NumberColumn(format=three_digits(values), help=words)
+    return st.column_config.NumberColumn(format=three_digits(values), help=help)
 
 
-def height(rows: int) -> int | Literal["auto"]:
+def table_height(rows: int) -> int | Literal["auto"]:
     """Of a table with so many rows, in pixels; more than :data:`ROWS` scroll."""
     return HEAD + ROW * min(rows, ROWS) if rows else "auto"
 

@@ -2,63 +2,65 @@
 
 from collections.abc import Mapping, Sequence
 
-from dashboard.model.deployment import Network, Offer
-from dashboard.text.markdown import plain
+from dashboard.model.deployment import Deployable, Network
+from dashboard.text.markup import plain
 from klas.results.costs import Costs
 from klas.results.formatting import METHODS, percent
 from klas.selection.budget import Pick
-from klas.study import Metric
+from klas.study import Metric, Tier
 
 
-def deploy(costs: Costs, found: Offer, pick: Pick, budget: float, of: str) -> str:
+def deploy(costs: Costs, deployable: Deployable, pick: Pick, budget: float, of: str) -> str:
     """The answer.
 
     Args:
         budget: in plain units.
         of: whose networks these are, as "of this pair".
     """
-    best = found.networks[pick.best]
+    best = deployable.networks[pick.best]
     plural = "network" if pick.affordable == 1 else "networks"
     return (
-        f"Deploy **{called(best)}**: **{percent(best.accuracy)}** ({measured_as(best, found)}) "
-        f"at **{shown(costs, best.cost)}**. Of {pick.affordable} {plural} {of} that are measured "
-        f"and cost at most {shown(costs, budget)}, none is more accurate, and none as accurate is "
-        "cheaper."
+        f"Deploy **{called(best)}**: **{percent(best.accuracy)}** "
+        f"({measured_as(best, deployable.tier)}) at **{shown_cost(costs, best.cost)}**. Of "
+        f"{pick.affordable} {plural} {of} that are measured and cost at most "
+        f"{shown_cost(costs, budget)}, none is more accurate, and none as accurate is cheaper."
     )
 
 
-def better_elsewhere(costs: Costs, network: Network, others: Offer) -> str:
+def better_elsewhere(costs: Costs, network: Network, tier: Tier) -> str:
     """What of the rest of the study is the better buy."""
     what = "an anchor of the study" if network.pair is None else "a stitch of another pair"
     return (
         f"Within the same budget {what}, **{called(network)}**, reaches "
-        f"**{percent(network.accuracy)}** ({measured_as(network, others)}) at "
-        f"**{shown(costs, network.cost)}**."
+        f"**{percent(network.accuracy)}** ({measured_as(network, tier)}) at "
+        f"**{shown_cost(costs, network.cost)}**."
     )
 
 
-def too_little(costs: Costs, found: Offer, budget: float) -> str:
+def too_little(costs: Costs, deployable: Deployable, budget: float) -> str:
     """Nothing is affordable, or nothing is measured at all."""
-    cheapest = found.cheapest()
+    cheapest = deployable.cheapest()
     if cheapest is None:
-        return f"Nothing is measured at tier {found.tier}, so there is nothing to choose from."
+        return f"Nothing is measured at tier {deployable.tier}, so there is nothing to choose from."
     return (
-        f"Nothing costs as little as {shown(costs, budget)}: the cheapest network that is "
-        f"measured, **{called(cheapest)}**, takes **{shown(costs, cheapest.cost)}** and "
+        f"Nothing costs as little as {shown_cost(costs, budget)}: the cheapest network that is "
+        f"measured, **{called(cheapest)}**, takes **{shown_cost(costs, cheapest.cost)}** and "
         f"reaches {percent(cheapest.accuracy)}."
     )
 
 
-def counted(found: Offer, metric: Metric, tau: float, chosen: Mapping[Metric, int]) -> str:
-    """What a pair's answer is over.
+def basis_of_pair(
+    deployable: Deployable, metric: Metric, tau: float, chosen: Mapping[Metric, int]
+) -> str:
+    """What a pair's answer is chosen from.
 
     Args:
         chosen: of ``finetuned``, how many stitches every method chose whose choice is trained.
     """
-    parts = ["its anchors"] if len(found.networks) > len(found.stitches) else []
-    if found.tier != "finetuned":
-        parts.append(f"its {_stitches(len(found.stitches))}")
-        return f"Counted are {_and(parts)}, at tier {found.tier}."
+    parts = ["its anchors"] if len(deployable.networks) > len(deployable.stitches) else []
+    if deployable.tier != "finetuned":
+        parts.append(f"its {_stitches(len(deployable.stitches))}")
+        return f"Picked from {_and(parts)}, at tier {deployable.tier}."
     own = f"{METHODS[metric]} chose at τ = {tau:.4g}"
     parts += [
         f"the {_stitches(count)} that {own}"
@@ -66,26 +68,27 @@ def counted(found: Offer, metric: Metric, tau: float, chosen: Mapping[Metric, in
         else f"the {_stitches(count)} of {METHODS[method]}"
         for method, count in chosen.items()
     ]
-    by_itself = "each choice trained jointly by itself" if len(chosen) > 1 else "trained jointly"
-    said = f"Counted are {_and(parts)}, {by_itself}."
-    return said if metric in chosen else f"{said} What {own} is not trained yet."
+    how = "each choice trained jointly by itself" if len(chosen) > 1 else "trained jointly"
+    sentence = f"Picked from {_and(parts)}, {how}."
+    return sentence if metric in chosen else f"{sentence} What {own} is not trained yet."
 
 
-def counted_of_all(found: Offer, metric: Metric, tau: float, chosen: int) -> str:
-    """What the answer over all pairs is over.
+def basis_of_study(deployable: Deployable, metric: Metric, tau: float, chosen: int) -> str:
+    """What the answer over all pairs is chosen from.
 
     Args:
         chosen: how many stitches the score chose, measured or not.
     """
-    anchors, measured = len(found.networks) - len(found.stitches), len(found.stitches)
+    tier, measured = deployable.tier, len(deployable.stitches)
+    anchors = len(deployable.networks) - measured
     parts = ["1 anchor" if anchors == 1 else f"{anchors} anchors"] if anchors else []
     if not measured:
-        return f"Counted are {_and(parts)}; no chosen stitch is measured at tier {found.tier}."
+        return f"Picked from {_and(parts)}; no chosen stitch is measured at tier {tier}."
     some = f"{measured} of the" if measured < chosen else "the"
     parts.append(f"{some} {_stitches(chosen)} that {METHODS[metric]} chose at τ = {tau:.4g}")
-    jointly = ", trained jointly pair by pair" if found.tier == "finetuned" else ""
+    jointly = ", trained jointly pair by pair" if tier == "finetuned" else ""
     rest = f"; the other {chosen - measured} are not measured" if measured < chosen else ""
-    return f"Counted are {_and(parts)}, at tier {found.tier}{jointly}{rest}."
+    return f"Picked from {_and(parts)}, at tier {tier}{jointly}{rest}."
 
 
 def called(network: Network) -> str:
@@ -95,16 +98,20 @@ def called(network: Network) -> str:
     return f"the stitch {network.name} of {plain(network.pair.name)}"
 
 
-def measured_as(network: Network, found: Offer) -> str:
-    """How its accuracy was measured; of a joint training whose."""
+def measured_as(network: Network, tier: Tier) -> str:
+    """How a network's accuracy was measured; of a joint training also whose.
+
+    Args:
+        tier: of the stitches beside it.
+    """
     if network.pair is None:
         return "as pretrained"
     if network.method is None:
-        return f"tier {found.tier}"
-    return f"tier {found.tier}, trained with {_training(network.method)}"
+        return f"tier {tier}"
+    return f"tier {tier}, trained with {_training(network.method)}"
 
 
-def shown(costs: Costs, value: float) -> str:
+def shown_cost(costs: Costs, value: float) -> str:
     """A cost in plain units as it is read."""
     return f"{value / costs.unit.scale:.4g} {costs.unit.name}"
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from dashboard.text.markdown import plain
+from dashboard.text.markup import plain
 from klas.jobs.kinds import (
     CatalogueJob,
     CompareJob,

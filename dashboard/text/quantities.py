@@ -1,9 +1,9 @@
 """What the map can show of a pair: scores, Θ, Σ, costs and accuracies. Pure functions.
 
-A stranger's own words (names of anchors and modules) are in none of the texts here.
+No text here contains names from a study (of anchors or modules), so none has to be escaped.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from klas.results.documents.scores import CANDIDATE_TIERS
 from klas.results.formatting import METHODS
 from klas.results.pair import Pair
-from klas.study import METRICS, Metric, Stage
+from klas.study import METRICS, TIERS, Metric, Stage, Tier
+from klas.tasks.metric import AccuracyMetric
 
 THE_SCORE = "score"
 SCORES: tuple[Metric, ...] = tuple(metric for metric in METRICS if metric != "snnet")
@@ -26,7 +27,7 @@ class Quantity:
         label: its name on a scale and in a title, unit included.
         option: its name in the selector.
         reading: how a value is read, after a comma: "lower is better".
-        words: plain words and the formula, Markdown.
+        explanation: in plain terms and as a formula, Markdown.
         brightest: which end of the scale has the brightest colour.
         stage: what computes it; None for joint training, which is no stage of a run.
     """
@@ -34,13 +35,18 @@ class Quantity:
     label: str
     option: str
     reading: str
-    words: str
+    explanation: str
     brightest: Literal["lowest", "highest"] = "lowest"
     stage: Stage | None = "scores"
 
 
-def _score(metric: Metric, label: str, words: str) -> Quantity:
-    return Quantity(label=label, option=METHODS[metric], reading="lower is better", words=words)
+def _score(metric: Metric, label: str, explanation: str) -> Quantity:
+    return Quantity(
+        label=label,
+        option=METHODS[metric],
+        reading="lower is better",
+        explanation=explanation,
+    )
 
 
 QUANTITIES: dict[str, Quantity] = {
@@ -86,24 +92,24 @@ QUANTITIES: dict[str, Quantity] = {
         label="Θ (nats)",
         option="Θ at every cut",
         reading="lower where the probes agree",
-        words="**Θ(P, Q) = mean KL(P ‖ Q)** over the validation images: how many nats apart the "
-        "predictions of two probes are. Rows are the source's cuts, columns the target's: 0 "
-        "follows the stem, the last precedes the head. Its part that is open to stitches is Ω.",
+        explanation="**Θ(P, Q) = mean KL(P ‖ Q)** over the validation images: how many nats apart "
+        "the predictions of two probes are. Rows are the source's cuts, columns the target's: 0 "
+        "follows the stem, the last precedes the head. Ω is the part of it where a stitch may be.",
     ),
     "sigma": Quantity(
         label="Σ (nats)",
         option="Σ of every target block",
         reading="higher is more capacity",
-        words="**Σ(j) = Θ(Pⱼ, Pⱼ₊₁), both of the target**: the capacity of the block that "
-        "follows cut *j*, as how much that block changes its own network's probe. Γ divides by "
-        "it; it doesn't depend on the source.",
+        explanation="**Σ(j) = Θ(Pⱼ, Pⱼ₊₁), both of the target**: the capacity of the block that "
+        "follows cut *j*, that is, how much that block changes its own network's probe. Γ divides "
+        "by it; it doesn't depend on the source.",
         brightest="highest",
     ),
     "macs": Quantity(
         label="MACs",
         option="MACs",
         reading="lower is cheaper",
-        words="Multiply–accumulates of one image through the whole stitched network: the "
+        explanation="Multiply–accumulates of one image through the whole stitched network: the "
         "source's blocks up to *i*, the stitch layer, the target's after *j*. Papers call them "
         "FLOPs.",
     ),
@@ -111,53 +117,52 @@ QUANTITIES: dict[str, Quantity] = {
         label="million parameters",
         option="Parameters",
         reading="lower is smaller",
-        words="Weights of the whole stitched network, the stitch layer's among them.",
-    ),
-    "zero_shot": Quantity(
-        label="zero_shot top-1 (%)",
-        option="Accuracy: zero_shot",
-        reading="higher is better",
-        words="Top-1 with a stitch layer by least squares and nothing trained.",
-        brightest="highest",
-        stage="zero_shot",
-    ),
-    "tuned": Quantity(
-        label="tuned top-1 (%)",
-        option="Accuracy: tuned",
-        reading="higher is better",
-        words="Top-1 with only the stitch layer trained, the anchors frozen.",
-        brightest="highest",
-        stage="tuned",
-    ),
-    "finetuned": Quantity(
-        label="finetuned top-1 (%)",
-        option="Accuracy: finetuned",
-        reading="higher is better",
-        words="Top-1 with all chosen stitches and the anchors trained jointly, the paper's "
-        "figures. Only what is chosen is trained so.",
-        brightest="highest",
-        stage=None,
+        explanation="Weights of the whole stitched network, those of the stitch layer included.",
     ),
 }
-SHOWN = (THE_SCORE, *QUANTITIES)
-"""What the selector offers: the score that chooses, whichever that is, and each by its name; the
-last, ``finetuned``, where a choice is trained jointly."""
+"""All but accuracies, which are of the task's own metric: :func:`accuracy_quantity` has these."""
+
+MEASURED: dict[Tier, str] = {
+    "zero_shot": "with a stitch layer by least squares and nothing trained.",
+    "tuned": "with only the stitch layer trained, the anchors frozen.",
+    "finetuned": "with all chosen stitches and the anchors trained jointly, as in the paper's "
+    "figures. Only chosen stitches are trained like this.",
+}
+SHOWN = (THE_SCORE, *QUANTITIES, *TIERS)
+"""What the map can show: the score that chooses, whichever that is, and each quantity by its name.
+
+The last, ``finetuned``, can be shown where a choice is trained jointly.
+"""
+
+
+def accuracy_quantity(tier: Tier, metric: AccuracyMetric) -> Quantity:
+    """The accuracies at a tier, as a task's metric is called."""
+    stage: dict[Tier, Stage] = {"zero_shot": "zero_shot", "tuned": "tuned"}
+    return Quantity(
+        label=f"{tier} {metric.axis}",
+        option=f"Accuracy: {tier}",
+        reading="higher is better",
+        explanation=f"{metric.heading} {MEASURED[tier]}",
+        brightest="highest",
+        stage=stage.get(tier),
+    )
 
 
 def quantity(name: str, pair: Pair) -> Quantity:
-    """A quantity in the units of the pair's costs."""
-    found = QUANTITIES[name]
-    if name != "macs":
-        return found
-    label = pair.unit.title
-    return Quantity(**{**vars(found), "label": label, "option": pair.unit.name})
+    """A quantity in the units of the pair's costs and the metric of its task."""
+    if name in MEASURED:
+        return accuracy_quantity(name, pair.task.metric)
+    if name == "macs":
+        unit = pair.unit
+        return replace(QUANTITIES[name], label=unit.title, option=unit.name)
+    return QUANTITIES[name]
 
 
-def of_stitches(pair: Pair, name: str) -> NDArray[np.float64]:
+def stitch_values(pair: Pair, name: str) -> NDArray[np.float64]:
     """(N,) a quantity of every candidate, as its label says it; NaN where not computed.
 
     Raises:
-        KeyError: it is none of the stitches' (``cuts``, ``sigma``), or hangs on what is chosen
+        KeyError: it is none of the stitches' (``cuts``, ``sigma``), or depends on what is chosen
             (``finetuned``).
     """
     if name in SCORES:
@@ -212,18 +217,18 @@ def field(pair: Pair, name: str, jointly: NDArray[np.float64] | None = None) -> 
     space = pair.in_space
     if name == "finetuned" and jointly is None:
         return None
-    found = (of_stitches(pair, name) if jointly is None else 100 * jointly)[space]
-    if np.isnan(found).all():
+    known = (stitch_values(pair, name) if jointly is None else 100 * jointly)[space]
+    if np.isnan(known).all():
         return None
     i, j = pair.stitches[space].T
     sources, targets = np.unique(i), np.unique(j)
     values = np.full((len(sources), len(targets)), np.nan)
-    values[np.searchsorted(sources, i), np.searchsorted(targets, j)] = found
+    values[np.searchsorted(sources, i), np.searchsorted(targets, j)] = known
     return Field(rows=tuple(sources.tolist()), columns=tuple(targets.tolist()), values=values)
 
 
-def in_words(pair: Pair, name: str, shown: Field) -> str:
-    """What the map of a quantity shows, in a sentence: for those who cannot see it."""
+def description(pair: Pair, name: str, shown: Field) -> str:
+    """What the map of a quantity shows, in a sentence, for those who cannot see it."""
     what = quantity(name, pair)
     known = shown.known
     if not known.size:
@@ -235,13 +240,13 @@ def in_words(pair: Pair, name: str, shown: Field) -> str:
         )
     ends = {"lowest": np.nanargmin, "highest": np.nanargmax}
     finite = np.where(np.isfinite(shown.values), shown.values, np.nan)
-    told = []
+    extremes = []
     for end, at in ends.items():
         row, column = np.unravel_index(at(finite), finite.shape)
         j = shown.columns[column]
-        place = f"{shown.rows[row]} → {j}" if shown.rows else f"target block {j}"
-        told.append(f"{end} {finite[row, column]:.3g} at {place}")
+        place = f"{shown.rows[row]} → {j}" if shown.rows else f"target cut {j}"
+        extremes.append(f"{end} {finite[row, column]:.3g} at {place}")
     missing = int((~np.isfinite(shown.values)).sum())
     gaps = f"; {missing} cells without a finite value" if missing else ""
     size = f"{len(shown.rows) or 1} × {len(shown.columns)} cells"
-    return f"{what.label} over {size}, {what.reading}: {', '.join(told)}{gaps}."
+    return f"{what.label} over {size}, {what.reading}: {', '.join(extremes)}{gaps}."

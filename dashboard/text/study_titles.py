@@ -1,4 +1,4 @@
-"""Studies of the same name, told apart by their settings. Pure functions."""
+"""Titles for studies, which name settings where names are the same. Pure functions."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,24 +18,24 @@ def titles(studies: Sequence[Holding]) -> list[str]:
     piece of its digest where that is not enough.
     """
     firsts: dict[str, Study | None] = {}
-    found = []
+    named = []
     for holding in studies:
         name, study = holding.known.name, holding.known.study
         first = firsts.setdefault(name, study)
-        words = [] if study is None or first is None else list(_differences(first, study))
-        more = ["…"] if len(words) > MOST else []
-        found.append(f"{name} ({', '.join(words[:MOST] + more)})" if words else name)
-    often = Counter(found)
+        settings = [] if study is None or first is None else list(_differences(first, study))
+        more = ["…"] if len(settings) > MOST else []
+        named.append(f"{name} ({', '.join(settings[:MOST] + more)})" if settings else name)
+    often = Counter(named)
     return [
         f"{title} {holding.known.study.results_key()[:6]}"
         if often[title] > 1 and holding.known.study is not None
         else title
-        for title, holding in zip(found, studies)
+        for title, holding in zip(named, studies)
     ]
 
 
 def counted(names: Iterable[str]) -> str:
-    """Names as a list in words, a name that comes again said once."""
+    """Names as a list in a sentence, a name that occurs again only once."""
     return ", ".join(n if k == 1 else f"{k} others named {n}" for n, k in Counter(names).items())
 
 

@@ -1,17 +1,17 @@
 """Choose: τ and buckets above, accuracy against cost below, then the budget and the list."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import streamlit as st
 
-from dashboard.charts.methods import AT_FIRST
 from dashboard.charts.tradeoff import choice_chart, tradeoff_chart
-from dashboard.controls import cost as cost_controls
-from dashboard.controls import picture_format as pictures
 from dashboard.controls.all_pairs import all_pairs, say_unscored
 from dashboard.controls.budget import budget_picker
-from dashboard.controls.downloads import add_button, list_button, take_away
+from dashboard.controls.cost import CostChoice, cost_controls
+from dashboard.controls.curves import missing_curves, pick_curves, pick_rival, rival_of
+from dashboard.controls.downloads import add_button, selection_downloads
+from dashboard.controls.figure_settings import figure_config
 from dashboard.controls.heading import (
     heading,
     pick_metric,
@@ -21,36 +21,51 @@ from dashboard.controls.heading import (
     scored_document,
 )
 from dashboard.controls.job_panel import job_panel
-from dashboard.controls.jobs import estimate, start_button
+from dashboard.controls.open_stitch import LINE, open_stitch
 from dashboard.controls.selection import selection_controls
-from dashboard.model.tradeoff import Bits, Curve, Floats, Sheet, curves, inside, within
+from dashboard.model.tradeoff import Bits, Curve, Floats, Sheet, curves, within
 from dashboard.session.accuracies import first_tier
-from dashboard.session.choices import bound, keep
-from dashboard.session.drawings import close_stitch, open_clicked_stitch, tradeoff_drawing
+from dashboard.session.drawings import open_clicked_stitch, tradeoff_drawing
 from dashboard.session.resources import store, study
-from dashboard.session.state import choices
-from dashboard.tables.tradeoff import METHOD, above, areas_table, chosen_table, verdict
+from dashboard.tables.tradeoff import areas_table, chosen_table
 from dashboard.text.quantities import QUANTITIES
-from klas.jobs.kinds import FinetuneJob
+from dashboard.text.tradeoff import METHOD_HELP, above, verdict
 from klas.results.accuracies import finetuned_accuracy
 from klas.results.costs import Costs, timings_of
-from klas.results.formatting import METHODS, percent
+from klas.results.formatting import METHODS
+from klas.results.pair import Pair
 from klas.results.selections import choose
 from klas.selection.buckets import Selection
-from klas.study import METRICS, Metric, SelectionSpec, Tier
+from klas.study import Metric, SelectionSpec, Tier
 
-COST = (
-    "What the curves, the range and the budget are about. Buckets are of MACs, as the paper's. "
-    "Latency is the median time of a forward pass of one image, measured on a machine; MACs are "
-    "multiply-accumulates of the same pass."
-)
-LINE, PANEL = 56, 160  # pixels that are kept free for what comes and goes
+PANEL = 160  # pixels that are kept free for the sentences, so that nothing below moves
+
+
+@says_errors
+def page() -> None:
+    """The page."""
+    heading("Choose stitches")
+    document = scored_document()
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        pair = pick_pair(document, or_all=True)
+    with right:
+        metric = pick_metric()
+    job_panel(study().name)
+    if pair is None:
+        all_pairs(document, metric)
+    elif not pair.is_scored(metric):
+        say_unscored([pair], metric)
+    else:
+        timings = timings_of(store(), study(), pair)
+        sheets = [Sheet(pair=pair, timings=t) for t in timings] or [Sheet(pair=pair)]
+        _one_pair(sheets, metric, first_tier([pair]))
 
 
 @st.fragment
 @says_errors
-def _choice(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
-    """All that hangs on a control.
+def _one_pair(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
+    """All that a control on this page draws again.
 
     Args:
         sheets: the pair, once for every machine that it was timed on.
@@ -59,148 +74,92 @@ def _choice(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
     spec, beside = selection_controls(metric)
     pair = sheets[0].pair
     picked = choose(pair, spec)
-    row = st.container(horizontal=True, gap="medium")
-    with row:
-        cost_name = cost_controls.pick_cost(COST)
-    place = row.empty()  # of the range, which hangs on the machine
-    with row:
-        sheet = cost_controls.pick_machine(sheets, cost_name)
-        if cost_name == "latency":  # in this row, so that nothing below moves
-            cost_controls.latency_button(pair, timed=sheet.timings is not None)
-    if cost_name not in sheet.costs:
-        cost_name = "macs"
-    cost_controls.settle_axis(cost_name)
-    costs = sheet.costs[cost_name]
-    with place:
-        bounds, ends = cost_controls.pick_range(costs)
-    limited = bounds != (ends.low, ends.high)
-    shown = inside(costs, bounds, ends.step)
-    chosen = picked.chosen & shown
+    cost = cost_controls(sheets)
+    chosen = picked.chosen & cost.inside
     accuracies: dict[Tier, Floats | None] = {
-        **sheet.accuracy,
+        **cost.sheet.accuracy,
         "finetuned": finetuned_accuracy(store(), pair, picked.chosen, study()),
     }
     with beside:
         tier = pick_tier(start)
+
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader(
-            f"{int(picked.chosen.sum())} of {int(pair.in_space.sum())} stitches chosen",
-            help=QUANTITIES[metric].words,
-        )
-        with st.container(height=LINE, border=False):
-            st.caption(_about_choice(picked, int(chosen.sum()) if limited else None))
-        st.plotly_chart(
-            choice_chart(
-                sheet,
-                picked,
-                metric,
-                tau=spec.tau,
-                tau_mode=spec.tau_mode,
-                bounds=bounds if cost_name == "macs" else None,
-                inside=shown,
-            ),
-            config=pictures.config(),
-            alt=f"{METHODS[metric]} of every stitch against its MACs, the chosen ones marked",
-        )
+        _choice(cost, picked, spec)
     with right:
-        st.subheader("Accuracy against cost", help=METHOD)
-        wanted = _pick_curves(metric)
-        rival = _rival(metric)
-        found, unscored, unmeasured = _measured(
-            sheet, picked, metric, {metric, rival, *wanted}, tier, accuracies[tier]
+        st.subheader("Accuracy against cost", help=METHOD_HELP)
+        wanted, rival = {metric, *pick_curves(metric)}, rival_of(metric)
+        measured, unscored, unmeasured = _measured(
+            pair, picked, metric, wanted | {rival}, tier, accuracies[tier]
         )
-        by_method = {curve.metric: within(curve, shown) for curve in found}
-        shown_too = [c for c in found if c.metric == metric or c.metric in wanted]
-        drawn = [by_method[c.metric] for c in shown_too]
-        looks = (pair.names, spec, tier, cost_name, bounds, sorted(by_method), wanted)
-        key, ringed = tradeoff_drawing(repr(looks))
-        st.plotly_chart(
-            tradeoff_chart(sheet, picked, costs, tier, drawn, bounds=bounds, cell=ringed),
-            config=pictures.config(),
-            key=key,
-            on_select=lambda: open_clicked_stitch(key),
-            selection_mode="points",
-            alt=f"Top-1 of the chosen stitches and of the anchors against {costs.title}",
-        )
-    _opened(sheet, costs, tier, drawn)
-    words, areas = st.columns(2, gap="large")
-    with words:
-        _pick_rival(metric, rival)
-        with st.container(height=PANEL, border=False):
-            said = []
-            if metric in by_method:
-                said.append(above(pair, costs, by_method[metric]))
-            if metric in by_method and rival in by_method:
-                said += verdict(pair, costs, by_method[metric], by_method[rival])
-            if rival == "snnet" and not pair.snnet.any():
-                said.append("SN-Net's set is empty for this pair.")
-            st.markdown("  \n".join(said))
-    with areas:
+        by_method = {curve.metric: within(curve, cost.inside) for curve in measured}
+        drawn = [by_method[curve.metric] for curve in measured if curve.metric in wanted]
+        appearance = (pair.names, spec, tier, cost.costs.name, cost.bounds, sorted(by_method))
+        _tradeoff(cost, picked, tier, drawn, repr((*appearance, sorted(wanted))))
+    open_stitch(cost.sheet, cost.costs, tier, drawn)
+
+    left, right = st.columns(2, gap="large")
+    with left:
+        pick_rival(metric, rival)
+        _verdict(pair, cost.costs, by_method, metric, rival)
+    with right:
         if drawn:
             areas_table(pair, drawn)
-        _missing(sheet, spec, tier, unscored, unmeasured)
-    budget_picker(sheet, costs, ends, metric, picked, accuracies, tier, shown_too)
+        missing_curves(pair, spec, tier, unscored, unmeasured)
+    in_any_range = [curve for curve in measured if curve.metric in wanted]
+    budget_picker(
+        cost.sheet, cost.costs, cost.limits, metric, picked, accuracies, tier, in_any_range
+    )
+
     st.subheader("Chosen stitches")
-    chosen_table(sheet, metric, picked, chosen, accuracies)
-    add_button([(pair, chosen)], limited=limited)
-    if limited:
+    chosen_table(cost.sheet, metric, picked, chosen, accuracies)
+    add_button([(pair, chosen)], limited=cost.is_limited)
+    if cost.is_limited:
         st.caption(
-            "The file and the command take the whole choice, whatever the range of cost; my list "
-            "takes what lies in it."
+            "The file and the command contain the whole choice, whatever the range of cost; my "
+            "list takes only what is in the range."
         )
     name = f"stitches-{'-'.join(pair.names)}.json"
-    take_away([(pair, picked.chosen)], spec, tier, name, ["--pair", *pair.names])
+    selection_downloads([(pair, picked.chosen)], spec, tier, name, pair.names)
 
 
-def _about_choice(picked: Selection, within_range: int | None) -> str:
-    words = "Dotted: edges of the buckets. Lines: up to which score τ takes a stitch."
-    if within_range is not None:
-        words += f" **{within_range}** of the chosen lie in the range of cost."
-    silent = int(np.isinf(picked.lowest).sum())
-    if silent:
-        words += f" {silent} buckets hold only infinite scores and choose nothing."
-    return words
-
-
-def _pick_curves(own: Metric) -> tuple[Metric, ...]:
-    """The methods whose curves stand beside the chosen score's."""
-    others = [metric for metric in METRICS if metric != own]
-    wanted = [m for m in choices().get("curves", AT_FIRST) if m != own]
-
-    def change(named: Sequence[Metric]) -> None:
-        keep("curves", tuple(metric for metric in METRICS if metric in named))
-
-    st.pills(
-        "Curves beside it",
-        others,
-        selection_mode="multi",
-        format_func=METHODS.__getitem__,
-        label_visibility="collapsed",
-        **bound("curves", wanted, own, change=change),
+def _choice(cost: CostChoice, picked: Selection, spec: SelectionSpec) -> None:
+    """What the score chooses, bucket by bucket."""
+    pair, metric = cost.sheet.pair, spec.metric
+    st.subheader(
+        f"{int(picked.chosen.sum())} of {int(pair.in_space.sum())} stitches chosen",
+        help=QUANTITIES[metric].explanation,
     )
-    return tuple(wanted)
-
-
-def _rival(own: Metric) -> Metric:
-    """The method that the sentence compares with."""
-    rival = choices().get("rival", "snnet")
-    return rival if rival != own else "snnet"
-
-
-def _pick_rival(own: Metric, rival: Metric) -> None:
-    st.selectbox(
-        f"{METHODS[own]} compared with",
-        [metric for metric in METRICS if metric != own],
-        format_func=METHODS.__getitem__,
-        help="A rival takes in every bucket as many stitches as the chosen score took. SN-Net's "
-        "set is compared as it is. Intervals by bootstrap are on the **Compare** page.",
-        **bound("rival", rival, own),
+    with st.container(height=LINE, border=False):
+        st.caption(_about_choice(cost, picked))
+    st.plotly_chart(
+        choice_chart(
+            cost.sheet,
+            picked,
+            metric,
+            tau=spec.tau,
+            tau_mode=spec.tau_mode,
+            bounds=cost.bounds if cost.costs.name == "macs" else None,
+            inside=cost.inside,
+        ),
+        config=figure_config(),
+        alt=f"{METHODS[metric]} of every stitch against its MACs, the chosen ones marked",
     )
+
+
+def _about_choice(cost: CostChoice, picked: Selection) -> str:
+    sentences = ["Dotted: edges of the buckets. Lines: the highest score that τ lets through."]
+    if cost.is_limited:
+        count = int((picked.chosen & cost.inside).sum())
+        sentences.append(f"**{count}** of the chosen lie in the range of cost.")
+    infinite = int(np.isinf(picked.lowest).sum())
+    if infinite:
+        sentences.append(f"{infinite} buckets hold only infinite scores and choose nothing.")
+    return " ".join(sentences)
 
 
 def _measured(
-    sheet: Sheet,
+    pair: Pair,
     picked: Selection,
     own: Metric,
     wanted: Iterable[Metric],
@@ -216,99 +175,47 @@ def _measured(
     def accuracy(chosen: Bits) -> Floats | None:
         if tier != "finetuned" or chosen is picked.chosen:
             return known
-        return finetuned_accuracy(store(), sheet.pair, chosen, study())
+        return finetuned_accuracy(store(), pair, chosen, study())
 
-    return curves(sheet.pair, picked, own, wanted, accuracy)
+    return curves(pair, picked, own, wanted, accuracy)
 
 
-def _missing(
-    sheet: Sheet,
-    spec: SelectionSpec,
-    tier: Tier,
-    unscored: Sequence[Metric],
-    missing: Sequence[Metric],
+def _tradeoff(
+    cost: CostChoice, picked: Selection, tier: Tier, drawn: Sequence[Curve], appearance: str
 ) -> None:
-    """What is not drawn, for want of its score or of its accuracies, and how to get them."""
-    names = ", ".join(METHODS[metric] for metric in missing)
-    if unscored:
-        st.info(
-            f"Score not computed, so not drawn: {', '.join(METHODS[m] for m in unscored)}. Run the "
-            "stage **scores** on the **Study** page.",
-            icon=":material/info:",
-        )
-    if missing and tier != "finetuned":
-        st.info(
-            f"Not measured at tier {tier}, so not drawn: {names}. Run the stage **{tier}** on the "
-            "**Study** page.",
-            icon=":material/info:",
-        )
-    if not missing or tier != "finetuned":
-        return
-    each = f"{study().finetuning.steps:,} steps" + (" each" if len(missing) > 1 else "")
-    st.info(
-        f"Not trained jointly yet, so not drawn: {names}. It takes {each}. The **Compare** page "
-        "trains every method, at several budgets of steps.",
-        icon=":material/info:",
-    )
-    chosen_so = study().model_copy(update={"selection": spec})
-    job = FinetuneJob(pair=sheet.pair.names, metrics=tuple(missing))
-    with st.container(horizontal=True, vertical_alignment="center"):
-        start_button("Train jointly", chosen_so, job)
-        estimate(chosen_so, job)
-
-
-def _opened(sheet: Sheet, costs: Costs, tier: Tier, drawn: Sequence[Curve]) -> None:
-    """The stitch that was clicked, in a line, and what can be done with it.
+    """Accuracy against cost; a click opens a stitch.
 
     Args:
-        drawn: of ``finetuned`` each has a training of its own, with weights of its own.
+        appearance: all that the chart depends on but the open stitch.
     """
-    pair, cell = sheet.pair, choices().get("cell")
-    row = pair.everywhere.index(cell) if cell in pair.everywhere else None
-    with st.container(horizontal=True, vertical_alignment="center", height=LINE, border=False):
-        if row is None:
-            st.caption(
-                "A click on a stitch of a curve opens it here. Bars are 95 % intervals of each "
-                "accuracy by itself."
-            )
-            return
-        i, j = pair.stitches[row]
-        value = costs.stitches[row] / costs.unit.scale
-        if tier == "finetuned":
-            trained = [(METHODS[c.metric], c.accuracy[row]) for c in drawn if c.chosen[row]]
-            of_each = [f"{percent(top1)} with the choice of {name}" for name, top1 in trained]
-            measured = ", ".join(of_each) or "not measured"
-        else:
-            measured = percent(sheet.accuracy[tier][row])
-        st.markdown(
-            f"Stitch **{i} → {j}**: {value:.4g} {costs.unit.name}, {measured} ({tier})",
-            width="content",
-        )
-        st.page_link("views/scores.py", label="Open on Scores", icon=":material/grid_on:")
-        list_button(pair, row, place="opened")
-        st.button("Close", key="close:cell", icon=":material/close:", on_click=close_stitch)
+    pair = cost.sheet.pair
+    key, ringed = tradeoff_drawing(appearance)
+    st.plotly_chart(
+        tradeoff_chart(
+            cost.sheet, picked, cost.costs, tier, drawn, bounds=cost.bounds, cell=ringed
+        ),
+        config=figure_config(),
+        key=key,
+        on_select=lambda: open_clicked_stitch(key),
+        selection_mode="points",
+        alt=f"{pair.task.metric.heading} of the chosen stitches and of the anchors against "
+        f"{cost.costs.title}",
+    )
 
 
-@says_errors
-def page() -> None:
-    """The page."""
-    heading("Choose stitches")
-    found = scored_document()
-    left, right = st.columns([3, 2], gap="large")
-    with left:
-        pair = pick_pair(found, or_all=True)
-    with right:
-        metric = pick_metric()
-    job_panel(study().name)
-    if pair is None:
-        all_pairs(found, metric)
-        return
-    if not pair.is_scored(metric):
-        say_unscored([pair], metric)
-        return
-    timings = timings_of(store(), study(), pair)
-    sheets = [Sheet(pair=pair, timings=t) for t in timings] or [Sheet(pair=pair)]
-    _choice(sheets, metric, first_tier([pair]))
+def _verdict(
+    pair: Pair, costs: Costs, by_method: Mapping[Metric, Curve], metric: Metric, rival: Metric
+) -> None:
+    """How the chosen score does against the anchors and against a rival."""
+    with st.container(height=PANEL, border=False):
+        sentences = []
+        if metric in by_method:
+            sentences.append(above(pair, costs, by_method[metric]))
+        if metric in by_method and rival in by_method:
+            sentences += verdict(pair, costs, by_method[metric], by_method[rival])
+        if rival == "snnet" and not pair.snnet.any():
+            sentences.append("SN-Net's set is empty for this pair.")
+        st.markdown("  \n".join(sentences))
 
 
 page()

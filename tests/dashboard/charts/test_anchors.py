@@ -13,7 +13,7 @@ def found(computed):
 
 
 def test_the_probe_chart_has_a_line_per_anchor(found):
-    figure = probe_chart(found["anchors"])
+    figure = probe_chart(found)
     assert [len(d.y) for d in figure.data] == [a["blocks"] + 1 for a in found["anchors"]]
     for line, anchor in zip(figure.data, found["anchors"]):
         assert list(line.y) == pytest.approx([100 * v for v in anchor["probe_accuracy"]])
@@ -21,11 +21,11 @@ def test_the_probe_chart_has_a_line_per_anchor(found):
 
 def test_a_probe_that_did_not_converge_is_hollow_and_says_so(found):
     found["anchors"][0]["probe_converged"] = [True, False, True, True]
-    line = probe_chart(found["anchors"]).data[0]
+    line = probe_chart(found).data[0]
     assert list(line.marker.symbol) == ["circle", "circle-open", "circle", "circle"]
     assert [words for _, words in line.customdata] == ["", ", did not converge", "", ""]
     found["anchors"][1]["probe_accuracy"] = None
-    assert len(probe_chart(found["anchors"]).data) == len(found["anchors"]) - 1
+    assert len(probe_chart(found).data) == len(found["anchors"]) - 1
 
 
 def test_anchors_lie_at_their_cost_and_accuracy_joined_by_the_pairs(found):

@@ -6,11 +6,14 @@ from scipy.stats import binomtest
 
 from dashboard.charts import comparison as charts
 from dashboard.charts.methods import AT_FIRST, STYLES
+from dashboard.charts.training_budgets import budget_chart
+from dashboard.model.training_budgets import budgets_of
 from klas.results.comparison_view import chosen_at, entry_of
 from klas.results.pair import pairs_of
 from klas.results.selections import choose, method_choice
 from klas.selection.curves import envelope
 from klas.study import METRICS
+from klas.tasks.metric import TOP1
 from tests.conftest import SMALL, method_envelope
 from tests.expected_text import METHODS
 
@@ -202,8 +205,8 @@ def test_all_pairs_are_dots_with_intervals_and_a_chance_level(comparison):
 def test_budgets_show_every_method_with_whiskers(trained, name):
     methods = trained[1]["methods"]
     methods["dm"]["budgets"]["12"] = None  # it diverged
-    assert charts.budgets_of(methods) == [0, 1, 3, 12]
-    figure = charts.budget_chart(methods, name)
+    assert budgets_of(methods) == [0, 1, 3, 12]
+    figure = budget_chart(methods, name, TOP1)
     scale = 100 if name == "mean_top1" else 1
     for metric in METRICS:
         dots = trace(figure, METHODS[metric])
@@ -224,41 +227,9 @@ def test_a_method_without_a_figure_at_any_budget_has_no_entry_in_the_legend(trai
     methods = trained[1]["methods"]
     for steps in methods["dm"]["budgets"]:  # over all pairs the table stays, its figures are null
         methods["dm"]["budgets"][steps] = {"mean_top1": None, "auc_stitches": None, "pairs": 2}
-    names = [t.name for t in charts.budget_chart(methods, "mean_top1").data]
+    names = [t.name for t in budget_chart(methods, "mean_top1", TOP1).data]
     assert METHODS["dm"] not in names
     assert METHODS["kl"] in names
-
-
-def test_the_pairs_of_the_budgets_are_those_of_the_figure_shown():
-    def areas(mean, area):
-        found = {"mean_top1": mean, "auc_stitches": area}
-        return {name: {"value": 0.5, "pairs": n} if n else None for name, n in found.items()}
-
-    methods = {
-        "kl": {"budgets": {"0": areas(3, 2), "12": areas(3, 2), "24": None}},
-        "snnet": {"budgets": {"0": areas(0, 0), "12": None, "24": None}},
-    }
-    assert charts.budget_pairs(methods, "mean_top1") == 3
-    assert charts.budget_pairs(methods, "auc_stitches") == 2
-    assert charts.budget_pairs({"kl": {"budgets": {"0": None}}}, "mean_top1") == 0
-
-
-def test_no_budget_is_measured_where_nothing_is_trained(comparison):
-    assert charts.budgets_of({"kl": {"budgets": {"0": None}}, "cka": {}}) == []
-
-
-def test_missing_trainings_are_counted_once_for_equal_choices():
-    one, two = ({"source_block": i, "target_block": 1} for i in (1, 2))
-    pair = {
-        "chosen": {"kl": [one, two], "cka": [one, two], "mse": [two], "snnet": []},
-        "methods": {
-            "kl": {"budgets": {"0": None, "12": None}},
-            "cka": {"budgets": {"0": None, "12": None}},
-            "mse": {"budgets": {"0": {"mean_top1": {}}, "12": None}},
-            "snnet": {"budgets": {"0": None, "12": None}},
-        },
-    }
-    assert charts.untrained(pair) == [0, 12, 12]
 
 
 def test_the_hover_of_a_set_says_that_it_has_no_score_and_maybe_no_bucket(comparison, entry):

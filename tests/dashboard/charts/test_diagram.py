@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dashboard.charts.diagram import diagram, in_words, shape_in_words
+from dashboard.charts.diagram import alt_text, diagram, layer_shape
 from klas.results.pair import pairs_of
 
 EVIL = """<img src=x onerror='alert(1)'>"&"""
@@ -74,7 +74,7 @@ def test_the_alternative_text_says_what_the_picture_shows(pair):
     i, j = pair.stitches[row]
     outer = Reader(diagram(pair, row)).elements[0][1]
     assert outer["role"] == "img"
-    assert outer["aria-label"] == in_words(pair, row)
+    assert outer["aria-label"] == alt_text(pair, row)
     n, m = pair.source["blocks"], pair.target["blocks"]
     assert f"blocks 1 to {i} of {n}" in outer["aria-label"]
     assert f"blocks {j + 1} to {m} of {m}" in outer["aria-label"]
@@ -85,11 +85,11 @@ def test_the_alternative_text_says_what_the_picture_shows(pair):
 def test_the_shape_counts_prefix_tokens_and_takes_the_smaller_grid(pair):
     pair.source["layouts"][1].update(grid=[14, 14], channels=5)
     pair.target["layouts"][1].update(grid=[7, 7], channels=9, prefix=0)
-    assert shape_in_words(pair, 1, 1) == "5 → 9 channels on a grid of 7 × 7"
+    assert layer_shape(pair, 1, 1) == "5 → 9 channels on a grid of 7 × 7"
     pair.target["layouts"][1]["prefix"] = 1
-    assert shape_in_words(pair, 1, 1).endswith("7 × 7 and 1 prefix token")
+    assert layer_shape(pair, 1, 1).endswith("7 × 7 and 1 prefix token")
     pair.target["layouts"][1]["prefix"] = 2
-    assert shape_in_words(pair, 1, 1).endswith("7 × 7 and 2 prefix tokens")
+    assert layer_shape(pair, 1, 1).endswith("7 × 7 and 2 prefix tokens")
 
 
 def test_a_strangers_names_are_shown_as_text(pair):

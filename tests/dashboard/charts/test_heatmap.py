@@ -5,11 +5,11 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from dashboard.charts.blocks import block_names
 from dashboard.charts.heatmap import cell_map
-from dashboard.charts.heatmap_points import best_of_bucket
-from dashboard.charts.probe_strips import block_names
 from dashboard.charts.theme import ANCHOR
-from dashboard.text.quantities import QUANTITIES, field
+from dashboard.model.ranks import best_of_bucket
+from dashboard.text.quantities import SHOWN, field, quantity
 from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from tests.conftest import SMALL
@@ -56,7 +56,7 @@ def chosen_by(pair, metric="kl"):
     return choose(pair, SMALL.selection.model_copy(update={"metric": metric}))
 
 
-@pytest.mark.parametrize("name", QUANTITIES)
+@pytest.mark.parametrize("name", SHOWN[1:])
 def test_the_map_shows_a_quantity_of_every_cell(pair, name):
     jointly = pair.accuracy("tuned") if name == "finetuned" else None
     figure = cell_map(pair, chosen_by(pair), "kl", name, jointly=jointly)
@@ -67,7 +67,7 @@ def test_the_map_shows_a_quantity_of_every_cell(pair, name):
     assert (cells.colorbar.ticktext is not None) == log
     assert np.array(cells.z) == pytest.approx(np.log10(shown.values) if log else shown.values)
     assert (list(cells.x), list(cells.y)) == (list(shown.columns), list(shown.rows or (0,)))
-    higher = QUANTITIES[name].reading.startswith("higher")
+    higher = quantity(name, pair).reading.startswith("higher")
     assert cells.reversescale == (not higher)  # the best is bright
     assert cells.hoverinfo == "skip"
 

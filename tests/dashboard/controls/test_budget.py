@@ -7,10 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.model.deployment import Network, Offer, better, joined, offer, offer_of_all
+from dashboard.model.deployment import (
+    Deployable,
+    Network,
+    better,
+    deployable_of_pair,
+    deployable_of_study,
+    joined,
+)
 from dashboard.model.tradeoff import Curve
 from dashboard.session.accuracies import best_tier
-from dashboard.text.budget import counted, counted_of_all, measured_as, too_little
+from dashboard.text.budget import basis_of_pair, basis_of_study, measured_as, too_little
 from klas.pipeline.run import Pipeline
 from klas.results.costs import costs_of
 from klas.results.pair import Choice, pairs_of
@@ -24,7 +31,7 @@ networks = st.lists(st.tuples(few, few), max_size=8)
 
 def offered(points, tier="tuned"):
     names = [Network(name=f"n{k}", cost=c, accuracy=a / 5) for k, (c, a) in enumerate(points)]
-    return Offer(networks=names, tier=tier)
+    return Deployable(networks=names, tier=tier)
 
 
 def field(tester):
@@ -63,7 +70,7 @@ def test_of_a_joint_training_every_method_offers_its_own_weights(pair):
         accuracy = none.copy()
         accuracy[rows] = height
         trained.append(Curve(metric, np.isin(np.arange(len(none)), rows), accuracy))
-    found = offer(pair, costs, tiers, "finetuned", trained)
+    found = deployable_of_pair(pair, costs, tiers, "finetuned", trained)
     assert [(n.row, n.method, n.accuracy) for n in found.stitches] == [
         (0, "kl", 0.5),
         (1, "kl", 0.5),
@@ -71,9 +78,12 @@ def test_of_a_joint_training_every_method_offers_its_own_weights(pair):
         (2, "cka", 0.6),
     ]
     assert len(found.networks) == 4 + len(pair.measured_anchors)
-    assert measured_as(found.stitches[2], found) == "tier finetuned, trained with the choice of CKA"
+    assert (
+        measured_as(found.stitches[2], found.tier)
+        == "tier finetuned, trained with the choice of CKA"
+    )
     # Without a training there are the anchors alone, whatever another tier has.
-    assert not offer(pair, costs, tiers, "finetuned").stitches
+    assert not deployable_of_pair(pair, costs, tiers, "finetuned").stitches
     assert best_tier(tiers) == "tuned"
 
 
@@ -85,7 +95,7 @@ def test_the_offer_of_all_pairs_has_every_anchor_once_and_what_is_chosen(compute
         for p in pairs
     ]
     costs = joined(document, [costs_of(p, cost) for p in pairs])
-    found = offer_of_all(document, choices, costs, "tuned", "kl")
+    found = deployable_of_study(document, choices, costs, "tuned", "kl")
     expected = [(a["name"], float(a[cost]), a["accuracy"]) for a in document["anchors"]]
     for p in pairs:
         for k in np.flatnonzero(choose(p, SMALL.selection).chosen):
@@ -98,25 +108,25 @@ def test_the_offer_of_all_pairs_has_every_anchor_once_and_what_is_chosen(compute
 def test_the_words_say_what_an_answer_is_over(pair):
     stitch = Network(name="1 → 2", cost=3.0, accuracy=0.5, pair=pair, row=0, method="kl")
     anchor = Network(name="a", cost=1.0, accuracy=0.4)
-    both = Offer(networks=[anchor, stitch], tier="finetuned")
-    assert counted(both, "kl", 0.05, {"kl": 1, "cka": 12, "snnet": 7}) == (
-        "Counted are its anchors, the 1 stitch that KLAS (Γ) chose at τ = 0.05, the 12 stitches of "
+    both = Deployable(networks=[anchor, stitch], tier="finetuned")
+    assert basis_of_pair(both, "kl", 0.05, {"kl": 1, "cka": 12, "snnet": 7}) == (
+        "Picked from its anchors, the 1 stitch that KLAS (Γ) chose at τ = 0.05, the 12 stitches of "
         "CKA and the 7 stitches of SN-Net's set, each choice trained jointly by itself."
     )
-    assert counted(both, "kl", 0.13, {"snnet": 7}).endswith(
+    assert basis_of_pair(both, "kl", 0.13, {"snnet": 7}).endswith(
         "trained jointly. What KLAS (Γ) chose at τ = 0.13 is not trained yet."
     )
-    tuned = Offer(networks=[stitch], tier="tuned")  # no anchor has a head
-    assert counted(tuned, "kl", 0.05, {}) == "Counted are its 1 stitch, at tier tuned."
-    assert counted_of_all(both, "kl", 0.05, 3) == (
-        "Counted are 1 anchor and 1 of the 3 stitches that KLAS (Γ) chose at τ = 0.05, at tier "
+    tuned = Deployable(networks=[stitch], tier="tuned")  # no anchor has a head
+    assert basis_of_pair(tuned, "kl", 0.05, {}) == "Picked from its 1 stitch, at tier tuned."
+    assert basis_of_study(both, "kl", 0.05, 3) == (
+        "Picked from 1 anchor and 1 of the 3 stitches that KLAS (Γ) chose at τ = 0.05, at tier "
         "finetuned, trained jointly pair by pair; the other 2 are not measured."
     )
-    alone = Offer(networks=[anchor, anchor], tier="tuned")
-    assert counted_of_all(alone, "kl", 0.05, 3) == (
-        "Counted are 2 anchors; no chosen stitch is measured at tier tuned."
+    alone = Deployable(networks=[anchor, anchor], tier="tuned")
+    assert basis_of_study(alone, "kl", 0.05, 3) == (
+        "Picked from 2 anchors; no chosen stitch is measured at tier tuned."
     )
-    nothing = Offer(networks=[], tier="tuned")
+    nothing = Deployable(networks=[], tier="tuned")
     assert too_little(costs_of(pair, "macs"), nothing, 1.0) == (
         "Nothing is measured at tier tuned, so there is nothing to choose from."
     )

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from dashboard.charts.diagram import in_words
-from dashboard.text.quantities import QUANTITIES, SHOWN
+from dashboard.charts.diagram import alt_text
+from dashboard.text.quantities import SHOWN, quantity
 from klas.jobs import process
 from klas.jobs.kinds import FinetuneJob, RunJob
 from klas.results.pair import pairs_of
@@ -82,7 +82,7 @@ def test_the_selector_opens_a_stitch_without_a_mouse(app, computed, pair):
     assert tester.query_params == {"cell": f"{i}-{j}"}
     assert ringed(tester) == [(i, j)]
     (drawing,) = [h.proto.body for h in tester.get("html") if 'role="img"' in h.proto.body]
-    assert in_words(pair, row) in drawing
+    assert alt_text(pair, row) in drawing
     widget(tester, "cell").set_value(()).run()
     assert panel(tester)[0] == []
     assert tester.query_params == {}
@@ -135,15 +135,15 @@ def test_joint_training_is_the_very_job_of_the_stitches_page(app, computed, pair
 
 
 @pytest.mark.parametrize("name", SHOWN[1:-1])
-def test_every_quantity_has_its_map_its_words_and_its_address(app, computed, name):
+def test_every_quantity_has_its_map_its_words_and_its_address(app, computed, pair, name):
     tester = app(computed[0].root, "scores")
     widget(tester, "show").set_value(name).run()
     assert not tester.exception
     assert not tester.error
     assert tester.query_params == {"show": name}
-    what = QUANTITIES[name]
+    what = quantity(name, pair)
     title = next(s for s in tester.subheader if what.reading in s.value)
-    assert title.help == what.words
+    assert title.help == what.explanation
     (chart,) = maps(tester)
     assert chart["data"][0]["type"] == "heatmap"
     alternative = tester.get("plotly_chart")[0].proto.alt

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from dashboard.text.quantities import QUANTITIES, SHOWN, field, in_words, of_stitches, quantity
+from dashboard.text.quantities import QUANTITIES, SHOWN, description, field, quantity, stitch_values
 from klas.results.pair import pairs_of
 from klas.study import METRICS, STAGES, TIERS
 
@@ -44,12 +44,12 @@ def test_every_cell_has_its_stitchs_value(pair, name):
 def test_accuracies_are_percent_and_a_missing_one_is_a_gap(pair, tier):
     first = pair.raw["candidates"][0]
     first["accuracy"][tier] = None
-    values = of_stitches(pair, tier)
+    values = stitch_values(pair, tier)
     assert np.isnan(values[0])
     assert values[1:] == pytest.approx([read(c, tier) for c in pair.raw["candidates"][1:]])
     shown = field(pair, tier)
     assert np.isnan(shown.values[0, 0])
-    assert "1 cells without a finite value" in in_words(pair, tier, shown)
+    assert "1 cells without a finite value" in description(pair, tier, shown)
 
 
 def test_theta_is_over_every_cut_and_sigma_over_every_block_of_the_target(pair):
@@ -75,7 +75,7 @@ def test_what_is_not_computed_is_none(pair, name):
 
 def test_a_pair_without_stitches_still_has_its_cuts(pair):
     pair.raw["candidates"].clear()
-    have = [name for name in QUANTITIES if field(pair, name) is not None]
+    have = [name for name in SHOWN[1:] if field(pair, name) is not None]
     assert have == ["cuts", "sigma"]
 
 
@@ -83,21 +83,22 @@ def test_the_words_name_the_ends_and_their_places(pair):
     shown = field(pair, "kl")
     space = [c for c in pair.raw["candidates"] if c["in_space"]]
     best = min(space, key=lambda c: c["scores"]["kl"])
-    said = in_words(pair, "kl", shown)
+    said = description(pair, "kl", shown)
     place = f"{best['source_block']} → {best['target_block']}"
     assert f"lowest {best['scores']['kl']:.3g} at {place}" in said
     assert said.startswith(f"Γ over {len(shown.rows)} × {len(shown.columns)} cells")
-    said = in_words(pair, "sigma", field(pair, "sigma"))
-    assert re.search(r"highest [\d.]+ at target block \d", said)
+    said = description(pair, "sigma", field(pair, "sigma"))
+    assert re.search(r"highest [\d.]+ at target cut \d", said)
     shown.values[:] = np.inf
-    assert in_words(pair, "kl", shown) == "Γ: no value is finite."
+    assert description(pair, "kl", shown) == "Γ: no value is finite."
 
 
 def test_every_score_has_words_and_costs_have_the_pairs_unit(pair):
     assert set(METRICS) - {"snnet"} <= set(QUANTITIES)
-    for name, what in QUANTITIES.items():
+    for name in SHOWN[1:]:
+        what = quantity(name, pair)
         assert (what.stage in STAGES) == (name != "finetuned")
-        assert len(what.words) > 40
+        assert len(what.explanation) > 40
         higher = name in ("sigma", *TIERS)
         assert what.reading.startswith("higher" if higher else "lower")
         assert what.brightest == ("highest" if higher else "lowest")

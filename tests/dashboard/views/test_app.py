@@ -202,7 +202,7 @@ def test_the_guided_path_leads_from_page_to_page(app, computed, monkeypatch):
     for k, stop in enumerate(STOPS):
         assert not tester.exception
         assert [t.value for t in tester.title] == [stop.heading]
-        assert f"**{k + 1} of {len(STOPS)}.** {stop.words}" in [m.value for m in tester.markdown]
+        assert f"**{k + 1} of {len(STOPS)}.** {stop.task}" in [m.value for m in tester.markdown]
         if k + 1 < len(STOPS):
             press(tester, f"Next: {STOPS[k + 1].name}")
     press(tester, "End the tour")

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from dashboard.charts.lists import lists_chart
-from dashboard.model import list_difference as lists
-from dashboard.model.list_difference import Listed
+from dashboard.model import list_comparison as lists
+from dashboard.model.list_comparison import Listed
 from dashboard.model.list_entries import entries_of, entry_of
-from dashboard.text.markdown import plain
+from dashboard.text.markup import plain
 from klas.errors import StoreError
 from klas.results.formats import dumps, parse
 from klas.results.pair import pairs_of
@@ -129,7 +129,7 @@ def test_the_address_brings_a_list_and_strangers_in_it_are_counted(app, computed
     said = f"{source}~{target}:{i}-{j},{k}-{m},99-99"
     tester = app(store.root, "my_list", list=said)
     assert listed(tester) == {(pair.name, f"{i} → {j}"), (pair.name, f"{k} → {m}")}
-    assert tester.warning[0].value.startswith("One stitch of the list is none of this study's")
+    assert tester.warning[0].value.startswith("One stitch of the list is not in this study")
 
 
 def test_the_two_lists_stand_side_by_side(app, computed, made):
@@ -353,7 +353,7 @@ def test_the_score_that_chose_is_remembered(app, computed, kept):
     assert "The list is edited by hand, not what CKA chooses" in said
 
 
-def test_a_rule_starts_from_the_score_of_stitches(app, computed):
+def test_a_rule_starts_from_the_score_stitch_values(app, computed):
     """That score chooses by τ, and the others as much as it, as Stitches has it."""
     store, document = computed
     pair = next(pair for pair in pairs_of(document) if pair.in_space.any())
@@ -400,7 +400,7 @@ def test_a_pair_without_scores_is_said_and_the_rest_works(app, partial, kept):
     assert not tester.warning
     assert bare.name not in tester.multiselect[0].options
     assert any(
-        c.value == f"The report is without {plain(bare.name)}: not scored yet."
+        c.value == f"The report leaves out {plain(bare.name)}: not scored yet."
         for c in tester.caption
     )
     report = kept["Report of the study as HTML"].decode()

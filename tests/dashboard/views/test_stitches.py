@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from dashboard.model.deployment import offer
+from dashboard.model.deployment import deployable_of_pair
 from dashboard.model.list_entries import entries_of, entry_of
 from dashboard.session.accuracies import best_tier
 from klas.jobs import process
@@ -167,10 +167,10 @@ def test_the_stitch_of_the_address_is_open_and_can_be_listed_and_closed(app, com
     session(tester).choices["cell"] = (int(i), int(j))
     tester.run()
     assert f"Stitch **{i} → {j}**: {pair.macs[row] / pair.unit.scale:.4g} MMACs" in said(tester)
-    tester.button(key="list:opened").click().run()
+    tester.button(key="list:line").click().run()
     assert session(tester).choices["list"] == (entry_of(pair, row),)
-    assert tester.button(key="list:opened").label == "Remove from my list"
-    tester.button(key="list:opened").click().run()
+    assert tester.button(key="list:line").label == "Remove from my list"
+    tester.button(key="list:line").click().run()
     assert "list" not in session(tester).choices
     tester.button(key="close:cell").click().run()
     assert "A click on a stitch" in " ".join(c.value for c in tester.caption)
@@ -335,7 +335,7 @@ def test_an_offer_never_mixes_tiers(pair):
     some[2] = 0.99
     tiers = {"zero_shot": tuned, "tuned": some, "finetuned": None}
     assert best_tier(tiers) == "tuned"
-    found = offer(pair, costs_of(pair, "macs"), tiers, "tuned")
+    found = deployable_of_pair(pair, costs_of(pair, "macs"), tiers, "tuned")
     assert np.isfinite(found.accuracies).sum() == 1 + len(pair.measured_anchors)
     assert best_tier({"zero_shot": none, "tuned": none, "finetuned": None}) is None
 

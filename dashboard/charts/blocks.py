@@ -1,17 +1,17 @@
 """An anchor's blocks in a chart: its colour, their names at an axis, what their probes read."""
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard.charts.theme import ANCHOR_COLOURS
+from dashboard.text.markup import chart_text
 from klas.results.documents.sources import AnchorEntry
 from klas.results.pair import Pair
 
 NAMED = {"x": 8, "y": 16}  # blocks on an axis whose ticks have room for names
 NAME_LENGTH = 14  # of a block's name at a tick
 MOST_TICKS = 32
-"""An anchor's entry in a scores document."""
+NOT_CONVERGED = "<br>this probe did not converge"
 
 
 def anchor_colour(pair: Pair, anchor: AnchorEntry) -> str:
@@ -23,13 +23,6 @@ def anchor_colour(pair: Pair, anchor: AnchorEntry) -> str:
 def block_names(anchor: AnchorEntry, most: int = 60) -> list[str]:
     """(n + 1,) the module before each cut, as text that Plotly shows as it is."""
     return [chart_text(name, most) for name in anchor["cuts"]]
-
-
-def chart_text(name: str, most: int = 60) -> str:
-    """A stranger's name without markup; of a long one the end, which tells blocks apart."""
-    words = " ".join(name.split())
-    short = words if len(words) <= most else "…" + words[1 - most :]
-    return html.escape(short, quote=False)
 
 
 def block_ticks(cuts: Sequence[int], anchor: AnchorEntry, axis: str) -> dict[str, Any]:
@@ -53,7 +46,7 @@ def block_ticks(cuts: Sequence[int], anchor: AnchorEntry, axis: str) -> dict[str
 
 def probe_strips(pair: Pair, columns: Sequence[int], rows: Sequence[int]) -> list[dict[str, Any]]:
     """Above and at the right, what the probe at each cut of target and source reads (%)."""
-    traces = []
+    traces, label = [], pair.task.metric.label
     for anchor, cuts, axes in (
         (pair.target, columns, {"xaxis": "x", "yaxis": "y2"}),
         (pair.source, rows, {"xaxis": "x2", "yaxis": "y", "orientation": "h"}),
@@ -78,8 +71,8 @@ def probe_strips(pair: Pair, columns: Sequence[int], rows: Sequence[int]) -> lis
                 "unselected": {"marker": {"opacity": 1}},
                 "text": [
                     f"<b>{chart_text(anchor['name'], 60)}</b><br>probe after {names[k]}, cut {k}:"
-                    f" top-1 {value:.1f} %" + ("" if ok else "<br>this probe did not converge")
-                    for k, value, ok in zip(cuts, read, converged)
+                    f" {label} {value:.1f} %{'' if converged[k] else NOT_CONVERGED}"
+                    for k, value in zip(cuts, read)
                 ],
                 "textposition": "none",
                 "hovertemplate": "%{text}<extra></extra>",

@@ -8,17 +8,17 @@ from dashboard.session.choices import bound
 from dashboard.session.state import PictureFormat, choices
 
 
-def config() -> dict[str, Any]:
+def figure_config() -> dict[str, Any]:
     """Plotly's settings for a figure: its one button saves it as a picture."""
     return {
         "displaylogo": False,
         "showTips": False,
         "modeBarButtons": [["toImage"]],
-        "toImageButtonOptions": {"format": _kind(), "scale": 2, "filename": "klas"},
+        "toImageButtonOptions": {"format": _picture_format(), "scale": 2, "filename": "klas"},
     }
 
 
-def pick_kind() -> None:
+def pick_picture_format() -> None:
     """A selector of what the camera saves, for all figures."""
     st.segmented_control(
         "The camera on every figure saves",
@@ -26,9 +26,9 @@ def pick_kind() -> None:
         format_func=str.upper,
         required=True,
         help="It appears at a figure's upper right under the mouse.",
-        **bound("picture", _kind()),
+        **bound("picture", _picture_format()),
     )
 
 
-def _kind() -> PictureFormat:
+def _picture_format() -> PictureFormat:
     return choices().get("picture", "png")

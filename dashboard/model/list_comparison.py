@@ -40,76 +40,78 @@ def _entries(stitches: Sequence[StitchEntry]) -> list[Entry]:
     return [(s["source"], s["target"], s["source_block"], s["target_block"]) for s in stitches]
 
 
-def known_entries(found: Document, listed: StitchList) -> list[Entry]:
+def known_entries(document: Document, listed: StitchList) -> list[Entry]:
     """Those stitches of a list that the study has too, between the very same anchors."""
-    both = _entries(_between_own_anchors(found, listed))
-    here = {(*pair.names, i, j) for pair, mask in picks(found, both) for i, j in pair.places(mask)}
+    both = _entries(_between_own_anchors(document, listed))
+    here = {
+        (*pair.names, i, j) for pair, mask in picks(document, both) for i, j in pair.places(mask)
+    }
     return [entry for entry in both if entry in here]
 
 
-def of_own_anchors(found: Document, listed: Listed) -> Listed:
+def of_own_anchors(document: Document, listed: Listed) -> Listed:
     """A list without the stitches of anchors that are not this study's.
 
     Their figures say nothing beside these anchors.
     """
     return listed._replace(
-        form={**listed.form, "stitches": _between_own_anchors(found, listed.form)}
+        form={**listed.form, "stitches": _between_own_anchors(document, listed.form)}
     )
 
 
-def left_out(found: Document, listed: StitchList) -> list[str]:
+def left_out(document: Document, listed: StitchList) -> list[str]:
     """Which stitches of a list are not taken over, a clause with their number for each reason."""
-    own = _between_own_anchors(found, listed)
+    own = _between_own_anchors(document, listed)
     strange = len(listed["stitches"]) - len(own)
-    absent = len(own) - len(known_entries(found, listed))
-    said = []
+    absent = len(own) - len(known_entries(document, listed))
+    clauses = []
     if strange:
-        said.append(
+        clauses.append(
             f"{_are(strange)} of anchors that are not this study's: neither drawn nor added"
         )
     if absent:
         what = "no candidates" if absent > 1 else "no candidate"
-        said.append(f"{_are(absent)} {what} of this study's pairs: not added")
-    return said
+        clauses.append(f"{_are(absent)} {what} of this study's pairs: not added")
+    return clauses
 
 
 def _are(count: int) -> str:
     return f"{count} {'is' if count == 1 else 'are'}"
 
 
-def _between_own_anchors(found: Document, listed: StitchList) -> list[StitchEntry]:
+def _between_own_anchors(document: Document, listed: StitchList) -> list[StitchEntry]:
     """Its stitches whose anchors both are the study's, weights included."""
-    own = _digests(found)
+    own = _digests(document)
     same = {a["name"] for a in listed["anchors"] if own.get(a["name"]) == a["digest"]}
     return [s for s in listed["stitches"] if {s["source"], s["target"]} <= same]
 
 
-def differences(found: Document, listed: StitchList) -> list[str]:
+def differences(document: Document, listed: StitchList) -> list[str]:
     """Why a list's figures are not this study's, a clause for each reason; empty if they are."""
-    own = _digests(found)
+    own = _digests(document)
     names = [a["name"] for a in listed["anchors"]]
     strange = [name for name in names if name not in own]
     changed = [
         a["name"] for a in listed["anchors"] if own.get(a["name"], a["digest"]) != a["digest"]
     ]
-    said = []
+    clauses = []
     if strange:
-        said.append(f"anchors that this study lacks ({', '.join(strange)})")
+        clauses.append(f"anchors that this study lacks ({', '.join(strange)})")
     if changed:
-        said.append(f"anchors of the same name with other weights ({', '.join(changed)})")
+        clauses.append(f"anchors of the same name with other weights ({', '.join(changed)})")
     judged = [
-        (d["val"]["fingerprint"], d["val"]["samples"]) for d in (listed["data"], found["data"])
+        (d["val"]["fingerprint"], d["val"]["samples"]) for d in (listed["data"], document["data"])
     ]
-    seeds = [d["val"]["seed"] for d in (listed["data"], found["data"])]
+    seeds = [d["val"]["seed"] for d in (listed["data"], document["data"])]
     if judged[0] != judged[1] or seeds[0] != seeds[1]:
-        said.append("accuracies on other images, which can't be compared with these")
-    if listed["precision"] != found["precision"]:
-        said.append(f"forward passes in {listed['precision']}")
-    return said
+        clauses.append("accuracies on other images, which can't be compared with these")
+    if listed["precision"] != document["precision"]:
+        clauses.append(f"forward passes in {listed['precision']}")
+    return clauses
 
 
-def _digests(found: Document) -> dict[str, str]:
-    return {a["name"]: a["digest"] for a in found["anchors"]}
+def _digests(document: Document) -> dict[str, str]:
+    return {a["name"]: a["digest"] for a in document["anchors"]}
 
 
 def curve(listed: Listed, anchors: Sequence[AnchorEntry], tier: Tier) -> Envelope:
@@ -117,7 +119,7 @@ def curve(listed: Listed, anchors: Sequence[AnchorEntry], tier: Tier) -> Envelop
     measured = measured_at(listed, tier)
     points = [(s["macs"], number(s["accuracy"][tier])) for s in measured]
     points += [(a["macs"], number(a["accuracy"])) for a in anchors]
-    return envelope([macs for macs, _ in points], [top1 for _, top1 in points])
+    return envelope([macs for macs, _ in points], [accuracy for _, accuracy in points])
 
 
 def measured_at(listed: Listed, tier: Tier) -> list[StitchEntry]:
@@ -125,30 +127,30 @@ def measured_at(listed: Listed, tier: Tier) -> list[StitchEntry]:
     return [s for s in listed.stitches if s["accuracy"][tier] is not None]
 
 
-def own_anchors(found: Document, lists: Sequence[Listed]) -> list[AnchorEntry]:
+def own_anchors(document: Document, lists: Sequence[Listed]) -> list[AnchorEntry]:
     """The study's measured anchors that the lists stitch, or all where they stitch none."""
     used = {s[role] for listed in lists for s in listed.stitches for role in ("source", "target")}
-    known = [a for a in found["anchors"] if a["accuracy"] is not None]
+    known = [a for a in document["anchors"] if a["accuracy"] is not None]
     return [a for a in known if a["name"] in used] or known
 
 
 def comparison_rows(
-    found: Document, lists: Sequence[Listed], tier: Tier
+    document: Document, lists: Sequence[Listed], tier: Tier
 ) -> list[dict[str, object]]:
     """A line per list: how many stitches, how many also in the others, their accuracy and cost."""
-    unit: CostUnit = cost_unit(found)
+    unit: CostUnit = cost_unit(document)
     places = [set(entries_in(listed.form)) for listed in lists]
     rows: list[dict[str, object]] = []
     for listed, own in zip(lists, places):
-        top1 = [100 * number(s["accuracy"][tier]) for s in measured_at(listed, tier)]
+        accuracies = [100 * number(s["accuracy"][tier]) for s in measured_at(listed, tier)]
         macs = [s["macs"] / unit.scale for s in listed.stitches]
         row: dict[str, object] = {
             "list": listed.name,
             "stitches": len(listed.stitches),
             f"least {unit.name}": min(macs, default=None),
             f"most {unit.name}": max(macs, default=None),
-            f"mean {tier} (%)": float(np.mean(top1)) if top1 else None,
-            f"best {tier} (%)": max(top1, default=None),
+            f"mean {tier} (%)": float(np.mean(accuracies)) if accuracies else None,
+            f"best {tier} (%)": max(accuracies, default=None),
         }
         if len(lists) > 1:
             row["in both"] = len(set.intersection(*places))
@@ -159,10 +161,10 @@ def comparison_rows(
 
 
 def gain_and_saving(
-    found: Document, ours: Listed, theirs: Listed, tier: Tier
+    document: Document, ours: Listed, theirs: Listed, tier: Tier
 ) -> tuple[float | None, float | None]:
     """Mean gain in points at equal cost, and how many times cheaper at equal accuracy."""
-    anchors = own_anchors(found, [ours, theirs])
+    anchors = own_anchors(document, [ours, theirs])
     mine, others = curve(ours, anchors, tier), curve(theirs, anchors, tier)
     costs = [a["macs"] for a in anchors]
     won = gain(mine, others, min(costs), max(costs)) if costs else None

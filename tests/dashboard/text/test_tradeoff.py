@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dashboard.model.tradeoff import Curve, Sheet
-from dashboard.tables import tradeoff as tradeoff_tables
-from dashboard.tables.tradeoff import above, verdict
+from dashboard.text import tradeoff as tradeoff_tables
+from dashboard.text.tradeoff import above, verdict
 from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from klas.selection.curves import Difference
@@ -71,7 +71,7 @@ def test_the_sentence_says_why_no_stitch_counts_and_only_then(sheet, picked):
 
     why = "None reaches above the cheap anchor's 60.0 %, so the envelope is the anchors' alone"
     count = chosen.sum()
-    assert said(0.5).startswith(f"**0 of {count}** chosen stitches are better than each of this ")
+    assert said(0.5).startswith(f"**0 of {count}** chosen stitches are better than every anchor ")
     assert why in said(0.5)
     assert why in said(0.6)
     assert said(0.95).startswith(f"**{count} of {count}**")

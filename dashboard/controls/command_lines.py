@@ -1,0 +1,62 @@
+"""The command lines that do the same as a page."""
+
+import os
+import shlex
+from collections.abc import Sequence
+
+from dashboard.session.resources import store, study_arguments
+from klas.study import STAGES, SelectionSpec, Stage, Study, Tier
+
+
+def run_command(until: Stage) -> str:
+    """Computes the study at hand into the same folder, on the same device."""
+    command = ["klas", "run", *study_arguments()]
+    if until != STAGES[-1]:
+        command += ["--until", until]
+    if "KLAS_CACHE_DIR" in os.environ:
+        command += ["--cache-dir", str(store().root)]
+    device = os.environ.get("KLAS_DEVICE", "auto")
+    return shlex.join(command if device == "auto" else [*command, "--device", device])
+
+
+def select_command(
+    spec: SelectionSpec, pair: Sequence[str], out: str, full_val: Tier | None = None
+) -> str:
+    """Writes the list of what a selection chooses.
+
+    Args:
+        pair: source and target; none of them for all pairs.
+        full_val: the tier whose accuracies on every validation image the list has, if it has any.
+    """
+    return shlex.join(
+        [
+            *("klas", "select", *study_arguments()),
+            *(("--pair", *pair) if pair else ()),
+            *("--metric", spec.metric, "--tau", f"{spec.tau:.12g}", "--tau-mode", spec.tau_mode),
+            *("--buckets", str(spec.buckets), "--binning", spec.binning),
+            *(() if full_val is None else ("--full-val", "--tier", full_val)),
+            *("--out", out),
+        ]
+    )
+
+
+def own_selection_command(out: str) -> str:
+    """Writes the list of what the study's own selection chooses."""
+    return shlex.join(["klas", "select", *study_arguments(), "--out", out])
+
+
+def comparison_command(name: str, study: Study, more: Sequence[str]) -> str:
+    """Compares the methods with a study's selection, or trains what is compared.
+
+    Args:
+        name: ``compare`` or ``finetune``.
+        more: what it is given beside the selection.
+    """
+    spec = study.selection
+    return shlex.join(
+        [
+            *("klas", name, *study_arguments(), *more),
+            *("--tau", f"{spec.tau:g}", "--tau-mode", spec.tau_mode),
+            *("--buckets", str(spec.buckets), "--binning", spec.binning),
+        ]
+    )

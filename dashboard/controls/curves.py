@@ -1,0 +1,88 @@
+"""Which methods' curves are drawn beside the chosen score's, and what is missing of them."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dashboard.charts.methods import AT_FIRST
+from dashboard.controls.jobs import estimate, start_button
+from dashboard.session.choices import bound, keep
+from dashboard.session.resources import study
+from dashboard.session.state import choices
+from klas.jobs.kinds import FinetuneJob
+from klas.results.formatting import METHODS
+from klas.results.pair import Pair
+from klas.study import METRICS, Metric, SelectionSpec, Tier
+
+
+def pick_curves(own: Metric) -> tuple[Metric, ...]:
+    """The methods whose curves stand beside the chosen score's."""
+    others = [metric for metric in METRICS if metric != own]
+    wanted = [m for m in choices().get("curves", AT_FIRST) if m != own]
+
+    def change(named: Sequence[Metric]) -> None:
+        keep("curves", tuple(metric for metric in METRICS if metric in named))
+
+    st.pills(
+        "Curves beside it",
+        others,
+        selection_mode="multi",
+        format_func=METHODS.__getitem__,
+        label_visibility="collapsed",
+        **bound("curves", wanted, own, change=change),
+    )
+    return tuple(wanted)
+
+
+def rival_of(own: Metric) -> Metric:
+    """The method that a score is compared with in a sentence."""
+    rival = choices().get("rival", "snnet")
+    return rival if rival != own else "snnet"
+
+
+def pick_rival(own: Metric, rival: Metric) -> None:
+    """A selector of that method."""
+    st.selectbox(
+        f"{METHODS[own]} compared with",
+        [metric for metric in METRICS if metric != own],
+        format_func=METHODS.__getitem__,
+        help="A rival takes in every bucket as many stitches as the chosen score took. SN-Net's "
+        "set is compared as it is. Intervals by bootstrap are on the **Compare** page.",
+        **bound("rival", rival, own),
+    )
+
+
+def missing_curves(
+    pair: Pair,
+    spec: SelectionSpec,
+    tier: Tier,
+    unscored: Sequence[Metric],
+    unmeasured: Sequence[Metric],
+) -> None:
+    """What is not drawn, for want of its score or of its accuracies, and how to get them."""
+    names = ", ".join(METHODS[metric] for metric in unmeasured)
+    if unscored:
+        st.info(
+            f"Score not computed, so not drawn: {', '.join(METHODS[m] for m in unscored)}. Run the "
+            "stage **scores** on the **Study** page.",
+            icon=":material/info:",
+        )
+    if unmeasured and tier != "finetuned":
+        st.info(
+            f"Not measured at tier {tier}, so not drawn: {names}. Run the stage **{tier}** on the "
+            "**Study** page.",
+            icon=":material/info:",
+        )
+    if not unmeasured or tier != "finetuned":
+        return
+    each = f"{study().finetuning.steps:,} steps" + (" each" if len(unmeasured) > 1 else "")
+    st.info(
+        f"Not trained jointly yet, so not drawn: {names}. It takes {each}. The **Compare** page "
+        "trains every method, at several budgets of steps.",
+        icon=":material/info:",
+    )
+    chosen_so = study().model_copy(update={"selection": spec})
+    job = FinetuneJob(pair=pair.names, metrics=tuple(unmeasured))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        start_button("Train jointly", chosen_so, job)
+        estimate(chosen_so, job)

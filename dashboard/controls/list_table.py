@@ -1,0 +1,69 @@
+"""The table of one's own list, from which marked lines can be removed."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.controls.heading import metric_at_hand
+from dashboard.model.list_comparison import entries_in
+from dashboard.session import my_list
+from dashboard.tables.columns import BUCKET_HELP, number_column, tier_columns
+from dashboard.text.quantities import QUANTITIES
+from klas.results.documents.stitches import StitchList
+from klas.results.formatting import METHODS
+from klas.results.pair import Document, cost_unit, number
+from klas.study import TIERS
+from klas.tasks.task import task_named
+
+
+def list_table(document: Document, own: StitchList) -> None:
+    """The list; lines that are marked can be taken out."""
+    unit = cost_unit(document)
+    listed, rule = own["stitches"], own["selection"]
+    score = QUANTITIES[rule["metric"]]
+    tiers = [t for t in TIERS if any(s["accuracy"][t] is not None for s in listed)]
+    rows = pd.DataFrame(
+        {
+            "pair": f"{s['source']} → {s['target']}",
+            "stitch": f"{s['source_block']} → {s['target_block']}",
+            "bucket": s["bucket"],
+            unit.name: s["macs"] / unit.scale,
+            "parameters": s["params"],
+            score.label: number(s["score"]),
+            **{f"{tier} (%)": 100 * number(s["accuracy"][tier]) for tier in tiers},
+        }
+        for s in listed
+    )
+    event = st.dataframe(
+        rows,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        placeholder="–",
+        key=f"list:{len(my_list.entries())}",
+        column_config={
+            unit.name: number_column(rows[unit.name].to_numpy()),
+            score.label: number_column(rows[score.label].to_numpy(), score.explanation),
+            "bucket": st.column_config.NumberColumn(help=BUCKET_HELP),
+            "parameters": st.column_config.NumberColumn(format="localized"),
+            **tier_columns(task_named(document["task"]).metric),
+        },
+    )
+    marked = [entries_in(own)[row] for row in event["selection"]["rows"]]
+    method = METHODS[rule["metric"]]
+    chosen = f"what {method} chooses with τ = {rule['tau']:g} ({rule['tau_mode']})"
+    same = rule["metric"] == metric_at_hand()
+    ours = ", the score that chooses on **Stitches**," if same else ""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            f"Remove the {len(marked)} marked" if marked else "Remove",
+            icon=":material/remove:",
+            disabled=not marked,
+            on_click=my_list.remove,
+            args=(marked,),
+            help="Mark lines at the left of the table.",
+        )
+        st.caption(
+            f"The list is {'edited by hand, not ' if rule.get('edited') else ''}{chosen}. "
+            f"{score.label}{ours} and the buckets are worked out for every stitch here, however it "
+            "was picked."
+        )

@@ -1,0 +1,137 @@
+"""The form of a new study: its name, its images, and the settings that are often changed."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import streamlit as st
+
+from dashboard.controls.heading import open_study
+from dashboard.session import draft
+from dashboard.session.resources import store
+from dashboard.text.markup import plain
+from klas.errors import KlasError
+from klas.storage.saved_studies import make_study, save_study
+from klas.study import DataSpec, SelectionSpec
+
+PAIR_RULES = {
+    "cheaper-first": "from the cheaper anchor into the costlier one",
+    "both-directions": "in both directions",
+}
+
+
+def study_form() -> None:
+    """The form; a study that can be made of it is saved and opened."""
+    base = draft.base()
+    data = base.get("data", {})
+    st.subheader("The study")
+    if base:
+        left, right = st.columns([3, 2], vertical_alignment="center")
+        left.caption(f"Every setting starts as in {plain(base['name'])}.")
+        right.button("Start from defaults", on_click=draft.start_from, args=({},), type="tertiary")
+    with st.form(draft.key("form"), border=False):
+        name = st.text_input(
+            "Name",
+            value=f"{base['name']} 2" if base else "",
+            placeholder="swin zoo",
+            help="Letters, digits, spaces and . + - _",
+        )
+        train = st.text_input(
+            "Training images",
+            value=data.get("train", ""),
+            placeholder="/data/imagenet/train",
+            help="A folder with one folder of images per class.",
+        )
+        val = st.text_input(
+            "Validation images",
+            value=data.get("val", ""),
+            placeholder="/data/imagenet/val",
+            help="Classes as in the training images.",
+        )
+        with st.expander("Samples, geometry, pairs"):
+            settings = _settings(base)
+        replace = st.checkbox("Replace a saved study of the same name")
+        done = st.form_submit_button("Make study", type="primary", icon=":material/save:")
+    if not done:
+        return
+    changes = {
+        **settings,
+        "name": name.strip(),
+        "anchors": draft.anchors(),
+        "data": {**settings["data"], "train": train.strip(), "val": val.strip()},
+    }
+    try:
+        study = make_study(base, changes)
+        save_study(store(), study, replace=replace)
+    except KlasError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    draft.start_from({})
+    open_study(study.name)
+    st.switch_page("views/study.py")
+
+
+def _settings(base: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are often changed; the others stay as they are."""
+    data, choice = base.get("data", {}), base.get("selection", {})
+
+    def start(section: Any, values: Mapping[str, Any], name: str) -> Any:
+        return values.get(name, section.model_fields[name].default)
+
+    left, right = st.columns(2)
+    train_samples = left.number_input(
+        "Training images to use",
+        min_value=1,
+        value=start(DataSpec, data, "train_samples"),
+        help="For the probes; equally many of each class.",
+    )
+    val_samples = right.number_input(
+        "Validation images to use",
+        min_value=1,
+        value=start(DataSpec, data, "val_samples"),
+        help="Θ, Γ and accuracies are measured on these.",
+    )
+    crop = left.number_input(
+        "Central crop",
+        value=start(DataSpec, data, "crop"),
+        step=0.05,
+        help="The part of each side that is kept, up to 1. One geometry for all anchors.",
+    )
+    class_map = data.get("class_map")
+    is_table = isinstance(class_map, dict)
+    if not is_table:  # a table stays as it is
+        class_map = st.text_input(
+            "Class map",
+            value=class_map or "",
+            placeholder="/data/classes.txt",
+            help="Needed where the folders are not named by WordNet ids: a .txt file with one "
+            "class a line, in the order of the anchors' outputs, or a .csv or .json file.",
+        )
+    kinds = get_args(DataSpec.model_fields["interpolation"].annotation)
+    interpolation = right.selectbox(
+        "Resize by", kinds, index=kinds.index(start(DataSpec, data, "interpolation"))
+    )
+    buckets = left.number_input(
+        "Buckets of cost",
+        min_value=1,
+        value=start(SelectionSpec, choice, "buckets"),
+        help="Each of them gives its best stitch. You can change this later at no cost.",
+    )
+    settings: dict[str, Any] = {
+        "data": {
+            "train_samples": train_samples,
+            "val_samples": val_samples,
+            "crop": crop,
+            "interpolation": interpolation,
+            "class_map": class_map if is_table else class_map.strip() or None,
+        },
+        "selection": {"buckets": buckets},
+    }
+    rule = base.get("pairs", "cheaper-first")
+    if isinstance(rule, str):
+        rules = list(PAIR_RULES)
+        settings["pairs"] = st.selectbox(
+            "Stitch", rules, index=rules.index(rule), format_func=PAIR_RULES.__getitem__
+        )
+    else:
+        st.caption(f"The {len(rule)} pairs that the study names are stitched.")
+    return settings

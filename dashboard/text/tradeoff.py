@@ -1,0 +1,85 @@
+"""What the trade-off says: who wins by how much, and how many stitches beat the anchors."""
+
+from dashboard.model.tradeoff import Curve, steps
+from klas.results.costs import Costs, above_anchors
+from klas.results.formatting import METHODS, percent
+from klas.results.pair import Pair, number
+from klas.selection.curves import gain, saving
+
+METHOD_HELP = (
+    "What chose the stitches. KLAS (Γ): by Γ = Ω / Σ, the distance across the stitch over the "
+    "capacity of the block that follows. Ω = Θ(Pᵢ of the source, Pⱼ of the target) and "
+    "Σ = Θ(Pⱼ, Pⱼ₊₁), both of the target; Θ(P, Q) = mean KL(P ‖ Q) says how many nats apart two "
+    "probes' predictions are. Ω alone: without Σ. Every other score takes in each bucket as many "
+    "stitches as the score that is chosen above; SN-Net's set is taken as it is."
+)
+"""What the methods' names say."""
+
+
+def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:
+    """How a method does against another: points at equal cost, cost ratio at equal accuracy."""
+    name, other = METHODS[ours.metric], METHODS[theirs.metric]
+    mine, rival = steps(costs, pair, ours), steps(costs, pair, theirs)
+    ends = sorted(costs.anchors.values())
+    won = gain(mine, rival, ends[0], ends[-1]) if len(ends) > 1 else None
+    what = {"macs": "MACs", "params": "parameters", "latency": "time"}[costs.name]
+    if won is not None and won.mean == 0 and won.greatest == 0:
+        return [f"At equal cost {name} and {other} reach the **same** accuracy."]
+    sentences = []
+    if won is not None and f"{100 * won.mean:z.2f}" == "0.00":
+        best = f"; at best {name} is {100 * won.greatest:+.2f} points above"
+        sentences.append(
+            f"At equal cost {name} and {other} reach on average the **same** accuracy"
+            f"{best if 100 * won.greatest >= 0.005 else ''}."
+        )
+    elif won is not None:
+        sentences.append(
+            f"At equal cost {name} is on average **{100 * won.mean:+.2f} points** against "
+            f"{other}, at best {100 * won.greatest:+z.2f}."
+        )
+    spared = saving(mine, rival)
+    less = f"{'less' if costs.name == 'latency' else 'fewer'} {what}"
+    if spared is not None and f"{spared.mean:.2f}" == "1.00":
+        best = f"; at best {name} needs {spared.greatest:.2f}× {less}"
+        sentences.append(
+            f"At equal accuracy both need on average the **same** {what}"
+            f"{best if spared.greatest >= 1.005 else ''}."
+        )
+    elif spared is not None and spared.mean >= 1:
+        sentences.append(
+            f"At equal accuracy it needs on average **{spared.mean:.2f}× {less}**, at best "
+            f"{spared.greatest:.2f}×."
+        )
+    elif spared is not None:
+        sentences.append(
+            f"At equal accuracy {other} takes on average **{spared.mean:.2f}×** its {what}, at "
+            f"most {spared.greatest:.2f}×."
+        )
+    return sentences
+
+
+def above(pair: Pair, costs: Costs, ours: Curve) -> str:
+    """How many of the chosen beat the pair's anchors."""
+    better = int(above_anchors(costs, pair, ours.chosen, ours.accuracy).sum())
+    what = {"macs": "at most their MACs", "params": "at most as many parameters"}
+    why = "" if better else _why_none(pair, ours)
+    return (
+        f"**{better} of {int(ours.chosen.sum())}** chosen stitches are better than every anchor "
+        f"of this pair with {what.get(costs.name, 'at most their latency')}.{why}"
+    )
+
+
+def _why_none(pair: Pair, ours: Curve) -> str:
+    """Why areas and gains are 0, where they are."""
+    cheap, costly = pair.cheap_and_costly
+    accuracies, floor = ours.accuracy[ours.chosen], number(cheap["accuracy"])
+    if len(pair.measured_anchors) < 2 or not accuracies.size:
+        return ""
+    if accuracies.max() > floor:
+        return ""
+    if cheap["macs"] == costly["macs"] or floor >= number(costly["accuracy"]):
+        return ""  # then there are no areas
+    return (
+        f" None reaches above the cheap anchor's {percent(cheap['accuracy'])}, so the envelope is "
+        "the anchors' alone and **auc** is 0."
+    )
