@@ -269,7 +269,7 @@ def _script(root: Path, study: Path | None = None) -> list[float]:
     That runner runs whole pages, while a browser runs the fragment alone. What the fragment has
     from an earlier run, the arrays that the pair was read into, is therefore kept.
     """
-    first, last = selection_controls.selection_controls, downloads.take_away
+    first, last = selection_controls.selection_controls, downloads.selection_downloads
     made, sheets = tradeoff.Sheet, {}
     began, ended = [], []
 
@@ -287,7 +287,7 @@ def _script(root: Path, study: Path | None = None) -> list[float]:
     with (
         patch.dict(os.environ, KLAS_CACHE_DIR=str(root)),
         patch.object(selection_controls, "selection_controls", reads_tau),
-        patch.object(downloads, "take_away", makes_the_last),
+        patch.object(downloads, "selection_downloads", makes_the_last),
         patch.object(tradeoff, "Sheet", read_once),
     ):
         os.environ.pop("KLAS_STUDY", None)

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from dashboard.session.address import pair_word
+from dashboard.session.address import pair_parameter
 from klas.results.formats import read
 from klas.results.pair import pairs_of
 from klas.results.selections import choose
@@ -28,7 +28,7 @@ def test_a_click_opens_a_stitch_and_tau_leaves_everything_in_its_place(
     pair = pairs_of(document)[1]
     chosen = choose(pair, SMALL.selection).chosen
     rows = chosen.nonzero()[0]
-    page.goto(f"{server.url}/stitches?pair={pair_word(pair)}&curves=&tier=tuned")
+    page.goto(f"{server.url}/stitches?pair={pair_parameter(pair)}&curves=&tier=tuned")
     chart = page.locator(".js-plotly-plot").nth(1)
     points = chart.locator(".scatterlayer .trace").nth(1).locator("path.point")
     expect(points).to_have_count(len(rows))
@@ -94,7 +94,7 @@ def test_quick_keys_leave_control_address_and_charts_at_one_tier(server, page, c
     top1 = {f"{i}-{j}": 0.5 for i, j in pair.places(chosen)}
     store.put(training_key(pair, chosen, SMALL), {"accuracy": top1})
     store.close()
-    page.goto(f"{server.url}/stitches?pair={pair_word(pair)}")
+    page.goto(f"{server.url}/stitches?pair={pair_parameter(pair)}")
     tiers = page.get_by_role("radiogroup", name="Accuracy")
     shown = tiers.get_by_role("radio", checked=True)
     expect(shown).to_have_text("finetuned")
@@ -118,7 +118,7 @@ def test_a_budget_is_answered_without_touching_the_charts(server, page, computed
     store, document = computed
     shutil.copytree(store.root, server.cache, dirs_exist_ok=True)
     pair = pairs_of(document)[1]
-    page.goto(f"{server.url}/stitches?pair={pair_word(pair)}&tier=tuned")
+    page.goto(f"{server.url}/stitches?pair={pair_parameter(pair)}&tier=tuned")
     expect(page.get_by_text("none is more accurate")).to_be_visible()
     chart = page.locator(".js-plotly-plot").nth(1)
     settled(page)
