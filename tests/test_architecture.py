@@ -68,6 +68,16 @@ def test_modules_are_no_circle_either(package):
         pytest.fail(f"modules import each other in a circle: {' → '.join(error.args[1])}")
 
 
+def test_tests_follow_the_tree():
+    """A folder of tests is named like the one that it tests; ``browser`` is no part of the app."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        room = path.parent.relative_to(ROOT / "tests")
+        if room.parts[:1] == ("docs",) or room.parts[-1:] == ("browser",):
+            continue
+        tested = ROOT / room if room.parts[:1] == ("dashboard",) else ROOT / "klas" / room
+        assert tested.is_dir(), path
+
+
 def test_every_folder_says_what_it_is_for():
     for package in PACKAGES:
         for folder in {path.parent for path in (ROOT / package).rglob("*.py")}:

@@ -87,6 +87,7 @@ def test_a_reader_who_leaves_ends_it_in_silence(tmp_path, arguments):
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.slow
 def test_ctrl_c_exits_130_and_the_next_run_goes_on(tmp_path):
     study, cache = tmp_path / "two.toml", tmp_path / "own"
     study.write_text(SMALL.model_copy(update={"anchors": SMALL.anchors[:2]}).to_toml())

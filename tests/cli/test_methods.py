@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from klas.results.comparison_view import entry_of
 from klas.results.formats import read
 from klas.study import change
@@ -64,6 +66,7 @@ def test_a_comparison_is_of_every_metric(klas, study):
     assert "--metric" in refused.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_finetune_compare_trains_every_method_once(klas, tmp_path):
     path = tmp_path / "short.toml"
     path.write_text(change(SMALL, "finetuning", steps=1).to_toml())
@@ -92,6 +95,7 @@ def test_compare_before_anything_is_computed_says_what_to_run(klas, study, tmp_p
     assert not (tmp_path / "c.json").exists()
 
 
+@pytest.mark.slow
 def test_compare_before_the_oracle_says_what_to_run(klas, tmp_path, computed):
     path = tmp_path / "five.toml"
     path.write_text(change(SMALL, "tuning", steps=5).to_toml())

@@ -27,7 +27,7 @@ from tests.conftest import SMALL
 from tests.jobs.workers import QUICK, RUN, finished, has_begun, wait_for, waiting
 from tests.small_catalogue import put_catalogue
 
-pytestmark = pytest.mark.usefixtures("no_worker_left")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_worker_left")]
 
 
 def test_workers_leave_a_core_to_the_page(monkeypatch, store):

@@ -43,6 +43,7 @@ def test_a_finished_network_is_not_trained_again(short, tmp_path, monkeypatch):
     run(tmp_path)
 
 
+@pytest.mark.slow
 def test_training_learns(short, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "STEPS", 400)
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 400)

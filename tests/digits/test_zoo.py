@@ -27,6 +27,7 @@ def test_the_readme_names_the_whole_zoo():
     assert set(ROWS) == set(ZOO)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_an_anchor_is_what_the_readme_says(name):
     blocks, width, megamacs, params, val, test = ROWS[name]

@@ -10,7 +10,7 @@ from klas.jobs import process
 from klas.jobs.listing import all_jobs, status_of
 from tests.jobs.workers import QUICK, RUN, finished, has_begun, queue_up, running, wait_for
 
-pytestmark = pytest.mark.usefixtures("no_worker_left")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_worker_left")]
 
 
 def test_a_job_computes_the_study_and_tells_every_stage(store):

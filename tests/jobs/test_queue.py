@@ -21,6 +21,7 @@ from tests.jobs.workers import (
 pytestmark = pytest.mark.usefixtures("no_worker_left")
 
 
+@pytest.mark.slow
 def test_jobs_wait_for_the_device_and_go_in_the_order_they_came(store, on_cpu, hold):
     (device,) = hold("cpu")
     first, second, third = queue_up(store, 3)
@@ -39,6 +40,7 @@ def test_jobs_wait_for_the_device_and_go_in_the_order_they_came(store, on_cpu, h
     assert waiting(store) == []
 
 
+@pytest.mark.slow
 def test_a_queued_job_is_cancelled_at_once_and_a_killed_one_holds_up_nobody(store, on_cpu, hold):
     (device,) = hold("cpu")
     first, second, third = queue_up(store, 3)
@@ -52,6 +54,7 @@ def test_a_queued_job_is_cancelled_at_once_and_a_killed_one_holds_up_nobody(stor
     assert {status_of(store, job).state for job in (first, second)} == {"cancelled", "died"}
 
 
+@pytest.mark.slow
 def test_each_of_two_devices_has_a_worker_of_its_own(store, monkeypatch, hold):
     monkeypatch.delenv("KLAS_DEVICE", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
@@ -65,6 +68,7 @@ def test_each_of_two_devices_has_a_worker_of_its_own(store, monkeypatch, hold):
     assert waiting(store) == [third]
 
 
+@pytest.mark.slow
 def test_a_job_for_another_device_overtakes(store, monkeypatch, hold):
     hold("cpu")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")

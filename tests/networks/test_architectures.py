@@ -61,10 +61,15 @@ ARCHITECTURES = [
 ]
 
 
+QUICK = {"vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "resnet18", "convnext_atto"}
+
+
 @pytest.mark.parametrize(
     ("name", "side", "options", "blocks"),
-    ARCHITECTURES,
-    ids=[f"{a[0]}-{k}" for k, a in enumerate(ARCHITECTURES)],
+    [
+        pytest.param(*a, id=f"{a[0]}-{k}", marks=() if a[0] in QUICK else pytest.mark.slow)
+        for k, a in enumerate(ARCHITECTURES)
+    ],
 )
 def test_cut_chained_counted_and_stitched(name, side, options, blocks):
     model = network(name, **options)

@@ -66,6 +66,7 @@ def test_a_second_run_computes_nothing_and_says_the_same(computed):
     assert all(total == 0 for total, _ in record.stages.values())
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_made_again_and_the_document_is_the_same(computed):
     store, document = computed
     for path in list((store.root / "objects").rglob("*.*"))[::3]:
@@ -89,6 +90,7 @@ def test_weights_that_overflow_are_refused_by_name(store, tmp_path):
         Pipeline(study, store, device="cpu").run("anchors")
 
 
+@pytest.mark.slow
 def test_temperature_changes_the_divergences_and_not_the_accuracies(computed):
     store, document = computed
     shared = []
@@ -102,6 +104,7 @@ def test_temperature_changes_the_divergences_and_not_the_accuracies(computed):
         assert not np.allclose(found["pairs"][0]["theta"], document["pairs"][0]["theta"], rtol=0.01)
 
 
+@pytest.mark.slow
 def test_progress_reaches_its_total_in_every_stage(store):
     record = Record()
     Pipeline(SMALL, store, device="cpu", progress=record).run()
@@ -122,6 +125,7 @@ def test_until_leaves_the_rest_null(store):
     assert pair["candidates"][0]["accuracy"] == {"zero_shot": None, "tuned": None}
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_forward_batch(computed, store, monkeypatch):
     _, document = computed
     batches = Context.batches
@@ -147,6 +151,7 @@ def test_theta_output_is_the_anchors_own_divergence(computed):
     assert document["pairs"][0]["theta_output"] == pytest.approx(wanted)
 
 
+@pytest.mark.slow
 def test_changing_a_setting_recomputes_only_what_depends_on_it(computed, store):
     shared, _ = computed
     changed = SMALL.model_copy(update={"tuning": SMALL.tuning.model_copy(update={"steps": 5})})
@@ -158,6 +163,7 @@ def test_changing_a_setting_recomputes_only_what_depends_on_it(computed, store):
     assert not any(pipeline.context.has(result) for result in step.results)
 
 
+@pytest.mark.slow
 def test_joint_training_is_deterministic_and_resumable(computed, monkeypatch):
     store, document = computed
     pair = pairs_of(document)[0]
@@ -246,6 +252,7 @@ def folders(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_goes_the_whole_way(store, folders):
     study = SMALL.model_copy(
         update={"data": folders, "pairs": (("digits_vit_tiny", "digits_vit_small"),)}

@@ -15,6 +15,8 @@ from klas.storage.store import Store
 from tests.dashboard.server import Server
 from tests.jobs.workers import QUICK, running
 
+pytestmark = pytest.mark.slow
+
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
 LONG = 120_000  # milliseconds, for what computes

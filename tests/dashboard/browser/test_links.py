@@ -12,6 +12,8 @@ from klas.study import change
 from tests.conftest import SMALL
 from tests.dashboard.server import settled
 
+pytestmark = pytest.mark.slow
+
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
 

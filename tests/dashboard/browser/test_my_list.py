@@ -11,6 +11,8 @@ from klas.results.selections import choose
 from klas.results.stitch_list import stitch_list
 from tests.conftest import SMALL
 
+pytestmark = pytest.mark.slow
+
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
 

@@ -16,6 +16,8 @@ from tests.conftest import SMALL
 from tests.dashboard.server import settled
 from tests.stored import training_key
 
+pytestmark = pytest.mark.slow
+
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
 

@@ -150,6 +150,7 @@ def test_it_follows_the_selection_and_says_where_the_study_has_another(computed)
     assert {f"{i} → {j}" for i, j in pair.places(klas.chosen)} <= {r[0] for r in rows(page, title)}
 
 
+@pytest.mark.slow
 def test_what_is_trained_jointly_is_there_with_its_split(copied, computed):
     study = change(SMALL, "finetuning", steps=1)
     pair = stitchable(computed[1])[0]

@@ -90,6 +90,7 @@ def test_a_cancelled_job_can_be_started_again_or_dismissed(app, busy):
     assert "cancelled" not in texts(tester)
 
 
+@pytest.mark.slow
 def test_a_data_folder_that_vanished_is_a_sentence_with_the_log(app, store, tmp_path):
     (tmp_path / "small.toml").write_text(ABSENT.to_toml())
     ended(store, process.start(store, ABSENT, RUN))
@@ -132,6 +133,7 @@ def test_a_store_that_cannot_be_written_is_a_sentence_where_the_button_is(app, s
     assert "cannot be started" in tester.error[0].value
 
 
+@pytest.mark.slow
 def test_an_estimate_stands_beside_the_button_until_results_change(
     app, store, monkeypatch, tmp_path
 ):

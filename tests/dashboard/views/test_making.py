@@ -28,6 +28,7 @@ def heading(page, name):
     return page.get_by_role("heading", name=name, exact=True)
 
 
+@pytest.mark.slow
 def test_a_study_is_made_opened_by_its_link_and_duplicated(server, browser, page, tmp_path):
     store = Store(server.cache)
     put_catalogue(store)

@@ -27,6 +27,8 @@ from tests.conftest import SMALL
 from tests.pipeline.test_run import Record
 from tests.stored import outcomes_key, trained_outcomes_key
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("kl", "random", "snnet")  # to train them all would only take longer
 BUDGETS = (0, 1, 3, 12)
 

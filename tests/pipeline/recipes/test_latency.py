@@ -1,10 +1,7 @@
 """Forward times on this machine: what is timed, in which order, where it is kept."""
 
 import itertools
-import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -201,6 +198,7 @@ def test_another_machine_is_measured_too_and_the_last_one_comes_first(
     assert timings_of(store, SMALL, pairs_of(document)[3]) == []
 
 
+@pytest.mark.slow
 def test_interrupted_it_keeps_the_pairs_that_are_done(computed, tmp_path, quickly):
     shutil.copytree(computed[0].root, tmp_path / "cache")
     store = Store(tmp_path / "cache")
@@ -234,6 +232,7 @@ def test_a_headless_source_has_no_time_of_its_own(computed, pipeline, quickly, m
     assert len(found["stitches"]) == len(pair.macs)
 
 
+@pytest.mark.slow
 def test_a_worker_times_a_pair_in_its_turn(computed, monkeypatch):
     monkeypatch.setenv("KLAS_DEVICE", "cpu")
     store, document = computed
@@ -244,34 +243,3 @@ def test_a_worker_times_a_pair_in_its_turn(computed, monkeypatch):
     assert status.state == "done", status.error
     assert status.stages[-1].stage == "latency"
     assert timings_of(store, SMALL, pair)
-
-
-@pytest.mark.parametrize("form", ["table", "json"])
-def test_the_command_times_a_pair_and_says_where(computed, tmp_path, form):
-    store, document = computed
-    pair = min(pairs_of(document), key=lambda p: len(p.macs))
-    study = tmp_path / "small.toml"
-    study.write_text(SMALL.to_toml())
-    more = ["--json"] if form == "json" else []
-    command = [sys.executable, "-m", "klas", "latency", str(study), "--device", "cpu"]
-    command += ["--cache-dir", str(store.root), "--pair", *pair.names, *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    if form == "json":
-        (found,) = json.loads(done.stdout)["latency"]
-        assert (found["source"], found["target"]) == pair.names
-        assert set(found["stitches"]) == {f"{i}-{j}" for i, j in pair.stitches}
-    else:
-        assert "one forward pass, batch 1" in done.stdout
-        assert all(f"{i} → {j}" in done.stdout for i, j in pair.stitches)
-        assert latency.device_name(torch.device("cpu")) in done.stdout.replace("\n", " ")
-
-
-def test_a_pair_that_is_not_there_is_a_sentence(computed, tmp_path):
-    study = tmp_path / "small.toml"
-    study.write_text(SMALL.to_toml())
-    command = [sys.executable, "-m", "klas", "latency", str(study), "--device", "cpu"]
-    command += ["--cache-dir", str(computed[0].root), "--pair", "a", "b"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert "--pair a b: no such pair; there are" in done.stderr
