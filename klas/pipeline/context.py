@@ -304,9 +304,10 @@ class Context:
         return value
 
     def compute(self, key: Key, make: Callable[[], Any]) -> Any:
-        """The stored value, made and stored first if it is absent."""
+        """The stored value, made and stored first if it is absent; the study's from now on."""
         value = self.store.compute(key, make)
         self.used.add(key.digest)
+        self.record()
         return value
 
     def record(self) -> None:

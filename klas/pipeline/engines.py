@@ -41,7 +41,6 @@ class Here:
             key, make = context.keys.of(result), partial(recipe_of(result).make, result, context)
             context.progress.label(label or key.label)
             context.compute(key, partial(context.batch.retrying, make, context.progress.advance))
-            context.record()
 
 
 def missing(results: Sequence[Result], context: Context) -> Iterator[Result]:

@@ -1,7 +1,7 @@
 """What the store holds, by study and by stage; freeing it.
 
-Every run notes which results it read or wrote (:meth:`klas.pipeline.run.Pipeline.record`). A result
-may serve several studies: freeing one study's results leaves what another known study uses.
+Every run notes which results it read or wrote (:meth:`klas.pipeline.context.Context.record`). A
+result may serve several studies: freeing one study's results leaves what another known study uses.
 Known are the built-in study, the saved ones, files that the caller names, and studies run from
 a file elsewhere, which are told by their scores documents.
 """

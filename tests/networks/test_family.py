@@ -12,7 +12,7 @@ from klas.measures.normalisation import calibrate, has_statistics
 from klas.networks.family import OUTCOMES, Family, layer_states, name_of
 from klas.networks.load import load_anchor
 from klas.networks.stitch import StitchLayer
-from klas.storage.store import Key
+from klas.storage.key import Key
 from klas.study import AnchorSpec
 
 PLACES = [(1, 1), (2, 1), (2, 3), (3, 2)]  # tokens to maps of both grids

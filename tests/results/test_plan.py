@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from klas.results.plan import stages_until, steps
+from klas.results.plan import results_about, stages_until, steps
 from klas.results.result import ProbeAccuracy, ThetaOutput, Validation
 from klas.study import STAGES
 
@@ -64,6 +64,19 @@ def test_an_anchor_of_no_pair_is_looked_at_but_not_stitched():
     results = everything(pairs=PAIRS[:1])
     assert {Validation(anchor="c"), ProbeAccuracy(anchor="c")} <= {*results}
     assert not [r for r in results if len(r.names) == 2 and "c" in r.names]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_done_when_all_that_it_makes_is_there(stage):
+    """What is said of an anchor or a pair is together what the stage makes, but for Θ of outputs.
+
+    That compares two anchors in a stage that is counted by anchor.
+    """
+    about = results_about(stage, ANCHORS, PAIRS)
+    by_anchor = stage in ("anchors", "probes")
+    assert list(about) == ([(name,) for name in ANCHORS] if by_anchor else PAIRS)
+    counted = {result for results in about.values() for result in results}
+    assert counted == {r for r in planned(stage) if not isinstance(r, ThetaOutput)}
 
 
 def test_the_document_reads_nothing_that_is_not_planned(computed):
