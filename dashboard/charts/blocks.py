@@ -51,11 +51,10 @@ def probe_strips(pair: Pair, columns: Sequence[int], rows: Sequence[int]) -> lis
         (pair.target, columns, {"xaxis": "x", "yaxis": "y2"}),
         (pair.source, rows, {"xaxis": "x2", "yaxis": "y", "orientation": "h"}),
     ):
-        accuracy, all_converged = anchor["probe_accuracy"], anchor["probe_converged"]
-        if accuracy is None or all_converged is None or not cuts:
+        accuracy, converged = anchor["probe_accuracy"], anchor["probe_converged"]
+        if accuracy is None or converged is None or not cuts:
             continue
         read = [100 * accuracy[k] for k in cuts]
-        converged = [all_converged[k] for k in cuts]
         names = block_names(anchor)
         where, over = ("x", "y") if axes["xaxis"] == "x" else ("y", "x")
         traces.append(
@@ -66,7 +65,7 @@ def probe_strips(pair: Pair, columns: Sequence[int], rows: Sequence[int]) -> lis
                 **axes,
                 "marker": {
                     "color": anchor_colour(pair, anchor),
-                    "pattern": {"shape": ["" if ok else "/" for ok in converged]},
+                    "pattern": {"shape": ["" if converged[k] else "/" for k in cuts]},
                 },
                 "unselected": {"marker": {"opacity": 1}},
                 "text": [

@@ -247,6 +247,7 @@ def test_the_budgets_over_all_pairs_say_of_how_many_each_figure_is():
 
     methods = {m: {"budgets": {"0": areas(3, 2), "12": areas(3, 2)}} for m in METRICS}
     comparison = {
+        "task": "classification",
         "finetuned_on": "val",
         "bootstrap": {"level": 0.95},
         "data": {"val": {"samples": 7}},
