@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import klas.digits  # noqa: F401 - registers the built-in images
 from klas.data import open_images
 from klas.errors import DataError
 from klas.pipeline.splits import Splits
