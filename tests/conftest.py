@@ -53,23 +53,10 @@ def method_envelope(
     )
 
 
-# Files whose tests take minutes: begun first, the others fill the other processes meanwhile.
-LONGEST = {
-    Path(__file__).parent / name
-    for name in (
-        "pipeline/test_tradeoff.py",
-        "pipeline/test_imagenet.py",
-        "cli/test_main.py",
-        "cli/test_worker.py",
-        "jobs/test_process.py",
-        "networks/test_architectures.py",
-    )
-}
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole files go to one process each, in the order in which they are met."""
-    items.sort(key=lambda item: item.path not in LONGEST)
+    """Files with slow tests come first: each goes to one process, the others fill the rest."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture
