@@ -1,5 +1,6 @@
 """What the charts share: colours that work on light and on dark, names, margins, ticks."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,3 +33,17 @@ def log_axis(values: NDArray[np.float64]) -> dict[str, Any]:
     """What makes an axis logarithmic, with ticks that can be read."""
     ticks = log_ticks(values)
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
+def line_trace(x: list[Any], y: list[Any], look: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """A line that has no part in the legend or the hover."""
+    return {
+        "type": "scatter",
+        "x": x,
+        "y": y,
+        "mode": "lines",
+        "line": dict(look),
+        "showlegend": False,
+        "hoverinfo": "skip",
+        **more,
+    }

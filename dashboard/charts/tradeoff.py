@@ -3,7 +3,7 @@
 Axes depend on the pair, the tier and the range of cost alone, so nothing moves with τ.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,11 @@ from numpy.typing import NDArray
 
 from dashboard.charts.anchors import anchors_trace
 from dashboard.charts.methods import STYLES, curve_traces, on_top
-from dashboard.charts.theme import (
-    ANCHOR,
-    FAINT,
-    LEGEND,
-    MARGIN,
-    PAIR_COLOURS,
-    PAIR_SYMBOLS,
-    log_axis,
-)
-from dashboard.model.tradeoff import Curve, Sheet, accuracy_range, heights, steps
-from dashboard.text.markup import chart_text
+from dashboard.charts.theme import ANCHOR, FAINT, LEGEND, MARGIN, line_trace, log_axis
+from dashboard.model.tradeoff import Curve, Sheet, heights, steps
 from dashboard.text.quantities import QUANTITIES
 from klas.results.costs import Costs
-from klas.results.pair import Choice, FrontPoint, number
+from klas.results.pair import number
 from klas.selection.buckets import Selection, TauMode, limits
 from klas.selection.curves import Envelope
 from klas.study import Metric, Tier
@@ -70,12 +61,12 @@ def choice_chart(
     limit = limits(picked.lowest, tau, tau_mode)
     bars = [(edges[b], edges[b + 1], limit[b]) for b in np.flatnonzero(np.isfinite(limit))]
     traces: list[dict[str, Any]] = [
-        _line(
+        line_trace(
             [x for edge in edges for x in (edge, edge, None)],
             [y for _ in edges for y in (bottom, top, None)],
             {"width": 1, "dash": "dot", "color": FAINT},
         ),
-        _line(
+        line_trace(
             [x for left, right, _ in bars for x in (left, right, None)],
             [y for *_, height in bars for y in (height, height, None)],
             {"width": 2, "color": colour},
@@ -180,74 +171,6 @@ def tradeoff_chart(
     )
 
 
-def front_chart(choices: Sequence[Choice], points: Sequence[FrontPoint], tier: Tier) -> go.Figure:
-    """Accuracy against cost of every pair's chosen stitches, the anchors, and one front.
-
-    Args:
-        choices: their accuracies are of every candidate, of ``finetuned`` of the chosen ones.
-    """
-    unit, metric = choices[0].pair.unit, choices[0].pair.task.metric
-    anchors = {a["name"]: a for c in choices for a in (c.pair.source, c.pair.target)}
-    shown = [a for a in anchors.values() if a["accuracy"] is not None]
-    every = np.concatenate([*(c.pair.macs for c in choices), [a["macs"] for a in anchors.values()]])
-    every = every / unit.scale
-    line = _line(
-        [*(p.macs / unit.scale for p in points), every.max()] if points else [],
-        [100 * p.accuracy for p in [*points, *points[-1:]]],
-        {"shape": "hv", "color": ANCHOR, "width": 2},
-    )
-    traces = [{**line, "name": "Pareto front", "showlegend": True}]
-    for k, choice in enumerate(choices):
-        rows = np.flatnonzero(choice.chosen & np.isfinite(choice.accuracy))
-        name = chart_text(choice.pair.name)
-        traces.append(
-            {
-                "type": "scatter",
-                "x": choice.pair.macs[rows] / unit.scale,
-                "y": 100 * choice.accuracy[rows],
-                "mode": "markers",
-                "name": f"{name} ({len(rows)})",
-                "marker": {
-                    "color": PAIR_COLOURS[k % len(PAIR_COLOURS)],
-                    "symbol": PAIR_SYMBOLS[k % len(PAIR_SYMBOLS)],
-                    "size": 10,
-                },
-                "customdata": choice.pair.stitches[rows],
-                "hovertemplate": f"<b>{name}</b><br>"
-                "stitch %{customdata[0]} → %{customdata[1]}<br>"
-                f"%{{x:.3g}} {unit.name}<br>{metric.label} %{{y:.2f}} %<extra></extra>",
-            }
-        )
-    of_anchors = [(a["name"], a["macs"], number(a["accuracy"])) for a in shown]
-    traces.append(anchors_trace(of_anchors, unit, metric))
-    low, high = np.log10(every.min()), np.log10(every.max())
-    pad = 0.04 * max(high - low, 0.1)
-    return go.Figure(
-        data=traces,
-        layout={
-            "margin": MARGIN,
-            "height": 520,
-            "xaxis": {
-                "title": {"text": f"{unit.title}, logarithmic"},
-                **log_axis(every),
-                "range": [low - pad, high + pad],
-            },
-            "yaxis": {
-                "title": {"text": metric.axis},
-                "range": list(
-                    accuracy_range(
-                        [number(a["accuracy"]) for a in shown],
-                        [c.accuracy for c in choices],
-                        tier,
-                    )
-                ),
-            },
-            "legend": LEGEND,
-        },
-        _validate=False,  # Plotly's own check takes longer than all the rest; tests make it
-    )
-
-
 def _marks(picked: Selection, chosen: NDArray[np.bool_]) -> NDArray[np.object_]:
     """What the hover adds of every candidate's place in the choice."""
     places = ["   outside the buckets" if b < 0 else f"   bucket {b}" for b in picked.bucket]
@@ -282,19 +205,6 @@ def _ring(
             "hoverinfo": "skip",
         }
     ]
-
-
-def _line(x: list[Any], y: list[Any], look: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "x": x,
-        "y": y,
-        "mode": "lines",
-        "line": dict(look),
-        "showlegend": False,
-        "hoverinfo": "skip",
-        **more,
-    }
 
 
 def _padded(bounds: Sequence[float]) -> list[float]:

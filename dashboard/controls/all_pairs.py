@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.charts.tradeoff import front_chart
+from dashboard.charts.front import front_chart
 from dashboard.controls.budget import budget_over_all
 from dashboard.controls.downloads import add_button, selection_downloads
 from dashboard.controls.figure_settings import figure_config

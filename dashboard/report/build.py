@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dashboard.charts.anchors import anchors_chart, probe_chart
+from dashboard.charts.front import front_chart
 from dashboard.charts.lists import lists_chart
 from dashboard.charts.methods import STYLES
-from dashboard.charts.tradeoff import front_chart
 from dashboard.model.list_comparison import Listed
 from dashboard.report.comparison import comparison_of, overall_parts, verdict
 from dashboard.report.page import (

@@ -22,12 +22,11 @@ from dashboard.session.choices import bound
 from dashboard.session.resources import store, study
 from dashboard.session.state import choices
 from dashboard.tables.comparison import comparison_table
-from dashboard.text.comparison import buckets_of_all, judged, level
+from dashboard.text.comparison import buckets_of_all, rules, why_alike
 from dashboard.text.quantities import SCORES
 from klas.errors import SelectionError
 from klas.results.comparison import compare
 from klas.results.comparison_view import (
-    below_cheap_anchor,
     chosen_at,
     chosen_of,
     curve_pairs,
@@ -67,7 +66,7 @@ def page() -> None:
     job_panel(at_hand.name)
 
     comparison, file = _comparison_or_end(document, at_hand, stamps)
-    _rules(comparison, at_hand, tier)
+    st.caption(rules(comparison, at_hand.selection, tier))
     if pair is None:
         _all_pairs(comparison, at_hand, tier)
     else:
@@ -101,19 +100,6 @@ def _comparison_or_end(
         if st.button("Go to Study", icon=":material/science:"):
             st.switch_page("views/study.py")
         st.stop()
-
-
-def _rules(comparison: Comparison, at_hand: Study, tier: Tier) -> None:
-    """What is compared, and how sure the figures are."""
-    spec = at_hand.selection
-    st.caption(
-        f"KLAS chooses with τ = {spec.tau:g} ({spec.tau_mode}) in {spec.buckets} buckets of equal "
-        f"{spec.binning}; change this on **Stitches**. Every other score takes as many candidates "
-        "in each bucket as KLAS took there; SN-Net's set is compared as it is. Which stitches are "
-        "the best is decided by their accuracy at tier tuned. Curves and their areas: tier "
-        f"{tier}, {judged(comparison, tier)}. Intervals are {level(comparison)}: a bootstrap over "
-        "100 blocks of samples."
-    )
 
 
 def _one_pair(comparison: Comparison, pair: Pair, at_hand: Study, tier: Tier) -> None:
@@ -211,12 +197,8 @@ def _all_pairs(comparison: Comparison, at_hand: Study, tier: Tier) -> None:
 
 
 def _why_alike(comparison: Comparison, pairs: Sequence[ComparedPair], tier: Tier) -> None:
-    """Why so many figures are alike, where no stitch reaches the cheap anchor."""
-    reason = below_cheap_anchor(comparison, pairs, tier)
-    if reason is not None:
-        label = task_named(comparison["task"]).metric.label
-        more = "" if tier == "finetuned" else ", and so does joint training below"
-        st.caption(f"{reason} **auc_stitches** and **mean {label}** still separate methods{more}.")
+    if (reason := why_alike(comparison, pairs, tier)) is not None:
+        st.caption(reason)
 
 
 def _download(file: bytes, at_hand: Study) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from dashboard.charts.front import front_chart
 from dashboard.charts.methods import STYLES
-from dashboard.charts.tradeoff import choice_chart, front_chart, tradeoff_chart
+from dashboard.charts.tradeoff import choice_chart, tradeoff_chart
 from dashboard.model.tradeoff import Curve, Sheet, curves, within
 from klas.results.pair import Choice, front, pairs_of
 from klas.results.selections import choose
