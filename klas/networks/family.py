@@ -6,7 +6,7 @@ belong to the member. What trains, measures, times, checks or saves stitches act
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from klas.selection.space import Stitch as Place
 from klas.storage.arrays import under
 
 Role = Literal["source", "target"]
+_ROLES: tuple[Role, ...] = get_args(Role)
 Member = Place | Role
 """A stitch by its (i, j), or one of the two anchors."""
 
@@ -55,6 +56,7 @@ class Family(nn.Module):
         self.layers = nn.ModuleDict(layers)
         self.places: tuple[Place, ...] = tuple(states)
         self.statistics: dict[Place, dict[str, Tensor]] = {}
+        self._pretrained: dict[Role, dict[str, Tensor]] = {}  # the anchors' own statistics
         self.member: Member = self.places[0] if self.places else "target"
         self.train(source.training)
 
@@ -95,8 +97,7 @@ class Family(nn.Module):
     @property
     def anchors(self) -> tuple[Role, ...]:
         """Those of the two that are members: a headless one is none."""
-        roles: tuple[Role, ...] = ("source", "target")
-        return tuple(role for role in roles if self._anchor(role).info.classes)
+        return tuple(role for role in _ROLES if self._anchor(role).info.classes)
 
     def layer(self, place: Place) -> StitchLayer:
         """T of a stitch."""
@@ -126,8 +127,16 @@ class Family(nn.Module):
     def use(self, member: Member) -> Self:
         """Run this member from now on, with normalisation statistics of its own if it has any."""
         self.member = member
-        if isinstance(member, tuple) and member in self.statistics:
-            self.network(member).load_state_dict(self.statistics[member], strict=False)
+        if self.statistics and not self._pretrained:
+            # Before a stitch's statistics take the place of the anchors' own.
+            self._pretrained = {role: _buffers(self._anchor(role)) for role in _ROLES}
+        own = (
+            self.statistics.get(member)
+            if isinstance(member, tuple)
+            else self._pretrained.get(member)
+        )
+        if own:
+            self.network(member).load_state_dict(own, strict=False)
         return self
 
     def forward(self, images: Tensor) -> Tensor:
@@ -189,6 +198,11 @@ def layer_states(arrays: Arrays) -> dict[Place, State]:
 
 OUTCOMES = "hits"
 """Beside a stitch layer's own values, ``i-j.hits``: which validation samples it gets right."""
+
+
+def _buffers(anchor: Anchor) -> dict[str, Tensor]:
+    state = anchor.state_dict()
+    return {name: state[name].clone() for name, _ in anchor.named_buffers() if name in state}
 
 
 def _trained(anchor: Anchor, state: dict[str, Tensor]) -> Anchor:

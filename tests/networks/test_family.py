@@ -141,6 +141,15 @@ def test_a_member_brings_statistics_of_its_own_whoever_ran_before(family, images
         assert not any(torch.equal(plain.use(place)(images), alone[place]) for place in PLACES)
 
 
+def test_an_anchor_is_itself_again_after_a_stitch_with_statistics(family, images):
+    before = {role: family.use(role)(images) for role in family.anchors}
+    with_statistics(family)
+    for place in PLACES:
+        family.use(place)(images)
+        for role, outputs in before.items():
+            assert torch.equal(family.use(role)(images), outputs)
+
+
 def test_members_without_statistics_of_their_own_leave_the_shared_ones_alone(family, images):
     before = deepcopy(family.state_dict())
     outputs(family, images)

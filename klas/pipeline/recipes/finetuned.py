@@ -90,11 +90,9 @@ def _measure(result: FinetunedOutcomes, context: Context, tick: Tick) -> Arrays:
             precision=context.precision,
         ).items()
     }
-    # Anew: the stitches above have left statistics of theirs in the shared layers.
-    family = context.family(result.names, stored, ())
     for role in family.anchors:
         outcomes[family.title(role)] = network_outcomes(
-            family.network(role),
+            family.use(role),
             loader(family.viewer(role)),
             objective=context.objective,
             precision=context.precision,
