@@ -4,10 +4,10 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Is told when a stage begins and how it goes on."""
+    """Receives the progress of stages, one after another."""
 
     def start(self, stage: str, unit: str, total: int) -> None:
-        """A stage begins that has ``total`` units to do; 0 if all of it is cached."""
+        """A stage begins, with ``total`` units to do; 0 if all of it is cached."""
         ...
 
     def label(self, text: str) -> None:
@@ -15,7 +15,7 @@ class Progress(Protocol):
         ...
 
     def advance(self, amount: int) -> None:
-        """So many units are done."""
+        """``amount`` more units are done."""
         ...
 
 

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from klas.errors import StudyError
 
 Stage = Literal["anchors", "probes", "scores", "zero_shot", "tuned"]
-STAGES: tuple[Stage, ...] = ("anchors", "probes", "scores", "zero_shot", "tuned")
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 Tier = Literal["zero_shot", "tuned", "finetuned"]
-TIERS: tuple[Tier, ...] = ("zero_shot", "tuned", "finetuned")
+TIERS: tuple[Tier, ...] = get_args(Tier)
 
 Metric = Literal["kl", "theta", "cka", "mse", "ce", "dm", "random", "snnet"]
 METRICS: tuple[Metric, ...] = get_args(Metric)  # snnet is a set, not a score
@@ -101,7 +101,7 @@ class TuningSpec(_Section):
         steps: how many.
         batch: images of a step.
         lr: the peak learning rate.
-        seed: of nothing but the order of images.
+        seed: for the order of images alone.
     """
 
     steps: Positive = 100
@@ -116,11 +116,11 @@ class FinetuningSpec(_Section):
     Attributes:
         steps: how many; with 0 the fitted layers are measured as they are.
         batch: images of a step.
-        lr: the anchors' peak learning rate; the stitch layers, which start raw, get three times
-            that.
-        distillation: whether the predictions of the anchor that is best on validation (of equals
-            the costlier) are hard targets too, as in SN-Net.
-        seed: of nothing but the order of images and members.
+        lr: the anchors' peak learning rate; the stitch layers, which start untrained, get three
+            times that.
+        distillation: whether the predictions of the anchor that is best on validation (the
+            costlier of two equals) are hard targets too, as in SN-Net.
+        seed: for the order of images and members alone.
     """
 
     steps: Annotated[int, Field(ge=0, le=10**7)] = 2_000
@@ -157,11 +157,11 @@ PrecisionRule = Literal["auto", "float32", "bfloat16"]
 
 
 class Study(_Section):
-    """A whole study; see the module's text. Frozen: derive others with :func:`change`.
+    """A whole study. Frozen: derive others with :func:`change`.
 
     Attributes:
         name: what files and pages call it.
-        seed: of everything that is drawn.
+        seed: for everything that is drawn at random.
         anchors: the pretrained networks, at least two; a bare name is a timm model.
         pairs: which are stitched: a rule, or (source, target) by name.
         precision: what forward passes compute in; ``auto`` is bfloat16 on CUDA devices built for
@@ -263,8 +263,8 @@ DIGITS = Study(
         crop=1.0,
         interpolation="bilinear",
     ),
-    # Networks this narrow learn at rates far above those of ImageNet's; 2,000 steps are a
-    # sixth of the anchors' own training.
+    # Networks this narrow learn at rates far above those for ImageNet. 2,000 steps are a sixth of
+    # the anchors' own training.
     tuning=TuningSpec(steps=200, lr=1e-2),
     finetuning=FinetuningSpec(steps=2_000, lr=2e-3),
     selection=SelectionSpec(buckets=8),
@@ -279,7 +279,7 @@ def load_study(path: str | Path | None) -> Study:
     a study means the same from wherever it is run.
 
     Raises:
-        StudyError: the file is absent, no TOML, or has an unknown key or a bad value.
+        StudyError: the file is missing or not TOML, or has an unknown key or a bad value.
 
     Examples:
         >>> study = load_study(None)
@@ -342,7 +342,7 @@ def _with_absolute_paths(study: Study, folder: Path) -> Study:
         # "klas/digits:train", "hfds/…" name a collection, not a folder beside the file.
         try:
             return str(folder / ref) if (folder / ref).exists() else ref
-        except OSError:  # no name for a file at all, which is for the data's reader to say
+        except OSError:  # not a possible file name; whoever opens the data says so
             return ref
 
     data = study.data

@@ -13,6 +13,6 @@ Where each command is:
 ========================================================== ===============================
 
 :mod:`klas.cli.main` parses, calls one of them and turns errors into exit statuses. What several
-commands do alike is in :mod:`klas.cli.steps`, what they print in :mod:`klas.cli.tables`. A job's
-process is :mod:`klas.cli.worker`. A command imports what computes only when it runs. No torch.
+commands share is in :mod:`klas.cli.steps`, what they print in :mod:`klas.cli.tables`. A job's
+process is :mod:`klas.cli.worker`. A command imports torch only when it runs.
 """

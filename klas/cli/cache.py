@@ -91,7 +91,7 @@ def pack(options: argparse.Namespace) -> None:
 
 
 def unpack(options: argparse.Namespace) -> None:
-    """Take in a file that :func:`pack` wrote."""
+    """Take the study and results of a file that :func:`pack` wrote into the store."""
     with Store(options.cache_dir) as store, TerminalProgress() as progress:
         unpacked = archive.unpack(store, options.file, progress)
     plain = {

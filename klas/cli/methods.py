@@ -1,4 +1,4 @@
-"""``klas finetune`` and ``klas compare``: train what is chosen, set KLAS against its rivals."""
+"""``klas finetune`` and ``klas compare``: train what is chosen, compare KLAS with its rivals."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""What several commands do alike: open a study, change its selection, take one pair, print."""
+"""What several commands share: open a study, change its selection, take one pair, print."""
 
 import argparse
 import contextlib
@@ -73,7 +73,7 @@ def output(
         parts: makes the tables and lines that a person reads.
     """
     if options.json:
-        # Flushed here, where main() sees that the reader left, and not at exit.
+        # Flushed here and not at exit, so that main() notices when the reader has left.
         print(json.dumps(document, indent=1, ensure_ascii=False), flush=True)
         return
     console = Console(width=None if sys.stdout.isatty() else WIDTH)

@@ -1,4 +1,7 @@
-"""A job's process: ``python -m klas.cli.worker FOLDER STORE``, started by :mod:`klas.jobs`."""
+"""A job's process: ``python -m klas.cli.worker FOLDER STORE``.
+
+:mod:`klas.jobs.process` starts it.
+"""
 
 import contextlib
 import os
@@ -37,7 +40,7 @@ from klas.study import Metric, Study, parse_study
 if TYPE_CHECKING:
     from klas.pipeline.run import Pipeline
 
-NICENESS = 5  # the app beside it stays quick; on Linux the disk's queue follows it
+NICENESS = 5  # so that the app stays quick; on Linux it lowers the priority on the disk too
 
 
 def main(folder: Path, root: Path) -> int:
@@ -45,7 +48,7 @@ def main(folder: Path, root: Path) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
-    # The page beside it needs a core. torch reads this when it starts its threads.
+    # The app needs a core. torch reads this when it starts its threads.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() - 1)))
     submission = read_submission(folder)
     if submission is None:
@@ -202,7 +205,7 @@ def _named(document: Document, wanted: Sequence[PairNames]) -> list[Pair]:
 
 
 def _choices(pair: Pair, study: Study, metrics: Sequence[Metric]) -> list[NDArray[np.bool_]]:
-    """What each method takes of a pair, where that is anything, beside the study's selection."""
+    """What each method chooses from a pair beside the study's selection; none of them empty."""
     own, ours = study.selection.metric, choose(pair, study.selection)
     chosen = [own_or_fair_share(pair, ours, own, metric) for metric in metrics]
     return [mask for mask in chosen if mask.any()]

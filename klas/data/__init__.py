@@ -1,6 +1,6 @@
 """Images and labels: folders, tar files, the hub's data sets, or the built-in digits.
 
-Samples are visited in seeded orders, never in the folder's, and subsets are class-balanced.
+Samples are visited in a seeded order, never in the folder's, and subsets are class-balanced.
 """
 
 from klas.data.images import Images, open_images

@@ -1,7 +1,7 @@
 """Image files in folders or tar archives: a compact table of them, their fingerprint, reading.
 
-A million files take some 60 MB here; an object per file, or timm's list of paths and tar headers,
-takes many times that. Nothing changes after opening, so any number of threads may read.
+A million files take some 60 MB here; one object per file, or timm's list of paths and tar headers,
+would take many times that. Nothing changes after opening, so any number of threads may read.
 """
 
 import hashlib
@@ -97,7 +97,7 @@ class FileTable:
 
         The first and last 4 KiB count of 256 files spread evenly over the table, so opening a
         million files takes no longer than listing them. A change in another file is noticed if
-        its size or name changes. Times of change are left out on purpose: when the same images
+        its size or name changes. Modification times are left out on purpose: when the same images
         are copied or unpacked elsewhere, every result must be found again.
         """
         digest = hashlib.sha256(b"klas-files-1")

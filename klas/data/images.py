@@ -1,4 +1,4 @@
-"""A data set by its reference: what every source of images offers, and which one serves."""
+"""Open a data set by its reference; and what every data set offers."""
 
 import os
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def open_images(ref: str) -> Images:
     if ref.startswith(HUB):
         return HubImages(ref)
     path = Path(ref)
-    if os.path.isdir(ref):  # false, where Path would raise, for what cannot be a file's name
+    if os.path.isdir(ref):  # false for an impossible name, where Path would raise
         tars = find_tars(path)
         return FileImages(path, list_tars(path, tars) if tars else list_folder(path))
     if os.path.isfile(ref):

@@ -24,7 +24,7 @@ Columns = tuple[int, ...] | None
 # Stanford Dogs has folders like n02085620-Chihuahua.
 _WORDNET_ID = re.compile(r"(n\d{8})(?:[-_ ].*)?")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
-_ALIKE = 0.9  # share of names that must be where ImageNet has them; the hub changes a few
+_ALIKE = 0.9  # the share of names that must match ImageNet's; the hub changes a few
 
 
 class Output(NamedTuple):
@@ -106,7 +106,7 @@ def class_columns(
         classes: how many columns the output has.
         tagged: whether the weights are timm's own.
         class_map: class → column, from 0. Names that are not a class here are ignored.
-        where: begins the sentence.
+        where: the beginning of an error's sentence.
 
     Raises:
         DataError: the columns are not known for certain, or two classes would share one.

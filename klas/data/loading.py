@@ -79,8 +79,8 @@ def in_order(
 ) -> Iterator[Result]:
     """``work(item)`` for every item, in order, by threads that run at most ``ahead`` items ahead.
 
-    What ``work`` raises is raised here, when its turn comes. Then, or when the caller stops
-    early, items that were not begun are dropped.
+    What ``work`` raises is raised here, in the same order. Then, or when the caller stops early,
+    items that were not begun are dropped.
     """
     if threads == 0:
         yield from map(work, items)

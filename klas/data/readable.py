@@ -44,8 +44,8 @@ def find_unreadable(
 
     With these rows as ``without``, :func:`klas.data.rows.balanced_order` and
     :func:`klas.data.rows.subset` give only readable rows, for any number up to ``samples``.
-    The result depends on nothing but the files, ``samples`` and ``seed``, so it can be stored
-    under the fingerprint. Images that are drawn need no check.
+    The result depends only on the files, ``samples`` and ``seed``, so it can be stored under the
+    fingerprint. Images that are drawn need no check.
 
     Args:
         ref: the data set's name, for the sentence and the progress.

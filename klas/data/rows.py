@@ -16,9 +16,9 @@ class Labelled(Protocol):
 def balanced_order(
     labels: NDArray[np.int64], seed: int, *, without: Sequence[int] = ()
 ) -> NDArray[np.int64]:
-    """(N,) row numbers of which every prefix is class-balanced: one of each class in turn.
+    """(N,) row numbers of which every prefix is class-balanced: round by round, one of each class.
 
-    Within a class, and within a turn, the order is random but fixed by ``seed``.
+    Within a class, and within a round, the order is random but fixed by ``seed``.
 
     Args:
         labels: (N,) the class of every row.
@@ -38,9 +38,9 @@ def balanced_order(
     by_class = np.argsort(labels[order], kind="stable")
     counts = np.bincount(labels[order])
     firsts = np.repeat(np.cumsum(counts) - counts, counts)
-    turn = np.empty(len(order), dtype=np.int64)
-    turn[by_class] = np.arange(len(order)) - firsts
-    return order[np.argsort(turn, kind="stable")]
+    round_of = np.empty(len(order), dtype=np.int64)
+    round_of[by_class] = np.arange(len(order)) - firsts
+    return order[np.argsort(round_of, kind="stable")]
 
 
 def subset(

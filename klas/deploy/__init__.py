@@ -1,1 +1,1 @@
-"""Networks to take away."""
+"""Networks from a stitch list: load them, check them, save their layers."""

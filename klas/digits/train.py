@@ -94,12 +94,12 @@ def evaluate(model: nn.Module, split: Split, scenes: int) -> float:
     """Top-1 accuracy on the first ``scenes`` scenes of a split; leaves the model training."""
     images, labels = make_scenes(split, scenes)
     model.eval()
-    hits = 0
+    correct = 0
     for start in range(0, scenes, 1000):
         guess = model(normalised(images[start : start + 1000])).argmax(1).numpy()
-        hits += int((guess == labels[start : start + 1000]).sum())
+        correct += int((guess == labels[start : start + 1000]).sum())
     model.train()
-    return hits / scenes
+    return correct / scenes
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ def _create(name: str, pretrained: bool, **kwargs: Any) -> VisionTransformer:
 
 @register_model
 def digits_vit_tiny(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """Width 8, depth 3: cheap, and wrong about every fourth time."""
+    """Width 8, depth 3: cheap, and wrong about one time in four."""
     return _create("digits_vit_tiny", pretrained, **kwargs)
 
 

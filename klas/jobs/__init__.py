@@ -1,1 +1,1 @@
-"""Work in the background: processes that outlive who starts them. No torch."""
+"""Work in the background: processes that outlive the app that starts them. No torch."""

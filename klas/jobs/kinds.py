@@ -29,8 +29,8 @@ class RunJob(DeviceJob):
 class FinetuneJob(DeviceJob):
     """Train jointly what methods choose of a pair.
 
-    For the study's own score that is what its selection chooses, for another one as many in every
-    bucket.
+    For the study's own score that is what its selection chooses; another score takes as many in
+    every bucket.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -63,7 +63,7 @@ class LatencyJob(DeviceJob):
 class EstimateJob(_Kind):
     """Say what another job would take; the answer is in the status.
 
-    It is short and wanted before one decides to wait, so it starts at once, beside whatever runs.
+    It is short, and wanted before one decides to wait, so it starts at once, beside other jobs.
     """
 
     kind: Literal["estimate"] = "estimate"

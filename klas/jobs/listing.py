@@ -1,4 +1,4 @@
-"""Which jobs there are and how far each is, as their folders tell."""
+"""Which jobs there are and how far each is, read from their folders."""
 
 import contextlib
 from dataclasses import dataclass, replace
@@ -35,10 +35,10 @@ def all_jobs(store: Store) -> list[Job]:
     with contextlib.suppress(OSError):
         folders = [f for f in (store.root / "jobs").iterdir() if is_id(f.name)]
     read = [(folder, read_submission(folder)) for folder in folders]
-    asked = [(folder, submission) for folder, submission in read if submission is not None]
-    asked.sort(key=lambda one: (one[1].submitted, one[0].name))
+    submitted = [(folder, s) for folder, s in read if s is not None]
+    submitted.sort(key=lambda one: (one[1].submitted, one[0].name))
     jobs, queued = [], 0
-    for folder, submission in asked:
+    for folder, submission in submitted:
         job = Job(
             id=folder.name,
             study=submission.study_name,
@@ -78,9 +78,9 @@ def is_alive(folder: Path) -> bool:
 
 
 def last_status(folder: Path, submission: Submission) -> Status:
-    """The last that was written of a job: the worker's word, else the starter's."""
+    """The last status that was written of a job: the worker's, else the starter's."""
     files = [read_status(folder / name) for name in ("started.json", "status.json")]
-    # What an earlier worker of the same job left is over.
+    # What an earlier worker of the same job left does not count.
     current = [s for s in files if s is not None and s.started == submission.submitted]
     return max([submission.first_status(), *current], key=lambda s: (s.updated, s.pid))
 
@@ -90,20 +90,20 @@ def _status(folder: Path, submission: Submission) -> Status:
     status = last_status(folder, submission)
     stopping = (folder / "cancel").exists()
     if alive:
-        # Its last word may be written while it still ends; only then can it be started anew.
+        # Its last status may be written while it is still ending, when it can't be started again.
         state = status.state if status.alive else "running"
         return status.model_copy(update={"state": state, "stopping": stopping})
     if status.alive:
-        # It may have written its last word between the two looks.
+        # It may have written its last status since it was read.
         status = last_status(folder, submission)
     if not status.alive:
         return status
     if stopping:
         return status.model_copy(update={"state": "cancelled"})
-    return status.model_copy(update={"state": "died", "error": _last_words(folder)})
+    return status.model_copy(update={"state": "died", "error": _last_line(folder)})
 
 
-def _last_words(folder: Path) -> str:
+def _last_line(folder: Path) -> str:
     text = ""
     with contextlib.suppress(OSError):
         text = (folder / "log.txt").read_text(errors="replace").strip()

@@ -29,7 +29,7 @@ def is_locked(path: Path) -> bool:
     """Whether a process holds the lock on a file; not if the file can't be opened."""
     try:
         with path.open("rb") as file:
-            # Shared: two that look at once must not take each other for the holder.
+            # Shared, so that two that look at the same time don't take each other for the holder.
             return not try_lock(file, shared=True)
     except OSError:
         return False

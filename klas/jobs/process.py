@@ -1,13 +1,13 @@
-"""Start, cancel and remove background jobs: worker processes that outlive who starts them.
+"""Start, cancel and remove background jobs: worker processes that outlive the app.
 
-A job is a folder in the store: ``job.json`` (what to do, with its own copy of the study, and
-since when), ``status.json`` (how far it is, replaced whole), ``log.txt``, and ``lock``. The lock
-is taken before the worker starts and inherited by it, so it is held exactly as long as the
+A job is a folder in the store: ``job.json`` (what to do, with its own copy of the study, and when
+that was asked for), ``status.json`` (how far it is, replaced whole), ``log.txt``, and ``lock``. The
+lock is taken before the worker starts and inherited by it, so it is held exactly as long as the
 worker lives, however it ends: that, not a process number, tells whether a job is alive. The
 folder's name is a digest of what was asked for, so the same job asked for twice runs once.
 
 A worker whose job needs a device waits in the queue before it loads anything large
-(:mod:`klas.jobs.queue`). The queue is made of living processes and needs nobody who manages it.
+(:mod:`klas.jobs.queue`). The queue is made of living processes; nothing has to manage it.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from klas.study import Study
 
 
 def start(store: Store, study: Study | None, spec: JobSpec) -> str:
-    """Start a job, or queue it behind others; returns its id. If it is alive already, that is all.
+    """Start a job, or queue it behind others, unless it is alive already; returns its id.
 
     Args:
         study: what the job is about; None for the catalogue, which is about no study.
@@ -46,7 +46,7 @@ def start(store: Store, study: Study | None, spec: JobSpec) -> str:
 
 
 def start_again(store: Store, job: str) -> None:
-    """Start a job that ended once more, as it was: on its own copy of the study.
+    """Start a job that has ended once more, unchanged, with its own copy of the study.
 
     Raises:
         JobError: there is no such job, only a newer klas knows its kind, or the worker can't be
@@ -72,7 +72,7 @@ def cancel(store: Store, job: str) -> None:
     if submission is None or not is_alive(folder):
         return
     with contextlib.suppress(OSError):
-        # Remembered, for it may end before it can say why; on a full disk the signal has to do.
+        # Noted, for it may end before it can say why; on a full disk the signal must be enough.
         (folder / "cancel").touch()
     pid = last_status(folder, submission).pid
     if not pid:
@@ -146,13 +146,13 @@ def _worker(store: Store, folder: Path, lock: IO[str]) -> subprocess.Popen[bytes
             start_new_session=True,
             pass_fds=(lock.fileno(),),
         )
-    # Who waits for it lets it go when it ends, so that it doesn't stay behind as a zombie.
+    # It is waited for, or it would stay behind as a zombie when it ends.
     threading.Thread(target=worker.wait, daemon=True).start()
     return worker
 
 
 def _take(lock: IO[str]) -> bool:
-    # One who looks may hold it for an instant; a worker does not let go.
+    # Whoever only looks may hold it for an instant; a worker keeps it.
     for _ in range(5):
         if try_lock(lock):
             return True

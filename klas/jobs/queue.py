@@ -1,8 +1,8 @@
 """The queue for devices: one worker a device, and the job that was asked for first goes first.
 
 A device has a lock file in the store, held by the worker that uses it and released when that ends,
-however it ends. Who waits looks whether it is the first of the living that would take the device.
-No torch here: everybody who only waits would load it.
+however it ends. A waiting worker takes the device when no living job before it would take it. No
+torch here: every worker that only waits would load it.
 """
 
 import os
@@ -20,13 +20,13 @@ from klas.jobs.listing import waiting
 from klas.jobs.locks import is_locked, try_lock
 from klas.storage.store import Store
 
-LOOK_EVERY = 0.25  # seconds between two looks at the queue
-LISTING_SECONDS = 20  # nvidia-smi wakes drivers that sleep
+LOOK_EVERY = 0.25  # seconds between two checks of the queue
+LISTING_SECONDS = 20  # nvidia-smi may have to wake a driver
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceSlot:
-    """Room for one worker: ``device`` as torch calls it, and what its lock file is named after."""
+    """A place for one worker: ``device`` as torch calls it, and the name of its lock file."""
 
     device: str
     lock: str

@@ -26,11 +26,11 @@ State = Literal["queued", "running", "done", "failed", "cancelled", "died"]
 
 
 def _encodable(value: Any) -> Any:
-    # A path in an error may hold bytes that are no text.
+    # A path in an error may hold bytes that are not text.
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
-# Bounds within which a page can show what a strange file says.
+# Bounds within which a page can show the values of any file.
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Time = Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
@@ -55,8 +55,8 @@ class EstimateAnswer(BaseModel):
 
     Attributes:
         trainings: how many joint trainings are missing; None if it is about none.
-        disk_bytes, memory_bytes: only of a run.
-        beside_other_work: whether the device was busy, so that alone it is quicker.
+        disk_bytes, memory_bytes: for a run only.
+        beside_other_work: whether the device was busy, so that the job itself will be quicker.
     """
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -76,8 +76,8 @@ class Status(BaseModel):
         began: when its work began, if it has.
         updated: when this was written.
         stopping: whether it is alive and was asked to stop.
-        memory_bytes: the most that the process held.
-        device_bytes: the most that it held on a CUDA device.
+        memory_bytes: the most that the process took.
+        device_bytes: the most that it took on a CUDA device.
         answer: what an estimate came to.
     """
 
@@ -101,7 +101,7 @@ class Status(BaseModel):
 
     @property
     def alive(self) -> bool:
-        """Whether a worker has it in hand, or waits for a device."""
+        """Whether a worker is doing it, or waits for a device."""
         return self.state in ("queued", "running")
 
     @field_serializer("answer")
@@ -126,7 +126,7 @@ class StatusFile:
 
     Attributes:
         device: where the job runs, once that is known.
-        device_bytes: the most memory that it held on a CUDA device so far.
+        device_bytes: the most memory that it took on a CUDA device so far.
         answer: what an estimate came to.
     """
 
@@ -156,12 +156,12 @@ class StatusFile:
         self.write("running")
 
     def label(self, text: str) -> None:
-        """What is in hand."""
+        """What is being computed."""
         self._label = text
         self.write("running")
 
     def advance(self, amount: int) -> None:
-        """So many units more."""
+        """``amount`` more units are done."""
         last = self._stages[-1]
         seconds = time.monotonic() - self._stage_began
         self._stages[-1] = last.model_copy(update={"done": last.done + amount, "seconds": seconds})

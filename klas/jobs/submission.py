@@ -43,7 +43,7 @@ class Submission(BaseModel):
         return None if self.study is None else str(self.study.get("name", ""))
 
     def first_status(self, pid: int = 0) -> Status:
-        """The status of a job of which nothing is known but that it was asked for."""
+        """The status of a job before its worker has written one."""
         return Status(
             state="queued" if isinstance(self.spec, DeviceJob) else "running",
             pid=pid,

@@ -1,1 +1,1 @@
-"""Networks: load an anchor, cut it at its blocks, count its cost, join parts of two."""
+"""Networks: load an anchor, cut it at its blocks, count its cost, stitch two of them."""

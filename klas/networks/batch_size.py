@@ -1,4 +1,4 @@
-"""How many images go through the networks at once: what the memory holds, less after a failure."""
+"""How many images go through the networks at once: what fits in memory, less after a failure."""
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
@@ -12,8 +12,8 @@ from klas.networks.layout import Layout
 
 LARGEST_BATCH = 256  # beyond it no network here gains
 CPU_BUDGET_BYTES = 2**30  # for activations; also on MPS, whose memory is the CPU's
-CUDA_SHARE = 0.5  # of what is free: the rest is the libraries' and other processes'
-INSIDE_BLOCK = 8  # what a block holds while it runs, in activations (attention and MLP)
+CUDA_SHARE = 0.5  # of what is free: the rest is for libraries and other processes
+INSIDE_BLOCK = 8  # activations that a block needs while it runs (attention and MLP)
 FLOAT_BYTES = 4
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "out of shared memory")
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 def image_bytes(*anchors: Iterable[Layout]) -> int:
-    """Bytes that one image takes, about: every cut's activation, and the largest block at work.
+    """Bytes that one image takes, about: at every cut, and inside the largest block.
 
     Args:
         anchors: for each anchor that runs at the same time, its layouts.
@@ -59,7 +59,7 @@ class BatchSize:
 
         Args:
             make: work that reads :attr:`size` when it starts.
-            tick: told how many images are done.
+            tick: called with the number of images just done.
 
         Raises:
             KlasError: one image at a time is still too much.
@@ -102,10 +102,10 @@ def lacks_memory(error: BaseException) -> bool:
 
 @contextmanager
 def enough_memory_for(what: str) -> Iterator[None]:
-    """Say in one sentence that memory ran out; for work whose result depends on its batch size.
+    """For work whose result depends on its batch size, so that it can't be retried with less.
 
     Raises:
-        KlasError: it did.
+        KlasError: memory ran out.
     """
     try:
         yield

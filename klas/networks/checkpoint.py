@@ -29,7 +29,7 @@ def read_checkpoint(file: Path, name: str) -> tuple[dict[str, Tensor], str | Non
         name: the anchor's, for the error's sentence.
 
     Raises:
-        AnchorError: no such file; it is damaged; or it holds something other than tensors.
+        AnchorError: the file is missing or damaged, or holds something other than tensors.
     """
     if not os.path.isfile(file):  # false, where Path's own method raises, for an impossible name
         raise AnchorError(f"{name}: the weights file {file} does not exist")

@@ -1,7 +1,7 @@
 """Cost of anchors, parts and stitches: multiply–accumulates and parameters.
 
 torch's own FLOP counter counts a forward pass on the ``meta`` device, where nothing is computed.
-There it counts attention too, which it does not on the CPU.
+There it counts attention, which it misses on the CPU.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def module_macs(module: nn.Module, *inputs: Tensor) -> tuple[int, Tensor]:
     tensors = [*module.named_parameters(), *module.named_buffers()]
     meta = {name: tensor.detach().to("meta") for name, tensor in tensors}
     counter = FlopCounterMode(display=False)
-    # Tables that a network makes as it goes must be made on meta too.
+    # Tables that a network makes while it runs must be made on meta too.
     with counter, torch.no_grad(), undo_side_effects(module), torch.device("meta"):
         output = functional_call(module, meta, inputs)
     return counter.get_total_flops() // 2, output
@@ -101,7 +101,7 @@ def stitch_cost(
         target, target_cost, j: g, its cost, and the block after which it goes on.
 
     Raises:
-        AnchorError: one is a sequence there and the other a map.
+        AnchorError: one activation is a sequence and the other a map.
     """
     have, want = source.layouts[i], target.layouts[j]
     front, back = source_cost.front(i), target_cost.back(j)

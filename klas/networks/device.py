@@ -13,7 +13,7 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of a name that torch knows; ``auto`` is CUDA, else MPS, else the CPU.
+    """The device that torch knows by a name; ``auto`` is CUDA, else MPS, else the CPU.
 
     Raises:
         KlasError: there is no such device here.
@@ -49,10 +49,10 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def place(network: nn.Module, device: torch.device) -> None:
-    """Move a network to a device, there in the memory order that suits it.
+    """Move a network to a device, in the memory order that is fastest there.
 
     CUDA's convolutions are fastest with channels last. A patch embedding, whose windows do not
-    overlap, is a matrix product and no reason for it.
+    overlap, is a matrix product and gains nothing from it.
     """
     network.to(device)
     convolves = any(
@@ -64,5 +64,5 @@ def place(network: nn.Module, device: torch.device) -> None:
 
 
 def peak_device_bytes(device: torch.device) -> int:
-    """The most memory that tensors ever held on a CUDA device; 0 elsewhere."""
+    """The most memory that tensors ever took on a CUDA device; 0 elsewhere."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

@@ -42,8 +42,8 @@ def build(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
     224 pixels and ImageNet's.
 
     Raises:
-        AnchorError: there is no such function, it fails, it returns no module, or the weights
-            do not fit.
+        AnchorError: there is no such function, it fails, it returns something else than a module,
+            or the weights do not fit.
     """
     path, _, name = spec.model.partition(":")
     here = str(Path.cwd())

@@ -1,7 +1,7 @@
 """Two anchors and the stitch layers between them as one module, of which one member runs at a time.
 
-Members share blocks, and so the batch normalisation layers in them; the statistics of these
-belong to the member. What trains, measures, times, checks or saves stitches acts on a family.
+Members share blocks, and with them batch normalisation layers, whose statistics belong to the
+member. All that trains, measures, times, checks or saves stitches acts on a family.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,9 +32,9 @@ class Family(nn.Module):
 
     Attributes:
         source, target: f and g.
-        layers: T of each stitch, by :func:`name_of` its place.
+        layers: T of each stitch, named by :func:`name_of`.
         member: which network :meth:`forward` runs.
-        statistics: what members have of their own: place → the normalisation layers' statistics,
+        statistics: for stitches that have their own: place → the normalisation layers' statistics,
             by their names in the stitched network.
     """
 
@@ -96,7 +96,7 @@ class Family(nn.Module):
 
     @property
     def anchors(self) -> tuple[Role, ...]:
-        """Those of the two that are members: a headless one is none."""
+        """Which of the two are members: a headless one is not."""
         return tuple(role for role in _ROLES if self._anchor(role).info.classes)
 
     def layer(self, place: Place) -> StitchLayer:
@@ -119,8 +119,8 @@ class Family(nn.Module):
     def network(self, member: Member) -> nn.Module:
         """A member as a network of its own, which shares all parts with the family.
 
-        In the family's mode. Its normalisation statistics are those that the shared layers hold;
-        :meth:`use` brings the member's own.
+        It is in the family's mode. Its normalisation statistics are those in the shared layers
+        now; :meth:`use` puts the member's own there.
         """
         return self.stitch(member) if isinstance(member, tuple) else self._anchor(member)
 
@@ -189,7 +189,7 @@ def layer_states(arrays: Arrays) -> dict[Place, State]:
     states: dict[Place, State] = {}
     for name, values in arrays.items():
         place, _, entry = name.partition(".")
-        # Beside the layers' values a tier holds what each stitch gets right.
+        # Beside the layers' values a tier has each stitch's outcomes.
         if entry and "/" not in name and entry != OUTCOMES:
             i, j = place.split("-")
             states.setdefault((int(i), int(j)), {})[entry] = _tensor(values)

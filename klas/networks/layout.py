@@ -85,7 +85,7 @@ def maps_and_prefix(activation: Tensor, layout: Layout) -> tuple[Tensor, Tensor]
 def resized(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
     """(N, H, W, C) at another grid: bilinear, corners not aligned, no antialiasing.
 
-    The empty grid of a sequence asks for no other size.
+    The empty grid of a sequence leaves the size as it is.
     """
     if not grid or maps.shape[1:3] == torch.Size(grid):
         return maps

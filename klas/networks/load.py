@@ -24,8 +24,8 @@ def load_anchor(
         allow_code: whether a model may be a Python function of the user's, which is then run.
 
     Raises:
-        AnchorError: no such model; the weights are absent, do not fit or hold NaN; or the
-            network cannot be cut.
+        AnchorError: there is no such model; the weights are missing, do not fit or hold NaN; or
+            the network cannot be cut.
     """
     check_model_name(spec, allow_code=allow_code)
     model, origin = factory.build(spec) if factory.is_factory(spec) else load_model(spec)
@@ -44,7 +44,7 @@ def load_anchor(
 
 
 def check_model_name(spec: AnchorSpec, *, allow_code: bool = False) -> None:
-    """Refuse a model or a tag that timm does not know, naming the nearest that it does.
+    """Refuse a model or a tag that timm does not know, naming the nearest ones that it knows.
 
     Raises:
         AnchorError: there is none; or the model is code and that is not allowed.

@@ -1,6 +1,6 @@
 """timm's networks with the pretrained weights of a tag.
 
-timm builds and loads. What is added here is an answer at once where nothing can be downloaded.
+timm builds and loads. Added here: where nothing can be downloaded, an error comes at once.
 """
 
 import contextlib
@@ -86,7 +86,7 @@ def _address(config: PretrainedCfg) -> str:
 
 
 def _refuse_unreachable(spec: AnchorSpec, address: str) -> None:
-    """Ask once, briefly: the download itself would keep trying for most of a minute.
+    """Refuse after one short request: the download itself would keep trying for most of a minute.
 
     The request goes through the hub client's own session, so its proxies and HF_HUB_OFFLINE apply.
     """

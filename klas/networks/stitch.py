@@ -2,8 +2,8 @@
 
 T is a linear map on channels, the same at every position. Between different grids the
 activation is resized; the two commute, so T runs on the smaller grid. Equal numbers of prefix
-tokens pass through the same T. Of unequal ones the source's are dropped, and each of the target's
-has a linear map of its own from the mean over the source's grid. Two sequences (texts) are joined
+tokens pass through the same T. Of unequal ones, the source's are dropped, and each of the target's
+gets a linear map of its own from the mean over the source's grid. Two sequences (texts) are joined
 position by position.
 """
 

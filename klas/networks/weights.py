@@ -1,7 +1,7 @@
 """A timm network with its weights: those of a pretrained tag, or those of a local file.
 
-timm builds and loads in both cases, so its checkpoint filters apply. What is added here for a
-file: as many classes as it was trained for, and one sentence for weights that do not fit.
+timm builds and loads in both cases, so its checkpoint filters apply. Added here for a file: as
+many classes as it was trained for, and one sentence about weights that do not fit.
 """
 
 import re
@@ -33,8 +33,8 @@ def load_model(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
     holds more than weights.
 
     Raises:
-        AnchorError: the weights are absent, cannot be had without a network connection, are no
-            plain tensors, are damaged or do not fit the model.
+        AnchorError: the weights are missing, cannot be downloaded, are not plain tensors, are
+            damaged or do not fit the model.
     """
     if spec.weights is None:
         return load_pretrained(spec), {"tag": spec.model}

@@ -45,7 +45,7 @@ Plain = dict[str, Any]
 
 
 class Context:
-    """Everything that results are made from; see the module's text.
+    """Everything that results are made from.
 
     Attributes:
         study, store: what is computed, and where it is kept.
@@ -90,7 +90,7 @@ class Context:
         torch.backends.cudnn.allow_tf32 = False
 
     def open(self) -> list[str]:
-        """Open everything now, what is cheap to refuse first.
+        """Open everything now, beginning with what is cheap to refuse.
 
         Returns:
             What people should know about the data, in sentences.
@@ -197,7 +197,7 @@ class Context:
     def family(
         self, names: Iterable[str], arrays: Mapping[str, NDArray[Any]], places: Iterable[Stitch]
     ) -> Family:
-        """Some stitches of a pair, with what a stored tier holds of them."""
+        """Some stitches of a pair, with their values from a stored tier."""
         source, target = (self.anchors[name] for name in names)
         return Family.from_arrays(source, target, arrays, places)
 
@@ -230,7 +230,7 @@ class Context:
     ) -> Iterator[tuple[Tensor, ...]]:
         """Batches of some rows: the images as each of the viewers sees them, then targets.
 
-        As many at once as the memory takes, if ``batch`` does not say it.
+        Without ``batch``, a batch is as large as memory allows.
         """
         transforms = [self.anchors[name].info.transform for name in viewers]
         size = batch or self.batch.size
@@ -242,7 +242,7 @@ class Context:
         rows: NDArray[np.int64],
         settings: TuningSpec | FinetuningSpec,
     ) -> Callable[[int], Iterator[tuple[Tensor, ...]]]:
-        """From a first step to its batch of training rows and all that follow, in seeded order."""
+        """A function from a first step to its batch and all later ones, in seeded order."""
         steps, batch, seed = settings.steps, settings.batch, self.study.order_seed(settings)
 
         def batches_from(first: int) -> Iterator[tuple[Tensor, ...]]:

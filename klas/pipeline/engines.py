@@ -10,18 +10,18 @@ from klas.results.result import Result
 
 
 class Engine(Protocol):
-    """Makes results where they are to be made: here, in other processes, on other hosts."""
+    """Makes results: in this process, in other ones, or on other hosts."""
 
     def carry_out(
         self, results: Sequence[Result], context: Context, *, label: str | None = None
     ) -> None:
-        """Have results in the context's store, those that others need first.
+        """Make results, and first what they need, and put them into the context's store.
 
-        Progress is told of every result's label and units; what lands is noted as the study's at
-        once, whatever becomes of the rest.
+        Progress is told every result's label and units. Each result is noted as the study's as
+        soon as it is stored, whatever becomes of the rest.
 
         Args:
-            results: what is wanted; what it needs and is not there is made too.
+            results: what is wanted; whatever it needs that is missing is made too.
             label: what progress says of all of it, instead of each result's own label.
 
         Raises:
@@ -44,10 +44,10 @@ class Here:
 
 
 def missing(results: Sequence[Result], context: Context) -> Iterator[Result]:
-    """Of some results and all that they need those that are not stored, each after its needs.
+    """The results that have to be made for some results: each comes after what it needs.
 
-    What a stored result was made from is not asked for. A result is looked up when its turn comes,
-    so that one that was made meanwhile is not made again.
+    What a stored result was made from is not asked for. A result is looked up only when it is
+    next, so that one that was made meanwhile is not made again.
     """
     seen: set[Result] = set()
 

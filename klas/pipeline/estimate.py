@@ -1,4 +1,8 @@
-"""What a run will cost on this machine: from a short measurement, before the work begins."""
+"""What a run will cost on this machine, before the work begins.
+
+The machine's speed is measured on a small batch; from it each recipe says what its result costs
+(:class:`klas.pipeline.recipes.recipe.Recipe`).
+"""
 
 import shutil
 import time
@@ -29,9 +33,9 @@ TIMED_IMAGES = 50  # in the batch that is timed, where so many fit
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Of the work that is not cached yet: seconds, bytes on disk, bytes of memory at the peak.
+    """What the missing work takes: seconds, bytes on disk, bytes of memory at the peak.
 
-    Memory is this process's and the device's together. Features lie on the disk.
+    Memory is this process's and the device's together. Features are on disk.
     """
 
     seconds: float
@@ -42,7 +46,7 @@ class Estimate:
 def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
     """Time a small batch of every anchor and of the loader, and add up the missing work.
 
-    Where nothing is missing nothing is timed: a repeated run is all start-up.
+    If nothing is missing, nothing is timed, so that a repeated run starts at once.
 
     Raises:
         StoreError: the results will not fit on the disk.
@@ -62,7 +66,7 @@ def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
     return Estimate(
         seconds=sum(cost.seconds for cost in costs),
         disk_bytes=disk,
-        memory_bytes=peak_memory_bytes() + max(cost.held_bytes for cost in costs),
+        memory_bytes=peak_memory_bytes() + max(cost.memory_bytes for cost in costs),
     )
 
 
@@ -89,7 +93,7 @@ def full_val_seconds(
 
 
 def _costs(results: Sequence[Result], context: Context) -> list[Cost]:
-    """Of what is missing of some results, and of all that they need."""
+    """The costs of what is missing among some results and all that they need."""
     absent = list(missing(results, context))
     if not absent:
         return []
@@ -103,7 +107,7 @@ def _seconds_per_image(context: Context, name: str) -> float:
     return float(seconds)
 
 
-@torch.inference_mode()  # not further out: networks that are opened in it can't be traced
+@torch.inference_mode()  # only here: networks that are opened inside it can't be traced
 def _timed(context: Context, name: str) -> float:
     info = context.anchors[name].info
     batch = min(TIMED_IMAGES, context.batch.size)

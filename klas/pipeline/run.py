@@ -65,7 +65,7 @@ class Pipeline:
         """
         for stage in stages_until(until):
             made = [self._carry_out(step) for step in self.steps(stage)]
-            # What is finished is shown, however the next stage ends.
+            # Finished stages are shown however the next one ends.
             if any(made) and stage != until:
                 self._publish()
         return self._publish()
@@ -131,7 +131,7 @@ class Pipeline:
         """Time every candidate of a pair and its anchors (with a head) on this machine.
 
         Returns:
-            What :mod:`klas.pipeline.recipes.latency` makes.
+            As :mod:`klas.pipeline.recipes.latency` gives it.
 
         Raises:
             KlasError: there is not enough memory for one sample.
@@ -163,10 +163,10 @@ class Pipeline:
         return arrays
 
     def train(self, training: Finetuned, *, label: str | None = None) -> None:
-        """Have a joint training's results.
+        """Make a joint training's results, if they are missing.
 
         Args:
-            label: what progress says of it.
+            label: what progress shows for it.
 
         Raises:
             DivergedError: the loss is no longer a number.
@@ -181,7 +181,7 @@ class Pipeline:
         return (training, outcomes_of(training.weights, "test"), *tested)
 
     def _carry_out(self, step: Step, *, label: str | None = None) -> bool:
-        """Have a step's results; whether any was missing."""
+        """Make a step's missing results; returns whether there were any."""
         anything = next(missing(step.results, self.context), None) is not None
         total = units(step.results, self.context) if anything else 0
         self.context.progress.start(step.name, step.unit, total)
@@ -191,7 +191,7 @@ class Pipeline:
         return anything
 
     def _publish(self) -> ScoresDocument:
-        """The scores document of what there is, kept for the dashboard."""
+        """The scores document of what is computed so far, kept for the dashboard."""
         context = self.context
         document = scores_document(context)
         self.store.set_ref(f"scores-{self.study.results_key()}", document)

@@ -35,9 +35,9 @@ class Split:
 
     Attributes:
         images: the data set.
-        rows: (N,) those of its rows that are looked at, in order.
+        rows: (N,) which of its rows are used, in order.
         identity: what identifies them.
-        unreadable: of the rows that were to be looked at those that cannot be read.
+        unreadable: the rows that were checked and cannot be read.
     """
 
     images: Images
@@ -153,7 +153,7 @@ class Splits:
         """A split of so many samples.
 
         Args:
-            looked_at: of how many it has to be known whether they can be read.
+            looked_at: how many samples are checked for damage.
         """
         images, ref, seed = self._images[name], self._refs[name], self._study.seed
         assert ref is not None

@@ -1,1 +1,1 @@
-"""What the command shows a person: tables and lines, a module for each kind of result. No torch."""
+"""What the command shows people: tables and lines, a module for each kind of result. No torch."""

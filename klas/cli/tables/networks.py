@@ -20,7 +20,7 @@ def finetuned_tables(
     """Each pair's jointly trained stitches against its pretrained anchors.
 
     Args:
-        results: of every pair what was chosen, (N,), and what its training gave.
+        results: for every pair what was chosen, (N,), and what its training gave.
     """
     parts: list[RenderableType] = []
     for pair, chosen, result in results:

@@ -1,4 +1,4 @@
-"""A stitch list: what it holds, and what ``klas check`` says of it."""
+"""A stitch list as a table, and the lines of ``klas check``."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A study's scores document: its anchors, its pairs, and what is chosen of each."""
+"""A study's scores document: its anchors, its pairs, and what is chosen from each."""
 
 from collections.abc import Sequence
 
@@ -49,7 +49,7 @@ def anchor_tables(document: Document) -> list[RenderableType]:
 
 
 def run_tables(document: Document, study: Study, store: Store) -> list[RenderableType]:
-    """The anchors, and what is chosen of each pair that has scores."""
+    """The anchors, and what is chosen from each pair that has scores."""
     parts = anchor_tables(document)
     for pair in pairs_of(document):
         if pair.is_scored(study.selection.metric):

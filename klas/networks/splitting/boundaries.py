@@ -78,7 +78,7 @@ def _spans(flow: Flow, owners: Owners) -> tuple[list[_Span], int]:
     spans: list[_Span] = []
     previous: int | None = None
     for run in sorted(runs.values()):
-        # The stem's tail is the stem's; between blocks it belongs to the block that follows.
+        # Before the first block it is the stem's; between blocks, it belongs to the next block.
         between = [k for k in loose if previous is not None and previous < k < run[0]]
         spans.append(_Span(first=min([run[0], *between]), last=run[-1]))
         previous = max(previous or 0, run[-1])

@@ -1,4 +1,4 @@
-"""What is alive where in a traced network, and the network between two places as a module."""
+"""Which tensors are alive where in a traced network; its part between two places as a module."""
 
 import operator
 from dataclasses import dataclass

@@ -59,7 +59,7 @@ def _fits(height: int, width: int, input_size: tuple[int, int, int]) -> bool:
 def keeps_order(
     model: nn.Module, stem: nn.Module, layout: Layout, input_size: tuple[int, int, int]
 ) -> bool:
-    """Whether cut 0 answers to a change in the image where the change is.
+    """Whether a change in the image changes cut 0 at the same place.
 
     A network may shuffle its tokens for its own convenience; as a map they would be scrambled.
     """
@@ -73,7 +73,7 @@ def keeps_order(
     answer = (after - before).float().abs().sum((0, 3))  # (H, W)
     total = answer.sum()
     if not bool(torch.isfinite(total)) or total == 0:
-        return True  # nothing can be said: weights without values, or a dead stem
+        return True  # it can't be tested: weights without values, or a dead stem
     strongest = divmod(int(answer.argmax()), layout.grid[1])
     wanted = (top / height + 1 / 16, left / width + 1 / 16)
     where = [(k + 0.5) / size for k, size in zip(strongest, layout.grid)]

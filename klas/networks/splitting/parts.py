@@ -15,7 +15,7 @@ class Parts:
         cuts: for cut 0..n the path of the module that ends there.
         layouts: for cut 0..n the form of the activation.
         classes: width of the logits.
-        merged: paths of blocks after which no cut is possible, so that they run on into the next.
+        merged: paths of blocks after which no cut is possible, so that each joins the next.
     """
 
     stem: nn.Module

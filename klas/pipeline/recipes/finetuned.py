@@ -119,7 +119,7 @@ def _summarise(result: Finetuned, context: Context, tick: Tick) -> dict[str, Any
 def teacher(result: FinetunedWeights, context: Context) -> Callable[[Tensor, Tensor], Tensor]:
     """The best pretrained anchor with a head, on its own view of the images.
 
-    Of equals it is the costlier one.
+    Of two equals it is the costlier one.
     """
     best = max(
         (name for name in result.names if name not in context.headless),
@@ -157,7 +157,7 @@ def _members_macs(result: FinetunedWeights, context: Context) -> list[int]:
 
 
 def macs_per_second(names: tuple[str, ...], context: Context, speed: Speed) -> float:
-    """How fast a pair's networks are worked through here."""
+    """How many MACs of a pair's networks this machine does in a second."""
     macs = sum(context.costs[name].total_macs for name in names)
     return macs / sum(speed.forward[name] for name in names)
 

@@ -27,9 +27,9 @@ from klas.results.result import Latency, Machine
 Floats = NDArray[np.float64]
 
 ROUNDS = 5
-"""Every network has a turn in each, so that a machine that slows down slows all of them."""
+"""Every network is timed in each, so that a machine that slows down slows all of them."""
 NETWORK_SECONDS = 0.2  # what the timed passes of one network take together, about
-MOST_A_TURN = 200  # of a network that takes microseconds
+MOST_PASSES = 200  # in one round, of a network that takes microseconds
 WARM_UP = 3  # passes before the first that counts: memory, caches, chosen algorithms
 
 
@@ -65,12 +65,12 @@ def time_runs(
 ) -> dict[str, Floats]:
     """(repeats,) seconds of each run, in rounds of a seeded order.
 
-    In every round each has one turn: a pass that does not count, for the others have taken the
-    caches, then as many as its share of ``seconds`` holds, one at least.
+    In every round each run is called once without being timed, because the others have filled the
+    caches, and then as often as its share of ``seconds`` allows, at least once.
 
     Args:
         runs: do the work and return when it is done.
-        tick: told of every turn.
+        tick: called once for every run in every round.
         clock: seconds.
     """
 
@@ -84,7 +84,7 @@ def time_runs(
         for _ in range(WARM_UP):
             run()
         share = seconds / ROUNDS / max(timed(run), 1e-9)
-        passes[name] = int(np.clip(share, 1, MOST_A_TURN))
+        passes[name] = int(np.clip(share, 1, MOST_PASSES))
     taken: dict[str, list[float]] = {name: [] for name in runs}
     order = np.random.default_rng(0)
     for _ in range(ROUNDS):
@@ -105,7 +105,7 @@ def machine(device: torch.device) -> Machine:
 
 
 def device_name(device: torch.device) -> str:
-    """What its maker calls a device."""
+    """A device's name, as its maker gives it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -132,7 +132,7 @@ def _runs(result: Latency, context: Context) -> dict[str, Callable[[], None]]:
 def _run(network: nn.Module, image: Tensor) -> Callable[[], None]:
     def run() -> None:
         network(image)
-        # A GPU is told what to do and does it later.
+        # A GPU works asynchronously.
         if image.is_cuda:
             torch.cuda.synchronize(image.device)
         elif image.is_mps:
@@ -141,12 +141,12 @@ def _run(network: nn.Module, image: Tensor) -> Callable[[], None]:
     return run
 
 
-def _turns(result: Latency, context: Context) -> int:
+def _timings(result: Latency, context: Context) -> int:
     return ROUNDS * len([*context.places(result.source, result.target), *result.names])
 
 
 def _cost(result: Latency, context: Context, speed: Speed) -> Cost:
-    return Cost(seconds=NETWORK_SECONDS * _turns(result, context) / ROUNDS)
+    return Cost(seconds=NETWORK_SECONDS * _timings(result, context) / ROUNDS)
 
 
 def _spread(seconds: Floats) -> dict[str, float | int]:
@@ -154,4 +154,4 @@ def _spread(seconds: Floats) -> dict[str, float | int]:
     return {"median_ms": median, "low_ms": low, "high_ms": high, "passes": len(seconds)}
 
 
-LATENCY = Recipe[Latency](units=_turns, make=_measure, cost=_cost)
+LATENCY = Recipe[Latency](units=_timings, make=_measure, cost=_cost)

@@ -1,4 +1,4 @@
-"""The two passes over the data of an anchor, and what its outputs alone say."""
+"""An anchor's passes over the data, and Θ between the outputs of two anchors."""
 
 from typing import Any
 
@@ -68,11 +68,11 @@ def _compare_outputs(result: ThetaOutput, context: Context, tick: Tick) -> float
 
 
 def _pass_cost(context: Context, speed: Speed, anchor: str, samples: int, values: int) -> Cost:
-    """Of a pass that leaves so many numbers a sample."""
+    """The cost of a pass that stores ``values`` numbers for each sample."""
     return Cost(
         seconds=samples * (speed.forward[anchor] + speed.loading),
         values=samples * values,
-        held_bytes=context.batch.size * image_bytes(context.anchors[anchor].info.layouts),
+        memory_bytes=context.batch.size * image_bytes(context.anchors[anchor].info.layouts),
     )
 
 

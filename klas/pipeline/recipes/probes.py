@@ -1,4 +1,4 @@
-"""Probes: trained on an anchor's features, and what they say of the validation samples."""
+"""Probes: trained on an anchor's features, and what they predict on the validation samples."""
 
 from collections.abc import Iterator
 
@@ -17,9 +17,9 @@ from klas.results.result import Features, ProbeAccuracy, Probes, Validation
 from klas.selection.bootstrap import block_of
 from klas.storage.arrays import Arrays, parts
 
-HELD_OUT = 10_000  # units are plenty for one temperature
+HELD_OUT = 10_000  # units; plenty for one temperature
 PASSES = 150  # evaluations that L-BFGS needs to converge, about
-CHUNKS_HELD = 6  # arrays of a chunk's size that training has at one time
+CHUNKS_AT_ONCE = 6  # arrays of a chunk's size that training has in memory
 HISTORY = 40  # earlier steps and gradients that L-BFGS remembers
 
 
@@ -59,7 +59,7 @@ def _measure(result: ProbeAccuracy, context: Context, tick: Tick) -> list[float]
 
 
 def probe_logits(context: Context, anchor: str, bounds: Bounds) -> Iterator[Tensor]:
-    """What every probe of an anchor says of the validation samples: (n + 1, rows, K) each chunk."""
+    """Every probe's logits on the validation samples, (n + 1, rows, K) for each chunk."""
     features = context.read(Validation(anchor=anchor))
     arrays = context.read(Probes(anchor=anchor))
     probes = []
@@ -79,7 +79,7 @@ def probe_logits(context: Context, anchor: str, bounds: Bounds) -> Iterator[Tens
 
 
 def prediction_bounds(context: Context, predictions: int) -> Bounds:
-    """Chunks of the validation samples in which so many kinds of predictions fit."""
+    """Chunks of the validation samples, small enough for this many predictions of each."""
     rows = chunk_rows(predictions, len(context.splits.class_names))
     return chunk_bounds(block_of(context.val.samples), rows)
 
@@ -98,7 +98,7 @@ def _cost(result: Probes, context: Context, speed: Speed) -> Cost:
     return Cost(
         seconds=PASSES * 3 * samples * width * classes / fastest,
         values=classes * width,
-        held_bytes=kept + 4 * HISTORY * widest * classes + CHUNKS_HELD * CHUNK_BYTES,
+        memory_bytes=kept + 4 * HISTORY * widest * classes + CHUNKS_AT_ONCE * CHUNK_BYTES,
     )
 
 

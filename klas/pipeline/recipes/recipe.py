@@ -1,4 +1,4 @@
-"""What a recipe is: how much work a result is, what it costs, and how it is made."""
+"""What a recipe is: how a result is made, how much work that is, and what it costs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """How fast this machine is, measured: seconds for one sample.
+    """How fast this machine is, as measured: seconds for one sample.
 
     Attributes:
-        forward: of a pass of each anchor, by name.
-        loading: of decoding and transforming it.
+        forward: for a pass of each anchor, by name.
+        loading: for decoding and transforming it.
     """
 
     forward: Mapping[str, float]
@@ -25,17 +25,17 @@ class Speed:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a result takes to make, about.
+    """What making a result takes, about.
 
     Attributes:
         seconds: of work.
         values: numbers that it leaves on the disk, four bytes each; small ones don't count.
-        held_bytes: memory at its peak, beside what the context holds; not more for more samples.
+        memory_bytes: at the peak, beyond what the context holds; it does not grow with the samples.
     """
 
     seconds: float = 0.0
     values: int = 0
-    held_bytes: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,9 @@ class Recipe(Generic[R]):
     """How results of one kind are made.
 
     Attributes:
-        units: how much of the step's unit a result is; 0 where it is too little to be counted.
-        make: from what it needs, which the store has, to its value: arrays by name, or JSON
-            values; None if it has stored itself. It calls the tick once for every unit done.
+        units: how much work a result is, in the step's unit; 0 where it is too little to count.
+        make: makes its value from what it needs, which is in the store: arrays by name, or JSON
+            values; None if it has stored the value itself. It calls ``tick`` with the units done.
         cost: what that takes.
     """
 

@@ -1,4 +1,4 @@
-"""Which recipe is whose."""
+"""Which recipe makes which kind of result."""
 
 from typing import Any
 

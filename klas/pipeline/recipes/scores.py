@@ -1,4 +1,4 @@
-"""The sums behind every score of a pair: Θ and what else looks at probes, CKA, and the fit.
+"""The sums behind every score of a pair: of probes' predictions (Θ), of CKA, and of the fit.
 
 A score is a function of these sums (:mod:`klas.selection.scores`), read back by
 :mod:`klas.results.score_sums`.
@@ -23,8 +23,8 @@ from klas.results.result import Cka, Fit, OfPair, Theta, Validation
 from klas.selection.bootstrap import BLOCKS, block_of
 from klas.storage.arrays import Arrays
 
-MATCHING_SAMPLES = 1_000  # images that direct matching is judged by, each a hundred positions
-CHUNKS_HELD = 6  # arrays of a chunk's size that Θ has at one time
+MATCHING_SAMPLES = 1_000  # enough for direct matching: each image has many positions
+CHUNKS_AT_ONCE = 6  # arrays of a chunk's size that Θ has in memory
 FITTING = 2  # products of activations, in forward passes beside the anchors' own
 
 
@@ -45,7 +45,7 @@ def _cka(result: Cka, context: Context, tick: Tick) -> Arrays:
     """HSIC of every cut of the source with every cut of the target, per block."""
     first, second = (_grams(context, name) for name in result.names)
     terms = cka_terms(first, second, context.val.samples)
-    # A chunk that lies in two blocks counts with the first.
+    # A chunk that lies in two blocks counts in the first.
     blocks = block_of(context.val.samples)
     of_chunks = blocks[::CHUNK][: len(terms.cross)]
     sums = {}
@@ -57,7 +57,7 @@ def _cka(result: Cka, context: Context, tick: Tick) -> Arrays:
 
 
 def _grams(context: Context, anchor: str) -> list[NDArray[np.float32]]:
-    """What :class:`GramMatrices` kept of an anchor, cut by cut."""
+    """What :class:`klas.measures.cka.GramMatrices` kept of an anchor, cut by cut."""
     arrays = context.read(Validation(anchor=anchor))
     return [arrays[f"gram{k}"] for k in range(context.anchors[anchor].info.depth + 1)]
 
@@ -79,15 +79,15 @@ def _fit(result: Fit, context: Context, tick: Tick) -> Arrays:
     )
     # Their sums are kept in the order of the candidates.
     family = Family(source, target, {place: states[place] for place in places})
-    judged = _judged(context)
-    loader = context.batches(val.images, val.rows[judged], *result.names)
-    blocks = block_of(val.samples)[judged]
+    samples = _matching_samples(context)
+    loader = context.batches(val.images, val.rows[samples], *result.names)
+    blocks = block_of(val.samples)[samples]
     sums = matching_sums(family, loader, blocks, tick, precision=context.precision)
     return family.to_arrays(anchors=False) | sums._asdict()
 
 
-def _judged(context: Context) -> NDArray[np.int64]:
-    """Which of the validation samples direct matching is judged by: the first of every block."""
+def _matching_samples(context: Context) -> NDArray[np.int64]:
+    """Which of the validation samples direct matching looks at: the first of every block."""
     blocks = block_of(context.val.samples)
     starts = np.searchsorted(blocks, blocks)
     return np.flatnonzero(np.arange(len(blocks)) - starts < MATCHING_SAMPLES // BLOCKS)
@@ -100,8 +100,8 @@ def layer_values(result: OfPair, context: Context) -> int:
     return int(sum(have[i].channels * want[j].channels for i, j in places))
 
 
-def held_by_layers(result: OfPair, context: Context) -> int:
-    """Bytes of a batch through both anchors, and of layers that are trained.
+def layers_memory_bytes(result: OfPair, context: Context) -> int:
+    """Memory for a batch through both anchors, and for layers that are trained.
 
     Each layer has a gradient and two moments beside it.
     """
@@ -110,16 +110,16 @@ def held_by_layers(result: OfPair, context: Context) -> int:
 
 
 def _matrix_cost(result: Any, context: Context, speed: Speed) -> Cost:
-    return Cost(held_bytes=CHUNKS_HELD * CHUNK_BYTES)
+    return Cost(memory_bytes=CHUNKS_AT_ONCE * CHUNK_BYTES)
 
 
 def _fit_cost(result: Fit, context: Context, speed: Speed) -> Cost:
     both = 2 * speed.loading + speed.forward[result.source] + speed.forward[result.target]
-    samples = len(_judged(context)) + len(context.splits.fit_rows)
+    samples = len(_matching_samples(context)) + len(context.splits.fit_rows)
     return Cost(
         seconds=float(samples * both * FITTING),
         values=layer_values(result, context),
-        held_bytes=held_by_layers(result, context),
+        memory_bytes=layers_memory_bytes(result, context),
     )
 
 
@@ -127,10 +127,10 @@ def _one(result: Any, context: Context) -> int:
     return 1
 
 
-def _judged_samples(result: Fit, context: Context) -> int:
-    return len(_judged(context))
+def _fit_units(result: Fit, context: Context) -> int:
+    return len(_matching_samples(context))
 
 
 THETA = Recipe[Theta](units=_one, make=_theta, cost=_matrix_cost)
 CKA = Recipe[Cka](units=_one, make=_cka, cost=_matrix_cost)
-FIT = Recipe[Fit](units=_judged_samples, make=_fit, cost=_fit_cost)
+FIT = Recipe[Fit](units=_fit_units, make=_fit, cost=_fit_cost)

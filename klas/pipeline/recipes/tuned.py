@@ -5,7 +5,7 @@ from klas.measures.training import tune
 from klas.networks.batch_size import enough_memory_for
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
-from klas.pipeline.recipes.scores import held_by_layers, layer_values
+from klas.pipeline.recipes.scores import layer_values, layers_memory_bytes
 from klas.pipeline.recipes.zero_shot import fitted_family, measured, seconds_of_pass
 from klas.results.result import Tuned
 from klas.storage.arrays import Arrays
@@ -39,7 +39,7 @@ def _cost(result: Tuned, context: Context, speed: Speed) -> Cost:
     return Cost(
         seconds=context.val.samples * (front + rests) + images * (front + (1 + BACKWARD) * rests),
         values=layer_values(result, context),
-        held_bytes=held_by_layers(result, context),
+        memory_bytes=layers_memory_bytes(result, context),
     )
 
 

@@ -7,7 +7,7 @@ from klas.measures.sweep import Tick
 from klas.networks.family import OUTCOMES, Family, name_of
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
-from klas.pipeline.recipes.scores import held_by_layers
+from klas.pipeline.recipes.scores import layers_memory_bytes
 from klas.results.result import Fit, OfPair, ZeroShot
 from klas.storage.arrays import Arrays
 
@@ -38,7 +38,7 @@ def measured(family: Family, context: Context, tick: Tick) -> Arrays:
 
 
 def seconds_of_pass(result: OfPair, context: Context, speed: Speed) -> tuple[float, float]:
-    """Of one sample through all candidates: loading and the source, then all the targets' rests."""
+    """Seconds of one sample: loading it and the source's pass, and all candidates' remaining blocks."""
     cost = context.costs[result.target]
     places = context.places(result.source, result.target)
     rests = sum(cost.back(j)[0] / cost.total_macs for _, j in places)
@@ -53,7 +53,7 @@ def _stitch_samples(result: ZeroShot, context: Context) -> int:
 def _cost(result: ZeroShot, context: Context, speed: Speed) -> Cost:
     return Cost(
         seconds=context.val.samples * sum(seconds_of_pass(result, context, speed)),
-        held_bytes=held_by_layers(result, context),
+        memory_bytes=layers_memory_bytes(result, context),
     )
 
 

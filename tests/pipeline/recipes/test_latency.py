@@ -73,7 +73,7 @@ def test_a_slow_network_has_five_passes_and_a_quick_one_its_share_of_the_time():
     assert {name: len(times) for name, times in found.items()} == {
         "slow": latency.ROUNDS,
         "quick": latency.ROUNDS * 20,
-        "instant": latency.ROUNDS * latency.MOST_A_TURN,
+        "instant": latency.ROUNDS * latency.MOST_PASSES,
     }
     assert found["slow"] == pytest.approx(3.0)
     assert found["quick"] == pytest.approx(0.01)
