@@ -31,13 +31,13 @@ def stitch_outcomes(
 ) -> dict[Place, Outcomes]:
     """For each stitch of a family, how it does on every sample.
 
-    Where stitches have normalisation statistics of their own, each passes over the samples alone;
-    else one pass of the source serves all.
+    Where stitches have normalisation statistics of their own, each needs its own pass over the
+    samples; otherwise one pass of the source serves all.
 
     Args:
         batches: begins a pass over the samples as the source sees them.
         samples: N.
-        tick: told of the samples of the one pass, where there is one.
+        tick: called with the samples of every batch if one pass serves all.
     """
     if not family.statistics:
         return _in_one_pass(
@@ -66,7 +66,7 @@ def _in_one_pass(
     Each stitch goes on from there alone, with the very shapes that it has as a network of its own,
     so its accuracy is that network's to the last bit.
     """
-    # One block for all answers, on the device: nothing waits for it before the end.
+    # All outcomes stay on the device, so that nothing waits for it before the end.
     device = next(family.source.parameters()).device
     outcomes = torch.zeros((len(family.places), samples), dtype=torch.bool, device=device)
     rows = {place: row for row, place in enumerate(family.places)}

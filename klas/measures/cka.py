@@ -24,7 +24,7 @@ from klas.storage.arrays import Shapes, chunks
 CHUNK = 64  # samples, whatever the forward batch: the estimate depends on it
 FEWEST = 4  # samples that HSIC₁ needs
 TRIANGLE = CHUNK * (CHUNK - 1) // 2  # values of K̃ above its diagonal
-COMPARED_BYTES = 2**25  # of both anchors' K̃ in memory while they are compared
+ROWS_BYTES = 2**25  # of both anchors' K̃ in memory at a time
 
 
 def chunk_sizes(samples: int) -> NDArray[np.int64]:
@@ -180,7 +180,7 @@ def cka_terms(
     scale = 2 / (n * (n - 3))  # the triangle is half of the inner product
     cross = np.empty((len(n), len(first), len(second)))
     own_first, own_second = np.empty(cross.shape[:2]), np.empty(cross[:, 0].shape)
-    rows = max(1, COMPARED_BYTES // (8 * TRIANGLE * (len(first) + len(second))))
+    rows = max(1, ROWS_BYTES // (8 * TRIANGLE * (len(first) + len(second))))
     parts_of_cuts = zip(*(chunks(array, rows) for array in (*first, *second)))
     for start, parts in zip(range(0, len(n), rows), parts_of_cuts):
         here = slice(start, start + rows)

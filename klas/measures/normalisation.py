@@ -18,8 +18,8 @@ def calibrate(
 ) -> None:
     """Give every member of a family that was trained jointly normalisation statistics of its own.
 
-    A stitch's are kept beside the shared layers (:attr:`Family.statistics`); an anchor's are in
-    them, as in the network that it was. A headless anchor is no member and keeps what is there.
+    A stitch's are kept beside the shared layers (:attr:`Family.statistics`), an anchor's in them,
+    as before. A headless anchor is not a member and keeps those that it has.
 
     Args:
         batches: begins a pass over the same images as an anchor sees them, by its name.
@@ -54,8 +54,8 @@ def recalibrate(
 ) -> dict[str, Tensor]:
     """Take the running statistics anew from images (Izmailov et al., 2018, section 3.2).
 
-    A layer that several stitches train has statistics of them all, which fit none. The network
-    is left in eval mode, with the statistics of these images.
+    A layer that several stitches train has statistics mixed from all of them, which fit none. The
+    network is left in eval mode, with the statistics of these images.
 
     Args:
         batches: (images, …); every batch counts the same.

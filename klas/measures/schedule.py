@@ -1,6 +1,6 @@
-"""What makes a training loop resumable.
+"""What makes a training loop resumable: its schedule and its checkpoint.
 
-Order and learning rates are functions of the step alone, and its state is one safetensors file.
+Order and learning rates depend on the step alone, and the state is one safetensors file.
 """
 
 import math
@@ -111,7 +111,7 @@ def load_training(
         own[name] = under(tensors, f"module/{name}/")
         shapes = {k: v.shape for k, v in module.state_dict().items()}
         if {k: v.shape for k, v in own[name].items()} != shapes:
-            return 0  # another network's: nothing is loaded until all of it fits
+            return 0  # of another network; nothing was loaded yet
     for name, module in modules.items():
         module.load_state_dict(own[name])
     state: dict[int, dict[str, Tensor]] = {}

@@ -18,7 +18,7 @@ Tick = Callable[[int], None]
 """Called with the number of images (or steps) just done."""
 
 Append = Callable[[str, NDArray[Any]], None]
-"""Takes the next rows (n, …) of the named array, and keeps them somewhere else."""
+"""Takes the next rows (n, …) of the named array, to be stored."""
 
 
 class Collector(Protocol):

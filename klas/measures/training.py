@@ -15,7 +15,7 @@ from klas.networks.device import Precision, autocast
 from klas.networks.family import Family, Member
 from klas.tasks.objective import Objective
 
-STITCH_RATE = 3.0  # a stitch layer starts raw, so it may learn faster than its anchors
+STITCH_RATE = 3.0  # a stitch layer starts untrained, so it may learn faster than its anchors
 WEIGHT_DECAY = 0.05
 CLIP = 1.0
 CHECKPOINT_SECONDS = 20.0
@@ -79,9 +79,9 @@ def finetune(
     is saved to ``checkpoint`` now and then, so an interrupted run goes on to the same weights.
 
     Args:
-        teach: from the source's and the target's view to a teacher's outputs; what these say is
-            then half of the goal (hard distillation, as SN-Net).
-        anchors_too: whether the anchors are members; without them they are only material.
+        teach: from the source's and the target's view to a teacher's outputs; the classes that
+            these predict are then half of the loss (hard distillation, as in SN-Net).
+        anchors_too: whether the anchors are members too; their weights are trained in any case.
 
     Raises:
         DivergedError: the loss is no longer a number; names the step.
@@ -105,7 +105,7 @@ def finetune(
     family.train()
     saved = time.monotonic()
     for step, (inputs, own, targets) in zip(range(done, steps), batches_from(done)):
-        torch.manual_seed(seed * 2**24 + step)  # what dropout draws is the step's too
+        torch.manual_seed(seed * 2**24 + step)  # so that dropout depends on the step alone too
         member = members[int(np.random.default_rng([seed, step]).integers(len(members)))]
         with autocast(inputs.device, precision):
             outputs = family.use(member)(family.view(member, inputs, own))

@@ -1,1 +1,1 @@
-"""What results are called, what documents say, and what follows from them. No torch."""
+"""Results as values and their keys, the documents made of them, and what follows from those."""

@@ -1,4 +1,4 @@
-"""What the store holds of a pair's accuracies beyond its scores document. No torch here."""
+"""A pair's accuracies that are not in its scores document: joint training, full validation."""
 
 from collections.abc import Mapping
 from typing import TypedDict, cast
@@ -15,7 +15,7 @@ from klas.study import Study, Tier
 
 
 def tier_layers(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Layers:
-    """What holds a pair's stitch layers at a tier; of ``finetuned`` the chosen ones' alone.
+    """The result that holds a pair's stitch layers at a tier; at ``finetuned``, the chosen ones'.
 
     Args:
         chosen: (N,) of the pair's candidates.

@@ -67,7 +67,7 @@ def pack(store: Store, study: Study, path: Path, progress: Progress | None = Non
     """Write a study's results to a file, whole or not at all; returns how many they are.
 
     Raises:
-        StudyError: it bears the built-in study's name but is another.
+        StudyError: it has the built-in study's name but is another one.
         StoreError: nothing of it is computed, a result is damaged, or the file cannot be written.
     """
     progress = progress or Silent()
@@ -98,12 +98,12 @@ def pack(store: Store, study: Study, path: Path, progress: Progress | None = Non
 def unpack(store: Store, path: Path, progress: Progress | None = None) -> Unpacked:
     """Take a pack's study and results into the store, all of them or none.
 
-    What the store has stays as it is: a result, a study of that name, and a scores document
+    What the store already has is kept: a result, a study of that name, and a scores document
     unless the pack's has more stages.
 
     Raises:
-        FormatError: the file is no pack, is cut off, is of a newer klas, or is not what its
-            manifest says.
+        FormatError: the file is not a pack, is cut off, is from a newer klas, or does not hold
+            what its manifest says.
         StudyError: there is another study of that name here.
         StoreError: the cache folder cannot be written or has too little room.
     """
@@ -118,7 +118,7 @@ def unpack(store: Store, path: Path, progress: Progress | None = None) -> Unpack
                 "page, then unpack again"
             )
         scratch = store.root / "tmp" / "unpack"
-        # Killed, it leaves the folder: the next one, and `klas cache clear`, take it away.
+        # If killed, it leaves the folder behind; the next unpack, or `klas cache clear`, deletes it.
         with store.lock("unpack"), changing(store):
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir()
@@ -210,7 +210,7 @@ def _extract(archive: zipfile.ZipFile, result: PackedResult, scratch: Path, path
 
 
 def _adopt(store: Store, result: PackedResult, scratch: Path) -> None:
-    """Bring a verified file to its place, unless another process was quicker."""
+    """Move a verified file to its place, unless another process was quicker."""
     with store.lock(result.digest):
         if _stored_sha256(store, result) is None:
             store.adopt(Entry(**result.model_dump()), scratch / result.digest)

@@ -51,8 +51,8 @@ def compare(
     selection says; a scored rival takes as many candidates in every bucket.
 
     Args:
-        metrics: the methods that take part, ``kl`` among them. A figure over all pairs is of the
-            pairs where each of them has it. The form has them all.
+        metrics: the methods that take part, ``kl`` among them; the JSON form asks for all of them.
+            A figure over all pairs covers the pairs where every one of them has it.
 
     Raises:
         SelectionError: scores or accuracies are not computed yet; says which stage to run.
@@ -222,7 +222,7 @@ class _Contest:
 
 
 def _figures(tree: Any) -> Any:
-    """A tree of replicates as a tree of figures, each with what it rests on."""
+    """A tree of replicates as a tree of figures, each with the numbers that it rests on."""
     if isinstance(tree, dict):
         return {name: _figures(value) for name, value in tree.items()}
     if not isinstance(tree, WeightedFigure):

@@ -21,9 +21,6 @@ from klas.study import METRICS, Metric, Tier
 AnyMethodFigures = MethodFigures | PairsMethodFigures
 """A method's figures on one pair or over all pairs."""
 
-AreaName = Literal["auc", "auc_stitches", "area_top1", "mean_top1"]
-"""The figures of a method at one tier, or at one budget of joint training."""
-
 CurveName = Literal[
     "auc",
     "auc_stitches",
@@ -65,13 +62,13 @@ def curve_figure(method: AnyMethodFigures, tier: Tier, name: CurveName) -> Figur
 
 
 def curve_pairs(every: AllPairs, tier: Tier) -> int:
-    """Over how many pairs the figures of a tier are; 0 where nothing is measured."""
+    """How many pairs a tier's figures cover; 0 where nothing is measured."""
     curves = (every["methods"][m][tier] for m in METRICS if m in every["methods"])
     return max((curve["pairs"] for curve in curves if curve is not None), default=0)
 
 
 def entry_of(comparison: Comparison, names: tuple[str, str]) -> ComparedPair | None:
-    """A pair's part, by source and target; None where the comparison is without the pair."""
+    """A pair's part, by source and target; None where the comparison does not have the pair."""
     return next((p for p in comparison["pairs"] if (p["source"], p["target"]) == names), None)
 
 

@@ -1,7 +1,7 @@
 """What networks cost: MACs, parameters, or the time that was measured on a machine. No torch here.
 
-Times are a machine's figures: they are kept apart from the scores document, each with the machine
-that it was taken on. A note in the store tells which machines a study's pairs were timed on.
+Times depend on the machine, so they are kept apart from the scores document, each with the machine
+that it was measured on. A note in the store says which machines a study's pairs were timed on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,7 +71,7 @@ class Costs:
 
     @property
     def title(self) -> str:
-        """What an axis says."""
+        """The title of an axis."""
         match self.name:
             case "macs":
                 return self.unit.title
@@ -144,7 +144,7 @@ def note_timings(store: Store, study: Study, pair: Pair, machine: Machine) -> No
 
 
 def timings_of(store: Store, study: Study, pair: Pair) -> list[Timings]:
-    """A pair's forward times on every machine where they were taken, the last one first."""
+    """A pair's forward times on every machine where they were measured, the latest first."""
     keys, (source, target) = Keys.of_document(pair.document, study), pair.names
     machines = [
         Machine(**machine) for *names, machine in _noted(store, study) if tuple(names) == pair.names
@@ -175,6 +175,6 @@ def _note(study: Study) -> str:
 
 
 def _noted(store: Store, study: Study) -> Sequence[Any]:
-    """``[source, target, machine]`` of every timing, the last one last."""
+    """``[source, target, machine]`` of every timing, in the order in which they were made."""
     notes = store.get_ref(_note(study))
     return notes if isinstance(notes, list) else []

@@ -1,4 +1,4 @@
-"""The JSON documents as files: written whole, read with suspicion. No torch here."""
+"""The JSON documents as files: written whole, and checked when they are read. No torch here."""
 
 import hashlib
 import json
@@ -60,7 +60,7 @@ def parse(data: bytes, name: str, form: Form) -> Any:
     """Check the bytes of a document; ``name`` is what a refusal calls them.
 
     Raises:
-        FormatError: they are cut off, of another form, of a newer klas, or not as the form says;
+        FormatError: they are cut off, of another form, from a newer klas, or not as the form says;
             the sentence says where.
     """
     try:
@@ -88,7 +88,7 @@ def check_version(name: str, given: Any, version: int) -> None:
     """Refuse what is not of the version that this klas reads.
 
     Raises:
-        FormatError: it is another one; of a newer klas if the number is higher.
+        FormatError: it is another version; a higher number is from a newer klas.
     """
     if type(given) is int and given > version:
         raise _of_newer_klas(name, f"has version {given}", f"version {version}")
@@ -100,7 +100,7 @@ def check_known(name: str, what: str, given: Any, known: tuple[str, ...]) -> Non
     """Refuse a name that this klas does not know; what can't be a name has another fault.
 
     Raises:
-        FormatError: it is of a newer klas.
+        FormatError: the file is from a newer klas.
     """
     if isinstance(given, str) and re.fullmatch(r"[\w-]{1,60}", given) and given not in known:
         raise _of_newer_klas(name, f"its {what} is {given!r}", " and ".join(map(repr, known)))
@@ -113,7 +113,7 @@ def _of_newer_klas(name: str, what: str, reads: str) -> FormatError:
 
 
 def _check_form(document: Any, name: str, form: Form) -> None:
-    """The form is the one asked for, and nothing in it is of a newer klas."""
+    """The form is the one asked for, and nothing in it is from a newer klas."""
     given = document.get("format") if isinstance(document, dict) else None
     if given != form:
         if isinstance(given, str) and given.startswith("klas-"):

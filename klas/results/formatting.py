@@ -1,4 +1,4 @@
-"""Figures and methods as people read them, in tables of the command and on the pages alike."""
+"""How figures and methods are written, in the command's tables and on the pages alike."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ METHODS = {
     "random": "random",
     "snnet": "SN-Net's set",
 }
-"""What people call the methods."""
+"""The methods' names for people."""
 
 
 # Times and sizes are written here and not by humanize, whose texts are longer or say less: its

@@ -1,4 +1,4 @@
-"""Free the results of a study, of a stage, of nobody, or all; the saved studies stay. No torch."""
+"""Delete the results of a study, of a stage, of no study, or all; saved studies stay. No torch."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -57,14 +57,14 @@ def delete_study(
     """Delete a saved study, and the results that no other known study uses if that is wanted.
 
     Args:
-        seen: the study as the user saw it; None if its file made no sense.
+        seen: the study as the user saw it; None if its file was not a valid study.
         at_work: the names of the studies that jobs are computing; None for the catalogue.
 
     Returns:
         The bytes freed.
 
     Raises:
-        StudyError: there is none of that name, or it is another one by now.
+        StudyError: there is none of that name, or it was changed meanwhile.
         JobError: a job of this study is running.
         StoreError: the folder cannot be changed.
     """
@@ -132,16 +132,16 @@ def free_everything(store: Store, *, at_work: Collection[str | None]) -> int:
 
 @contextmanager
 def changing(store: Store) -> Iterator[None]:
-    """Say in a sentence that the cache folder cannot be changed.
+    """Turn the system's or the index's error into a sentence about the cache folder.
 
     Raises:
-        StoreError: in place of what the system or the index says.
+        StoreError: the folder cannot be changed.
     """
     try:
         yield
     except (OSError, sqlite3.Error, diskcache.Timeout) as error:
-        said = getattr(error, "strerror", None) or error
-        raise StoreError(f"{store.root}: the cache folder cannot be changed ({said})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"{store.root}: the cache folder cannot be changed ({reason})") from None
 
 
 def _refuse_while_at_work(
@@ -153,15 +153,15 @@ def _refuse_while_at_work(
 
 
 def _delete(claims: Claims, entries: Iterable[Entry]) -> int:
-    """Delete results, and the documents that speak of them; returns the bytes freed."""
-    freed, spoken_of = 0, set()
+    """Delete results, and the scores documents made from them; returns the bytes freed."""
+    freed, in_documents = 0, set()
     for entry in entries:
         claims.store.delete(entry)
         freed += entry.bytes
         if entry.stage in STAGES:
-            spoken_of.add(entry.digest)
+            in_documents.add(entry.digest)
     for ref in claims.documents:
-        if noted_digests(claims.store, ref) & spoken_of:
+        if noted_digests(claims.store, ref) & in_documents:
             # The next run puts it together again.
             claims.store.ref_path(f"scores-{ref}").unlink(missing_ok=True)
     return freed

@@ -1,10 +1,10 @@
-"""What each result depends on: the one place where keys are made.
+"""What each result of a study depends on: the one place where its key is made.
 
 :class:`Keys` gives the key of any result of a study, whether the study is open
 (:class:`klas.pipeline.context.Context`) or known by its scores document alone. A stage's version
 is raised when its code gives other numbers from the same inputs. What forward passes compute in
-(:func:`klas.networks.device.forward_precision`) is part of every key that hangs on them: results
-of one precision never stand for those of another.
+(:func:`klas.networks.device.forward_precision`) is part of every key that depends on
+them: results of one precision never stand for those of another.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +66,7 @@ class Keys:
         anchors: name → what identifies the anchor.
         data: split → what identifies its samples; a study may have no test split.
         precision: what forward passes compute in.
-        candidates: of a source and a target every candidate's (i, j), in order.
+        candidates: from source and target to every candidate's (i, j), in order.
     """
 
     study: Study
@@ -81,8 +81,8 @@ class Keys:
 
         Args:
             document: its scores document.
-            study: its settings: the document's own, but for the selection and the joint training,
-                which no scores document hangs on.
+            study: its settings: the document's own, except for the selection and the joint
+                training, on which no scores document depends.
         """
 
         def candidates(source: str, target: str) -> list[Stitch]:
@@ -100,7 +100,7 @@ class Keys:
         )
 
     def of(self, result: Result) -> Key:
-        """Where a result is stored."""
+        """The key under which a result is stored."""
         match result:
             case Validation(anchor=name):
                 return self._validation(name)
@@ -366,7 +366,7 @@ def _places(stitches: Sequence[Stitch]) -> list[list[int]]:
 def _training(finetuning: FinetuningSpec) -> dict[str, Any]:
     settings = finetuning.model_dump(mode="json")
     if settings["distillation"]:
-        settings["distillation"] = "from the best anchor"  # once it was from the costly one
+        settings["distillation"] = "from the best anchor"  # older results: from the costly one
     return settings
 
 

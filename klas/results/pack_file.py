@@ -1,8 +1,8 @@
-"""The file of a pack: what it says that it holds, and whether it does.
+"""The file of a pack: what it claims to hold, and whether it holds that.
 
-An uncompressed zip: ``pack.json`` (the study, and of every result what the index knows),
-``scores.json`` (its scores document) and ``objects/DIGEST.KIND``. It is read with suspicion: no
-name in it is ever used as a path, and sizes are bounded by the file's own.
+An uncompressed zip: ``pack.json`` (the study, and each result's entry in the index),
+``scores.json`` (its scores document) and ``objects/DIGEST.KIND``. It is not trusted: no name in it
+is ever used as a path, and sizes are bounded by the file's own.
 """
 
 import json
@@ -26,13 +26,13 @@ from klas.study import Study, parse_study
 
 FORMAT, VERSION = "klas-pack", 1
 MANIFEST, DOCUMENT = "pack.json", "scores.json"
-JSON_BYTES = 2**28  # of either: a quarter of a million results have a tenth of it
+JSON_BYTES = 2**28  # the most for either; a quarter of a million results take a tenth of it
 
 Kind = Literal["safetensors", "json"]
 
 
 def _printable(text: str) -> str:
-    """Labels are shown on terminals: none may steer one."""
+    """Labels are shown on terminals, which control characters would steer."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
@@ -67,7 +67,7 @@ class Manifest(BaseModel):
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that is there under its name when the block ends, or not at all.
+    """A file to write, which has its name only when the block ends without an error.
 
     Raises:
         StoreError: it cannot be written.
@@ -95,7 +95,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive; whatever is wrong with its bytes, now or in a later read, is one sentence.
 
     Raises:
-        FormatError: it cannot be read, or is no zip, damaged or cut off.
+        FormatError: it cannot be read, is not a zip, or is damaged or cut off.
     """
     try:
         file = path.open("rb")
@@ -115,11 +115,11 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def read_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[Manifest, Study]:
-    """What the pack says that it holds.
+    """What the pack claims to hold, and its study.
 
     Raises:
-        FormatError: there is no manifest, or it is of another form or of a newer klas.
-        StudyError: its study is none.
+        FormatError: there is no manifest, or it is of another form or from a newer klas.
+        StudyError: its study is not valid.
     """
     if MANIFEST not in archive.namelist():
         raise FormatError(f"{path}: is no pack: it holds no {MANIFEST}")
@@ -150,7 +150,7 @@ def _read_json(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
 
 
 def check_members(archive: zipfile.ZipFile, manifest: Manifest, path: Path) -> None:
-    """See that the archive holds what the manifest says, once each, and nothing else.
+    """Check that the archive holds what the manifest says, once each, and nothing else.
 
     Raises:
         FormatError: it holds something else, or anything but plain bytes.
@@ -181,7 +181,7 @@ def read_document(archive: zipfile.ZipFile, study: Study, path: Path) -> ScoresD
     """The scores document, checked as any other.
 
     Raises:
-        FormatError: it is none, or of another study.
+        FormatError: it is not a valid one, or of another study.
     """
     data = _read_json(archive, DOCUMENT, path)
     document = parse(data, f"{path}: its {DOCUMENT}", "klas-scores")

@@ -1,4 +1,4 @@
-"""A scores document seen as arrays, and where what follows from it is stored. No torch here."""
+"""A scores document seen as arrays: its pairs, their areas, their Pareto front. No torch here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Document = ScoresDocument
 
 
 class CostUnit(NamedTuple):
-    """What costs are shown in; the papers call multiply–accumulates FLOPs."""
+    """The unit that costs are shown in; the papers call multiply–accumulates FLOPs."""
 
     name: str
     papers: str
@@ -30,7 +30,7 @@ class CostUnit(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What an axis of MACs says."""
+        """The title of an axis of MACs."""
         return f"{self.name} (the papers' {self.papers})"
 
 
@@ -148,7 +148,7 @@ class Pair:
         return np.array([number(c["accuracy"][tier]) for c in self.raw["candidates"]])
 
     def is_scored(self, metric: Metric) -> bool:
-        """Whether this pair's stage ``scores`` is done and all that may be chosen has a score.
+        """Whether stage ``scores`` is done for this pair and every candidate in the space has a score.
 
         SN-Net's set needs none.
         """
@@ -174,7 +174,7 @@ def pairs_of(document: Document) -> list[Pair]:
 
 
 def of_pairs(document: Document, pairs: Sequence[Pair]) -> Document:
-    """The document with some of its pairs alone."""
+    """The document with only these of its pairs."""
     return {**document, "pairs": [pair.raw for pair in pairs]}
 
 
@@ -222,9 +222,9 @@ class FrontPoint:
 
 
 def front(choices: Sequence[Choice]) -> list[FrontPoint]:
-    """The one Pareto front of all chosen stitches and the anchors of their pairs, by cost.
+    """The common Pareto front of all chosen stitches and the anchors of their pairs, by cost.
 
-    What is not measured is left out. Of equals the anchor counts, then the earlier pair.
+    What is not measured is left out. Among equals an anchor comes first, then the earlier pair.
     """
     anchors = {a["name"]: a for c in choices for a in (c.pair.source, c.pair.target)}
     points = [

@@ -1,4 +1,4 @@
-"""Which results a study has, stage by stage: what the run, its progress and the cache page list."""
+"""Which results a study has, stage by stage: for the run, its progress and the cache page."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ Names = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What a progress bar is about.
+    """The work of one progress bar.
 
     Attributes:
-        name: of the step; most stages are one.
+        name: of the step; most stages are a single step.
         unit: what is counted, in the plural.
         results: in the order in which they are made.
     """
@@ -58,11 +58,11 @@ def steps(
             return [Step(name="anchors", unit="images", results=(*passes, *ranked))]
         case "probes":
             trained = (Probes(anchor=name) for name in anchors)
-            judged = (ProbeAccuracy(anchor=name) for name in anchors)
-            passes_too = tuple(Features(anchor=name) for name in anchors)
+            measured = (ProbeAccuracy(anchor=name) for name in anchors)
+            features = tuple(Features(anchor=name) for name in anchors)
             return [
-                Step(name="features", unit="images", results=passes_too),
-                Step(name="probes", unit="probes", results=(*trained, *judged)),
+                Step(name="features", unit="images", results=features),
+                Step(name="probes", unit="probes", results=(*trained, *measured)),
             ]
         case "scores":
             sides = dict.fromkeys([*pairs, *((target, target) for _, target in pairs)])
@@ -74,8 +74,8 @@ def steps(
                 Step(name="fit", unit="images", results=fits),
             ]
         case "zero_shot":
-            measured = tuple(ZeroShot(source=a, target=b) for a, b in pairs)
-            return [Step(name="zero_shot", unit="stitch·images", results=measured)]
+            fitted = tuple(ZeroShot(source=a, target=b) for a, b in pairs)
+            return [Step(name="zero_shot", unit="stitch·images", results=fitted)]
         case "tuned":
             tuned = tuple(Tuned(source=a, target=b) for a, b in pairs)
             return [Step(name="tuned", unit="stitch·steps", results=tuned)]
@@ -89,9 +89,9 @@ def stages_until(stage: Stage) -> tuple[Stage, ...]:
 def results_about(
     stage: Stage, anchors: Sequence[str], pairs: Sequence[Names]
 ) -> dict[tuple[str, ...], tuple[Result, ...]]:
-    """What a stage makes of each anchor, or of each pair, by names.
+    """What a stage makes for each anchor, or for each pair, by names.
 
-    An anchor or a pair has a stage when all of these are there.
+    A stage is done for an anchor or a pair when all of these are stored.
     """
     if stage in ("anchors", "probes"):
         return {(name,): _all(steps(stage, [name], [])) for name in anchors}

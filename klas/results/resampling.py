@@ -84,7 +84,7 @@ class ResampledStudy:
 
     @property
     def trained_on(self) -> JudgingSplit:
-        """The split that jointly trained networks are judged by: that which no choice saw."""
+        """The split that jointly trained networks are measured on: the one that no choice saw."""
         return "val" if self.data["test"] is None else "test"
 
     @cached_property
@@ -139,7 +139,7 @@ class ResampledStudy:
         return self.val.accuracy([self.val.unpacked(bits) for bits in packed])
 
     def trained_accuracy(self, pair: Pair, chosen: Bits, steps: int) -> Floats | None:
-        """(R + 1, M) of a selection after so many steps of joint training; None before it."""
+        """(R + 1, M) of a selection after so many steps of joint training; None if not trained."""
         if not chosen.any():
             return None
         settings = self.study.finetuning.model_copy(update={"steps": steps})

@@ -1,4 +1,4 @@
-"""Every result that a study can have, as a value: what it is, whose it is, what it needs. No torch.
+"""Every result that a study can have, as a value: its kind, names and needs. No torch.
 
 A result can be listed, compared, sent to another process and made there. Its key follows from it
 and the study (:mod:`klas.results.keys`); how it is made, and what that costs, is its recipe's
@@ -61,9 +61,9 @@ class Validation(OfAnchor):
 
 @dataclass(frozen=True, kw_only=True)
 class TestOutcomes(OfAnchor):
-    """How the pretrained anchor does on every test sample; nothing of a headless one."""
+    """How the pretrained anchor does on every test sample; empty for a headless one."""
 
-    __test__ = False  # no test of pytest's, whatever its name
+    __test__ = False  # or pytest would collect it, by its name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,11 +258,6 @@ Result = (
     | FullValidation
     | Latency
 )
-
-
-def kind(result: Result) -> str:
-    """What sort of result it is, for people and for files: "validation", "tuned", …."""
-    return type(result).__name__.lower()
 
 
 def finetuned(weights: FinetunedWeights) -> Finetuned:

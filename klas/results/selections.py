@@ -1,4 +1,4 @@
-"""What is chosen of a pair: by the study's rule, and by every method beside it. No torch here."""
+"""What is chosen from a pair: by the study's rule, and by every method beside it. No torch here."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,7 @@
-"""A selection as a stitch list, and a list as a table. No torch here."""
+"""A selection as a stitch list, and a list as a table. No torch here.
+
+:mod:`klas.deploy.load` makes networks of a list again.
+"""
 
 import csv
 import io
@@ -134,7 +137,7 @@ def _full_val(whole: FullValAccuracy, stitch: str) -> FullValidation:
 
 
 def as_csv(listed: StitchList) -> bytes:
-    """The stitches of a list as a table for a spreadsheet, one a line; empty is not known."""
+    """The stitches of a list as a table for a spreadsheet, one a line; unknown values are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, *TIERS])

@@ -1,4 +1,4 @@
-"""Which joint trainings a comparison is made of, and where one of them is stored."""
+"""Joint trainings as results: one of a selection, and those that a comparison is made of."""
 
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ def joint_training(pair: Pair, chosen: NDArray[np.bool_], settings: FinetuningSp
 
 
 def method_trainings(pair: Pair, study: Study) -> list[Training]:
-    """What is trained of a pair for a comparison: each method's choice, at every budget."""
+    """A pair's trainings for a comparison: each method's choice, at every budget."""
     choices = [(metric, method_choice(pair, study.selection, metric)) for metric in METRICS]
     budgets = [study.finetuning.model_copy(update={"steps": n}) for n in budget_steps(study)]
     return [

@@ -1,9 +1,9 @@
-"""What the store holds, by study and by stage; freeing it.
+"""What the store holds, by study and by stage, and what no study claims.
 
 Every run notes which results it read or wrote (:meth:`klas.pipeline.context.Context.record`). A
-result may serve several studies: freeing one study's results leaves what another known study uses.
-Known are the built-in study, the saved ones, files that the caller names, and studies run from
-a file elsewhere, which are told by their scores documents.
+result may serve several studies: freeing one study's results (:mod:`klas.results.freeing`) leaves
+what another known study uses. Known are the built-in study, the saved ones, files that the caller
+names, and studies that were run from a file elsewhere, by their scores documents.
 """
 
 from collections import Counter
@@ -30,8 +30,8 @@ class Known:
 
     Attributes:
         name: the saved study's, or of a ``file`` the file's.
-        study: None where its file makes no sense.
-        origin: ``file`` was named by the caller; ``results`` is known by what it computed alone.
+        study: None where its file is not a valid study.
+        origin: ``file``: named by the caller; ``results``: known only by what it computed.
         problem: why ``study`` is None.
     """
 
@@ -115,7 +115,7 @@ def stages_done(document: Any) -> dict[Stage, tuple[int, int]]:
     """For each stage how many anchors or pairs have it, and of how many.
 
     Args:
-        document: a scores document; empty is what comes of anything else.
+        document: a scores document; for anything else the answer is empty.
     """
     try:
         anchors, pairs = document["anchors"], document["pairs"]
@@ -146,8 +146,8 @@ class Claims:
         entries: what the index knows, by digest.
         known: the studies.
         documents: every scores document by the key in its name, and its study.
-        refs: results key → the keys in the names of its documents: an older klas named them
-            otherwise.
+        refs: results key → the keys in the names of its documents, which differ if an older klas
+            wrote them.
     """
 
     def __init__(self, store: Store, files: Sequence[Path] = ()) -> None:
@@ -181,7 +181,7 @@ class Claims:
         return self._used[key] if key in self._used else self._noted(key)
 
     def holding(self, known: Known) -> Holding:
-        """What there is of one study."""
+        """What the store holds of one study."""
         study = known.study
         mine = [] if study is None else [self.entries[d] for d in self._uses(study)]
         alone = [] if study is None else self.alone(study)
@@ -198,7 +198,7 @@ class Claims:
             shared_with=() if study is None else self._sharers(study),
             stages=dict(sorted(sizes.items())),
             done={} if study is None else self._stages_done(document, study),
-            # One JSON result each; its weights and hits are arrays.
+            # Each has one JSON result; its weights and outcomes are arrays.
             trainings=sum(e.stage == "finetuned" and e.kind == "json" for e in mine),
             changed=max(map(self._changed, [key, *self.refs.get(key, [])])) or None,
         )
@@ -215,7 +215,7 @@ class Claims:
                 there = [all(keys.of(r).digest in self.entries for r in rs) for rs in about]
                 done[stage] = (sum(there), len(there))
         except (KeyError, TypeError, AttributeError, StopIteration):
-            return {}  # no document, or nothing that a run has written
+            return {}  # no document, or not written by a run
         return done
 
     def _changed(self, key: str) -> float:
@@ -265,13 +265,13 @@ def _documents(store: Store) -> Iterator[tuple[str, tuple[Any, Study]]]:
         document = store.get_ref(path.stem)
         try:
             study = parse_study(document["study"], path.name)
-        except (KlasError, KeyError, TypeError):  # nothing that a run has written
+        except (KlasError, KeyError, TypeError):  # not written by a run
             continue
         yield path.stem.removeprefix("scores-"), (document, study)
 
 
 def noted_digests(store: Store, key: str) -> set[str]:
-    """What runs of a study noted as its results.
+    """The digests that runs of a study noted as its results.
 
     Args:
         key: the study's results key.

@@ -40,8 +40,8 @@ def spearman(scores: ArrayLike, accuracy: ArrayLike) -> Floats:
         >>> float(spearman([1.0, 2.0, 3.0], [0.7, 0.9, 0.8]))
         -0.5
     """
-    everyone = np.zeros(np.shape(accuracy)[-1], dtype=np.int64)
-    rho = _rho(scores, accuracy, _groups(everyone, 2))
+    one_bucket = np.zeros(np.shape(accuracy)[-1], dtype=np.int64)
+    rho = _rho(scores, accuracy, _groups(one_bucket, 2))
     return rho[..., 0] if rho.shape[-1] else np.full(rho.shape[:-1], np.nan)
 
 
@@ -72,8 +72,8 @@ def spearman_within(
 def weighted_mean(rho: ArrayLike, candidates: ArrayLike) -> Floats:
     """(…) the mean of ρ over the last axis, weighted by the candidates that each rests on.
 
-    Over several pairs' `spearman_within` it is that of all their buckets together, so a pair
-    with nothing but a bucket of three weighs no more than those three.
+    Of several pairs' `spearman_within` it is that of all their buckets together, so a pair with
+    nothing but a bucket of three weighs no more than those three.
 
     Args:
         rho: (…, P); NaN where undefined, which does not count.
@@ -117,8 +117,8 @@ def overlap(scores: ArrayLike, accuracy: ArrayLike, bucket: ArrayLike) -> Floats
     score = groups.numbers(scores, "scores")
     lowest = np.minimum.reduceat(score, groups.starts, axis=-1)  # (…, G)
     chosen = (score == groups.spread(lowest)) & (score < np.inf)
-    hits = groups.total(chosen & _best(accuracy, groups))
-    buckets: Floats = (hits / np.maximum(groups.total(chosen), 1)).sum(axis=-1)
+    best = groups.total(chosen & _best(accuracy, groups))
+    buckets: Floats = (best / np.maximum(groups.total(chosen), 1)).sum(axis=-1)
     return buckets
 
 
@@ -205,7 +205,7 @@ def _groups(bucket: ArrayLike, least: int) -> _Groups:
 
 
 def _best(accuracy: ArrayLike, groups: _Groups) -> Bits:
-    """(…, M) who has its bucket's highest accuracy."""
+    """(…, M) which candidates have their bucket's highest accuracy."""
     value = groups.numbers(accuracy, "accuracies")
     best: Bits = value == groups.spread(np.maximum.reduceat(value, groups.starts, axis=-1))
     return best

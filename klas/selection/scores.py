@@ -83,8 +83,8 @@ def cka(hsic: Floats, source_hsic: Floats, target_hsic: Floats) -> Floats:
         target_hsic: (…, J) of each target cut with itself.
 
     Returns:
-        (…, I, J), 1 where two cuts are alike; 0 where a cut does not vary, so that nothing is
-        known of its likeness.
+        (…, I, J), 1 where two cuts are alike; 0 where a cut does not vary, so that it cannot be
+        compared.
 
     Examples:
         >>> cka(np.array([[1.0, 0.0]]), np.array([4.0]), np.array([1.0, 9.0]))

@@ -49,7 +49,7 @@ _NO_RESERVING = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 class ArrayWriter:
-    """A file of arrays that is being written, on a disk that has room for all of it.
+    """A file of arrays that is being written, with space reserved on the disk for all of it.
 
     Attributes:
         bytes: the size of the finished file.
@@ -233,7 +233,7 @@ def _write_at(file: int, data: bytes | memoryview, place: int) -> None:
 
 @contextmanager
 def _sentences(path: Path, size: int) -> Iterator[None]:
-    """Turn the operating system's error about a file into one sentence."""
+    """Turn the operating system's error about a file into one sentence, with advice."""
     try:
         yield
     except OSError as error:

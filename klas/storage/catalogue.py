@@ -81,17 +81,17 @@ def find_networks(
 
     Args:
         networks: the catalogue.
-        text: words that must all occur in the tag, family or class, in upper or lower case.
+        text: terms that must all occur in the tag, family or class, in upper or lower case.
         families: only these; all of them if empty.
         low, high: bounds of cost in MACs, both included; a network that could not be counted
             satisfies neither.
         size: height of the input in pixels.
     """
-    words = text.lower().split()
+    terms = text.lower().split()
     return [
         n
         for n in networks
-        if all(word in f"{n.tag} {n.family} {n.kind or ''}".lower() for word in words)
+        if all(term in f"{n.tag} {n.family} {n.kind or ''}".lower() for term in terms)
         and (not families or n.family in families)
         and (low is None or (n.macs is not None and n.macs >= low))
         and (high is None or (n.macs is not None and n.macs <= high))

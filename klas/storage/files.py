@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the folder where they are kept."""
+"""Write a file whole or not at all; and where results are kept by default."""
 
 import os
 import tempfile
@@ -24,7 +24,7 @@ def default_root() -> Path:
 def write_whole(path: Path, data: bytes, *, scratch: Path | None = None) -> None:
     """Write a file so that readers see the old bytes or all of the new ones, never a part.
 
-    A link is followed; what is no file (``/dev/stdout``) is written to as it is.
+    A link is followed; what is not a file (``/dev/stdout``) is written to directly.
 
     Raises:
         StoreError: the folder cannot be written or the disk is full; ``path`` is as it was.

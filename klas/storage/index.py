@@ -62,7 +62,7 @@ class Index:
         )
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._rows.close()
 
     def get(self, digest: str) -> Entry | None:
@@ -85,7 +85,7 @@ class Index:
             ) from None
 
     def set(self, entry: Entry) -> None:
-        """Tell of a file that is in its place.
+        """Record a file that is in its place.
 
         Raises:
             StoreError: the index cannot be written.
@@ -104,15 +104,15 @@ class Index:
                 yield entry
 
     def delete(self, entry: Entry) -> None:
-        """Know nothing of a result any more."""
+        """Forget a result."""
         self._rows.delete(entry.digest)
 
     def clear(self) -> None:
-        """Know nothing any more."""
+        """Forget every result."""
         self._rows.clear()
 
     def stamp(self) -> tuple[tuple[int, int] | None, ...]:
-        """Something cheap to look at that changes whenever a result lands or goes."""
+        """A value, cheap to get, that changes whenever a result is stored or deleted."""
         files = [self._root / "index" / name for name in ("cache.db", "cache.db-wal")]
         stats = [file.stat() if file.exists() else None for file in files]
         return tuple((s.st_mtime_ns, s.st_size) if s else None for s in stats)

@@ -1,4 +1,7 @@
-"""What a result is stored under: everything that it was made from."""
+"""What a key is: everything that a result was made from, and the digest of that.
+
+The keys of a study's results are made in :mod:`klas.results.keys`.
+"""
 
 import hashlib
 import json
@@ -17,7 +20,7 @@ class Key:
 
     Attributes:
         stage: the kind of result.
-        version: raised when the code that makes it gives other results.
+        version: raised when its code gives other results from the same inputs.
         inputs: everything that it depends on, as JSON values.
         label: for people; not part of the identity.
     """

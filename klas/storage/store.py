@@ -31,7 +31,7 @@ from klas.storage.index import Entry, Index
 from klas.storage.key import Key, canonical_json
 
 MAPPED_BYTES = 2**24
-"""Arrays from this size on are mapped, not read; below, reading is as quick and holds no file."""
+"""Files of arrays from this size on are mapped; smaller ones are read, which is as quick."""
 
 
 class Store:
@@ -73,7 +73,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Let go of the index's database."""
+        """Close the index's database."""
         self._index.close()
 
     # -- results ---------------------------------------------------------------------------
@@ -126,8 +126,8 @@ class Store:
     def writing(self, key: Key, shapes: Shapes) -> Iterator[ArrayWriter]:
         """Store arrays of known shapes whose rows come one batch after another.
 
-        The room on the disk is taken at once. The result is there when the block ends; if it
-        ends by an error, nothing is left of it.
+        The space on disk is reserved at once. The result is there when the block ends; if it ends
+        with an error, nothing is left of it.
 
         Raises:
             StoreError: the disk has too little room or cannot be written.
@@ -173,9 +173,9 @@ class Store:
         return value
 
     def lock(self, name: str) -> FileLock:
-        """A lock that is let go when its process ends, however it ends.
+        """A lock that is released when its process ends, however it ends.
 
-        Who holds it may take it again: :meth:`compute` holds that of :meth:`writing`.
+        Whoever holds it may take it again: :meth:`compute` holds that of :meth:`writing`.
         """
         return FileLock(self.root / "locks" / f"{name}.lock", is_singleton=True)
 
@@ -198,7 +198,7 @@ class Store:
         return self.root / "refs" / f"{name}.json"
 
     def stamp(self) -> tuple[tuple[int, int] | None, ...]:
-        """Something cheap to look at that changes whenever a result lands or goes."""
+        """A value, cheap to get, that changes whenever a result is stored or deleted."""
         return self._index.stamp()
 
     # -- upkeep ----------------------------------------------------------------------------
@@ -218,7 +218,7 @@ class Store:
             if stage is None or entry.stage == stage:
                 self.delete(entry)
                 freed += entry.bytes
-        # A document may speak of what is gone now; the next run puts it together again.
+        # A document may name what is gone now; the next run puts it together again.
         for folder in ("refs",) if stage else ("objects", "refs", "tmp"):
             shutil.rmtree(self.root / folder, ignore_errors=True)
             (self.root / folder).mkdir(exist_ok=True)
@@ -239,7 +239,7 @@ class Store:
         return self._index.get(digest)
 
     def _record(self, key: Key, kind: str, sha256: str, size: int) -> Entry:
-        """Tell the index of a file that is in its place."""
+        """Record in the index a file that is in its place."""
         entry = Entry(
             digest=key.digest,
             stage=key.stage,
@@ -286,7 +286,7 @@ class Store:
         """Delete what killed processes left half written: nobody holds its lock."""
         for path in (self.root / "tmp").glob("*.rows"):
             lock = self.lock(path.stem)
-            if not lock.is_locked:  # by this thread, to which it would be given again
+            if not lock.is_locked:  # by this thread, which could take it again
                 with suppress(Timeout, OSError), lock.acquire(timeout=0):
                     path.unlink()
 
@@ -300,13 +300,13 @@ class Store:
         return self.root / "objects" / digest[:2] / f"{digest}.{ending}"
 
     def delete(self, entry: Entry) -> None:
-        """Take a result and its record away."""
+        """Delete a result and its record."""
         self.path_of(entry).unlink(missing_ok=True)
         self._index.delete(entry)
 
 
 def _identity(entry: Entry, status: os.stat_result) -> tuple[Any, ...]:
-    """What tells that a file is still the one that was verified."""
+    """What shows that a file is still the one that was verified."""
     return (entry.sha256, status.st_size, status.st_mtime_ns, status.st_ino)
 
 

@@ -26,5 +26,5 @@ class Classification(Objective):
         return outputs.argmax(-1) == targets
 
     def hard_targets(self, outputs: Tensor) -> Tensor:
-        """(N,) the classes that logits (N, K) say, to teach another network."""
+        """(N,) the classes that logits (N, K) predict, to teach another network."""
         return outputs.argmax(-1)

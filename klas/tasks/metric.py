@@ -65,7 +65,7 @@ class AccuracyMetric:
         return self.value(self.outcomes(outputs, targets))
 
     def outcomes(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.bool_]:
-        """(N,) the outcomes of stored outputs (N, K) under targets (N,), likewise."""
+        """(N,) the outcomes of stored outputs (N, K) under targets (N,), read in the same way."""
         guesses = [few.argmax(1) for few in chunks(outputs, ROWS)]
         right: NDArray[np.bool_] = np.concatenate(guesses) == targets
         return right

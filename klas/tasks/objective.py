@@ -1,4 +1,4 @@
-"""What every task says of tensors: its units, loss, outcomes and targets."""
+"""What every task does with tensors: its units, loss, outcomes and targets."""
 
 from typing import ClassVar, Protocol
 
@@ -9,10 +9,10 @@ from klas.tasks.task import Task
 
 
 class Objective(Protocol):
-    """A task, where there are tensors. Training and measuring ask it and know no other.
+    """A task as training and measuring see it: nothing else knows what a sample's target is.
 
     Attributes:
-        task: what files and people call it, and its metric.
+        task: its name and metric.
     """
 
     task: ClassVar[Task]
@@ -22,7 +22,7 @@ class Objective(Protocol):
         ...
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """What training lowers: one number."""
+        """What training minimises: one number."""
         ...
 
     def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor:

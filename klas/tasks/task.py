@@ -1,4 +1,4 @@
-"""The tasks that networks are for, as far as it needs no torch: what files and people call them."""
+"""The tasks that networks are for: what files and people call them, and their metric. No torch."""
 
 from dataclasses import dataclass
 from typing import Literal

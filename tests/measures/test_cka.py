@@ -246,7 +246,7 @@ def test_mapped_files_are_read_a_few_chunks_at_a_time(tmp_path, monkeypatch):
     mapped = views((tmp_path / "grams").read_bytes())
     arguments = [mapped["a0"], mapped["a1"]], [mapped["b0"], mapped["b1"]], 300
     whole = cka_terms(*arguments)
-    monkeypatch.setattr(module, "COMPARED_BYTES", 2 * 4 * 2016 * 8)  # two chunks of four cuts
+    monkeypatch.setattr(module, "ROWS_BYTES", 2 * 4 * 2016 * 8)  # two chunks of four cuts
     for got, want in zip(cka_terms(*arguments), whole, strict=True):
         assert np.allclose(got, want, rtol=1e-12)
 

@@ -38,7 +38,7 @@ def measured(family: Family, context: Context, tick: Tick) -> Arrays:
 
 
 def seconds_of_pass(result: OfPair, context: Context, speed: Speed) -> tuple[float, float]:
-    """Seconds of one sample: loading it and the source's pass, and all candidates' remaining blocks."""
+    """Seconds for one sample: to load it and run the source, and to run all target parts."""
     cost = context.costs[result.target]
     places = context.places(result.source, result.target)
     rests = sum(cost.back(j)[0] / cost.total_macs for _, j in places)

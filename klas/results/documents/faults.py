@@ -16,7 +16,7 @@ TYPES = {
     "list_type": "array",
     "string_type": "string",
 }
-"""JSON's names for what pydantic misses."""
+"""pydantic's errors about types → what JSON calls the type that was expected."""
 
 Place = tuple[str | int, ...]
 
@@ -97,5 +97,5 @@ def _sentence(details: Sequence[ErrorDetails]) -> str:
 
 
 def _shortened(sentence: str) -> str:
-    """In a line: it quotes the value, however long that is, and ends with the reason."""
+    """Shortened in the middle: it begins with the value, however long, and ends with the reason."""
     return sentence if len(sentence) <= 200 else f"{sentence[:80]} … {sentence[-110:]}"

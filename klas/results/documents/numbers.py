@@ -8,13 +8,13 @@ from pydantic import Field
 T = TypeVar("T")
 
 Array = Annotated[list[T], Field(fail_fast=True)]
-"""A list of which the first fault is enough: a stranger's may have a million."""
+"""A list in which only the first fault is reported: a stranger's list may have a million."""
 
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
 Cost = Annotated[int, Field(ge=0, le=2**63 - 1)]
-"""MACs or parameters; more than an array's integer can hold are no network's."""
+"""MACs or parameters; no network has more than an array's integer can hold."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """An accuracy, a share of the samples."""

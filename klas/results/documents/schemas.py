@@ -21,7 +21,7 @@ FORMS: dict[Form, Any] = {
 
 @cache
 def adapter(form: Form) -> TypeAdapter[Any]:
-    """What holds a document against the type of its form."""
+    """What checks a document against the type of its form."""
     return TypeAdapter(FORMS[form])
 
 
