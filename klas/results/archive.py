@@ -118,7 +118,7 @@ def unpack(store: Store, path: Path, progress: Progress | None = None) -> Unpack
                 "page, then unpack again"
             )
         scratch = store.root / "tmp" / "unpack"
-        # If killed, it leaves the folder behind; the next unpack, or `klas cache clear`, deletes it.
+        # If killed, it leaves the folder; the next unpack, or `klas cache clear`, deletes it.
         with store.lock("unpack"), changing(store):
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir()

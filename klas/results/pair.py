@@ -148,7 +148,7 @@ class Pair:
         return np.array([number(c["accuracy"][tier]) for c in self.raw["candidates"]])
 
     def is_scored(self, metric: Metric) -> bool:
-        """Whether stage ``scores`` is done for this pair and every candidate in the space has a score.
+        """Whether stage ``scores`` is done, with a score for every candidate in the space.
 
         SN-Net's set needs none.
         """
