@@ -211,7 +211,9 @@ class Study(_Section):
     def _anchors_and_pairs(self) -> Self:
         names = [a.name for a in self.anchors]
         if len(names) < 2:
-            raise ValueError(f"anchors: at least two are needed to stitch, but there is {names}")
+            raise ValueError(
+                f"anchors: at least two are needed to stitch, but the study names {names}"
+            )
         if len(set(names)) < len(names):
             twice = sorted({n for n in names if names.count(n) > 1})
             raise ValueError(f"anchors: {twice} named twice; give each anchor a name of its own")

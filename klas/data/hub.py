@@ -156,7 +156,7 @@ def _columns(datasets: Any, features: Any, ref: str) -> tuple[str, str]:
             names[:] = [usual]
     if len(pictures) != 1 or len(classes) != 1:
         raise DataError(
-            f"{ref}: has no one column of images and one of labels (its columns are "
+            f"{ref}: does not have just one column of images and one of labels (its columns are "
             f"{', '.join(features)}); save it as folders, one per class"
         )
     return pictures[0], classes[0]

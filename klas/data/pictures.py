@@ -39,5 +39,5 @@ def decoded(file: BinaryIO, path: str) -> Image.Image:
     except Exception as error:  # each of Pillow's readers has its own errors
         reason = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            reason = "its content is of no known format"
+            reason = "its content has no known format"
         raise UnreadableError(path, reason) from None

@@ -210,7 +210,7 @@ class _Weights:
         try:
             return cls(path=path, tier=stated["tier"], tensors=load_file(file))
         except SafetensorError as error:
-            raise FormatError(f"{file}: is no safetensors file ({error})") from None
+            raise FormatError(f"{file}: is not a safetensors file ({error})") from None
 
     def family(self, source: Anchor, target: Anchor, places: Sequence[Place]) -> Family:
         """Some stitches of a pair, with the layers, anchors and statistics that the file has.

@@ -67,7 +67,7 @@ def job_folder(store: Store, job: str) -> Path:
         JobError: this can't be the id of a job.
     """
     if not is_id(job):
-        raise JobError(f"{job!r} is no job")
+        raise JobError(f"{job!r} is not the id of a job")
     return store.root / "jobs" / job
 
 

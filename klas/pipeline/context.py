@@ -168,7 +168,7 @@ class Context:
             for _, target in pairs:
                 if target in self.headless:
                     raise AnchorError(
-                        f"{target}: has no head, so it can be a source only; turn the pair round"
+                        f"{target}: has no head, so it can only be a source; swap the pair"
                     )
         usable = [pair for pair in pairs if pair[1] not in self.headless]
         if not usable:

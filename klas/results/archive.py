@@ -150,8 +150,8 @@ def unpack(store: Store, path: Path, progress: Progress | None = None) -> Unpack
 def _check_name(study: Study) -> None:
     if study.name == DIGITS.name and study != DIGITS:
         raise StudyError(
-            f"this study is named {DIGITS.name!r} as the built-in one, but is another; give it "
-            "another name (its results stay)"
+            f"this study is named {DIGITS.name!r} like the built-in one, but is not the "
+            "same; give it another name (its results stay)"
         )
 
 

@@ -69,11 +69,11 @@ def parse(data: bytes, name: str, form: Form) -> Any:
         raise FormatError(f"{name}: is not text; a {form} file is JSON") from None
     except json.JSONDecodeError as error:
         raise FormatError(
-            f"{name}: is no complete JSON (line {error.lineno}: {error.msg.lower()}); "
+            f"{name}: is not complete JSON (line {error.lineno}: {error.msg.lower()}); "
             "it may be cut off, export it again"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{name}: holds what no {form} file holds ({error})") from None
+        raise FormatError(f"{name}: cannot be a {form} file ({error})") from None
     _check_form(document, name, form)
     try:
         adapter(form).validate_python(document)
@@ -91,7 +91,7 @@ def check_version(name: str, given: Any, version: int) -> None:
         FormatError: it is another version; a higher number is from a newer klas.
     """
     if type(given) is int and given > version:
-        raise _of_newer_klas(name, f"has version {given}", f"version {version}")
+        raise _from_newer_klas(name, f"has version {given}", f"version {version}")
     if given != version:
         raise FormatError(f"{name}: has version {given!r}, this klas reads version {version}")
 
@@ -103,12 +103,12 @@ def check_known(name: str, what: str, given: Any, known: tuple[str, ...]) -> Non
         FormatError: the file is from a newer klas.
     """
     if isinstance(given, str) and re.fullmatch(r"[\w-]{1,60}", given) and given not in known:
-        raise _of_newer_klas(name, f"its {what} is {given!r}", " and ".join(map(repr, known)))
+        raise _from_newer_klas(name, f"its {what} is {given!r}", " and ".join(map(repr, known)))
 
 
-def _of_newer_klas(name: str, what: str, reads: str) -> FormatError:
+def _from_newer_klas(name: str, what: str, reads: str) -> FormatError:
     return FormatError(
-        f"{name}: {what}, which is of a newer klas; this one reads {reads}: update klas"
+        f"{name}: {what}, which is from a newer klas; this one reads {reads}; update klas"
     )
 
 
@@ -118,14 +118,14 @@ def _check_form(document: Any, name: str, form: Form) -> None:
     if given != form:
         if isinstance(given, str) and given.startswith("klas-"):
             check_known(name, "format", given, (*FORMS, "klas-pack"))
-        raise FormatError(f"{name}: is no {form} file (its format is {given!r})")
+        raise FormatError(f"{name}: is not a {form} file (its format is {given!r})")
     check_version(name, document.get("version"), VERSION)
     check_known(name, "task", document.get("task"), get_args(TaskName))
     check_known(name, "accuracy_metric", document.get("accuracy_metric"), get_args(MetricName))
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _check_stitches(document: StitchList, file: str) -> None:
@@ -140,7 +140,7 @@ def _check_stitches(document: StitchList, file: str) -> None:
         )
         for role, name, block, first in ends:
             if name not in anchors:
-                raise FormatError(f"{file}: stitch {k}: {role} {name!r} is none of its anchors")
+                raise FormatError(f"{file}: stitch {k}: {role} {name!r} is not one of its anchors")
             last = anchors[name]["blocks"] - (role == "target")
             if not first <= block <= last:
                 raise FormatError(

@@ -180,5 +180,6 @@ def _refuse_names(at_work: Collection[str | None], names: set[str] | None) -> No
         if names is None or name in names:
             what = "the catalogue of networks" if name is None else f"study {name}"
             raise JobError(
-                f"a job is computing {what}; wait for its end or cancel it, then free its results"
+                f"a job is computing {what}; wait until it ends, or cancel it, then free its "
+                "results"
             )

@@ -73,7 +73,7 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         StoreError: it cannot be written.
     """
     if path.exists() and not path.is_file():
-        raise StoreError(f"{path}: is no file; name one to write the pack to")
+        raise StoreError(f"{path}: is not a file; name one to write the pack to")
     path = path.resolve()
     temporary = path.with_name(f".klas-{secrets.token_hex(6)}")
     try:
@@ -110,7 +110,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
                 yield archive
         except broken as error:
             raise FormatError(
-                f"{path}: is no pack, or is damaged or cut off ({error}); copy it again"
+                f"{path}: is not a pack, or is damaged or cut off ({error}); copy it again"
             ) from None
 
 
@@ -122,14 +122,14 @@ def read_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[Manifest, Study
         StudyError: its study is not valid.
     """
     if MANIFEST not in archive.namelist():
-        raise FormatError(f"{path}: is no pack: it holds no {MANIFEST}")
+        raise FormatError(f"{path}: is not a pack: it holds no {MANIFEST}")
     text = _read_json(archive, MANIFEST, path)
     try:
         raw = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: its {MANIFEST} is no JSON ({error})") from None
+        raise FormatError(f"{path}: its {MANIFEST} is not JSON ({error})") from None
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise FormatError(f"{path}: is no pack: its {MANIFEST} has another format")
+        raise FormatError(f"{path}: is not a pack: its {MANIFEST} has another format")
     check_version(str(path), raw.get("version"), VERSION)
     try:
         manifest = Manifest.model_validate_json(text)
@@ -161,7 +161,7 @@ def check_members(archive: zipfile.ZipFile, manifest: Manifest, path: Path) -> N
     wanted = {MANIFEST, DOCUMENT, *sizes}
     names = archive.namelist()
     if odd := sorted(set(names) - wanted):
-        raise FormatError(f"{path}: holds {odd[0][:100]!r}, which no pack holds")
+        raise FormatError(f"{path}: holds {odd[0][:100]!r}, which does not belong in a pack")
     if missing := sorted(wanted - set(names)):
         raise FormatError(f"{path}: lacks {missing[0]}")
     if len(names) > len(wanted):
@@ -172,7 +172,7 @@ def check_members(archive: zipfile.ZipFile, manifest: Manifest, path: Path) -> N
         if not plain or kind not in (0, stat.S_IFREG) or info.file_size != info.compress_size:
             raise FormatError(f"{path}: {info.filename} is a link, compressed or encrypted")
         if sizes.get(info.filename, info.file_size) != info.file_size:
-            raise FormatError(f"{path}: {info.filename} has another size than it says")
+            raise FormatError(f"{path}: {info.filename} does not have the size that it states")
     if sum(i.file_size for i in archive.infolist()) > path.stat().st_size:
         raise FormatError(f"{path}: claims to hold more than its own size")
 

@@ -137,7 +137,9 @@ def views(content: bytes | mmap.mmap) -> Arrays:
             raise ValueError(f"{name}: its shape or place is not made of whole numbers")
         length = math.prod(shape) * dtype.itemsize
         if end - start != length or end > len(content) - 8 - size:
-            raise ValueError(f"{name}: lies outside the file or has another size than its shape")
+            raise ValueError(
+                f"{name}: lies outside the file or does not have the size of its shape"
+            )
         flat = np.frombuffer(content, np.uint8, length, 8 + size + start)
         array = flat.view(dtype).reshape(shape)
         array.flags.writeable = False

@@ -90,5 +90,5 @@ def test_there_is_nothing_to_say_of_a_job_that_never_was(store):
     assert status_of(store, "0123456789abcdef") is None
     process.cancel(store, "0123456789abcdef")
     assert process.log(store, "0123456789abcdef") == ""
-    with pytest.raises(JobError, match="is no job"):
+    with pytest.raises(JobError, match="is not the id of a job"):
         status_of(store, "../../etc")

@@ -243,7 +243,7 @@ def test_a_network_without_a_head_is_a_source_and_no_target(root, store):
     result = pipeline.finetune(pair, choose(pair, pipeline.study.selection).chosen)
     assert set(result["anchors"]) == {"large"}
     turned = study(root, anchors, pairs=[["large", "headless"]])
-    with pytest.raises(AnchorError, match=r"headless: has no head.*turn the pair round"):
+    with pytest.raises(AnchorError, match=r"headless: has no head.*swap the pair"):
         Pipeline(turned, store, device="cpu", allow_code=True).context.open()
 
 

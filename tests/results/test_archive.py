@@ -170,7 +170,7 @@ def test_a_damaged_result_is_never_packed(store, tmp_path, computed, damage):
 def test_a_place_that_cannot_be_written_is_a_sentence(store, tmp_path, computed, monkeypatch):
     minimal(store, document=computed[1])
     (tmp_path / "file").touch()
-    for path, words in ((tmp_path / "file" / "x", "file"), (tmp_path, "is no file")):
+    for path, words in ((tmp_path / "file" / "x", "file"), (tmp_path, "is not a file")):
         with pytest.raises(StoreError, match=words):
             pack(store, SMALL, path)
 

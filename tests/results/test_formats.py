@@ -34,7 +34,7 @@ def broken(stitches, change):
     ("change", "words"),
     [
         (lambda d: d.update(version=99), "version 99"),
-        (lambda d: d.update(format="klas-scores"), "no klas-stitches file"),
+        (lambda d: d.update(format="klas-scores"), "not a klas-stitches file"),
         (lambda d: d.pop("stitches"), "'stitches' is a required property"),
         (lambda d: d["stitches"][0].update(macs="many"), "stitches[0].macs"),
         (lambda d: d["stitches"][0].update(macs=10**400), "than the maximum of 92233720368547"),
@@ -44,7 +44,7 @@ def broken(stitches, change):
         (lambda d: d["stitches"][0].update(source_block=99), "source_block 99"),
         (lambda d: d["stitches"][0].update(source_block=0), "out of range"),
         (lambda d: d["stitches"][1].update(target_block=5), "target_block 5"),
-        (lambda d: d["stitches"][0].update(source="nobody"), "'nobody' is none of its anchors"),
+        (lambda d: d["stitches"][0].update(source="nobody"), "'nobody' is not one of its anchors"),
         (lambda d: d["anchors"][0].update(digest="beef"), "anchors[0].digest"),
     ],
 )
@@ -61,16 +61,16 @@ def test_each_fault_gets_one_sentence(stitches, tmp_path, change, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"version": 2}, "has version 2, which is of a newer klas; this one reads version 1"),
-        ({"format": "klas-family"}, "its format is 'klas-family', which is of a newer klas"),
-        ({"task": "segmentation"}, "its task is 'segmentation', which is of a newer klas"),
-        ({"accuracy_metric": "miou"}, "'miou', which is of a newer klas; this one reads 'top1'"),
+        ({"version": 2}, "has version 2, which is from a newer klas; this one reads version 1"),
+        ({"format": "klas-family"}, "its format is 'klas-family', which is from a newer klas"),
+        ({"task": "segmentation"}, "its task is 'segmentation', which is from a newer klas"),
+        ({"accuracy_metric": "miou"}, "'miou', which is from a newer klas; this one reads 'top1'"),
     ],
 )
 def test_what_a_newer_klas_has_written_says_so(stitches, change, words):
     with pytest.raises(FormatError, match=words) as caught:
         parse(dumps(stitches | change), "s.json", "klas-stitches")
-    assert str(caught.value).endswith(": update klas")
+    assert str(caught.value).endswith("; update klas")
 
 
 @pytest.mark.parametrize("change", [{"version": 0}, {"version": "2"}, {"task": 3}, {"format": 3}])
@@ -139,7 +139,7 @@ def first_method(document):
     ("change", "words"),
     [
         (lambda d: d.update(version=2), "version 2"),
-        (lambda d: d.update(format="klas-scores"), "no klas-comparison file"),
+        (lambda d: d.update(format="klas-scores"), "not a klas-comparison file"),
         (lambda d: d.pop("all_pairs"), "'all_pairs' is a required property"),
         (lambda d: d.update(made_at="noon"), "'made_at' was unexpected"),
         (lambda d: d.update(pairs=[]), "pairs"),

@@ -43,15 +43,15 @@ def as_link(entry):
 
 
 CHANGES = {
-    "another format": ({"change": lambda m: m.update(format="x")}, "is no pack"),
+    "another format": ({"change": lambda m: m.update(format="x")}, "is not a pack"),
     "unknown version": ({"change": lambda m: m.update(version="one")}, "has version 'one'"),
     "newer version": (
         {"change": lambda m: m.update(version=2)},
-        "has version 2, which is of a newer klas; this one reads version 1: update klas",
+        "has version 2, which is from a newer klas; this one reads version 1; update klas",
     ),
     "newer kind of result": (
         {"change": set_result(kind="zarr")},
-        "its kind of result is 'zarr', which is of a newer klas",
+        "its kind of result is 'zarr', which is from a newer klas",
     ),
     "unknown key": ({"change": lambda m: m.update(more=1)}, "at more"),
     "no study": ({"change": lambda m: m.update(study={"name": "x"})}, "missing"),
@@ -63,7 +63,7 @@ CHANGES = {
     "a digest and a line": ({"change": set_result(digest="0" * 64 + "\n")}, "results.0.digest"),
     "a kind that is a path": ({"change": set_result(kind="json/../x")}, "results.0.kind"),
     "a size below zero": ({"change": set_result(bytes=-1)}, "results.0.bytes"),
-    "another size": ({"change": set_result(bytes=10**15)}, "has another size than it says"),
+    "another size": ({"change": set_result(bytes=10**15)}, "does not have the size that it states"),
     "another checksum": ({"change": set_result(sha256="0" * 64)}, "is damaged"),
     "a result twice": ({"change": lambda m: m["results"].append(m["results"][0])}, "twice"),
     "a result that is not there": (
@@ -71,9 +71,15 @@ CHANGES = {
         "lacks objects/0000",
     ),
     "no document": ({"drop": ["scores.json"]}, "lacks scores.json"),
-    "an absolute path": ({"members": [("/etc/x", b"x")]}, "holds '/etc/x', which no pack holds"),
-    "a way out": ({"members": [("../../x", b"x")]}, r"holds '../../x', which no pack holds"),
-    "a file more": ({"members": [("objects/x", b"x")]}, "no pack holds"),
+    "an absolute path": (
+        {"members": [("/etc/x", b"x")]},
+        "holds '/etc/x', which does not belong in a pack",
+    ),
+    "a way out": (
+        {"members": [("../../x", b"x")]},
+        r"holds '../../x', which does not belong in a pack",
+    ),
+    "a file more": ({"members": [("objects/x", b"x")]}, "does not belong in a pack"),
     "a link": ({"info": as_link}, "is a link"),
     "compressed": ({"store_as": zipfile.ZIP_DEFLATED}, "compressed"),
 }
@@ -101,7 +107,7 @@ def test_a_member_twice_is_refused(one, store):
 def test_the_document_is_checked_as_any_scores_file(one, store, computed):
     path, _ = one
     for document, words in (
-        (b"{", "its scores.json: is no complete JSON"),
+        (b"{", "its scores.json: is not complete JSON"),
         (json.dumps(computed[1] | {"version": 7}).encode(), "has version 7"),
         (json.dumps(computed[1] | {"study": DIGITS.model_dump(mode="json")}).encode(), "another"),
     ):
@@ -121,7 +127,7 @@ def test_a_label_cannot_steer_a_terminal(one, store):
 @pytest.mark.parametrize("data", [b"", b"x", b"PK\x03\x04", b"PK\x05\x06" + b"\0" * 18])
 def test_what_is_no_zip_is_refused(store, tmp_path, data):
     (tmp_path / "x").write_bytes(data)
-    with pytest.raises(FormatError, match="is no pack"):
+    with pytest.raises(FormatError, match="is not a pack"):
         unpack(store, tmp_path / "x")
     with pytest.raises(FormatError, match="cannot be read"):
         unpack(store, tmp_path)
@@ -132,7 +138,7 @@ def test_a_cut_off_pack_is_refused_wherever_it_ends(one, store):
     whole = path.read_bytes()
     for size in range(0, len(whole), max(1, len(whole) // 40)):
         path.write_bytes(whole[:size])
-        with pytest.raises(FormatError, match="is no pack"):
+        with pytest.raises(FormatError, match="is not a pack"):
             unpack(store, path)
     assert contents(store) == {}
 
@@ -144,7 +150,7 @@ def test_a_directory_that_points_before_the_file_is_refused(one, store):
     stated = int.from_bytes(data[place : place + 4], "little")
     data[place : place + 4] = (stated + 1).to_bytes(4, "little")
     path.write_bytes(data)
-    with pytest.raises(FormatError, match="is no pack, or is damaged"):
+    with pytest.raises(FormatError, match="is not a pack, or is damaged"):
         unpack(store, path)
     assert contents(store) == {}
 

@@ -254,7 +254,7 @@ def test_nothing_is_freed_under_a_running_job(store):
         lambda: free_unclaimed(store, at_work=at_work),
         lambda: free_everything(store, at_work=at_work),
     ):
-        with pytest.raises(JobError, match="computing study a; wait for its end or cancel"):
+        with pytest.raises(JobError, match="computing study a; wait until it ends, or cancel"):
             act()
     assert len(here(store)) == 2
     assert free_study(store, B, at_work=at_work) == 4  # it is about another

@@ -152,11 +152,11 @@ def test_the_two_lists_stand_side_by_side(app, computed, made):
 
 
 BROKEN = [
-    (lambda made: b'{"format": "klas-st', "is no complete JSON"),
+    (lambda made: b'{"format": "klas-st', "is not complete JSON"),
     (lambda made: b"\xff\xfe\x00", "is not text"),
     (lambda made: dumps(made | {"version": 99}), "has version 99"),
-    (lambda made: dumps({"format": "klas-scores", "version": 1}), "is no klas-stitches file"),
-    (lambda made: b"[" * 100_000, "holds what no klas-stitches file holds"),
+    (lambda made: dumps({"format": "klas-scores", "version": 1}), "is not a klas-stitches file"),
+    (lambda made: b"[" * 100_000, "cannot be a klas-stitches file"),
 ]
 
 
