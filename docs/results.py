@@ -26,6 +26,7 @@ from klas.results.comparison_view import entry_of, ranked_candidates
 from klas.results.formatting import METHODS, duration, whole
 from klas.results.keys import Keys
 from klas.results.pair import Document, Pair, of_pairs, pairs_of
+from klas.results.refs import stored_scores
 from klas.results.resampling import ResampledStudy
 from klas.results.result import Fit
 from klas.results.selections import choose
@@ -271,7 +272,7 @@ def compute() -> None:
 def page(store: Store) -> str:
     """The page, from what is in the store."""
     documents = {
-        study.results_key(): store.get_ref(f"scores-{study.results_key()}")
+        study.results_key(): stored_scores(store, study)
         for study in (DIGITS, SECOND, HALF, FITTED, *map(tuned_with, TUNING_SEEDS))
     }
 

@@ -16,7 +16,7 @@ from dashboard.charts.theme import ANCHOR, SNNET, log_ticks
 from dashboard.text.quantities import Field, field, quantity
 from klas.results.pair import Pair
 from klas.selection.buckets import Selection
-from klas.selection.space import Stitch
+from klas.selection.space import Place
 from klas.study import Metric
 
 FRAME = "#e63946"  # stands out on every colour of the map
@@ -34,7 +34,7 @@ def cell_map(
     selection: Selection,
     metric: Metric,
     name: str,
-    cell: Stitch | None = None,
+    cell: Place | None = None,
     jointly: NDArray[np.float64] | None = None,
     *,
     buckets: bool = False,
@@ -144,7 +144,7 @@ def _inks(z: NDArray[np.float64], brightest: str) -> NDArray[np.str_]:
 
 
 def _squares(
-    stitches: Stitches, carried: list[tuple[int | str, ...]], cell: Stitch | None, size: int
+    stitches: Stitches, carried: list[tuple[int | str, ...]], cell: Place | None, size: int
 ) -> Trace:
     """Invisible squares that carry the hover and the click.
 

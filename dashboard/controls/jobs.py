@@ -14,6 +14,7 @@ from klas.jobs.listing import Job, status_of
 from klas.jobs.status import EstimateAnswer
 from klas.jobs.submission import job_id
 from klas.results.formatting import duration, size
+from klas.results.refs import scores_ref
 from klas.storage.store import Store
 from klas.study import Study
 
@@ -126,7 +127,7 @@ def _try(act: Callable[[Store, str], None], *jobs: Job) -> None:
 def _last_result(study: Study) -> float:
     """When results of a study landed last, in seconds since the epoch."""
     try:
-        return store().ref_path(f"scores-{study.results_key()}").stat().st_mtime
+        return store().ref_path(scores_ref(study.results_key())).stat().st_mtime
     except OSError:
         return 0.0
 

@@ -29,7 +29,7 @@ from klas.results.comparison_view import (
 from klas.results.documents.comparison import AllPairs, ComparedPair, Comparison
 from klas.results.formatting import METHODS, tally, whole, with_interval
 from klas.results.pair import Document, Pair, number, of_pairs
-from klas.selection.space import Stitch
+from klas.selection.space import Place
 from klas.storage.store import Store
 from klas.study import METRICS, TIERS, Metric, Study, Tier
 from klas.tasks.metric import AccuracyMetric
@@ -69,7 +69,7 @@ def comparison_of(
 
 def accuracies_on_test(
     comparison: Comparison | None, entry: ComparedPair | None
-) -> dict[Stitch, float]:
+) -> dict[Place, float]:
     """The accuracy in [0, 1] on the test split of KLAS's jointly trained stitches, by (i, j).
 
     Empty where the study has no test split.

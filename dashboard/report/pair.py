@@ -20,7 +20,7 @@ from klas.results.formatting import METHODS, percent
 from klas.results.pair import Pair
 from klas.results.selections import choose
 from klas.selection.buckets import Selection
-from klas.selection.space import Stitch
+from klas.selection.space import Place
 from klas.storage.store import Store
 from klas.study import METRICS, Study, Tier
 
@@ -90,7 +90,7 @@ def _chosen(
     pair: Pair,
     selection: Selection,
     trained: Floats | None,
-    on_test: Mapping[Stitch, float],
+    on_test: Mapping[Place, float],
 ) -> Table:
     """The chosen stitches with their accuracies at every tier.
 

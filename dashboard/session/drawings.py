@@ -10,10 +10,10 @@ import streamlit as st
 
 from dashboard.session.choices import keep
 from dashboard.session.state import MapDrawing, TradeoffDrawing, choices, session
-from klas.selection.space import Stitch
+from klas.selection.space import Place
 
 
-def map_drawing(name: str) -> tuple[str, Stitch | None]:
+def map_drawing(name: str) -> tuple[str, Place | None]:
     """The map's key and the stitch that it is drawn with.
 
     It is a new drawing where the browser's has another cell ringed than the one that is open.
@@ -39,7 +39,7 @@ def open_clicked_cell(key: str) -> None:
     keep("cell", cell)
 
 
-def tradeoff_drawing(appearance: str) -> tuple[str, Stitch | None]:
+def tradeoff_drawing(appearance: str) -> tuple[str, Place | None]:
     """The key of the chart of accuracy against cost, and the stitch that it is drawn with.
 
     It is a new drawing where it looks different; then the open stitch has its ring.
@@ -66,7 +66,7 @@ def close_stitch() -> None:
     keep("cell", None)
 
 
-def _clicked(key: str) -> Stitch | None:
+def _clicked(key: str) -> Place | None:
     """The stitch of the point that was clicked last, which carries i and j before all else.
 
     None for a point that carries nothing, or for no point.

@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard.session.state import session
 from klas.results.pair import Document
+from klas.results.refs import scores_ref
 from klas.storage.catalogue import Network, catalogue_key, read_catalogue
 from klas.storage.saved_studies import study_path
 from klas.storage.store import Store
@@ -79,7 +80,7 @@ def _catalogue(digest: str) -> list[Network] | None:
 
 def document() -> Document | None:
     """The latest scores document of the study at hand, or None before a first run."""
-    path = store().ref_path(f"scores-{study().results_key()}")
+    path = store().ref_path(scores_ref(study().results_key()))
     try:
         stamp = path.stat().st_mtime_ns
     except OSError:
@@ -89,5 +90,5 @@ def document() -> Document | None:
 
 @st.cache_resource(max_entries=4)
 def _document(key: str, stamp: int) -> Document | None:
-    scores: Document | None = store().get_ref(f"scores-{key}")
+    scores: Document | None = store().get_ref(scores_ref(key))
     return scores

@@ -37,7 +37,7 @@ from dashboard.model.training_budgets import BudgetFigure
 from klas.results.costs import CostName
 from klas.results.documents.stitches import StitchList
 from klas.selection.buckets import Binning, TauMode
-from klas.selection.space import Stitch
+from klas.selection.space import Place
 from klas.study import Metric, Tier
 
 KEY = "session"
@@ -58,7 +58,7 @@ class Choices(TypedDict, total=False):
     binning: Binning
     tier: Tier
     show: str
-    cell: Stitch
+    cell: Place
     cost: CostName
     range: tuple[float, float]
     rival: Metric
@@ -94,8 +94,8 @@ class MapDrawing(NamedTuple):
     """
 
     number: int = 0
-    drawn_with: Stitch | None = None
-    ringed: Stitch | None = None
+    drawn_with: Place | None = None
+    ringed: Place | None = None
 
 
 class TradeoffDrawing(NamedTuple):
@@ -107,7 +107,7 @@ class TradeoffDrawing(NamedTuple):
     """
 
     appearance: str
-    ringed: Stitch | None
+    ringed: Place | None
 
 
 class AnchorPick(TypedDict):

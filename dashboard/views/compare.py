@@ -38,6 +38,7 @@ from klas.results.documents.comparison import ComparedPair, Comparison
 from klas.results.formats import dumps
 from klas.results.formatting import METHODS, with_interval
 from klas.results.pair import Document, Pair
+from klas.results.refs import scores_ref
 from klas.study import METRICS, Metric, Study, Tier
 from klas.tasks.task import task_named
 
@@ -85,7 +86,7 @@ def _compared(
 
 def _stamps(at_hand: Study) -> tuple[Any, ...]:
     """Something that changes whenever the document is written or a result lands."""
-    file = store().ref_path(f"scores-{at_hand.results_key()}")
+    file = store().ref_path(scores_ref(at_hand.results_key()))
     return (file.stat().st_mtime_ns if file.exists() else None, store().stamp())
 
 

@@ -11,6 +11,7 @@ from klas.errors import KlasError, SelectionError
 from klas.results import comparison, formats
 from klas.results.formatting import duration
 from klas.results.pair import Pair, of_pairs, pairs_of
+from klas.results.refs import stored_scores
 from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import load_study
@@ -72,7 +73,7 @@ def compare(options: argparse.Namespace) -> None:
     """Compare KLAS with its rivals, from what is computed."""
     study = with_selection(load_study(options.study), options)
     with Store(options.cache_dir) as store:
-        computed = store.get_ref(f"scores-{study.results_key()}")
+        computed = stored_scores(store, study)
         if computed is None:
             raise SelectionError(f"study {study.name}: nothing is computed yet; run `klas run`")
         pairs = wanted_pairs(pairs_of(computed), options.pair)

@@ -32,6 +32,7 @@ from klas.jobs.queue import device_for, device_slots, is_free, visible_gpus
 from klas.jobs.status import EstimateAnswer, StatusFile
 from klas.jobs.submission import Submission, read_submission
 from klas.results.pair import Document, Pair, pairs_of
+from klas.results.refs import stored_scores
 from klas.results.selections import choose, own_or_fair_share
 from klas.results.trainings import joint_training
 from klas.storage.store import Store
@@ -189,7 +190,7 @@ def _estimate(
 
 
 def _document(pipeline: "Pipeline") -> Document:
-    document: Document | None = pipeline.store.get_ref(f"scores-{pipeline.study.results_key()}")
+    document = stored_scores(pipeline.store, pipeline.study)
     if document is None:
         name = pipeline.study.name
         raise SelectionError(f"study {name}: there are no scores yet; compute them first")

@@ -20,7 +20,7 @@ from klas.measures.least_squares import fit_stitch_layers
 from klas.networks.anchor import Anchor
 from klas.networks.cost import anchor_cost, module_macs
 from klas.networks.device import Precision
-from klas.networks.family import Family, layer_states, name_of
+from klas.networks.family import Family, layer_states
 from klas.networks.load import load_anchor
 from klas.networks.splitting.split import SPLITTER
 from klas.networks.stitch import State, Stitch
@@ -30,7 +30,7 @@ from klas.results.documents.stitches import StitchEntry, StitchList, WeightsFile
 from klas.results.formats import file_sha256, read
 from klas.results.pair import Pair
 from klas.results.stitch_list import stitch_layer_entry
-from klas.selection.space import Stitch as Place
+from klas.selection.space import Place, name_of
 from klas.storage.arrays import under
 from klas.storage.files import write_whole
 from klas.study import AnchorSpec, Tier

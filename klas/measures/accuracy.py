@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from klas.measures.sweep import Tick
 from klas.networks.device import Precision, autocast
 from klas.networks.family import Family
-from klas.selection.space import Stitch as Place
+from klas.selection.space import Place
 from klas.tasks.objective import Objective
 
 Outcomes = NDArray[np.bool_]

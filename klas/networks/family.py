@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from klas.networks.anchor import Anchor
 from klas.networks.stitch import State, Stitch, StitchLayer, stitch_layer
-from klas.selection.space import Stitch as Place
+from klas.selection.space import Place, name_of
 from klas.storage.arrays import under
 
 Role = Literal["source", "target"]
@@ -32,7 +32,7 @@ class Family(nn.Module):
 
     Attributes:
         source, target: f and g.
-        layers: T of each stitch, named by :func:`name_of`.
+        layers: T of each stitch, by its name (:func:`klas.selection.space.name_of`).
         member: which network :meth:`forward` runs.
         statistics: for stitches that have their own: place → the normalisation layers' statistics,
             by their names in the stitched network.
@@ -177,11 +177,6 @@ class Family(nn.Module):
 
     def _anchor(self, role: str) -> Anchor:
         return self.source if role == "source" else self.target
-
-
-def name_of(place: Place) -> str:
-    """A stitch's name in results: ``i-j``."""
-    return "{}-{}".format(*place)
 
 
 def layer_states(arrays: Arrays) -> dict[Place, State]:

@@ -32,8 +32,9 @@ from klas.pipeline.splits import Split, Splits
 from klas.progress import Progress, Silent
 from klas.results.documents.sources import AnchorIdentity, Data, Transform
 from klas.results.keys import Keys, cost_key
+from klas.results.refs import note_used
 from klas.results.result import Result
-from klas.selection.space import Stitch, candidates
+from klas.selection.space import Place, candidates
 from klas.storage.key import Key
 from klas.storage.store import Store
 from klas.study import FinetuningSpec, Study, TuningSpec
@@ -180,12 +181,12 @@ class Context:
         """The anchors that have no head."""
         return frozenset(name for name, anchor in self.anchors.items() if not anchor.info.classes)
 
-    def candidates(self, source: str, target: str) -> list[tuple[Stitch, bool, bool]]:
+    def candidates(self, source: str, target: str) -> list[tuple[Place, bool, bool]]:
         """A pair's candidates: ((i, j), in the space?, in SN-Net's set?)."""
         stages = (self.anchors[source].info.stages, self.anchors[target].info.stages)
         return candidates(*stages, self.study.selection.space)
 
-    def places(self, source: str, target: str) -> list[Stitch]:
+    def places(self, source: str, target: str) -> list[Place]:
         """(i, j) of a pair's candidates, in order."""
         return [place for place, _, _ in self.candidates(source, target)]
 
@@ -195,7 +196,7 @@ class Context:
         return stitch_cost(have, self.costs[source], i, want, self.costs[target], j)
 
     def family(
-        self, names: Iterable[str], arrays: Mapping[str, NDArray[Any]], places: Iterable[Stitch]
+        self, names: Iterable[str], arrays: Mapping[str, NDArray[Any]], places: Iterable[Place]
     ) -> Family:
         """Some stitches of a pair, with their values from a stored tier."""
         source, target = (self.anchors[name] for name in names)
@@ -312,11 +313,7 @@ class Context:
 
     def record(self) -> None:
         """Note which results of the store are this study's."""
-        name = f"used-{self.study.results_key()}"
-        with self.store.lock(name):
-            known = set(self.store.get_ref(name) or ())
-            if not self.used <= known:
-                self.store.set_ref(name, sorted(known | self.used))
+        note_used(self.store, self.study.results_key(), self.used)
 
     def _cost(self, name: str) -> AnchorCost:
         key = cost_key(self.identities[name])

@@ -17,6 +17,7 @@ from klas.results.costs import note_timings
 from klas.results.documents.scores import ScoresDocument
 from klas.results.pair import Pair
 from klas.results.plan import Step, stages_until, steps
+from klas.results.refs import scores_ref
 from klas.results.result import Finetuned, Latency, Result, TestOutcomes, outcomes_of
 from klas.results.trainings import joint_training, method_trainings
 from klas.storage.arrays import Arrays
@@ -194,6 +195,6 @@ class Pipeline:
         """The scores document of what is computed so far, kept for the dashboard."""
         context = self.context
         document = scores_document(context)
-        self.store.set_ref(f"scores-{self.study.results_key()}", document)
+        self.store.set_ref(scores_ref(self.study.results_key()), document)
         context.record()
         return document

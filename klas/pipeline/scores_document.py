@@ -7,6 +7,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from klas.networks.family import OUTCOMES
 from klas.networks.splitting.split import SPLITTER
 from klas.pipeline.context import Context
 from klas.results.documents.numbers import optional_score
@@ -15,6 +16,7 @@ from klas.results.documents.sources import AnchorEntry, Layout, Weights
 from klas.results.result import ProbeAccuracy, Probes, ThetaOutput, Tuned, Validation, ZeroShot
 from klas.results.score_sums import read_score_sums
 from klas.selection.scores import SCORES, candidate_scores
+from klas.selection.space import Place, name_of
 from klas.storage.arrays import Arrays
 from klas.tasks.metric import AccuracyMetric
 
@@ -84,8 +86,8 @@ def _pair_entry(context: Context, source: str, target: str) -> ScoredPair:
                 "params": params,
                 "scores": _scores(scores, row),
                 "accuracy": {
-                    "zero_shot": _accuracy(metric, zero_shot, i, j, samples),
-                    "tuned": _accuracy(metric, tuned, i, j, samples),
+                    "zero_shot": _accuracy(metric, zero_shot, (i, j), samples),
+                    "tuned": _accuracy(metric, tuned, (i, j), samples),
                 },
             }
         )
@@ -106,8 +108,8 @@ def _scores(scores: Mapping[str, NDArray[np.float64]] | None, row: int) -> Score
 
 
 def _accuracy(
-    metric: AccuracyMetric, arrays: Arrays | None, i: int, j: int, samples: int
+    metric: AccuracyMetric, arrays: Arrays | None, place: Place, samples: int
 ) -> float | None:
     if arrays is None:
         return None
-    return metric.value(np.unpackbits(arrays[f"{i}-{j}.hits"], count=samples))
+    return metric.value(np.unpackbits(arrays[f"{name_of(place)}.{OUTCOMES}"], count=samples))

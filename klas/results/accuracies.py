@@ -10,6 +10,7 @@ from klas.results.keys import Keys
 from klas.results.pair import Pair
 from klas.results.result import FullValidation, Layers, layers_of
 from klas.results.trainings import joint_training
+from klas.selection.space import name_of
 from klas.storage.store import Store
 from klas.study import Study, Tier
 
@@ -74,5 +75,5 @@ def by_row(
 ) -> NDArray[np.float64]:
     """(N,) the accuracies of the chosen stitches, which are stored by ``"i-j"``; NaN elsewhere."""
     by_candidate = np.full(len(chosen), np.nan)
-    by_candidate[chosen] = [accuracy[f"{i}-{j}"] for i, j in pair.places(chosen)]
+    by_candidate[chosen] = [accuracy[name_of(place)] for place in pair.places(chosen)]
     return by_candidate

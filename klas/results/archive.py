@@ -32,6 +32,7 @@ from klas.results.pack_file import (
     read_manifest,
     written_whole,
 )
+from klas.results.refs import note_used, scores_ref, stored_scores
 from klas.results.usage import claimed, stages_done
 from klas.storage.index import Entry
 from klas.storage.key import canonical_json
@@ -72,7 +73,7 @@ def pack(store: Store, study: Study, path: Path, progress: Progress | None = Non
     """
     progress = progress or Silent()
     _check_name(study)
-    document = store.get_ref(f"scores-{study.results_key()}")
+    document = stored_scores(store, study)
     entries = claimed(store, study)
     if document is None or not entries:
         raise StoreError(f"study {study.name}: the store holds no results of it; run `klas run`")
@@ -218,11 +219,9 @@ def _adopt(store: Store, result: PackedResult, scratch: Path) -> None:
 
 def _record(store: Store, study: Study, manifest: Manifest, document: ScoresDocument) -> None:
     key = study.results_key()
-    with store.lock(f"used-{key}"):
-        known = set(store.get_ref(f"used-{key}") or ())
-        store.set_ref(f"used-{key}", sorted(known | {r.digest for r in manifest.results}))
-    if _computed(store.get_ref(f"scores-{key}")) < _computed(document):
-        store.set_ref(f"scores-{key}", document)
+    note_used(store, key, (r.digest for r in manifest.results))
+    if _computed(stored_scores(store, study)) < _computed(document):
+        store.set_ref(scores_ref(key), document)
 
 
 def _computed(document: ScoresDocument | None) -> int:

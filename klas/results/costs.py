@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from klas.results.keys import Keys
 from klas.results.pair import CostUnit, Pair
+from klas.results.refs import timings_ref
 from klas.results.result import Latency, Machine
 from klas.selection.curves import Envelope, envelope
+from klas.selection.space import name_of
 from klas.storage.store import Store
 from klas.study import Study
 
@@ -137,7 +139,7 @@ def above_anchors(
 
 def note_timings(store: Store, study: Study, pair: Pair, machine: Machine) -> None:
     """Note that a pair was timed on a machine, so that :func:`timings_of` finds it."""
-    name = _note(study)
+    name = timings_ref(study.results_key())
     entry = [*pair.names, machine.to_json()]
     with store.lock(name):
         store.set_ref(name, [e for e in _noted(store, study) if e != entry] + [entry])
@@ -155,7 +157,7 @@ def timings_of(store: Store, study: Study, pair: Pair) -> list[Timings]:
 
 
 def _timings(pair: Pair, result: Mapping[str, Any]) -> Timings:
-    of = [result["stitches"][f"{i}-{j}"] for i, j in pair.stitches]
+    of = [result["stitches"][name_of(place)] for place in pair.everywhere]
     median, low, high = (
         np.array([network[part] for network in of], dtype=np.float64)
         for part in ("median_ms", "low_ms", "high_ms")
@@ -170,11 +172,7 @@ def _timings(pair: Pair, result: Mapping[str, Any]) -> Timings:
     )
 
 
-def _note(study: Study) -> str:
-    return f"latency-{study.results_key()}"
-
-
 def _noted(store: Store, study: Study) -> Sequence[Any]:
     """``[source, target, machine]`` of every timing, in the order in which they were made."""
-    notes = store.get_ref(_note(study))
+    notes = store.get_ref(timings_ref(study.results_key()))
     return notes if isinstance(notes, list) else []

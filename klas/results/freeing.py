@@ -8,7 +8,8 @@ from pathlib import Path
 import diskcache
 
 from klas.errors import JobError, StoreError
-from klas.results.usage import Claims, noted_digests
+from klas.results.refs import scores_ref, timings_ref, used_digests, used_ref
+from klas.results.usage import Claims
 from klas.storage.index import Entry
 from klas.storage.saved_studies import remove_study
 from klas.storage.store import Store
@@ -161,9 +162,9 @@ def _delete(claims: Claims, entries: Iterable[Entry]) -> int:
         if entry.stage in STAGES:
             in_documents.add(entry.digest)
     for ref in claims.documents:
-        if noted_digests(claims.store, ref) & in_documents:
+        if used_digests(claims.store, ref) & in_documents:
             # The next run puts it together again.
-            claims.store.ref_path(f"scores-{ref}").unlink(missing_ok=True)
+            claims.store.ref_path(scores_ref(ref)).unlink(missing_ok=True)
     return freed
 
 
@@ -171,8 +172,8 @@ def _forget(claims: Claims, study: Study) -> None:
     """Delete a study's document and the note of what it uses."""
     key = study.results_key()
     for ref in {key, *claims.refs.get(key, [])}:
-        for name in ("scores", "used", "latency"):
-            claims.store.ref_path(f"{name}-{ref}").unlink(missing_ok=True)
+        for name in (scores_ref(ref), used_ref(ref), timings_ref(ref)):
+            claims.store.ref_path(name).unlink(missing_ok=True)
 
 
 def _refuse_names(at_work: Collection[str | None], names: set[str] | None) -> None:

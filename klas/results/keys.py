@@ -33,7 +33,7 @@ from klas.results.result import (
     Validation,
     ZeroShot,
 )
-from klas.selection.space import Stitch
+from klas.selection.space import Place
 from klas.storage.key import Key
 from klas.study import FinetuningSpec, Study
 
@@ -73,7 +73,7 @@ class Keys:
     anchors: Mapping[str, AnchorIdentity]
     data: Data
     precision: str
-    candidates: Callable[[str, str], Sequence[Stitch]]
+    candidates: Callable[[str, str], Sequence[Place]]
 
     @classmethod
     def of_document(cls, document: ScoresDocument, study: Study) -> Self:
@@ -85,7 +85,7 @@ class Keys:
                 training, on which no scores document depends.
         """
 
-        def candidates(source: str, target: str) -> list[Stitch]:
+        def candidates(source: str, target: str) -> list[Place]:
             pair = next(
                 p for p in document["pairs"] if (p["source"], p["target"]) == (source, target)
             )
@@ -359,7 +359,7 @@ def _samples(data: SplitIdentity) -> dict[str, Any]:
     }
 
 
-def _places(stitches: Sequence[Stitch]) -> list[list[int]]:
+def _places(stitches: Sequence[Place]) -> list[list[int]]:
     return [list(place) for place in stitches]
 
 

@@ -26,6 +26,7 @@ from klas.results.score_sums import read_score_sums
 from klas.results.trainings import joint_training
 from klas.selection.bootstrap import block_of, draws
 from klas.selection.scores import ScoreSums, candidate_scores
+from klas.selection.space import name_of
 from klas.storage.store import Store
 from klas.study import Metric, Study, Tier
 from klas.tasks.metric import AccuracyMetric
@@ -135,7 +136,7 @@ class ResampledStudy:
                 f"{pair.name}: the accuracies of tier {tier} are not measured yet; "
                 f"run `klas run --until {tier}`"
             )
-        packed = [stored[f"{i}-{j}.hits"] for i, j in pair.stitches]
+        packed = [stored[f"{name_of(place)}.hits"] for place in pair.everywhere]
         return self.val.accuracy([self.val.unpacked(bits) for bits in packed])
 
     def trained_accuracy(self, pair: Pair, chosen: Bits, steps: int) -> Floats | None:
@@ -147,7 +148,7 @@ class ResampledStudy:
         stored = self._get(outcomes_of(weights, self.trained_on))
         if stored is None:
             return None
-        packed = [stored[f"{i}-{j}"] for i, j in pair.places(chosen)]
+        packed = [stored[name_of(place)] for place in pair.places(chosen)]
         return self.judging.accuracy([self.judging.unpacked(bits) for bits in packed])
 
     def _get(self, result: Result) -> Any:

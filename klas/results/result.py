@@ -8,11 +8,11 @@ and the study (:mod:`klas.results.keys`); how it is made, and what that costs, i
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from klas.selection.space import Stitch
+from klas.selection.space import Place
 from klas.study import FinetuningSpec, Tier
 
 SplitName = Literal["train", "val", "test"]
-Places = tuple[Stitch, ...]
+Places = tuple[Place, ...]
 """(i, j) of some stitches of a pair."""
 
 

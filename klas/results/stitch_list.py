@@ -27,6 +27,7 @@ from klas.results.documents.stitches import (
 from klas.results.pair import Document, Pair, pairs_of
 from klas.results.selections import choose
 from klas.selection.buckets import Selection
+from klas.selection.space import name_of
 from klas.study import TIERS, Metric, SelectionSpec
 
 _Column = Literal[
@@ -127,7 +128,7 @@ def _entries(
                 "tuned": optional(tuned[row]),
                 "finetuned": optional(finetuned[row]),
             },
-            "full_val": None if whole is None else _full_val(whole, f"{i}-{j}"),
+            "full_val": None if whole is None else _full_val(whole, name_of((i, j))),
         }
 
 

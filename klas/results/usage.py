@@ -15,6 +15,7 @@ from typing import Any, Literal
 from klas.errors import KlasError, StudyError
 from klas.results.keys import Keys
 from klas.results.plan import results_about
+from klas.results.refs import scores_ref, used_digests, used_ref
 from klas.storage.catalogue import catalogue_key
 from klas.storage.index import Entry
 from klas.storage.saved_studies import saved_studies, study_path
@@ -107,7 +108,7 @@ def usage(store: Store, files: Sequence[Path] = ()) -> Usage:
 
 def claimed(store: Store, study: Study) -> list[Entry]:
     """The results that a study's runs read or wrote and that are still there, by digest."""
-    digests = noted_digests(store, study.results_key())
+    digests = used_digests(store, study.results_key())
     return sorted((e for e in store.entries() if e.digest in digests), key=lambda e: e.digest)
 
 
@@ -173,7 +174,7 @@ class Claims:
         return known
 
     def _noted(self, key: str) -> set[str]:
-        noted = (noted_digests(self.store, ref) for ref in {key, *self.refs.get(key, [])})
+        noted = (used_digests(self.store, ref) for ref in {key, *self.refs.get(key, [])})
         return set().union(*noted) & self.entries.keys()
 
     def _uses(self, study: Study) -> set[str]:
@@ -220,7 +221,7 @@ class Claims:
 
     def _changed(self, key: str) -> float:
         try:
-            return self.store.ref_path(f"used-{key}").stat().st_mtime
+            return self.store.ref_path(used_ref(key)).stat().st_mtime
         except OSError:
             return 0.0
 
@@ -261,23 +262,13 @@ def _read(name: str, path: Path, origin: Origin) -> Known:
 
 def _documents(store: Store) -> Iterator[tuple[str, tuple[Any, Study]]]:
     """Every scores document by the key in its name, and its study."""
-    for path in sorted((store.root / "refs").glob("scores-*.json")):
+    for path in sorted((store.root / "refs").glob(f"{scores_ref('*')}.json")):
         document = store.get_ref(path.stem)
         try:
             study = parse_study(document["study"], path.name)
         except (KlasError, KeyError, TypeError):  # not written by a run
             continue
-        yield path.stem.removeprefix("scores-"), (document, study)
-
-
-def noted_digests(store: Store, key: str) -> set[str]:
-    """The digests that runs of a study noted as its results.
-
-    Args:
-        key: the study's results key.
-    """
-    noted = store.get_ref(f"used-{key}")
-    return {d for d in noted if isinstance(d, str)} if isinstance(noted, list) else set()
+        yield path.stem.removeprefix(scores_ref("")), (document, study)
 
 
 def _key(known: Known) -> str | None:

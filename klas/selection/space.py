@@ -7,12 +7,18 @@ j + 1 on. SN-Net counts from 0: its (a, b) is our i = a + 1, j = b.
 from collections.abc import Sequence
 from typing import Literal
 
-Stitch = tuple[int, int]
+Place = tuple[int, int]
+"""(i, j) of a stitch between two given anchors."""
+
+
+def name_of(place: Place) -> str:
+    """A stitch's name in results and files: ``i-j``."""
+    return "{}-{}".format(*place)
 
 
 def search_space(
     source_blocks: int, target_blocks: int, space: Literal["paper", "with-stem"] = "paper"
-) -> list[Stitch]:
+) -> list[Place]:
     """All (i, j) with 1 ≤ i ≤ n_f and 1 ≤ j ≤ n_g − 1; ``with-stem`` adds j = 0.
 
     Examples:
@@ -25,7 +31,7 @@ def search_space(
     return [(i, j) for i in range(1, source_blocks + 1) for j in range(first, target_blocks)]
 
 
-def snnet_set(source_stages: Sequence[int], target_stages: Sequence[int]) -> list[Stitch]:
+def snnet_set(source_stages: Sequence[int], target_stages: Sequence[int]) -> list[Place]:
     """The stitches of SN-Net (Pan et al., CVPR 2023). The set may be empty.
 
     Plain networks of equal depth: windows of kernel 2 and stride 1, every (a, b) inside one,
@@ -76,7 +82,7 @@ def candidates(
     source_stages: Sequence[int],
     target_stages: Sequence[int],
     space: Literal["paper", "with-stem"] = "paper",
-) -> list[tuple[Stitch, bool, bool]]:
+) -> list[tuple[Place, bool, bool]]:
     """Everything that is measured: the search space and SN-Net's set, sorted.
 
     Args:

@@ -9,9 +9,10 @@ import torch
 
 from klas.digits.zoo import ZOO
 from klas.measures.normalisation import calibrate, has_statistics
-from klas.networks.family import OUTCOMES, Family, layer_states, name_of
+from klas.networks.family import OUTCOMES, Family, layer_states
 from klas.networks.load import load_anchor
 from klas.networks.stitch import StitchLayer
+from klas.selection.space import name_of
 from klas.storage.key import Key
 from klas.study import AnchorSpec
 

@@ -27,7 +27,7 @@ from klas.results.result import (
     finetuned,
     outcomes_of,
 )
-from klas.selection.space import Stitch
+from klas.selection.space import Place
 from klas.study import (
     AnchorSpec,
     DataSpec,
@@ -165,7 +165,7 @@ ENDS: dict[str, Any] = {"source": "small", "target": "own"}
 MACHINE = Machine(device="a processor", threads=2, torch="2.9.0")
 
 
-def training(*stitches: Stitch, **settings: Any) -> FinetunedWeights:
+def training(*stitches: Place, **settings: Any) -> FinetunedWeights:
     finetuning = STUDY.finetuning.model_copy(update=settings)
     return FinetunedWeights(**ENDS, stitches=stitches, finetuning=finetuning)
 

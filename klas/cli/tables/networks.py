@@ -12,6 +12,7 @@ from klas.results.accuracies import by_row
 from klas.results.costs import above_anchors, costs_of
 from klas.results.formatting import cost, percent
 from klas.results.pair import Pair, method_areas
+from klas.selection.space import name_of
 
 
 def finetuned_tables(
@@ -70,7 +71,7 @@ def latency_tables(results: Sequence[tuple[Pair, Mapping[str, Any]]]) -> list[Re
             for a in pair.cheap_and_costly
             if a["name"] in latency["anchors"]
         ] + [
-            (macs, f"{i} → {j}", latency["stitches"][f"{i}-{j}"])
+            (macs, f"{i} → {j}", latency["stitches"][name_of((i, j))])
             for (i, j), macs in zip(pair.stitches, pair.macs)
         ]
         for macs, name, times in sorted(rows, key=lambda row: row[0]):

@@ -14,7 +14,7 @@ from klas.measures.normalisation import calibrate
 from klas.measures.sweep import Tick
 from klas.measures.training import finetune
 from klas.networks.batch_size import enough_memory_for
-from klas.networks.family import Family, layer_states, name_of
+from klas.networks.family import Family, layer_states
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed, no_cost, no_units
 from klas.results.result import (
@@ -26,6 +26,7 @@ from klas.results.result import (
     finetuned,
     outcomes_of,
 )
+from klas.selection.space import name_of
 from klas.storage.arrays import Arrays
 
 CALIBRATION = 1_000  # training images that batch statistics are taken from

@@ -4,11 +4,11 @@ from typing import Any
 
 from klas.measures.accuracy import stitch_outcomes
 from klas.measures.sweep import Tick
-from klas.networks.family import name_of
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.finetuned import macs_per_second
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
 from klas.results.result import FullValidation
+from klas.selection.space import name_of
 
 
 def _measure(result: FullValidation, context: Context, tick: Tick) -> dict[str, Any]:

@@ -4,11 +4,12 @@ import numpy as np
 
 from klas.measures.accuracy import stitch_outcomes
 from klas.measures.sweep import Tick
-from klas.networks.family import OUTCOMES, Family, name_of
+from klas.networks.family import OUTCOMES, Family
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
 from klas.pipeline.recipes.scores import layers_memory_bytes
 from klas.results.result import Fit, OfPair, ZeroShot
+from klas.selection.space import name_of
 from klas.storage.arrays import Arrays
 
 

@@ -1,0 +1,47 @@
+"""What the store keeps for a study beside its results: refs, named by the study's results key.
+
+They are its scores document, the note of which results are its own, and the note of the machines
+that its pairs were timed on. No torch here.
+"""
+
+from collections.abc import Iterable
+
+from klas.results.documents.scores import ScoresDocument
+from klas.storage.store import Store
+from klas.study import Study
+
+
+def scores_ref(key: str) -> str:
+    """The name of the scores document of the studies with this results key."""
+    return f"scores-{key}"
+
+
+def used_ref(key: str) -> str:
+    """The name of the note of what their runs read or wrote."""
+    return f"used-{key}"
+
+
+def timings_ref(key: str) -> str:
+    """The name of the note of the machines that their pairs were timed on."""
+    return f"latency-{key}"
+
+
+def stored_scores(store: Store, study: Study) -> ScoresDocument | None:
+    """A study's scores document; None before its first run."""
+    document: ScoresDocument | None = store.get_ref(scores_ref(study.results_key()))
+    return document
+
+
+def used_digests(store: Store, key: str) -> set[str]:
+    """The digests that runs of the studies with this results key noted as their results."""
+    noted = store.get_ref(used_ref(key))
+    return {d for d in noted if isinstance(d, str)} if isinstance(noted, list) else set()
+
+
+def note_used(store: Store, key: str, digests: Iterable[str]) -> None:
+    """Note results as those of the studies with this results key, beside the ones noted before."""
+    name, new = used_ref(key), set(digests)
+    with store.lock(name):
+        known = used_digests(store, key)
+        if not new <= known:
+            store.set_ref(name, sorted(known | new))
