@@ -38,7 +38,7 @@ def select(options: argparse.Namespace) -> None:
 
         weights_file = None
         if options.weights is not None:
-            from klas.deploy.load import save_layers
+            from klas.deploy.weights_file import save_layers
 
             picked = [(pair, choose(pair, study.selection).chosen) for pair in pairs]
             weights_file = save_layers(pipeline, picked, options.tier, options.weights)

@@ -1,39 +1,28 @@
-"""Networks again from a stitch list: build, fit or load their layers, and check the figures."""
+"""Networks from a stitch list: build one with its layer, or rebuild all and check their figures."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as save_safetensors
-from torch import Tensor
 
 import klas.digits  # noqa: F401 - registers the built-in networks and images
 from klas.data import balanced_order, batches, find_unreadable, open_images
-from klas.errors import DataError, FormatError, SelectionError
+from klas.deploy.weights_file import ListWeights
+from klas.errors import DataError, FormatError
 from klas.measures.least_squares import fit_stitch_layers
 from klas.networks.anchor import Anchor
 from klas.networks.cost import anchor_cost, module_macs
 from klas.networks.device import Precision
-from klas.networks.family import Family, layer_states
+from klas.networks.family import Family
 from klas.networks.load import load_anchor
 from klas.networks.splitting.split import SPLITTER
 from klas.networks.stitch import State, Stitch
-from klas.pipeline.run import Pipeline
 from klas.results.documents.sources import Layout
-from klas.results.documents.stitches import StitchEntry, StitchList, WeightsFile
-from klas.results.formats import file_sha256, read
-from klas.results.pair import Pair
+from klas.results.documents.stitches import StitchEntry, StitchList
+from klas.results.formats import read
 from klas.results.stitch_list import stitch_layer_entry
-from klas.selection.space import Place, name_of
-from klas.storage.arrays import under
-from klas.storage.files import write_whole
-from klas.study import AnchorSpec, Tier
+from klas.selection.space import Place
+from klas.study import AnchorSpec
 
 
 def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> Stitch:
@@ -72,7 +61,7 @@ def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> St
     stitch = document["stitches"][index]
     names, place = _names(stitch), _place(stitch)
     anchors = {name: _anchor(document, name, path, allow_code) for name in names}
-    weights = _Weights.read(path, document["weights_file"])
+    weights = ListWeights.read(path, document["weights_file"])
     source, target = (anchors[name] for name in names)
     _check_layer(stitch, source, target, path)
     if weights is None:
@@ -98,7 +87,7 @@ def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]
         cost = costs[entry["name"]]
         _same(path, f"anchor {entry['name']}", "macs", entry["macs"], cost.total_macs)
         _same(path, f"anchor {entry['name']}", "params", entry["params"], cost.total_params)
-    weights = _Weights.read(path, document["weights_file"])
+    weights = ListWeights.read(path, document["weights_file"])
     families: dict[tuple[str, str], Family] = {}
     for k, stitch in enumerate(document["stitches"]):
         names, place = _names(stitch), _place(stitch)
@@ -119,36 +108,6 @@ def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]
         _same(path, f"stitch {k}", "macs", stitch["macs"], macs)
         _same(path, f"stitch {k}", "params", stitch["params"], params)
     return {"file": str(path), "stitches": document["stitches"]}
-
-
-def save_layers(
-    pipeline: Pipeline,
-    picked: Sequence[tuple[Pair, NDArray[np.bool_]]],
-    tier: Tier,
-    path: Path,
-) -> WeightsFile:
-    """Write the stitch layers (and jointly trained anchors) of chosen stitches to safetensors.
-
-    Returns:
-        The list's ``weights_file``: name, sha256, tier.
-
-    Raises:
-        SelectionError: a chosen stitch was not measured at that tier yet.
-    """
-    tensors: dict[str, Tensor] = {}
-    for pair, chosen in picked:
-        arrays, names = pipeline.stored_layers(pair, chosen, tier), pair.names
-        layers = layer_states(arrays)
-        for place in pair.places(chosen):
-            for entry, value in layers[place].items():
-                tensors[f"{_prefix(*names)}{name_of(place)}.{entry}"] = value
-        for entry, array in arrays.items():
-            if "/" in entry:
-                tensors[f"{_prefix(*names)}{entry}"] = torch.from_numpy(array.copy())
-    if not tensors:
-        raise SelectionError("nothing is chosen, so there are no weights to write")
-    write_whole(path, save_safetensors(tensors))
-    return {"name": path.name, "sha256": file_sha256(path), "tier": tier}
 
 
 def _anchor(document: StitchList, name: str, path: Path, allow_code: bool) -> Anchor:
@@ -179,83 +138,6 @@ def _anchor(document: StitchList, name: str, path: Path, allow_code: bool) -> An
     anchor.select(None if columns is None else tuple(columns))
     _same(path, f"anchor {name}", "transform", entry["transform"], anchor.info.transform.to_json())
     return anchor
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Weights:
-    """The weights file of a list.
-
-    Attributes:
-        path: the list's, for sentences.
-        tensors: ``f|g/…``, where … is named as a family's arrays are.
-    """
-
-    path: Path
-    tier: str
-    tensors: Mapping[str, Tensor]
-
-    @classmethod
-    def read(cls, path: Path, stated: WeightsFile | None) -> Self | None:
-        """What a list states of its weights; None if it has none.
-
-        Raises:
-            FormatError: the file is another one, or damaged.
-        """
-        if stated is None:
-            return None
-        # By name only: a list can't reach outside its own folder.
-        file = path.parent / Path(stated["name"]).name
-        if file_sha256(file) != stated["sha256"]:
-            raise FormatError(f"{file}: is not the weights file that {path} was written with")
-        try:
-            return cls(path=path, tier=stated["tier"], tensors=load_file(file))
-        except SafetensorError as error:
-            raise FormatError(f"{file}: is not a safetensors file ({error})") from None
-
-    def family(self, source: Anchor, target: Anchor, places: Sequence[Place]) -> Family:
-        """Some stitches of a pair, with the layers, anchors and statistics that the file has.
-
-        Raises:
-            FormatError: it lacks one, or they do not fit.
-        """
-        entries = under(self.tensors, _prefix(source.info.name, target.info.name))
-        for place in places:
-            self._check_values(entries, place, _prefix(source.info.name, target.info.name))
-        if self.tier == "finetuned":
-            for role, anchor in (("source", source), ("target", target)):
-                self._check_fit(anchor, under(entries, f"{role}/"), anchor.info.name)
-        else:
-            entries = {n: v for n, v in entries.items() if not n.startswith(("source/", "target/"))}
-        try:
-            family = Family.from_arrays(source, target, entries, places)
-        except RuntimeError:
-            named = " or ".join("{} → {}".format(*place) for place in places)
-            raise FormatError(
-                f"{self.path}: the weights of stitch {named} are not those of its T"
-            ) from None
-        for place, statistics in family.statistics.items():
-            known = family.network(place).state_dict()
-            shapes = {name: value.shape for name, value in statistics.items()}
-            if any(name not in known or known[name].shape != s for name, s in shapes.items()):
-                named = "{} → {}".format(*place)
-                raise FormatError(f"{self.path}: its weights file does not fit stitch {named}")
-        return family
-
-    def _check_values(self, entries: Mapping[str, Tensor], place: Place, prefix: str) -> None:
-        name = f"{prefix}{name_of(place)}"
-        state = under(entries, f"{name_of(place)}.")
-        if not state:
-            raise FormatError(f"{self.path}: its weights file lacks the stitch {name}")
-        for tensor in state.values():
-            if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
-                raise FormatError(
-                    f"{self.path}: the weights of {name} are not finite float32 numbers"
-                )
-
-    def _check_fit(self, anchor: Anchor, state: Mapping[str, Tensor], name: str) -> None:
-        wanted = {entry: value.shape for entry, value in anchor.state_dict().items()}
-        if {entry: value.shape for entry, value in state.items()} != wanted:
-            raise FormatError(f"{self.path}: its weights file does not fit {name}; select again")
 
 
 def _fitted(document: StitchList, stitch: StitchEntry, source: Anchor, target: Anchor) -> State:
@@ -294,8 +176,3 @@ def _names(stitch: StitchEntry) -> tuple[str, str]:
 
 def _place(stitch: StitchEntry) -> Place:
     return stitch["source_block"], stitch["target_block"]
-
-
-def _prefix(source: str, target: str) -> str:
-    """What begins the names of a pair's tensors in a weights file."""
-    return f"{source}|{target}/"

@@ -22,7 +22,7 @@ SIZES: dict[Split, int] = {"train": 200_000, "val": 10_000, "test": 10_000}
 
 
 class DigitScenes:
-    """A split of the built-in digits. Scenes are drawn a thousand at a time, when first needed."""
+    """A split of the built-in digits. They are drawn a thousand at a time, when needed."""
 
     stored = False
 
@@ -57,4 +57,4 @@ def open_digits(ref: str) -> DigitScenes:
 
 @lru_cache(maxsize=256)  # 0.25 MB each: the whole training split fits
 def _drawn(split: Split, chunk: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    return scene_chunk(split, 0, chunk)
+    return scene_chunk(split, chunk)

@@ -52,7 +52,7 @@ def recalibrate(
     *,
     precision: Precision = "float32",
 ) -> dict[str, Tensor]:
-    """Take the running statistics anew from images (Izmailov et al., 2018, section 3.2).
+    """Take the running statistics again, from images (Izmailov et al., 2018, section 3.2).
 
     A layer that several stitches train has statistics mixed from all of them, which fit none. The
     network is left in eval mode, with the statistics of these images.

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import klas
-from klas.deploy.load import check_stitch_list, save_layers
+from klas.deploy.load import check_stitch_list
+from klas.deploy.weights_file import save_layers
 from klas.errors import AnchorError, FormatError
 from klas.measures.accuracy import network_outcomes
 from klas.pipeline.run import Pipeline

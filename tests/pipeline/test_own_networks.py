@@ -11,7 +11,8 @@ from torch import nn
 
 import klas
 from klas.data import batches, open_images
-from klas.deploy.load import check_stitch_list, load_stitch, save_layers
+from klas.deploy.load import check_stitch_list, load_stitch
+from klas.deploy.weights_file import save_layers
 from klas.errors import AnchorError
 from klas.pipeline.run import Pipeline
 from klas.results import formats as exports

@@ -1,4 +1,4 @@
-"""``python -m klas.results.documents`` writes ``klas/schemas`` anew from the types."""
+"""``python -m klas.results.documents`` writes ``klas/schemas`` again from the types."""
 
 import json
 from importlib import resources

@@ -1,0 +1,143 @@
+"""The weights file of a stitch list: the layers of a tier, and jointly trained anchors with them.
+
+Its tensors are named ``f|g/…``, where … is the name of an array of the pair's family
+(:meth:`klas.networks.family.Family.to_arrays`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from klas.errors import FormatError, SelectionError
+from klas.networks.anchor import Anchor
+from klas.networks.family import Family, layer_states
+from klas.pipeline.run import Pipeline
+from klas.results.documents.stitches import WeightsFile
+from klas.results.formats import file_sha256
+from klas.results.pair import Pair
+from klas.selection.space import Place, name_of
+from klas.storage.arrays import under
+from klas.storage.files import write_whole
+from klas.study import Tier
+
+
+def save_layers(
+    pipeline: Pipeline,
+    picked: Sequence[tuple[Pair, NDArray[np.bool_]]],
+    tier: Tier,
+    path: Path,
+) -> WeightsFile:
+    """Write the stitch layers (and jointly trained anchors) of chosen stitches to safetensors.
+
+    Returns:
+        The list's ``weights_file``: name, sha256, tier.
+
+    Raises:
+        SelectionError: a chosen stitch was not measured at that tier yet.
+    """
+    tensors: dict[str, Tensor] = {}
+    for pair, chosen in picked:
+        arrays, names = pipeline.stored_layers(pair, chosen, tier), pair.names
+        layers = layer_states(arrays)
+        for place in pair.places(chosen):
+            for entry, value in layers[place].items():
+                tensors[f"{_prefix(*names)}{name_of(place)}.{entry}"] = value
+        for entry, array in arrays.items():
+            if "/" in entry:
+                tensors[f"{_prefix(*names)}{entry}"] = torch.from_numpy(array.copy())
+    if not tensors:
+        raise SelectionError("nothing is chosen, so there are no weights to write")
+    write_whole(path, save_safetensors(tensors))
+    return {"name": path.name, "sha256": file_sha256(path), "tier": tier}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListWeights:
+    """The weights file of a list.
+
+    Attributes:
+        path: the list's, for an error's sentence.
+        tier: what its layers are of.
+        tensors: all of them, by name.
+    """
+
+    path: Path
+    tier: str
+    tensors: Mapping[str, Tensor]
+
+    @classmethod
+    def read(cls, path: Path, stated: WeightsFile | None) -> Self | None:
+        """What a list states of its weights; None if it has none.
+
+        Raises:
+            FormatError: the file is another one, or damaged.
+        """
+        if stated is None:
+            return None
+        # By name only: a list can't reach outside its own folder.
+        file = path.parent / Path(stated["name"]).name
+        if file_sha256(file) != stated["sha256"]:
+            raise FormatError(f"{file}: is not the weights file that {path} was written with")
+        try:
+            return cls(path=path, tier=stated["tier"], tensors=load_file(file))
+        except SafetensorError as error:
+            raise FormatError(f"{file}: is not a safetensors file ({error})") from None
+
+    def family(self, source: Anchor, target: Anchor, places: Sequence[Place]) -> Family:
+        """Some stitches of a pair, with the layers, anchors and statistics that the file has.
+
+        Raises:
+            FormatError: it lacks one, or they do not fit.
+        """
+        entries = under(self.tensors, _prefix(source.info.name, target.info.name))
+        for place in places:
+            self._check_values(entries, place, _prefix(source.info.name, target.info.name))
+        if self.tier == "finetuned":
+            for role, anchor in (("source", source), ("target", target)):
+                self._check_fit(anchor, under(entries, f"{role}/"), anchor.info.name)
+        else:
+            entries = {n: v for n, v in entries.items() if not n.startswith(("source/", "target/"))}
+        try:
+            family = Family.from_arrays(source, target, entries, places)
+        except RuntimeError:
+            named = " or ".join("{} → {}".format(*place) for place in places)
+            raise FormatError(
+                f"{self.path}: the weights of stitch {named} are not those of its T"
+            ) from None
+        for place, statistics in family.statistics.items():
+            known = family.network(place).state_dict()
+            shapes = {name: value.shape for name, value in statistics.items()}
+            if any(name not in known or known[name].shape != s for name, s in shapes.items()):
+                named = "{} → {}".format(*place)
+                raise FormatError(f"{self.path}: its weights file does not fit stitch {named}")
+        return family
+
+    def _check_values(self, entries: Mapping[str, Tensor], place: Place, prefix: str) -> None:
+        name = f"{prefix}{name_of(place)}"
+        state = under(entries, f"{name_of(place)}.")
+        if not state:
+            raise FormatError(f"{self.path}: its weights file lacks the stitch {name}")
+        for tensor in state.values():
+            if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
+                raise FormatError(
+                    f"{self.path}: the weights of {name} are not finite float32 numbers"
+                )
+
+    def _check_fit(self, anchor: Anchor, state: Mapping[str, Tensor], name: str) -> None:
+        wanted = {entry: value.shape for entry, value in anchor.state_dict().items()}
+        if {entry: value.shape for entry, value in state.items()} != wanted:
+            raise FormatError(f"{self.path}: its weights file does not fit {name}; select again")
+
+
+def _prefix(source: str, target: str) -> str:
+    """What begins the names of a pair's tensors in a weights file."""
+    return f"{source}|{target}/"
