@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+import klas.digits  # noqa: F401 - registers the built-in images
 from klas.data import balanced_order, open_images, subset
 
 

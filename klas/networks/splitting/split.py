@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from klas.errors import AnchorError
+from klas.errors import AnchorError, one_line
 from klas.networks.side_effects import undo_side_effects
 from klas.networks.splitting.blocks import block_of_parameter
 from klas.networks.splitting.boundaries import find_boundaries
@@ -65,9 +65,7 @@ def split(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> Part
     except AnchorError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
-        why = f"torch.fx cannot trace it ({type(error).__name__}: {lines[0][:160]})"
-        raise _refusal(name, model, why) from None
+        raise _refusal(name, model, f"torch.fx cannot trace it ({one_line(error)})") from None
     finally:
         model.train(training)
     for part in parts:
