@@ -45,7 +45,7 @@ class Images(Protocol):
         ...
 
     def where(self, index: int) -> str:
-        """What people call the picture: its path within the data set."""
+        """The picture's name for people: its path within the data set."""
         ...
 
 

@@ -28,7 +28,7 @@ class Unreadable(NamedTuple):
 
     Attributes:
         row: its number in the data set.
-        where: what people call it.
+        where: its name for people.
         reason: why it can't be decoded.
     """
 
@@ -52,7 +52,7 @@ def find_unreadable(
         images: the data set.
         samples: the greatest number of rows that anything will ask for.
         seed: as for the subset.
-        progress: is told about every image.
+        progress: where every image is reported.
 
     Raises:
         DataError: more than 10 and more than 1 % of the samples can't be read, or no image of a

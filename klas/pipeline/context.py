@@ -41,16 +41,13 @@ from klas.study import FinetuningSpec, Study, TuningSpec
 from klas.tasks.classification import Classification
 from klas.tasks.objective import Objective
 
-Plain = dict[str, Any]
-"""JSON values."""
-
 
 class Context:
     """Everything that results are made from.
 
     Attributes:
         study, store: what is computed, and where it is kept.
-        progress: told how far the work is.
+        progress: where the progress of the work is reported.
         device: where networks run.
         precision: what forward passes compute in.
         objective: the study's task.
@@ -76,7 +73,7 @@ class Context:
             device: ``auto`` (CUDA, else MPS, else the CPU) or what torch calls it.
             allow_code: whether an anchor may be a Python function of the user's
                 (``"package.module:factory"``), which is then run.
-            progress: told how far the work is.
+            progress: where the progress of the work is reported.
         """
         self.study = study
         self.store = store

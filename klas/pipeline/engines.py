@@ -17,12 +17,12 @@ class Engine(Protocol):
     ) -> None:
         """Make results, and first what they need, and put them into the context's store.
 
-        Progress is told every result's label and units. Each result is noted as the study's as
-        soon as it is stored, whatever becomes of the rest.
+        Every result's label and units are reported as progress. Each result is noted as the
+        study's as soon as it is stored, whatever becomes of the rest.
 
         Args:
             results: what is wanted; whatever it needs that is missing is made too.
-            label: what progress says of all of it, instead of each result's own label.
+            label: what progress shows for all of it, instead of each result's own label.
 
         Raises:
             KlasError: a result cannot be made; those before it are kept.

@@ -62,8 +62,8 @@ class Splits:
         """Name what is to be opened.
 
         Args:
-            compute: remembers which images cannot be read.
-            progress: told of the search for them.
+            compute: stores which images cannot be read.
+            progress: where the search for them is reported.
         """
         self._study = study
         self._compute = compute

@@ -75,7 +75,7 @@ class Transform(TypedDict):
 
 
 class AnchorIdentity(TypedDict):
-    """What tells an anchor's results from another's.
+    """What distinguishes an anchor's results from another's.
 
     digest: the SHA-256 of its tensors; columns: which of its outputs are the classes, null for all
     in order; source: the SHA-256 of the Python function that makes the network, null where none
