@@ -49,7 +49,9 @@ def _close_file() -> None:
 def other_list(document: Document, other: Listed) -> None:
     """What the other list is, and whether its figures are this study's."""
     rule = other.form["selection"]
-    made = "edited by hand" if rule.get("edited") else f"by {METHODS.get(rule['metric'], '?')}"
+    # The form allows any name: a newer klas may know more methods.
+    method = METHODS.get(rule["metric"]) or plain(rule["metric"]) or "an unnamed method"
+    made = "edited by hand" if rule.get("edited") else f"by {method}"
     st.markdown(f"**{plain(other.name)}**: {len(other.stitches)} stitches, {made}.")
     if not other.stitches:
         st.info("The list in this file is empty.", icon=":material/info:")

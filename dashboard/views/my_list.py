@@ -50,20 +50,8 @@ def page() -> None:
     heading("My list")
     document = scored_document()
     job_panel(study().name)
-    picked = picks(document, my_list.entries())
-    scored, spec = _scored(picked)
-    own = _own_list(document, scored, spec)
-
-    fill_list(document, spec)
-    _unknown(len(my_list.entries()) - sum(int(mask.sum()) for _, mask in picked))
-    if own is not None:
-        list_table(document, own)
-    elif not picked:
-        st.info(
-            "Nothing is picked yet. Take what a rule chooses, add stitches on **Scores** and "
-            "**Stitches**, or open a list from a file.",
-            icon=":material/info:",
-        )
+    with st.container():  # one place on the page, so that the uploader below keeps its own
+        own = _own(document)
     left, right = st.columns(2, gap="large")
     with left:
         other = open_list_file()
@@ -77,6 +65,24 @@ def page() -> None:
     shown = [listed for listed in (*mine, *theirs) if listed.stitches]
     if shown:
         _compared(document, shown)
+
+
+def _own(document: Document) -> StitchList | None:
+    """One's list in the form that is exported, and what can be done with it; None if empty."""
+    picked = picks(document, my_list.entries())
+    scored, spec = _scored(picked)
+    own = _own_list(document, scored, spec)
+    fill_list(document, spec)
+    _unknown(len(my_list.entries()) - sum(int(mask.sum()) for _, mask in picked))
+    if own is not None:
+        list_table(document, own)
+    elif not picked:
+        st.info(
+            "Nothing is picked yet. Take what a rule chooses, add stitches on **Scores** and "
+            "**Stitches**, or open a list from a file.",
+            icon=":material/info:",
+        )
+    return own
 
 
 def _scored(picked: Sequence[Picked]) -> tuple[list[Picked], SelectionSpec]:
@@ -161,7 +167,10 @@ def _compared(document: Document, shown: list[Listed]) -> None:
         sentences = list_verdict(*gain_and_saving(document, mine, theirs, tier))
         if sentences:
             st.markdown("  \n".join(sentences))
-            st.caption("A list reaches at each cost the best of its stitches and of the anchors.")
+            st.caption(
+                "A list's accuracy at a cost is the best of its stitches and of the anchors that "
+                "cost no more."
+            )
 
 
 page()

@@ -10,6 +10,7 @@ from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from klas.results.stitch_list import stitch_list
 from tests.conftest import SMALL
+from tests.dashboard.server import settled
 
 pytestmark = pytest.mark.slow
 
@@ -49,8 +50,14 @@ def test_a_list_goes_out_and_comes_back(page_of_list, tmp_path):
     assert (tmp_path / "out.json").read_bytes() == dumps(written)
 
     # Somebody else opens it: it stands there, and is taken over.
+    # The uploader stays the same one, whatever the list above it shows: a file that is given
+    # while the page is drawn again would go down with an uploader that is replaced.
+    uploader = page.locator("input[type=file]")
+    uploader.evaluate("node => { node.dataset.mark = 'same' }")
     button(page, "Empty the list").click()
     expect(page.get_by_text("Nothing is picked yet")).to_be_visible()
+    settled(page)
+    assert uploader.get_attribute("data-mark") == "same"
     page.set_input_files("input[type=file]", tmp_path / "out.json")
     expect(page.get_by_text(f"out.json: {chosen.sum()} stitches")).to_be_visible()
     button(page, f"Add its {chosen.sum()} stitches to mine").click()

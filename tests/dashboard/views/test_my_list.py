@@ -170,6 +170,19 @@ def test_a_file_that_is_no_list_is_a_sentence(app, computed, made, damage, said)
     assert "<b>x</b>.json" in shown
 
 
+@pytest.mark.parametrize("metric", ["newer", "*[x](y)*", ""])
+def test_a_list_by_an_unknown_method_has_its_name_as_text(app, computed, made, metric):
+    made["selection"]["metric"] = metric
+    tester = app(computed[0].root, "my_list")
+    press(tester, "Add them")
+    tester.file_uploader[0].set_value(("theirs.json", dumps(made), "application/json")).run()
+    assert not tester.exception
+    (shown,) = [m.value for m in tester.markdown if "theirs" in m.value]
+    by = plain(metric) or "an unnamed method"
+    assert shown.endswith(f": {len(made['stitches'])} stitches, by {by}.")
+    press(tester, f"Add its {len(made['stitches'])} stitches to mine")
+
+
 def test_a_list_of_other_anchors_is_shown_as_text_and_called_so(app, computed, made):
     evil = "<img src=x onerror=alert(1)>"
     for anchor in made["anchors"]:
@@ -257,7 +270,7 @@ def test_equal_lists_are_called_the_same(app, computed):
     tester.file_uploader[0].set_value(("same.json", own, "application/json")).run()
     said = " ".join(m.value for m in tester.markdown)
     assert "At equal cost both lists reach the **same** accuracy." in said
-    assert "At equal accuracy both cost the **same**." in said
+    assert "At equal accuracy both lists cost the **same**." in said
     assert "0.00" not in said
 
 
