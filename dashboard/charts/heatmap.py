@@ -272,4 +272,4 @@ def _axis_title(shown: Field, side: str) -> str:
         return "target cut j (Σ is of the block that follows)" if side == "target" else ""
     if 0 in shown.rows:
         return f"{side} cut"
-    return "target block j (it goes on with j + 1)" if side == "target" else "source block i"
+    return "target block j (continues with j + 1)" if side == "target" else "source block i"

@@ -15,7 +15,7 @@ from klas.tasks.metric import AccuracyMetric
 
 SIDE_BY_SIDE = (
     "Methods are drawn slightly apart so that their bars don't overlap; at each budget all were "
-    "trained for equally many steps."
+    "trained for the same number of steps."
 )
 """What a caption of :func:`budget_chart` has to say."""
 

@@ -93,8 +93,8 @@ def _choice(
     stitches = sum(p.stitch is not None for p in points)
     st.subheader(f"{count} stitches of {len(pairs)} pairs chosen, {stitches} on the front")
     st.caption(
-        "Every pair has its own buckets, because a score compares stitches of one pair. "
-        "The front is over all of them and the anchors: the best accuracy for every cost."
+        "Every pair has its own buckets, because a score compares the stitches of one pair only. "
+        "The front spans all pairs and the anchors: the best accuracy for every cost."
     )
     st.plotly_chart(
         front_chart(shown, points, tier), config=figure_config(), alt="Accuracy against cost"
@@ -102,7 +102,7 @@ def _choice(
     unmeasured = [c.pair for c in shown if not np.isfinite(c.accuracy[c.chosen]).all()]
     if unmeasured and tier == "finetuned":
         st.info(
-            f"Not trained jointly yet: {_names(unmeasured)}. Choose the pair above to train it.",
+            f"Not trained jointly yet: {_names(unmeasured)}. To train a pair, choose it above.",
             icon=":material/info:",
         )
     elif unmeasured:
@@ -116,7 +116,7 @@ def _choice(
     _table(shown, metric, points, tier)
     add_button(picked, limited=False)
     if not complete:
-        st.caption("The file and the command are for all pairs: they come with the last scores.")
+        st.caption("The file and the command appear once all scores are computed.")
         return
     selection_downloads(picked, spec, tier, f"stitches-{study().name.replace(' ', '-')}.json")
 

@@ -206,7 +206,7 @@ def _all_pairs_link(budget: float) -> None:
         budget: in the shown unit.
     """
     if st.button(
-        "Ask over all pairs",
+        "Search all pairs",
         key="budget:all",
         icon=":material/arrow_forward:",
         type="tertiary",
@@ -257,9 +257,9 @@ def _unmeasured(
         return
     i, j = pair.stitches[row]
     if tier == "finetuned":
-        hint = "To know its accuracy, train it jointly"
+        hint = "To measure its accuracy, train it jointly"
     else:
-        hint = f"To know its accuracy, compute the stage {tier} on the **Study** page"
+        hint = f"To measure its accuracy, compute the stage {tier} on the **Study** page"
     if guess.known is not None:
         hint += f"; or choose the tier {guess.known} above, which is measured"
     st.markdown(

@@ -83,7 +83,8 @@ def selection_downloads(
         file_name=name,
         mime="application/json",
         icon=":material/download:",
-        help="A stitch list: `klas check` rebuilds it, `klas.load_stitch` loads a network of it.",
+        help="A stitch list: `klas check` rebuilds it, `klas.load_stitch` loads one of its "
+        "networks.",
         on_click="ignore",
     )
     command = select_command(spec, pair, name, full_val)

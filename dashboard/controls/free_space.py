@@ -44,7 +44,7 @@ class _Part:
 
 def free_space(usage: Usage) -> None:
     """A selector of what to free, and the button, which asks once more."""
-    st.subheader("Free", anchor=False)
+    st.subheader("Free space", anchor=False)
     parts = {part.name: part for part in _parts(usage)}
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     part = parts[left.selectbox("What", list(parts), key="cache:what")]
@@ -82,7 +82,7 @@ def _parts(usage: Usage) -> list[_Part]:
         _Part(
             name=f"Study {title}: what no other study uses",
             bytes=holding.freeable,
-            consequence="Running the study again computes them anew.",
+            consequence="A new run of the study computes them again.",
             free=partial(free_study, store(), holding.known.study, study_files()),
         )
         for holding, title in zip(usage.studies, titles(usage.studies))
@@ -101,7 +101,7 @@ def _parts(usage: Usage) -> list[_Part]:
         _Part(
             name="Everything",
             bytes=usage.bytes,
-            consequence="Every study starts anew. The studies themselves stay.",
+            consequence="Every study starts from scratch. The studies themselves stay.",
             free=partial(free_everything, store()),
         )
     )
@@ -111,9 +111,9 @@ def _parts(usage: Usage) -> list[_Part]:
 def _consequence_of_stage(stage: str) -> str:
     if stage == "features":
         return (
-            "Finished studies can still be looked at: only their next run reads these again, and "
-            "makes them anew."
+            "Finished studies can still be viewed: only their next run needs these, and computes "
+            "them again."
         )
     if stage == "catalogue":
-        return "The **Anchors** page needs it; building it anew takes minutes."
-    return "The next run of any study that uses them computes them anew."
+        return "The **Anchors** page needs it; building it again takes minutes."
+    return "The next run of any study that uses them computes them again."

@@ -146,8 +146,9 @@ def pick_tier(start: Tier) -> Tier:
         "Accuracy",
         TIERS,
         required=True,
-        help="zero_shot: the stitch layer by least squares. tuned: only the stitch layer "
-        "trained. finetuned: stitches and anchors trained jointly. A curve never mixes them.",
+        help="zero_shot: the stitch layer is fitted by least squares. tuned: only the stitch layer "
+        "is trained. finetuned: stitches and anchors are trained jointly. A curve never mixes "
+        "tiers.",
         **bound("tier", choices().get("tier", start)),
     )
     return tier

@@ -57,12 +57,13 @@ def _chart(comparison: Comparison, methods: Methods, entries: Sequence[ComparedP
     if len(entries) > 1:
         count = budget_pairs(methods_of(comparison["all_pairs"]), name)
         over_pairs = (
-            f" Mean over {count} of {len(entries)} pairs: those that have every budget shown, for "
-            "every method shown there."
+            f" Mean over {count} of {len(entries)} pairs: those with every budget shown, for every "
+            "method shown."
         )
     st.caption(
-        "Stitches and anchors are trained jointly, one random member a step, for equally many "
-        f"steps with every method; measured on the {comparison['finetuned_on']} split. "
+        "Stitches and anchors are trained jointly, one random member per step, for the same "
+        "number of steps with every method, and measured on the "
+        f"{comparison['finetuned_on']} split. "
         f"{SIDE_BY_SIDE} A good choice is worth the steps that it saves.{over_pairs}"
     )
 
@@ -75,7 +76,7 @@ def _missing(entries: Sequence[ComparedPair], study: Study) -> None:
     steps = [count for _, counts in missing for count in counts]
     where = "" if len(entries) == 1 else f" in {len(missing)} of {len(entries)} pairs"
     st.info(
-        f"Not trained yet{where}: {len(steps)} selections, {sum(steps):,} steps of "
+        f"Still to be trained{where}: {len(steps)} selections, {sum(steps):,} steps of "
         f"{study.finetuning.batch} images in total. Each method's stitches are trained jointly "
         f"with both anchors, for no steps, 1/16, 1/4 and all of {study.finetuning.steps:,}; "
         "methods that chose the same stitches share a training. What is finished is kept.",

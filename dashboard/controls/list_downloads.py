@@ -37,7 +37,7 @@ def list_downloads(document: Document, own: StitchList | None) -> None:
                 file_name=f"{name}.json",
                 mime="application/json",
                 icon=":material/download:",
-                help="`klas check` rebuilds it, `klas.load_stitch` loads a network of it.",
+                help="`klas check` rebuilds it, `klas.load_stitch` loads one of its networks.",
                 on_click="ignore",
             )
             st.download_button(

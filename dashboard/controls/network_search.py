@@ -20,9 +20,9 @@ def build_catalogue() -> None:
         st.subheader("The catalogue has to be built once")
         st.markdown(
             f"It lists every pretrained network of timm {version('timm')} with its parameters, "
-            "GMACs, input size and family. They are counted on the networks themselves, without "
-            "downloading weights: about eight minutes on one core. You can leave this page "
-            "meanwhile."
+            "GMACs, input size and family. Costs are counted on the networks themselves, without "
+            "downloading weights, which takes about eight minutes on one core. You can leave this "
+            "page meanwhile."
         )
         start_button("Build the catalogue", None, CatalogueJob())
 

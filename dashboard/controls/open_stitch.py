@@ -26,8 +26,8 @@ def open_stitch(sheet: Sheet, costs: Costs, tier: Tier, drawn: Sequence[Curve]) 
     with st.container(horizontal=True, vertical_alignment="center", height=LINE, border=False):
         if row is None:
             st.caption(
-                "A click on a stitch of a curve opens it here. Each bar is the 95 % interval of "
-                "one accuracy."
+                "Click a stitch on a curve to open it here. Each bar is the 95 % interval of one "
+                "accuracy."
             )
             return
         i, j = pair.stitches[row]

@@ -66,7 +66,7 @@ def pick_stitch(pair: Pair) -> int | None:
         [NONE_OPEN, *in_space],
         format_func=lambda stitch: "{} → {}".format(*stitch) if stitch else "none",
         help="Opens a stitch as a click on its cell does: *i* → *j* leaves the source after block "
-        "*i* and goes on with the target after block *j*. The cells of the map need a mouse; "
+        "*i* and continues in the target after block *j*. The cells of the map need a mouse; "
         "here every stitch can be opened from the keyboard.",
         **bound("cell", cell or NONE_OPEN, pair.name, change=lambda new: keep("cell", new or None)),
     )

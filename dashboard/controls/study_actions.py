@@ -124,7 +124,7 @@ def _free(holding: Holding, study: Study) -> None:
     ):
         st.markdown(
             f"This frees **{size(holding.freeable)}**: results that no other study uses."
-            f"{_what_stays(holding)} Running the study again computes them anew."
+            f"{_what_stays(holding)} A new run computes them again."
         )
 
         def free() -> str:

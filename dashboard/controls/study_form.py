@@ -45,7 +45,7 @@ def study_form() -> None:
             "Validation images",
             value=data.get("val", ""),
             placeholder="/data/imagenet/val",
-            help="Classes as in the training images.",
+            help="The same classes as in the training images.",
         )
         with st.expander("Samples, geometry, pairs"):
             settings = _settings(base)
@@ -82,7 +82,7 @@ def _settings(base: Mapping[str, Any]) -> dict[str, Any]:
         "Training images to use",
         min_value=1,
         value=start(DataSpec, data, "train_samples"),
-        help="For the probes; equally many of each class.",
+        help="For the probes; the same number of each class.",
     )
     val_samples = right.number_input(
         "Validation images to use",
@@ -104,7 +104,7 @@ def _settings(base: Mapping[str, Any]) -> dict[str, Any]:
             value=class_map or "",
             placeholder="/data/classes.txt",
             help="Needed where the folders are not named by WordNet ids: a .txt file with one "
-            "class a line, in the order of the anchors' outputs, or a .csv or .json file.",
+            "class per line, in the order of the anchors' outputs, or a .csv or .json file.",
         )
     kinds = get_args(DataSpec.model_fields["interpolation"].annotation)
     interpolation = right.selectbox(
@@ -114,7 +114,7 @@ def _settings(base: Mapping[str, Any]) -> dict[str, Any]:
         "Buckets of cost",
         min_value=1,
         value=start(SelectionSpec, choice, "buckets"),
-        help="Each of them gives its best stitch. You can change this later at no cost.",
+        help="The best stitch of each is chosen. You can change this later at no cost.",
     )
     settings: dict[str, Any] = {
         "data": {

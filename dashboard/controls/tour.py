@@ -1,4 +1,4 @@
-"""The way through the app on the built-in study: where it begins, and what comes next on a page."""
+"""The tour of the app on the built-in study: where it begins, and what comes next on a page."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from dashboard.session.state import session
 
 
 class Stop(NamedTuple):
-    """A page on the way: its file, its heading, its name, and what to do there."""
+    """A page of the tour: its file, its heading, its name, and what to do there."""
 
     file: str
     heading: str
@@ -42,7 +42,10 @@ STOPS = (
         "Keep what a rule chose, edit it, download it as JSON.",
     ),
     Stop(
-        "views/anchors.py", "Anchors", "Anchors", "Then the same with your own networks and images."
+        "views/anchors.py",
+        "Anchors",
+        "Anchors",
+        "Then do the same with your own networks and images.",
     ),
 )
 
@@ -53,7 +56,7 @@ def offer_tour() -> None:
         return
     with st.container(border=True):
         with st.container(horizontal=True, horizontal_alignment="distribute"):
-            st.markdown("**The way through, on the built-in study**")
+            st.markdown("**A tour of the app, on the built-in study**")
             st.button("Hide", on_click=_end, icon=":material/close:", type="tertiary")
         for column, stop in zip(st.columns(len(STOPS)), STOPS):
             with column:

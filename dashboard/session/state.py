@@ -16,7 +16,7 @@
 ``draft``            the study that is being made on the Anchors page
 ``uploaded_list``    the list from a file beside one's own, and the uploader that it came through
 ``studies_row``      the row that is marked on the Studies page
-``tour``             how far the way through the built-in study is
+``tour``             how far the tour of the built-in study is
 ``notices``          by page, what it says once in its next run
 ``toasts``           what the next run announces of jobs that are done
 ==================== ==============================================================================

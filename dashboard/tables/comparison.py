@@ -63,7 +63,7 @@ def comparison_table(
         },
     )
     st.caption(
-        f"Chance hits {whole(chance_of(part))} of {buckets}. SN-Net's set has "
+        f"Chance alone hits {whole(chance_of(part))} of {buckets}. SN-Net's set has "
         "no score, so it ranks nothing."
     )
 

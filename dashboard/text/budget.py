@@ -18,12 +18,16 @@ def deploy(costs: Costs, deployable: Deployable, pick: Pick, budget: float, of: 
         of: whose networks these are, as "of this pair".
     """
     best = deployable.networks[pick.best]
-    plural = "network" if pick.affordable == 1 else "networks"
+    most = shown_cost(costs, budget)
+    why = (
+        f"Of the {pick.affordable} measured networks {of} that cost at most {most}, none is more "
+        "accurate, and none of equal accuracy is cheaper."
+        if pick.affordable > 1
+        else f"No other measured network {of} costs at most {most}."
+    )
     return (
         f"Deploy **{called(best)}**: **{percent(best.accuracy)}** "
-        f"({measured_as(best, deployable.tier)}) at **{shown_cost(costs, best.cost)}**. Of "
-        f"{pick.affordable} {plural} {of} that are measured and cost at most "
-        f"{shown_cost(costs, budget)}, none is more accurate, and none as accurate is cheaper."
+        f"({measured_as(best, deployable.tier)}) at **{shown_cost(costs, best.cost)}**. {why}"
     )
 
 
@@ -43,8 +47,8 @@ def too_little(costs: Costs, deployable: Deployable, budget: float) -> str:
     if cheapest is None:
         return f"Nothing is measured at tier {deployable.tier}, so there is nothing to choose from."
     return (
-        f"Nothing costs as little as {shown_cost(costs, budget)}: the cheapest network that is "
-        f"measured, **{called(cheapest)}**, takes **{shown_cost(costs, cheapest.cost)}** and "
+        f"Nothing costs as little as {shown_cost(costs, budget)}: the cheapest measured "
+        f"network, **{called(cheapest)}**, takes **{shown_cost(costs, cheapest.cost)}** and "
         f"reaches {percent(cheapest.accuracy)}."
     )
 
@@ -57,9 +61,10 @@ def basis_of_pair(
     Args:
         chosen: of ``finetuned``, how many stitches every method chose whose choice is trained.
     """
-    parts = ["its anchors"] if len(deployable.networks) > len(deployable.stitches) else []
+    parts = ["the pair's anchors"] if len(deployable.networks) > len(deployable.stitches) else []
     if deployable.tier != "finetuned":
-        parts.append(f"its {_stitches(len(deployable.stitches))}")
+        whose = "its" if parts else "the pair's"
+        parts.append(f"{whose} {_stitches(len(deployable.stitches))}")
         return f"Picked from {_and(parts)}, at tier {deployable.tier}."
     own = f"{METHODS[metric]} chose at τ = {tau:.4g}"
     parts += [

@@ -43,8 +43,8 @@ def rules(comparison: Comparison, spec: SelectionSpec, tier: Tier) -> str:
     return (
         f"KLAS chooses with τ = {spec.tau:g} ({spec.tau_mode}) in {spec.buckets} buckets of equal "
         f"{spec.binning}; change this on **Stitches**. Every other score takes as many candidates "
-        "in each bucket as KLAS took there; SN-Net's set is compared as it is. Which stitches are "
-        "the best is decided by their accuracy at tier tuned. Curves and their areas: tier "
+        "in each bucket as KLAS took there; SN-Net's set is compared as it is. The best "
+        "stitch is the one with the highest accuracy at tier tuned. Curves and their areas: tier "
         f"{tier}, {judged(comparison, tier)}. Intervals are {level(comparison)}: a bootstrap over "
         "100 blocks of samples."
     )

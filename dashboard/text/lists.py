@@ -15,11 +15,11 @@ def list_verdict(gain: float | None, saving: float | None) -> list[str]:
         sentences.append(
             "At equal cost both lists reach the **same** accuracy."
             if abs(gain) < HALF_A_HUNDREDTH
-            else f"At equal cost my list is on average **{gain:+.2f} points** against it."
+            else f"At equal cost my list is on average **{gain:+.2f} points** relative to it."
         )
     if saving is not None:
         sentences.append(
-            "At equal accuracy both cost the **same**."
+            "At equal accuracy both lists cost the **same**."
             if abs(saving - 1) < HALF_A_HUNDREDTH
             else f"At equal accuracy it costs on average **{saving:.2f} ×** what mine costs."
         )

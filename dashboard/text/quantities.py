@@ -79,13 +79,13 @@ QUANTITIES: dict[str, Quantity] = {
         "ce",
         "CE (nats)",
         "**CE = mean −Σ p log q**: the cross-entropy of the target's probe under the source's. "
-        "That is Ω and the source probe's own uncertainty.",
+        "It is Ω plus the entropy of the source's probe.",
     ),
     "dm": _score(
         "dm",
         "DM",
         "**Direct matching, ‖T·Aᵢ − Aⱼ‖² / ‖Aⱼ − mean‖²**: the share of the target's "
-        "activation that the stitch layer of least squares leaves unexplained.",
+        "activation that the least-squares stitch layer leaves unexplained.",
     ),
     "random": _score("random", "random", "A seeded draw: the floor that every score has to beat."),
     "cuts": Quantity(
@@ -99,7 +99,7 @@ QUANTITIES: dict[str, Quantity] = {
     "sigma": Quantity(
         label="Σ (nats)",
         option="Σ of every target block",
-        reading="higher is more capacity",
+        reading="higher means more capacity",
         explanation="**Σ(j) = Θ(Pⱼ, Pⱼ₊₁), both of the target**: the capacity of the block that "
         "follows cut *j*, that is, how much that block changes its own network's probe. Γ divides "
         "by it; it doesn't depend on the source.",

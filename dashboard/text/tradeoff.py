@@ -27,22 +27,22 @@ def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:
         return [f"At equal cost {name} and {other} reach the **same** accuracy."]
     sentences = []
     if won is not None and f"{100 * won.mean:z.2f}" == "0.00":
-        best = f"; at best {name} is {100 * won.greatest:+.2f} points above"
+        best = f"; at best {name} is {100 * won.greatest:.2f} points above"
         sentences.append(
-            f"At equal cost {name} and {other} reach on average the **same** accuracy"
+            f"At equal cost {name} and {other} reach the **same** accuracy on average"
             f"{best if 100 * won.greatest >= 0.005 else ''}."
         )
     elif won is not None:
         sentences.append(
-            f"At equal cost {name} is on average **{100 * won.mean:+.2f} points** against "
-            f"{other}, at best {100 * won.greatest:+z.2f}."
+            f"At equal cost {name} is on average **{100 * won.mean:+.2f} points** relative "
+            f"to {other}, at best {100 * won.greatest:+z.2f}."
         )
     spared = saving(mine, rival)
     less = f"{'less' if costs.name == 'latency' else 'fewer'} {what}"
     if spared is not None and f"{spared.mean:.2f}" == "1.00":
         best = f"; at best {name} needs {spared.greatest:.2f}× {less}"
         sentences.append(
-            f"At equal accuracy both need on average the **same** {what}"
+            f"At equal accuracy both need the **same** {what} on average"
             f"{best if spared.greatest >= 1.005 else ''}."
         )
     elif spared is not None and spared.mean >= 1:
@@ -52,8 +52,8 @@ def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:
         )
     elif spared is not None:
         sentences.append(
-            f"At equal accuracy {other} takes on average **{spared.mean:.2f}×** its {what}, at "
-            f"most {spared.greatest:.2f}×."
+            f"At equal accuracy {other} takes on average **{spared.mean:.2f}×** the {what} of "
+            f"{name}, at most {spared.greatest:.2f}×."
         )
     return sentences
 
@@ -61,11 +61,11 @@ def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:
 def above(pair: Pair, costs: Costs, ours: Curve) -> str:
     """How many of the chosen beat the pair's anchors."""
     better = int(above_anchors(costs, pair, ours.chosen, ours.accuracy).sum())
-    what = {"macs": "at most their MACs", "params": "at most as many parameters"}
+    what = {"macs": "needs no more MACs", "params": "has no more parameters"}
     why = "" if better else _why_none(pair, ours)
     return (
-        f"**{better} of {int(ours.chosen.sum())}** chosen stitches are better than every anchor "
-        f"of this pair with {what.get(costs.name, 'at most their latency')}.{why}"
+        f"**{better} of {int(ours.chosen.sum())}** chosen stitches are more accurate than every "
+        f"anchor of this pair that {what.get(costs.name, 'takes no more time')}.{why}"
     )
 
 
@@ -80,6 +80,6 @@ def _why_none(pair: Pair, ours: Curve) -> str:
     if cheap["macs"] == costly["macs"] or floor >= number(costly["accuracy"]):
         return ""  # then there are no areas
     return (
-        f" None reaches above the cheap anchor's {percent(cheap['accuracy'])}, so the envelope is "
-        "the anchors' alone and **auc** is 0."
+        f" None is above the cheap anchor's {percent(cheap['accuracy'])}, so the envelope is that "
+        "of the anchors alone and **auc** is 0."
     )

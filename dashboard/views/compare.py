@@ -190,8 +190,8 @@ def _all_pairs(comparison: Comparison, at_hand: Study, tier: Tier) -> None:
     st.caption(
         "Hits are summed over the pairs, and ρ within buckets is taken over the buckets of all "
         "pairs. Everything else, the greatest gain and saving included, is a mean over the pairs "
-        f"where every method has it. Curves and areas here: {curve_pairs(every, tier)} of "
-        f"{len(pairs)} pairs."
+        f"where it is defined for every method. Curves and areas here: {curve_pairs(every, tier)} "
+        f"of {len(pairs)} pairs."
     )
     _why_alike(comparison, pairs, tier)
     joint_training(comparison, methods_of(every), pairs, at_hand)

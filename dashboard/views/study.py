@@ -24,7 +24,7 @@ def page() -> None:
     heading("Networks between your networks")
     st.markdown(
         "**Stitching** runs the first *i* blocks of one pretrained network (an *anchor*), maps "
-        "the activations with one linear layer, and goes on after block *j* of another. "
+        "the activations with one linear layer, and continues after block *j* of another. "
         "KLAS scores every such stitch beforehand, by the KL divergence between linear probes, "
         "and picks the best for every budget."
     )

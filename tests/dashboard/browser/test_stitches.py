@@ -34,7 +34,7 @@ def test_a_click_opens_a_stitch_and_tau_leaves_everything_in_its_place(
     chart = page.locator(".js-plotly-plot").nth(1)
     points = chart.locator(".scatterlayer .trace").nth(1).locator("path.point")
     expect(points).to_have_count(len(rows))
-    expect(page.get_by_text("A click on a stitch of a curve opens it here.")).to_be_visible()
+    expect(page.get_by_text("Click a stitch on a curve to open it here.")).to_be_visible()
 
     settled(page)
     # The last point that was drawn is above the others, so nothing takes its click.

@@ -45,7 +45,7 @@ def test_the_budget_is_over_every_anchor_and_all_that_is_chosen(app, computed, p
         assert row["network"] == best[2]
         assert row["top-1 (%)"] == pytest.approx(100 * best[0])
         assert (row["pair"] or None) == best[3]
-        assert f"Of {len(paid)} networks of this study" in said(tester)
+        assert f"Of the {len(paid)} measured networks of this study" in said(tester)
     widget(tester, "budget").set_value(0.0).run()
     assert "Nothing costs as little as 0 " in said(tester)
 

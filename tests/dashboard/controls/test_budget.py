@@ -110,14 +110,14 @@ def test_the_words_say_what_an_answer_is_over(pair):
     anchor = Network(name="a", cost=1.0, accuracy=0.4)
     both = Deployable(networks=[anchor, stitch], tier="finetuned")
     assert basis_of_pair(both, "kl", 0.05, {"kl": 1, "cka": 12, "snnet": 7}) == (
-        "Picked from its anchors, the 1 stitch that KLAS (Γ) chose at τ = 0.05, the 12 stitches of "
-        "CKA and the 7 stitches of SN-Net's set, each choice trained jointly by itself."
+        "Picked from the pair's anchors, the 1 stitch that KLAS (Γ) chose at τ = 0.05, the 12 "
+        "stitches of CKA and the 7 stitches of SN-Net's set, each choice trained jointly by itself."
     )
     assert basis_of_pair(both, "kl", 0.13, {"snnet": 7}).endswith(
         "trained jointly. What KLAS (Γ) chose at τ = 0.13 is not trained yet."
     )
     tuned = Deployable(networks=[stitch], tier="tuned")  # no anchor has a head
-    assert basis_of_pair(tuned, "kl", 0.05, {}) == "Picked from its 1 stitch, at tier tuned."
+    assert basis_of_pair(tuned, "kl", 0.05, {}) == "Picked from the pair's 1 stitch, at tier tuned."
     assert basis_of_study(both, "kl", 0.05, 3) == (
         "Picked from 1 anchor and 1 of the 3 stitches that KLAS (Γ) chose at τ = 0.05, at tier "
         "finetuned, trained jointly pair by pair; the other 2 are not measured."
@@ -201,10 +201,10 @@ def test_at_tier_finetuned_the_drawn_methods_count_and_the_training_is_named(app
     tester = look(app, root, "stitches", tier="finetuned", curves="snnet", budget="99")
     assert "What KLAS (Γ) chose at τ = 0.05 is not trained yet." in said(tester)
     count = len(by_method["snnet"]) + 2
-    assert f"Of {count} networks of this pair" in said(tester)
+    assert f"Of the {count} measured networks of this pair" in said(tester)
     tester = look(app, root, "stitches", tier="finetuned", curves="snnet~cka", budget="99")
     count += len(by_method["cka"])
-    assert f"Of {count} networks of this pair" in said(tester)
+    assert f"Of the {count} measured networks of this pair" in said(tester)
     # The dearest step up of the front that is a stitch says whose training it is of.
     names = {a["name"] for a in computed[1]["anchors"]}
     macs = {"{}-{}".format(*s): m for s, m in zip(pair.stitches, pair.macs)}

@@ -176,7 +176,7 @@ def test_what_is_trained_jointly_is_there_with_its_split(copied, computed):
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page)
     assert sum("training, mean over 1 pair, 200 samples" in text for text in captions) == 2
     assert sum("training, 200 samples" in text for text in captions) == 2  # the pair's own
-    assert "at each budget all were trained for equally many steps" in page
+    assert "at each budget all were trained for the same number of steps" in page
     assert "Curves, tier finetuned, 200 samples of the test split, which no choice saw" in page
 
 

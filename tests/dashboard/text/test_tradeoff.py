@@ -28,19 +28,23 @@ def picked(sheet):
     ("won", "spared", "said"),
     [
         ((0.012, 0.03), (1.5, 2.0), ["is on average **+1.20 points**", "**1.50× fewer MACs**"]),
-        ((-0.012, -0.004), (0.8, 1.2), ["**-1.20 points**", "takes on average **0.80×** its MACs"]),
+        (
+            (-0.012, -0.004),
+            (0.8, 1.2),
+            ["**-1.20 points**", "takes on average **0.80×** the MACs of KLAS"],
+        ),
         (
             (0.00002, 0.01),
             (1.001, 1.3),
             [
-                "reach on average the **same** accuracy; at best KLAS (Γ) is +1.00 points above.",
-                "both need on average the **same** MACs; at best KLAS (Γ) needs 1.30× fewer MACs.",
+                "reach the **same** accuracy on average; at best KLAS (Γ) is 1.00 points above.",
+                "both need the **same** MACs on average; at best KLAS (Γ) needs 1.30× fewer MACs.",
             ],
         ),
         (
             (-0.00004, 0.00001),
             (0.999, 1.0),
-            ["reach on average the **same** accuracy.", "on average the **same** MACs."],
+            ["reach the **same** accuracy on average.", "the **same** MACs on average."],
         ),
     ],
 )
@@ -69,15 +73,17 @@ def test_the_sentence_says_why_no_stitch_counts_and_only_then(sheet, picked):
         accuracy = np.where(chosen, level, np.nan)
         return above(pair, sheet.costs[cost], Curve("kl", chosen, accuracy))
 
-    why = "None reaches above the cheap anchor's 60.0 %, so the envelope is the anchors' alone"
+    why = "None is above the cheap anchor's 60.0 %, so the envelope is that of the anchors alone"
     count = chosen.sum()
-    assert said(0.5).startswith(f"**0 of {count}** chosen stitches are better than every anchor ")
+    assert said(0.5).startswith(
+        f"**0 of {count}** chosen stitches are more accurate than every anchor "
+    )
     assert why in said(0.5)
     assert why in said(0.6)
     assert said(0.95).startswith(f"**{count} of {count}**")
-    assert "None reaches" not in said(0.95)
-    assert "at most as many parameters." in said(0.95, "params")
+    assert "None is above" not in said(0.95)
+    assert "that has no more parameters." in said(0.95, "params")
     costly["accuracy"] = 0.6  # no areas, so none of them is 0
-    assert "None reaches" not in said(0.5)
+    assert "None is above" not in said(0.5)
     costly["accuracy"] = None
-    assert "None reaches" not in said(0.5)
+    assert "None is above" not in said(0.5)

@@ -184,7 +184,7 @@ def test_what_is_chosen_can_be_measured_on_every_validation_image(app, computed)
 
 
 def test_the_built_in_study_has_a_guided_path_until_it_is_hidden(app, computed, monkeypatch):
-    way = "**The way through, on the built-in study**"
+    way = "**A tour of the app, on the built-in study**"
     tester = app(computed[0].root)
     assert way not in [m.value for m in tester.markdown]
     monkeypatch.setattr("klas.study.DIGITS", SMALL)
@@ -208,4 +208,4 @@ def test_the_guided_path_leads_from_page_to_page(app, computed, monkeypatch):
     press(tester, "End the tour")
     assert not [m for m in tester.markdown if m.value.startswith("**5 of 5.**")]
     tester.switch_page("views/study.py").run()
-    assert "**The way through, on the built-in study**" not in [m.value for m in tester.markdown]
+    assert "**A tour of the app, on the built-in study**" not in [m.value for m in tester.markdown]

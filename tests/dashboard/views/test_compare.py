@@ -88,7 +88,7 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed, comparison):
     said = captions(tester)
     assert "as many candidates in each bucket" in said
     assert "300 validation samples" in said
-    assert f"Chance hits {whole(entry['chance']['value'])} of {entry['buckets']}" in said
+    assert f"Chance alone hits {whole(entry['chance']['value'])} of {entry['buckets']}" in said
     assert f"Spearman's ρ {with_interval(entry['methods']['kl']['spearman'])}" in said
     widget(tester, "score").set_value("cka").run()
     assert not tester.exception
@@ -161,7 +161,7 @@ def test_what_is_trained_meanwhile_fills_the_page(app, copied, computed, tmp_pat
     widget(tester, "tier").set_value("finetuned").run()
     assert "budget_chart" not in charts(tester)
     assert "curves_chart" not in charts(tester)
-    assert any("Not trained yet" in i.value for i in tester.info)
+    assert any("Still to be trained" in i.value for i in tester.info)
     assert f"--compare --pair {' '.join(pair.names)}" in tester.code[0].value
 
     started = []
@@ -180,7 +180,7 @@ def test_what_is_trained_meanwhile_fills_the_page(app, copied, computed, tmp_pat
     drawn = charts(tester)
     entry = entry_of(compare(document, QUICK, store), pair.names)
     assert len(drawn["budget_chart"]["CKA"]["x"]) == 2
-    assert "at each budget all were trained for equally many steps" in captions(tester)
+    assert "at each budget all were trained for the same number of steps" in captions(tester)
     assert f"KLAS (Γ) ({len(entry['chosen']['kl'])})" in drawn["curves_chart"]
     assert table(tester, "method")["mean top-1 (%)"].tolist() == [
         with_interval(entry["methods"][m]["finetuned"]["mean_top1"], scale=100, digits=1)
@@ -212,7 +212,7 @@ def test_midway_the_line_over_budgets_is_of_the_pairs_that_have_them_all(
     tester = app(store.root, "compare")
     widget(tester, "pair").set_value("All pairs").run()
     assert not tester.exception
-    assert "Mean over 1 of 6 pairs: those that have every budget shown" in captions(tester)
+    assert "Mean over 1 of 6 pairs: those with every budget shown" in captions(tester)
     for metric in METRICS:
         means = [100 * b["mean_top1"]["value"] for b in whole[metric]["budgets"].values()]
         assert charts(tester)["budget_chart"][METHODS[metric]]["y"] == pytest.approx(means)

@@ -122,7 +122,7 @@ def test_the_sentence_follows_tau_and_the_rival(app, computed, pair, rival):
         if won.mean == won.greatest == 0:
             assert f"KLAS (Γ) and {METHODS[rival]} reach the **same** accuracy" in said(tester)
         else:
-            words = f"**{100 * won.mean:+.2f} points** against {METHODS[rival]}"
+            words = f"**{100 * won.mean:+.2f} points** relative to {METHODS[rival]}"
             assert words in said(tester)
 
 
@@ -173,7 +173,7 @@ def test_the_stitch_of_the_address_is_open_and_can_be_listed_and_closed(app, com
     tester.button(key="list:line").click().run()
     assert "list" not in session(tester).choices
     tester.button(key="close:cell").click().run()
-    assert "A click on a stitch" in " ".join(c.value for c in tester.caption)
+    assert "Click a stitch on a curve" in " ".join(c.value for c in tester.caption)
 
 
 def budget_table(tester):
@@ -197,7 +197,7 @@ def test_a_budget_gets_the_most_accurate_network_that_it_pays(app, computed, pai
         table = budget_table(tester).set_index("")
         assert table["network"]["within the budget"] == best[0]
         assert table["top-1 (%)"]["within the budget"] == pytest.approx(100 * best[2])
-        assert f"Of {len(able)} networks" in said(tester)
+        assert f"Of the {len(able)} measured networks" in said(tester)
     assert "next better" not in table.index
 
 
@@ -278,7 +278,7 @@ def test_all_pairs_draw_those_that_have_scores_and_name_the_others(
     assert silent.name not in drawn
     # What is written for all pairs waits for all.
     assert not tester.get("download_button")
-    assert any("come with the last scores" in c.value for c in tester.caption)
+    assert any("once all scores are computed" in c.value for c in tester.caption)
 
 
 def test_all_pairs_without_any_score_of_a_method_say_so_alone(app, computed, retold):
