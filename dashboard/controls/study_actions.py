@@ -185,5 +185,5 @@ def _facts(holding: Holding) -> str:
     largest = sorted(holding.stages.items(), key=lambda item: -item[1])
     parts = ", ".join(f"{stage} {size(count)}" for stage, count in largest)
     if not holding.results:
-        return "Nothing of it is computed yet."
+        return "None of it is computed yet."
     return f"{holding.results:,} results, {size(holding.bytes)}: {parts}.{_what_stays(holding)}"

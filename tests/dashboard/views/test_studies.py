@@ -48,7 +48,7 @@ def test_on_first_start_the_built_in_study_is_there(app, tmp_path, monkeypatch):
     assert table(tester, "study")["study"].tolist() == ["digits"]
     assert row(tester, "digits")["tuned"] == "–"
     assert tester.subheader[0].value == "digits"
-    assert "Nothing of it is computed yet." in [m.value for m in tester.markdown]
+    assert "None of it is computed yet." in [m.value for m in tester.markdown]
     assert "Delete it" not in labels(tester)
     assert "Rename it" not in labels(tester)
 
