@@ -81,12 +81,12 @@ def _parts(usage: Usage) -> list[_Part]:
     parts += [
         _Part(
             name=f"Study {title}: what no other study uses",
-            bytes=holding.freeable,
+            bytes=study_usage.freeable,
             consequence="A new run of the study computes them again.",
-            free=partial(free_study, store(), holding.known.study, study_files()),
+            free=partial(free_study, store(), study_usage.known.study, study_files()),
         )
-        for holding, title in zip(usage.studies, titles(usage.studies))
-        if holding.known.study is not None
+        for study_usage, title in zip(usage.studies, titles(usage.studies))
+        if study_usage.known.study is not None
     ]
     parts += [
         _Part(

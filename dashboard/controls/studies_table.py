@@ -10,7 +10,7 @@ from dashboard.session.resources import store
 from dashboard.session.state import StudiesRow, session
 from dashboard.text.study_titles import titles
 from klas.jobs import listing
-from klas.results.usage import Holding, Known
+from klas.results.usage import Known, StudyUsage
 from klas.study import STAGES
 
 KEPT_AS = {
@@ -33,7 +33,7 @@ def identity(known: Known) -> str:
     return f"{known.origin}:{known.name}:{known.study.results_key() if known.study else ''}"
 
 
-def studies_table(holdings: Sequence[Holding]) -> tuple[Holding, str]:
+def studies_table(holdings: Sequence[StudyUsage]) -> tuple[StudyUsage, str]:
     """A row for every study; one of them is marked.
 
     Returns:

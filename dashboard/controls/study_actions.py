@@ -16,26 +16,26 @@ from klas.errors import KlasError
 from klas.jobs import listing
 from klas.results.formatting import size
 from klas.results.freeing import delete_study, free_study
-from klas.results.usage import Holding, Known
+from klas.results.usage import Known, StudyUsage
 from klas.storage.saved_studies import duplicate_study, rename_study, save_study
 from klas.study import Study
 
 PAGE = "Studies"
 
 
-def study_actions(holding: Holding, title: str) -> None:
+def study_actions(study_usage: StudyUsage, title: str) -> None:
     """What the store holds of a study, and the buttons for what can be done with it."""
-    known, study = holding.known, holding.known.study
+    known, study = study_usage.known, study_usage.known.study
     at_hand = known.origin != "results" and known.name == session().study_name
     st.subheader(plain(title), anchor=False)
     if study is None:
         st.error(plain(known.problem), icon=":material/error:")
         if known.origin == "saved":
-            _delete(holding)
+            _delete(study_usage)
         return
     anchors = ", ".join(a.name for a in study.anchors)
     st.caption(f"{len(study.anchors)} anchors ({plain(anchors)}) on {plain(study.data.train)}.")
-    st.markdown(_facts(holding))
+    st.markdown(_facts(study_usage))
     with st.container(horizontal=True):
         if known.origin == "results":
             _save(known, study)
@@ -45,10 +45,10 @@ def study_actions(holding: Holding, title: str) -> None:
         if known.origin == "saved":
             _rename(known, at_hand)
         _duplicate(known, study)
-        _free(holding, study)
+        _free(study_usage, study)
         if known.origin == "saved":
-            _delete(holding)
-    if known.origin in ("built-in", "saved") and holding.done:
+            _delete(study_usage)
+    if known.origin in ("built-in", "saved") and study_usage.done:
         _pack(known)
 
 
@@ -107,47 +107,47 @@ def _duplicate(known: Known, study: Study) -> None:
             _try(duplicate)
 
 
-def _what_stays(holding: Holding) -> str:
-    if not holding.shared_with:
+def _what_stays(study_usage: StudyUsage) -> str:
+    if not study_usage.shared_with:
         return ""
-    shared = size(holding.bytes - holding.freeable)
-    return f" What it shares with {plain(counted(holding.shared_with))} stays ({shared})."
+    shared = size(study_usage.bytes - study_usage.freeable)
+    return f" What it shares with {plain(counted(study_usage.shared_with))} stays ({shared})."
 
 
-def _free(holding: Holding, study: Study) -> None:
-    known = holding.known
+def _free(study_usage: StudyUsage, study: Study) -> None:
+    known = study_usage.known
     with st.popover(
         "Free its results",
         icon=":material/mop:",
         key=f"free:{identity(known)}",
-        disabled=not holding.results,
+        disabled=not study_usage.results,
     ):
         st.markdown(
-            f"This frees **{size(holding.freeable)}**: results that no other study uses."
-            f"{_what_stays(holding)} A new run computes them again."
+            f"This frees **{size(study_usage.freeable)}**: results that no other study uses."
+            f"{_what_stays(study_usage)} A new run computes them again."
         )
 
         def free() -> str:
             at_work = listing.studies_at_work(store())
             return f"Freed {size(free_study(store(), study, study_files(), at_work=at_work))}."
 
-        label = f"Free {size(holding.freeable)}"
-        if st.button(label, type="primary", disabled=not holding.freeable, key="free"):
+        label = f"Free {size(study_usage.freeable)}"
+        if st.button(label, type="primary", disabled=not study_usage.freeable, key="free"):
             _try(free)
 
 
-def _delete(holding: Holding) -> None:
-    known = holding.known
+def _delete(study_usage: StudyUsage) -> None:
+    known = study_usage.known
     with st.popover("Delete", icon=":material/delete:", key=f"delete:{identity(known)}"):
         st.markdown(f"This deletes the study **{plain(known.name)}**; there is no way back.")
         with_results = False
-        if holding.results:
+        if study_usage.results:
             with_results = st.checkbox(
-                f"Free its results too: {size(holding.freeable)}",
+                f"Free its results too: {size(study_usage.freeable)}",
                 value=True,
                 key=f"too:{identity(known)}",
             )
-            st.caption(_what_stays(holding).strip() or "No other study uses any of them.")
+            st.caption(_what_stays(study_usage).strip() or "No other study uses any of them.")
 
         def delete() -> str:
             freed = delete_study(
@@ -181,9 +181,10 @@ def _save(known: Known, study: Study) -> None:
         _try(save)
 
 
-def _facts(holding: Holding) -> str:
-    largest = sorted(holding.stages.items(), key=lambda item: -item[1])
+def _facts(study_usage: StudyUsage) -> str:
+    largest = sorted(study_usage.stages.items(), key=lambda item: -item[1])
     parts = ", ".join(f"{stage} {size(count)}" for stage, count in largest)
-    if not holding.results:
+    if not study_usage.results:
         return "None of it is computed yet."
-    return f"{holding.results:,} results, {size(holding.bytes)}: {parts}.{_what_stays(holding)}"
+    whole = f"{study_usage.results:,} results, {size(study_usage.bytes)}: {parts}."
+    return whole + _what_stays(study_usage)

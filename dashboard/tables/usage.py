@@ -36,14 +36,14 @@ def usage_by_study(usage: Usage) -> None:
     rows = [
         {
             "study": title,
-            "results": holding.results,
-            SIZE: holding.bytes / 1e6,
-            OWN_SIZE: holding.freeable / 1e6,
+            "results": study_usage.results,
+            SIZE: study_usage.bytes / 1e6,
+            OWN_SIZE: study_usage.freeable / 1e6,
         }
-        for holding, title in sorted(
+        for study_usage, title in sorted(
             zip(usage.studies, titles(usage.studies)), key=lambda row: -row[0].bytes
         )
-        if holding.results
+        if study_usage.results
     ]
     if rows:
         st.dataframe(

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from klas.results.usage import Holding
+from klas.results.usage import StudyUsage
 from klas.study import Study
 
 MOST = 2
 """Settings that a title names."""
 
 
-def titles(studies: Sequence[Holding]) -> list[str]:
+def titles(studies: Sequence[StudyUsage]) -> list[str]:
     """A title for each study: its name.
 
     Where a name comes again, what differs from the first study of that name follows it, and a
@@ -19,18 +19,18 @@ def titles(studies: Sequence[Holding]) -> list[str]:
     """
     firsts: dict[str, Study | None] = {}
     named = []
-    for holding in studies:
-        name, study = holding.known.name, holding.known.study
+    for study_usage in studies:
+        name, study = study_usage.known.name, study_usage.known.study
         first = firsts.setdefault(name, study)
         settings = [] if study is None or first is None else list(_differences(first, study))
         more = ["…"] if len(settings) > MOST else []
         named.append(f"{name} ({', '.join(settings[:MOST] + more)})" if settings else name)
     often = Counter(named)
     return [
-        f"{title} {holding.known.study.results_key()[:6]}"
-        if often[title] > 1 and holding.known.study is not None
+        f"{title} {study_usage.known.study.results_key()[:6]}"
+        if often[title] > 1 and study_usage.known.study is not None
         else title
-        for title, holding in zip(named, studies)
+        for title, study_usage in zip(named, studies)
     ]
 
 

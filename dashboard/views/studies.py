@@ -16,9 +16,9 @@ def page() -> None:
     heading(PAGE)
     if notice := session().notices.pop(PAGE, None):
         st.success(plain(notice), icon=":material/check_circle:")
-    holding, title = studies_table(store_usage().studies)
+    study_usage, title = studies_table(store_usage().studies)
     with st.container(border=True):
-        study_actions(holding, title)
+        study_actions(study_usage, title)
     if st.button("Make a new study", icon=":material/add:", help="On the Anchors page."):
         st.switch_page("views/anchors.py")
 

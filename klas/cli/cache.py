@@ -11,7 +11,7 @@ from klas.jobs.listing import studies_at_work
 from klas.results import archive
 from klas.results.formatting import size
 from klas.results.freeing import free_everything, free_stage, free_study
-from klas.results.usage import Holding, usage
+from klas.results.usage import StudyUsage, usage
 from klas.storage.saved_studies import find_study
 from klas.storage.store import Store
 
@@ -24,23 +24,23 @@ def ls(options: argparse.Namespace) -> None:
         plain = {
             "root": str(store.root),
             "bytes": whole.bytes,
-            "studies": [_study_entry(holding) for holding in whole.studies],
+            "studies": [_study_entry(study_usage) for study_usage in whole.studies],
             "unclaimed_bytes": whole.unclaimed,
             "entries": [vars(entry) for entry in entries],
         }
         output(options, plain, lambda: cache_tables(store.root, entries, whole))
 
 
-def _study_entry(holding: Holding) -> dict[str, Any]:
+def _study_entry(study_usage: StudyUsage) -> dict[str, Any]:
     return {
-        "name": holding.known.name,
-        "origin": holding.known.origin,
-        "results": holding.results,
-        "bytes": holding.bytes,
-        "freeable_bytes": holding.freeable,
-        "shared_with": list(holding.shared_with),
-        "stages": dict(holding.stages),
-        "trainings": holding.trainings,
+        "name": study_usage.known.name,
+        "origin": study_usage.known.origin,
+        "results": study_usage.results,
+        "bytes": study_usage.bytes,
+        "freeable_bytes": study_usage.freeable,
+        "shared_with": list(study_usage.shared_with),
+        "stages": dict(study_usage.stages),
+        "trainings": study_usage.trainings,
     }
 
 
@@ -66,9 +66,9 @@ def clear(options: argparse.Namespace) -> None:
         if options.study is not None:
             study = find_study(store, options.study)
             shared = [
-                f"what it shares with {', '.join(holding.shared_with)} stays"
-                for holding in usage(store).studies
-                if holding.known.study == study and holding.shared_with
+                f"what it shares with {', '.join(study_usage.shared_with)} stays"
+                for study_usage in usage(store).studies
+                if study_usage.known.study == study and study_usage.shared_with
             ]
             freed = free_study(store, study, at_work=at_work, stage=options.stage)
         elif options.stage is not None:

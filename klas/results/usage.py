@@ -43,7 +43,7 @@ class Known:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holding:
+class StudyUsage:
     """What the store holds of one study.
 
     Attributes:
@@ -78,7 +78,7 @@ class Holding:
 class Usage:
     """The whole store: its studies, results and bytes by stage, and what no known study uses."""
 
-    studies: tuple[Holding, ...]
+    studies: tuple[StudyUsage, ...]
     stages: Mapping[str, tuple[int, int]]
     bytes: int
     unclaimed: int
@@ -99,7 +99,7 @@ def usage(store: Store, files: Sequence[Path] = ()) -> Usage:
     for entry in entries:
         sizes[entry.stage] += entry.bytes
     return Usage(
-        studies=tuple(claims.holding(known) for known in claims.known),
+        studies=tuple(claims.study_usage(known) for known in claims.known),
         stages={stage: (counts[stage], sizes[stage]) for stage in sorted(counts)},
         bytes=sum(sizes.values()),
         unclaimed=sum(e.bytes for e in claims.unclaimed()),
@@ -181,7 +181,7 @@ class Claims:
         key = study.results_key()
         return self._used[key] if key in self._used else self._noted(key)
 
-    def holding(self, known: Known) -> Holding:
+    def study_usage(self, known: Known) -> StudyUsage:
         """What the store holds of one study."""
         study = known.study
         mine = [] if study is None else [self.entries[d] for d in self._uses(study)]
@@ -191,7 +191,7 @@ class Claims:
             sizes[entry.stage] += entry.bytes
         key = _key(known) or ""
         document, _ = self.documents.get(key, (None, None))
-        return Holding(
+        return StudyUsage(
             known=known,
             results=len(mine),
             bytes=sum(e.bytes for e in mine),

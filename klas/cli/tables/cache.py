@@ -27,13 +27,13 @@ def cache_tables(root: Path, entries: Sequence[Entry], usage: Usage) -> list[Ren
         ("study", "results", "size", "only its own", "largest stages"),
         text=("largest stages",),
     )
-    for holding in usage.studies:
-        largest = sorted(holding.stages.items(), key=lambda stage: -stage[1])[:3]
+    for study_usage in usage.studies:
+        largest = sorted(study_usage.stages.items(), key=lambda stage: -stage[1])[:3]
         studies.add_row(
-            Text(holding.known.name),
-            str(holding.results),
-            size(holding.bytes),
-            size(holding.freeable),
+            Text(study_usage.known.name),
+            str(study_usage.results),
+            size(study_usage.bytes),
+            size(study_usage.freeable),
             ", ".join(f"{stage} {size(count)}" for stage, count in largest),
         )
     parts: list[RenderableType] = [results, studies]

@@ -1,13 +1,13 @@
 """Studies of one name, told apart."""
 
 from dashboard.text.study_titles import counted, titles
-from klas.results.usage import Holding, Known
+from klas.results.usage import Known, StudyUsage
 from klas.study import change
 from tests.conftest import SMALL
 
 
-def holding(name, study):
-    return Holding(
+def study_usage(name, study):
+    return StudyUsage(
         known=Known(name=name, study=study, origin="results"),
         results=1,
         bytes=1,
@@ -25,7 +25,7 @@ def test_only_a_name_that_comes_again_says_what_differs():
     fewer = SMALL.model_copy(update={"anchors": SMALL.anchors[:2]})
     many = change(change(SMALL, "tuning", seed=2, steps=9), "fit", samples=7)
     studies = [("a", SMALL), ("b", seeded), ("a", seeded), ("a", fewer), ("a", many), ("c", None)]
-    assert titles([holding(*each) for each in studies]) == [
+    assert titles([study_usage(*each) for each in studies]) == [
         "a",
         "b",
         "a (tuning.seed = 1)",
@@ -38,7 +38,7 @@ def test_only_a_name_that_comes_again_says_what_differs():
 def test_no_two_titles_are_alike():
     many = change(change(SMALL, "tuning", steps=9), "fit", samples=7)
     studies = [SMALL, *(change(many, "tuning", seed=seed) for seed in range(3))]
-    found = titles([holding("a", study) for study in studies])
+    found = titles([study_usage("a", study) for study in studies])
     assert len(set(found)) == 4
     assert found[1] == "a (fit.samples = 7, tuning.steps = 9)"
     assert all(t.endswith(s.results_key()[:6]) for t, s in zip(found[2:], studies[2:]))
