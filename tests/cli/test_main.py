@@ -98,6 +98,8 @@ def test_ctrl_c_exits_130_and_the_next_run_goes_on(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        # A shell that runs the tests in the background lets all that they start ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         for line in process.stderr:
