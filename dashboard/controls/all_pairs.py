@@ -22,10 +22,11 @@ from dashboard.tables.columns import number_column, score_columns, table_height,
 from dashboard.text.markup import plain
 from dashboard.text.quantities import QUANTITIES
 from klas.jobs.kinds import RunJob
-from klas.results.costs import COSTS, CostName, Costs, costs_of, timings_of
+from klas.results.costs import COSTS, CostName, Costs, costs_of
 from klas.results.formatting import METHODS
 from klas.results.pair import Choice, Document, FrontPoint, Pair, front, pairs_of
 from klas.results.selections import choose
+from klas.results.timings import timings_of
 from klas.study import Metric, Tier
 
 FRONT = "on the front"

@@ -37,10 +37,11 @@ from dashboard.text.budget import (
     too_little,
 )
 from dashboard.text.markup import plain
-from klas.results.costs import CostName, Costs, costs_of, timings_of
+from klas.results.costs import CostName, Costs, costs_of
 from klas.results.formatting import METHODS
 from klas.results.pair import Choice, Pair, pairs_of
 from klas.results.selections import choose
+from klas.results.timings import timings_of
 from klas.selection.buckets import Selection
 from klas.selection.budget import pick_by_score
 from klas.study import Metric, Tier

@@ -6,7 +6,7 @@ from dashboard.controls.command_lines import run_command
 from dashboard.controls.jobs import estimate, start_button
 from klas.jobs.kinds import RunJob
 from klas.results.pair import Document
-from klas.results.usage import stages_done
+from klas.results.stages import stages_done
 from klas.study import DIGITS, STAGES, Stage, Study
 
 STAGE_RESULTS: dict[Stage, str] = {

@@ -31,10 +31,11 @@ from dashboard.tables.tradeoff import areas_table, chosen_table
 from dashboard.text.quantities import QUANTITIES
 from dashboard.text.tradeoff import METHOD_HELP, above, verdict
 from klas.results.accuracies import finetuned_accuracy
-from klas.results.costs import Costs, timings_of
+from klas.results.costs import Costs
 from klas.results.formatting import METHODS
 from klas.results.pair import Pair
 from klas.results.selections import choose
+from klas.results.timings import timings_of
 from klas.selection.buckets import Selection
 from klas.study import Metric, SelectionSpec, Tier
 

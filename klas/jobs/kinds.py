@@ -12,7 +12,8 @@ PairNames = tuple[str, str]
 
 
 class _Kind(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Most pages of the app meet no job: what checks one is built when the first one is met.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class DeviceJob(_Kind):
@@ -79,7 +80,9 @@ class CatalogueJob(_Kind):
 JobSpec = RunJob | FinetuneJob | CompareJob | FullValJob | LatencyJob | EstimateJob | CatalogueJob
 """What a job is to do, told apart by ``kind``."""
 
-_SPEC: TypeAdapter[JobSpec] = TypeAdapter(Annotated[JobSpec, Field(discriminator="kind")])
+_SPEC: TypeAdapter[JobSpec] = TypeAdapter(
+    Annotated[JobSpec, Field(discriminator="kind")], config=ConfigDict(defer_build=True)
+)
 
 
 class UnknownJob(BaseModel):

@@ -41,7 +41,7 @@ Text = Annotated[str, BeforeValidator(_encodable)]
 class StageStatus(BaseModel):
     """One stage's progress; ``total`` 0 means that all of it was cached."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
 
     stage: Text
     unit: Text
@@ -59,7 +59,7 @@ class EstimateAnswer(BaseModel):
         beside_other_work: whether the device was busy, so that the job itself will be quicker.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
 
     seconds: Amount
     trainings: Count | None = None
@@ -81,7 +81,7 @@ class Status(BaseModel):
         answer: what an estimate came to.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
 
     state: State
     pid: Annotated[int, Field(ge=0, lt=2**31)]

@@ -25,7 +25,7 @@ class Submission(BaseModel):
         device: where it is to run: ``auto``, or what torch calls a device.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
 
     study: dict[str, Any] | None
     task: dict[str, Any]

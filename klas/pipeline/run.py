@@ -13,12 +13,12 @@ from klas.pipeline.recipes.latency import machine
 from klas.pipeline.scores_document import scores_document
 from klas.progress import Progress
 from klas.results.accuracies import full_validation, tier_layers
-from klas.results.costs import note_timings
 from klas.results.documents.scores import ScoresDocument
 from klas.results.pair import Pair
 from klas.results.plan import Step, stages_until, steps
 from klas.results.refs import scores_ref
 from klas.results.result import Finetuned, Latency, Result, TestOutcomes, outcomes_of
+from klas.results.timings import note_timings
 from klas.results.trainings import joint_training, method_trainings
 from klas.storage.arrays import Arrays
 from klas.storage.store import Store

@@ -33,7 +33,8 @@ from klas.results.pack_file import (
     written_whole,
 )
 from klas.results.refs import note_used, scores_ref, stored_scores
-from klas.results.usage import claimed, stages_done
+from klas.results.stages import stages_done
+from klas.results.usage import claimed
 from klas.storage.index import Entry
 from klas.storage.key import canonical_json
 from klas.storage.saved_studies import open_study, save_study, saved_studies, study_path

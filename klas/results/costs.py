@@ -1,24 +1,14 @@
-"""What networks cost: MACs, parameters, or the time that was measured on a machine. No torch here.
+"""What networks cost: MACs, parameters, or time that was measured on a machine. No torch here."""
 
-Times depend on the machine, so they are kept apart from the scores document, each with the machine
-that it was measured on. A note in the store says which machines a study's pairs were timed on.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from klas.results.keys import Keys
 from klas.results.pair import CostUnit, Pair
-from klas.results.refs import timings_ref
-from klas.results.result import Latency, Machine
 from klas.selection.curves import Envelope, envelope
-from klas.selection.space import name_of
-from klas.storage.store import Store
-from klas.study import Study
 
 CostName = Literal["macs", "params", "latency"]
 COSTS: tuple[CostName, ...] = get_args(CostName)
@@ -135,44 +125,3 @@ def above_anchors(
     floor = np.nan_to_num(step.at(costs.stitches), nan=0.0)
     with np.errstate(invalid="ignore"):
         return chosen & (accuracy > floor)
-
-
-def note_timings(store: Store, study: Study, pair: Pair, machine: Machine) -> None:
-    """Note that a pair was timed on a machine, so that :func:`timings_of` finds it."""
-    name = timings_ref(study.results_key())
-    entry = [*pair.names, machine.to_json()]
-    with store.lock(name):
-        store.set_ref(name, [e for e in _noted(store, study) if e != entry] + [entry])
-
-
-def timings_of(store: Store, study: Study, pair: Pair) -> list[Timings]:
-    """A pair's forward times on every machine where they were measured, the latest first."""
-    keys, (source, target) = Keys.of_document(pair.document, study), pair.names
-    machines = [
-        Machine(**machine) for *names, machine in _noted(store, study) if tuple(names) == pair.names
-    ]
-    wanted = [Latency(source=source, target=target, machine=m) for m in reversed(machines)]
-    times = (store.get(keys.of(result)) for result in wanted)
-    return [_timings(pair, result) for result in times if result is not None]
-
-
-def _timings(pair: Pair, result: Mapping[str, Any]) -> Timings:
-    of = [result["stitches"][name_of(place)] for place in pair.everywhere]
-    median, low, high = (
-        np.array([network[part] for network in of], dtype=np.float64)
-        for part in ("median_ms", "low_ms", "high_ms")
-    )
-    return Timings(
-        machine=result["machine"],
-        median=median,
-        low=low,
-        high=high,
-        anchors={name: network["median_ms"] for name, network in result["anchors"].items()},
-        passes=np.array([network["passes"] for network in of], dtype=np.int64),
-    )
-
-
-def _noted(store: Store, study: Study) -> Sequence[Any]:
-    """``[source, target, machine]`` of every timing, in the order in which they were made."""
-    notes = store.get_ref(timings_ref(study.results_key()))
-    return notes if isinstance(notes, list) else []

@@ -112,34 +112,6 @@ def claimed(store: Store, study: Study) -> list[Entry]:
     return sorted((e for e in store.entries() if e.digest in digests), key=lambda e: e.digest)
 
 
-def stages_done(document: Any) -> dict[Stage, tuple[int, int]]:
-    """For each stage how many anchors or pairs have it, and of how many.
-
-    Args:
-        document: a scores document; for anything else the answer is empty.
-    """
-    try:
-        anchors, pairs = document["anchors"], document["pairs"]
-        probed = sum(a["probe_accuracy"] is not None for a in anchors)
-        done: dict[Stage, tuple[int, int]] = {
-            # A document is first put together when the anchors have run.
-            "anchors": (len(anchors), len(anchors)),
-            "probes": (probed, len(anchors)),
-            "scores": (sum(p["theta"] is not None for p in pairs), len(pairs)),
-        }
-        tiers: tuple[Stage, ...] = ("zero_shot", "tuned")
-        for tier in tiers:
-            measured = [
-                p["theta"] is not None
-                and all(c["accuracy"][tier] is not None for c in p["candidates"])
-                for p in pairs
-            ]
-            done[tier] = (sum(measured), len(pairs))
-    except (KeyError, TypeError, AttributeError):
-        return {}
-    return done
-
-
 class Claims:
     """Which study uses which results, read once.
 

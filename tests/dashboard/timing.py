@@ -1,7 +1,7 @@
 """Forward times as a latency job leaves them, without running one."""
 
-from klas.results.costs import note_timings
 from klas.results.result import Machine
+from klas.results.timings import note_timings
 from tests.conftest import SMALL
 from tests.stored import latency_key
 

@@ -5,15 +5,10 @@ import copy
 import numpy as np
 import pytest
 
-from klas.results.costs import (
-    COSTS,
-    costs_of,
-    envelope_along,
-    note_timings,
-    timings_of,
-)
+from klas.results.costs import COSTS, costs_of, envelope_along
 from klas.results.pair import pairs_of
 from klas.results.result import Machine
+from klas.results.timings import note_timings, timings_of
 from tests.conftest import SMALL, method_envelope
 from tests.stored import latency_key
 

@@ -14,7 +14,8 @@ from klas.results.freeing import (
     free_study,
     free_unclaimed,
 )
-from klas.results.usage import claimed, stages_done, usage
+from klas.results.stages import stages_done
+from klas.results.usage import claimed, usage
 from klas.storage.catalogue import catalogue_key
 from klas.storage.key import Key
 from klas.storage.saved_studies import open_study, save_study, saved_studies

@@ -16,9 +16,9 @@ from klas.networks.family import layer_states
 from klas.networks.stitch import Stitch
 from klas.pipeline.recipes import latency
 from klas.pipeline.run import Pipeline
-from klas.results.costs import timings_of
 from klas.results.pair import pairs_of
 from klas.results.result import Fit, Machine
+from klas.results.timings import timings_of
 from klas.storage.store import Store
 from tests.conftest import SMALL
 from tests.jobs.workers import finished, wait_for
