@@ -29,13 +29,13 @@ def room(module):
 
 def imported(path):
     """Every module that a file names in an import, at any depth."""
-    found = set()
+    actual = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            actual |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{a.name}" for a in node.names}
-    return found
+            actual |= {node.module} | {f"{node.module}.{a.name}" for a in node.names}
+    return actual
 
 
 def rooms(package):

@@ -14,7 +14,7 @@ def widgets(tester):
     """The widgets of choices by the choices' names, whichever keys they have by now."""
     keys = [(element, getattr(element, "key", None) or "") for element in tester.main]
     named = [(re.fullmatch(r"bound:(\w+):[0-9]+", key), element) for element, key in keys]
-    return {found[1]: element for found, element in named if found}
+    return {actual[1]: element for actual, element in named if actual}
 
 
 def widget(tester, name):

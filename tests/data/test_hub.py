@@ -127,8 +127,8 @@ def test_a_damaged_row_is_found(hub):
     pictures[2] = {"bytes": None, "path": "/no/such/file.png"}
     columns, features = with_names("zero", "one")
     hub["a"] = {"train": (columns | {"img": pictures}, features)}
-    found = find_unreadable("a", open_images("hfds/a:train"), 4, 0)
-    assert sorted(u.where for u in found) == ["row 2", "row 3"]
+    actual = find_unreadable("a", open_images("hfds/a:train"), 4, 0)
+    assert sorted(u.where for u in actual) == ["row 2", "row 3"]
 
 
 @pytest.mark.parametrize(

@@ -133,11 +133,11 @@ def test_anchors_of_two_label_sets_share_folders_named_by_ids():
         "large": Output(21843, True),
         "features": Output(0, True),
     }
-    found = columns_by_anchor(outputs, IMAGENETTE, where="data")
-    assert found.keys() == {"small", "large"}
+    actual = columns_by_anchor(outputs, IMAGENETTE, where="data")
+    assert actual.keys() == {"small", "large"}
     goog = ImageNetInfo("imagenet-21k-goog").label_names()
-    assert [IDS[c] for c in found["small"]] == IMAGENETTE
-    assert [goog[c] for c in found["large"]] == IMAGENETTE
+    assert [IDS[c] for c in actual["small"]] == IMAGENETTE
+    assert [goog[c] for c in actual["large"]] == IMAGENETTE
 
 
 def test_anchors_of_two_label_sets_are_refused_where_nothing_joins_them():

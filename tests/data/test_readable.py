@@ -36,11 +36,11 @@ def test_damaged_rows_are_replaced_by_the_next_of_their_class(many):
     images = open_images(str(many))
     bad = set(balanced_order(images.labels, 0)[[0, 4, 11, 30]].tolist())
     damage(images, many, bad)
-    found = find_unreadable("many", images, 12, 0)
-    assert {u.row for u in found} == bad - {int(balanced_order(images.labels, 0)[30])}
-    assert all("truncated" in u.reason for u in found)
-    assert all(u.where == images.where(u.row) for u in found)
-    without = [u.row for u in found]
+    actual = find_unreadable("many", images, 12, 0)
+    assert {u.row for u in actual} == bad - {int(balanced_order(images.labels, 0)[30])}
+    assert all("truncated" in u.reason for u in actual)
+    assert all(u.where == images.where(u.row) for u in actual)
+    without = [u.row for u in actual]
     rows = subset(images, 12, 0, without=without)
     assert not set(rows.tolist()) & bad
     assert np.bincount(images.labels[rows]).tolist() == [4, 4, 4]
@@ -54,9 +54,9 @@ def test_the_replacement_of_a_damaged_row_is_checked_too(many):
     images = open_images(str(many))
     ants = [r for r in balanced_order(images.labels, 0).tolist() if images.labels[r] == 0]
     damage(images, many, ants[:3])
-    found = find_unreadable("many", images, 3, 0)
-    assert sorted(u.row for u in found) == sorted(ants[:3])
-    assert ants[3] in subset(images, 3, 0, without=[u.row for u in found])
+    actual = find_unreadable("many", images, 3, 0)
+    assert sorted(u.row for u in actual) == sorted(ants[:3])
+    assert ants[3] in subset(images, 3, 0, without=[u.row for u in actual])
 
 
 def test_smaller_subsets_are_readable_too(many):
@@ -74,9 +74,9 @@ def test_the_result_is_plain_values(many):
 
     images = open_images(str(many))
     damage(images, many, [3])
-    found = find_unreadable("many", images, 60, 0)
-    assert [Unreadable(*raw) for raw in json.loads(json.dumps(found))] == found
-    sentence = unreadable_sentence("many", found)
+    actual = find_unreadable("many", images, 60, 0)
+    assert [Unreadable(*raw) for raw in json.loads(json.dumps(actual))] == actual
+    sentence = unreadable_sentence("many", actual)
     assert sentence.startswith(f"many: left out 1 image that cannot be read: {images.where(3)} (")
 
 
@@ -111,9 +111,9 @@ def test_a_link_to_nowhere_and_an_empty_file_count_as_unreadable(folder):
     (folder / "cow" / "8.png").write_bytes(b"")
     (folder / "cow" / "9.png").symlink_to(folder / "gone.png")
     images = open_images(str(folder))
-    found = {u.where: u.reason for u in find_unreadable("f", images, 100, 0)}
-    assert found.keys() == {"cow/8.png", "cow/9.png"}
-    assert found["cow/9.png"] == "No such file or directory"
+    actual = {u.where: u.reason for u in find_unreadable("f", images, 100, 0)}
+    assert actual.keys() == {"cow/8.png", "cow/9.png"}
+    assert actual["cow/9.png"] == "No such file or directory"
 
 
 def test_what_is_drawn_needs_no_check(monkeypatch):

@@ -70,8 +70,8 @@ def test_a_network_from_the_training_data_has_its_zero_shot_accuracy(pipeline, c
     made = export(pipeline, computed, tmp_path, None)
     for index, stitch in enumerate(made["stitches"]):
         network = klas.load_stitch(tmp_path / "s.json", index)
-        found = measured(pipeline, network, stitch["source"])
-        assert found == pytest.approx(stitch["accuracy"]["zero_shot"], abs=1e-3)
+        actual = measured(pipeline, network, stitch["source"])
+        assert actual == pytest.approx(stitch["accuracy"]["zero_shot"], abs=1e-3)
 
 
 def test_a_loaded_network_trains_and_saves_like_any_module(pipeline, computed, tmp_path):

@@ -38,13 +38,13 @@ def results():
 
 def tables(text):
     """Every table of a section: a dictionary per row, by column."""
-    found = []
+    actual = []
     for block in re.findall(r"(?:^\|.*\n?)+", text, flags=re.M):
         head, _, *rows = [
             [cell.strip() for cell in line.strip("|").split(" | ")] for line in block.splitlines()
         ]
-        found.append([dict(zip(head, row, strict=True)) for row in rows])
-    return found
+        actual.append([dict(zip(head, row, strict=True)) for row in rows])
+    return actual
 
 
 def first_number(cell):
@@ -170,13 +170,13 @@ def test_joint_training_over_all_pairs_with_both_seeds_and_the_posters(
     monkeypatch.setattr(ResampledStudy, "trained_accuracy", accuracy)
     pairs = [results.pair_named(document, names) for names in results.FINETUNED_PAIRS]
     trained = of_pairs(document, pairs)
-    found = [compare(trained, results.finetuned_with(s), store) for s in (0, 1)]
-    text = results.joint_section(found)
+    actual = [compare(trained, results.finetuned_with(s), store) for s in (0, 1)]
+    text = results.joint_section(actual)
     assert "Mean over 3 of 3 pairs (seed 1: 2)" in text
     together, *by_pair = tables(text)
     assert len(by_pair) == 3
     for row, metric in zip(together, METRICS, strict=True):
-        each = [[p["methods"][metric]["finetuned"] for p in f["pairs"]] for f in found]
+        each = [[p["methods"][metric]["finetuned"] for p in f["pairs"]] for f in actual]
         means = [100 * np.mean([c["mean_top1"]["value"] for c in some if c]) for some in each]
         assert first_number(row["mean top-1 (%)"]) == pytest.approx(means[0], abs=0.06)
         line = next(li for li in text.splitlines() if li.startswith(f"| {METHODS[metric]} |"))
@@ -187,13 +187,13 @@ def test_joint_training_over_all_pairs_with_both_seeds_and_the_posters(
         "snnet": "0.8345",
     }
     for row, metric in zip(by_pair[2], METRICS):  # one seed's figures stand without the other's
-        curve = found[0]["pairs"][2]["methods"][metric]["finetuned"]
+        curve = actual[0]["pairs"][2]["methods"][metric]["finetuned"]
         mean = 100 * curve["mean_top1"]["value"]
         assert first_number(row["mean top-1 (%)"]) == pytest.approx(mean, abs=0.06)
         assert "[" in row["mean top-1 (%)"]
-    every, *_ = tables(results.budget_section(found[0]))
+    every, *_ = tables(results.budget_section(actual[0]))
     for row, metric in zip(every, METRICS, strict=True):
-        for steps, got in found[0]["all_pairs"]["methods"][metric]["budgets"].items():
+        for steps, got in actual[0]["all_pairs"]["methods"][metric]["budgets"].items():
             mean = 100 * got["mean_top1"]["value"]
             assert float(row[f"{int(steps):,} steps"]) == pytest.approx(mean, abs=0.06)
 
@@ -230,13 +230,13 @@ def test_what_selecting_costs_is_added_up(results, computed):
 
 
 def test_what_is_not_trained_is_left_empty(results, comparison):
-    found = tables(results.joint_section([comparison, comparison]))
-    assert found
-    for rows in found:
+    actual = tables(results.joint_section([comparison, comparison]))
+    assert actual
+    for rows in actual:
         assert [row["method"] for row in rows] == [METHODS[m] for m in METRICS]
         assert {row["mean top-1 (%)"] for row in rows} == {""}
-    found = tables(results.budget_section(comparison))
-    assert found
-    for rows in found:
+    actual = tables(results.budget_section(comparison))
+    assert actual
+    for rows in actual:
         assert [row.pop("method") for row in rows] == [METHODS[m] for m in METRICS]
         assert {cell for row in rows for cell in row.values()} == {""}

@@ -37,7 +37,7 @@ def hsic1(k, ell):
 
 def slow_terms(first, second):
     """The three kinds of HSIC₁ by a loop over chunks and pairs of cuts, in float64."""
-    found = []
+    actual = []
     for start in range(0, len(first[0]), 64):
         parts = [[a[start : start + 64] for a in side] for side in (first, second)]
         if len(parts[0][0]) < 4:
@@ -45,8 +45,8 @@ def slow_terms(first, second):
         a, b = ([x.double().flatten(1).numpy() for x in side] for side in parts)
         a, b = ([x @ x.T for x in side] for side in (a, b))
         cross = [[hsic1(k, ell) for ell in b] for k in a]
-        found.append((cross, [hsic1(k, k) for k in a], [hsic1(k, k) for k in b]))
-    return [np.array(part) for part in zip(*found)]
+        actual.append((cross, [hsic1(k, k) for k in a], [hsic1(k, k) for k in b]))
+    return [np.array(part) for part in zip(*actual)]
 
 
 def cka(cross, own_first, own_second):
@@ -55,10 +55,12 @@ def cka(cross, own_first, own_second):
 
 def slow_cka(first, second):
     cross, own_first, own_second = slow_terms(first, second)
-    found = np.empty(cross.shape[1:])
-    for i, j in np.ndindex(found.shape):
-        found[i, j] = cross[:, i, j].sum() / np.sqrt(own_first[:, i].sum() * own_second[:, j].sum())
-    return found
+    actual = np.empty(cross.shape[1:])
+    for i, j in np.ndindex(actual.shape):
+        actual[i, j] = cross[:, i, j].sum() / np.sqrt(
+            own_first[:, i].sum() * own_second[:, j].sum()
+        )
+    return actual
 
 
 def collected(cuts, sizes):
@@ -94,8 +96,8 @@ def test_u_centred_rows_sum_to_zero_and_give_the_textbooks_hsic():
         first, second = u_centred(torch.stack([k, ell]))
         assert (first.diagonal() == 0).all()
         assert first.sum(1).abs().max() < 1e-10
-        found = float((first * second).sum()) / (n * (n - 3))
-        assert found == pytest.approx(hsic1(k.numpy(), ell.numpy()), rel=1e-10)
+        actual = float((first * second).sum()) / (n * (n - 3))
+        assert actual == pytest.approx(hsic1(k.numpy(), ell.numpy()), rel=1e-10)
 
 
 @pytest.mark.parametrize("samples", [4, 5, 63, 64, 66, 67, 68, 200])
@@ -130,24 +132,24 @@ def test_equals_torch_cka_on_real_networks(float64):
         collector = GramMatrices(anchor.float(), 192, kept.append)
         sweep(anchor, DataLoader(data, batch_size=100), [collector], lambda n: None)
         grams.append([kept[f"gram{k}"] for k in range(anchor.info.depth + 1)])
-    found = cka(*cka_terms(*grams, 192))
+    actual = cka(*cka_terms(*grams, 192))
     layers = [["stem", *(f"blocks.{k}" for k in range(a.info.depth))] for a in anchors]
     loader = DataLoader(TensorDataset(images.double(), torch.zeros(192)), batch_size=64)
     with torch.no_grad(), redirect_stderr(StringIO()):
         theirs = reference.CKA(*(a.double() for a in anchors), "first", "second", *layers)
         theirs.compare(loader, loader)
-    assert np.abs(found - theirs.export()["CKA"].numpy()).max() < 1e-5
-    assert found.std() > 0.05  # not all alike
+    assert np.abs(actual - theirs.export()["CKA"].numpy()).max() < 1e-5
+    assert actual.std() > 0.05  # not all alike
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=12))
 def test_the_forward_batch_does_not_matter(sizes):
     first, second = related(sum(sizes))
-    found = cka_terms(collected(first, sizes), collected(second, 256), sum(sizes))
+    actual = cka_terms(collected(first, sizes), collected(second, 256), sum(sizes))
     wanted = cka_terms(collected(first, 64), collected(second, 64), sum(sizes))
-    assert len(found.cross) == len(chunk_sizes(sum(sizes)))
-    for got, want in zip(found, wanted, strict=True):
+    assert len(actual.cross) == len(chunk_sizes(sum(sizes)))
+    for got, want in zip(actual, wanted, strict=True):
         assert np.allclose(got, want, rtol=1e-5, atol=1e-5 * np.abs(want).max(initial=0))
 
 
@@ -169,9 +171,9 @@ def test_a_rotation_and_a_scale_are_the_same_and_noise_is_not():
     torch.manual_seed(1)
     x, noise = torch.randn(128, 12), torch.randn(128, 12)
     turned = 1e3 * x @ torch.linalg.qr(torch.randn(12, 12)).Q + 50
-    found = cka(*cka_terms(collected([x], 64), collected([turned, noise], 64), 128))
-    assert found[0, 0] == pytest.approx(1, abs=1e-5)
-    assert abs(found[0, 1]) < 0.1
+    actual = cka(*cka_terms(collected([x], 64), collected([turned, noise], 64), 128))
+    assert actual[0, 0] == pytest.approx(1, abs=1e-5)
+    assert abs(actual[0, 1]) < 0.1
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -1234.567, 1e15])
@@ -181,10 +183,10 @@ def test_constant_activations_are_like_nothing(value, samples):
     varying = torch.randn(samples, 30)
     constant = (value * torch.randn(30)).repeat(samples, 1)
     first = collected([constant, varying], 50)
-    found = cka(*cka_terms(first, first, samples))
-    assert found[1, 1] == pytest.approx(1)
-    assert (found[0] == 0).all()
-    assert (found[:, 0] == 0).all()
+    actual = cka(*cka_terms(first, first, samples))
+    assert actual[1, 1] == pytest.approx(1)
+    assert (actual[0] == 0).all()
+    assert (actual[:, 0] == 0).all()
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3])
@@ -206,8 +208,8 @@ def test_small_chunks_give_finite_numbers():
 def test_float32_storage_and_a_large_mean_cost_little():
     torch.manual_seed(2)
     first, second = ([a + 100 for a in side] for side in related(256))
-    found = cka(*cka_terms(collected(first, 256), collected(second, 256), 256))
-    assert np.abs(found - slow_cka(first, second)).max() < 1e-6
+    actual = cka(*cka_terms(collected(first, 256), collected(second, 256), 256))
+    assert np.abs(actual - slow_cka(first, second)).max() < 1e-6
 
 
 def test_under_bfloat16_the_products_stay_float32():
@@ -258,8 +260,8 @@ def test_what_a_bootstrap_draws_is_a_cka_too():
     repeated = [
         [torch.cat([a[64 * c : 64 * c + 64] for c in drawn]) for a in s] for s in (first, second)
     ]
-    found = cka(*(part[drawn] for part in terms))
-    assert np.allclose(found, slow_cka(*repeated), atol=1e-6)
+    actual = cka(*(part[drawn] for part in terms))
+    assert np.allclose(actual, slow_cka(*repeated), atol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])

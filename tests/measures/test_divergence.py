@@ -24,8 +24,8 @@ def reference(first, second):
     )
 
 
-def close(found, wanted):
-    return ((found - wanted).abs() <= torch.maximum(1e-4 * wanted.abs(), torch.tensor(1e-9))).all()
+def close(actual, wanted):
+    return ((actual - wanted).abs() <= torch.maximum(1e-4 * wanted.abs(), torch.tensor(1e-9))).all()
 
 
 @settings(deadline=None, max_examples=40)
@@ -43,17 +43,17 @@ def test_float32_sums_keep_small_divergences():
     base = torch.randn(1, 2000, 100)
     near = base + 0.05 * torch.randn(4, 2000, 100)
     log = near.log_softmax(-1)
-    found = kl_sums(log, log) / 2000
+    actual = kl_sums(log, log) / 2000
     wanted = reference(near, near)
     off = ~torch.eye(4, dtype=bool)
-    assert ((found.double() - wanted)[off] / wanted[off]).abs().max() < 1e-4
+    assert ((actual.double() - wanted)[off] / wanted[off]).abs().max() < 1e-4
 
 
 def test_equal_predictions_are_at_distance_zero_and_nothing_is_below():
     logits = torch.randn(5, 100, 7)
-    found = theta([(logits, logits)])
-    assert found.diagonal().abs().max() < 1e-12
-    assert (found >= 0).all()
+    actual = theta([(logits, logits)])
+    assert actual.diagonal().abs().max() < 1e-12
+    assert (actual >= 0).all()
 
 
 def test_a_closed_form():
@@ -82,15 +82,15 @@ def test_sums_of_predictions_are_those_of_each_block(seed, samples, rows):
     blocks = np.unique(blocks, return_inverse=True)[1]
     bounds = chunk_bounds(blocks, rows)
     batches = [(first[:, a:b], second[:, a:b]) for a, b, _ in bounds]
-    found = prediction_sums(batches, bounds)
+    actual = prediction_sums(batches, bounds)
     p, q = first.double().softmax(-1).numpy(), second.double().softmax(-1).numpy()
     for block in range(blocks.max() + 1):
         here = blocks == block
         for i in range(3):
             entropy = -(p[i, here] * np.log(p[i, here])).sum()
-            assert found["entropy"][block, i] == pytest.approx(entropy)
+            assert actual["entropy"][block, i] == pytest.approx(entropy)
             for j in range(2):
                 kl = (p[i, here] * np.log(p[i, here] / q[j, here])).sum()
                 squares = ((p[i, here] - q[j, here]) ** 2).mean(1).sum()
-                assert found["kl"][block, i, j] == pytest.approx(kl)
-                assert found["squares"][block, i, j] == pytest.approx(squares)
+                assert actual["kl"][block, i, j] == pytest.approx(kl)
+                assert actual["squares"][block, i, j] == pytest.approx(squares)

@@ -75,9 +75,9 @@ def measured(case, block_of, sizes=8, **settings):
     views = [view.split(sizes) for view in (*views, torch.zeros(len(views[0])))]
     block_of = np.asarray(block_of, dtype=np.int64)
     ticks = []
-    found = matching_sums(family, zip(*views), block_of, ticks.append, **settings)
+    actual = matching_sums(family, zip(*views), block_of, ticks.append, **settings)
     assert ticks == [len(labels) for labels in views[-1]]
-    return found
+    return actual
 
 
 def positions(activation, layout):
@@ -108,12 +108,12 @@ BLOCKS = [0] * 5 + [1] * 5 + [2] * 12 + [3]
 
 
 def test_every_form_to_every_other_equals_the_definition(case):
-    found = measured(case, BLOCKS)
-    for got, want in zip(found, slow(case, BLOCKS), strict=True):
+    actual = measured(case, BLOCKS)
+    for got, want in zip(actual, slow(case, BLOCKS), strict=True):
         assert got.dtype == np.float64
         assert np.allclose(got, want, rtol=1e-5)
     residuals, spreads = slow(case, BLOCKS)
-    assert np.allclose(dm(*found), residuals.sum(0) / spreads.sum(0), rtol=1e-5)
+    assert np.allclose(dm(*actual), residuals.sum(0) / spreads.sum(0), rtol=1e-5)
 
 
 def test_blocks_add_up_to_the_whole(case):
@@ -146,9 +146,9 @@ def test_a_large_mean_does_not_cancel(case):
     layers = {(1, 0): random_layer(FORMS[1], FORMS[3])}
     shifted = source, target, layers, first, second
     residuals, spreads = slow(shifted, BLOCKS)
-    found = measured(shifted, BLOCKS, 2)
-    assert np.allclose(found.spread, spreads, rtol=1e-4)
-    assert np.allclose(found.residuals, residuals, rtol=1e-5)
+    actual = measured(shifted, BLOCKS, 2)
+    assert np.allclose(actual.spread, spreads, rtol=1e-4)
+    assert np.allclose(actual.residuals, residuals, rtol=1e-5)
     assert (residuals / spreads).min() > 1e5  # squares about 0 would have lost the spread
 
 
@@ -159,10 +159,10 @@ def test_an_exact_copy_is_matched_exactly(case, precision):
     for k, layout in enumerate(FORMS):
         identity = {"weight": torch.eye(layout.channels), "bias": torch.zeros(layout.channels)}
         layers[k, k] = stitch_layer(layout, layout, identity)
-    found = measured((source, source, layers, images, images), BLOCKS, precision=precision)
-    assert (found.residuals == 0).all()
-    assert (found.spread.sum(0) > 1).all()
-    assert (dm(*found) == 0).all()
+    actual = measured((source, source, layers, images, images), BLOCKS, precision=precision)
+    assert (actual.residuals == 0).all()
+    assert (actual.spread.sum(0) > 1).all()
+    assert (dm(*actual) == 0).all()
 
 
 def test_what_least_squares_finds_matches_better_than_the_mean():
@@ -179,8 +179,8 @@ def test_what_least_squares_finds_matches_better_than_the_mean():
         (i, j): stitch_layer(source.info.layouts[i], target.info.layouts[j], states[i, j])
         for i, j in wanted
     }
-    found = measured((source, target, layers, images, images), [0] * 200, 64)
-    assert ((dm(*found) > 0.01) & (dm(*found) < 1)).all()  # on the images of the fit itself
+    actual = measured((source, target, layers, images, images), [0] * 200, 64)
+    assert ((dm(*actual) > 0.01) & (dm(*actual) < 1)).all()  # on the images of the fit itself
 
 
 class Constant(nn.Module):
@@ -196,9 +196,9 @@ def test_a_target_that_does_not_vary_has_no_spread(case):
     nn.init.constant_(copied.bias, 0.1)
     nn.init.constant_(copied.prefix_bias, 0.1)
     for layer, wanted in ((layers[0, 2], np.inf), (copied, 0)):
-        found = measured((source, target, {(0, 2): layer}, first, second), BLOCKS)
-        assert (found.spread == 0).all()
-        assert dm(*found) == [wanted]
+        actual = measured((source, target, {(0, 2): layer}, first, second), BLOCKS)
+        assert (actual.spread == 0).all()
+        assert dm(*actual) == [wanted]
 
 
 def test_blocks_drawn_again_are_a_ratio_of_their_sums():

@@ -90,7 +90,7 @@ def test_one_activation_is_held_at_a_time(anchor):
 
 
 def test_bfloat16_rounds_the_forward_pass_and_nothing_after_it(anchor):
-    found = {}
+    actual = {}
     for precision in ("float32", "bfloat16"):
         _, _, batches = data()
         kept = Kept()
@@ -99,12 +99,12 @@ def test_bfloat16_rounds_the_forward_pass_and_nothing_after_it(anchor):
             Outputs(anchor, kept.append),
         ]
         sweep(anchor, batches, collectors, lambda n: None, precision=precision)
-        found[precision] = kept
+        actual[precision] = kept
     for name in ("cut0", f"cut{anchor.info.depth}", "logits"):
-        exact, rounded = (found[precision][name] for precision in ("float32", "bfloat16"))
+        exact, rounded = (actual[precision][name] for precision in ("float32", "bfloat16"))
         assert rounded.dtype == np.float32
         assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact).max()
-    means = found["bfloat16"]["cut0"]
+    means = actual["bfloat16"]["cut0"]
     # Sums over tokens are float32: most of their bits are beyond bfloat16's eight.
     assert (torch.from_numpy(means).bfloat16().float().numpy() != means).mean() > 0.5
 

@@ -227,8 +227,8 @@ def test_what_is_chosen_can_be_measured_on_every_validation_image(finished, tmp_
     for index, entry in enumerate(stitches):
         network = load_stitch(tmp_path / "list.json", index, allow_code=True)
         with torch.inference_mode():
-            found = accuracy(network, images, np.arange(24), transform)
-        assert entry["full_val"]["accuracy"] == pytest.approx(found)
+            actual = accuracy(network, images, np.arange(24), transform)
+        assert entry["full_val"]["accuracy"] == pytest.approx(actual)
     exports.read(tmp_path / "list.json", "klas-stitches")
 
 

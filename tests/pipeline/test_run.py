@@ -100,8 +100,10 @@ def test_temperature_changes_the_divergences_and_not_the_accuracies(computed):
         shared.append(Pipeline(study, store, device="cpu").run("scores"))
     softer, _ = shared
     assert softer["anchors"][2]["probe_accuracy"] == document["anchors"][2]["probe_accuracy"]
-    for found in shared:
-        assert not np.allclose(found["pairs"][0]["theta"], document["pairs"][0]["theta"], rtol=0.01)
+    for actual in shared:
+        assert not np.allclose(
+            actual["pairs"][0]["theta"], document["pairs"][0]["theta"], rtol=0.01
+        )
 
 
 @pytest.mark.slow

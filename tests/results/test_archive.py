@@ -49,10 +49,10 @@ def packed(computed, tmp_path_factory):
 def test_on_another_machine_nothing_is_computed_again(computed, packed, store, tmp_path):
     path, count = packed
     record = Record()
-    found = unpack(store, path, record)
+    actual = unpack(store, path, record)
     assert record.units == {"unpack": count}
-    assert (found.study, found.results, found.present, found.kept) == (SMALL, count, 0, 0)
-    assert found.bytes == sum(e.bytes for e in store.entries())
+    assert (actual.study, actual.results, actual.present, actual.kept) == (SMALL, count, 0, 0)
+    assert actual.bytes == sum(e.bytes for e in store.entries())
     assert set(store.entries()) <= set(computed[0].entries())
     assert store.verify() == []
     assert open_study(store, "small") == SMALL
@@ -82,8 +82,8 @@ def test_unpacking_twice_changes_nothing(packed, store):
     path, count = packed
     unpack(store, path)
     before = contents(store)
-    found = unpack(store, path)
-    assert (found.present, found.kept) == (count, 0)
+    actual = unpack(store, path)
+    assert (actual.present, actual.kept) == (count, 0)
     assert contents(store) == before
 
 

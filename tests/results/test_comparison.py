@@ -38,11 +38,11 @@ def compared(comparison):
 
 def bucket_of(pair):
     low, high = (a["macs"] for a in pair.cheap_and_costly)
-    found = []
+    actual = []
     for macs, inside in zip(pair.macs, pair.in_space):
         place = min(int((macs - low) // ((high - low) / BUCKETS)), BUCKETS - 1)
-        found.append(place if inside and low <= macs <= high else None)
-    return found
+        actual.append(place if inside and low <= macs <= high else None)
+    return actual
 
 
 def members(pair):
@@ -55,12 +55,12 @@ def chosen_rows(pair, metric, tau=TAU):
     if metric == "snnet":
         return [row for row, c in enumerate(pair.raw["candidates"]) if c["snnet"]]
     gamma = [number(c["scores"]["kl"]) for c in pair.raw["candidates"]]
-    found = []
+    actual = []
     for rows in members(pair):
         ours = [row for row in rows if gamma[row] <= (1 + tau) * min(gamma[r] for r in rows)]
         scores = pair.scores(metric)
-        found += ours if metric == "kl" else sorted(rows, key=lambda r: scores[r])[: len(ours)]
-    return sorted(found)
+        actual += ours if metric == "kl" else sorted(rows, key=lambda r: scores[r])[: len(ours)]
+    return sorted(actual)
 
 
 def rivals(pair):
@@ -68,12 +68,12 @@ def rivals(pair):
 
 
 def hits(scores, accuracy, groups):
-    found = 0.0
+    actual = 0.0
     for rows in groups:
         best = max(accuracy[row] for row in rows)
         tied = [row for row in rows if scores[row] == min(scores[r] for r in rows)]
-        found += sum(accuracy[row] == best for row in tied) / len(tied)
-    return found
+        actual += sum(accuracy[row] == best for row in tied) / len(tied)
+    return actual
 
 
 def points(pair, rows, tier):
@@ -167,11 +167,11 @@ def value(figure):
 
 
 def test_each_method_takes_as_many_per_bucket_as_klas(compared, computed):
-    for found, pair in zip(compared["pairs"], pairs_of(computed[1]), strict=True):
-        assert (found["source"], found["target"]) == pair.names
-        assert found["buckets"] == len(rivals(pair))
+    for actual, pair in zip(compared["pairs"], pairs_of(computed[1]), strict=True):
+        assert (actual["source"], actual["target"]) == pair.names
+        assert actual["buckets"] == len(rivals(pair))
         for metric in METRICS:
-            listed = found["chosen"][metric]
+            listed = actual["chosen"][metric]
             rows = chosen_rows(pair, metric)
             places = [(s["source_block"], s["target_block"]) for s in listed]
             assert places == [tuple(pair.stitches[row]) for row in rows]
@@ -189,12 +189,12 @@ def test_each_method_takes_as_many_per_bucket_as_klas(compared, computed):
 
 
 def test_agreement_with_the_oracle(compared, computed):
-    for found, pair in zip(compared["pairs"], pairs_of(computed[1])):
+    for actual, pair in zip(compared["pairs"], pairs_of(computed[1])):
         oracle, groups = pair.accuracy("tuned"), rivals(pair)
         chance = sum(np.mean([oracle[r] == oracle[rows].max() for r in rows]) for rows in groups)
-        assert value(found["chance"]) == pytest.approx(chance)
+        assert value(actual["chance"]) == pytest.approx(chance)
         for metric in METRICS:
-            method = found["methods"][metric]
+            method = actual["methods"][metric]
             rows = set(chosen_rows(pair, metric))
             held = sum(any(r in rows and oracle[r] == oracle[g].max() for r in g) for g in groups)
             assert value(method["containment"]) == held
@@ -217,11 +217,11 @@ def test_agreement_with_the_oracle(compared, computed):
 
 
 def test_areas_gains_and_savings(compared, computed):
-    for found, pair in zip(compared["pairs"], pairs_of(computed[1])):
+    for actual, pair in zip(compared["pairs"], pairs_of(computed[1])):
         for tier in ("zero_shot", "tuned"):
             ours = points(pair, chosen_rows(pair, "kl"), tier) + anchors(pair)
             for metric in METRICS:
-                rows, got = chosen_rows(pair, metric), found["methods"][metric][tier]
+                rows, got = chosen_rows(pair, metric), actual["methods"][metric][tier]
                 if not rows:
                     assert got is None
                     continue
@@ -250,12 +250,12 @@ def test_nothing_is_trained_jointly_yet(compared):
 
 
 def test_anchors_have_their_accuracies(compared, computed):
-    for found, anchor in zip(compared["anchors"], computed[1]["anchors"], strict=True):
-        assert {n: found[n] for n in ("name", "digest", "macs", "params")} == {
+    for actual, anchor in zip(compared["anchors"], computed[1]["anchors"], strict=True):
+        assert {n: actual[n] for n in ("name", "digest", "macs", "params")} == {
             n: anchor[n] for n in ("name", "digest", "macs", "params")
         }
-        assert value(found["val"]) == anchor["accuracy"]
-        assert found["test"] is None  # measured when something is trained jointly
+        assert value(actual["val"]) == anchor["accuracy"]
+        assert actual["test"] is None  # measured when something is trained jointly
 
 
 # -- intervals ------------------------------------------------------------------------------
@@ -316,7 +316,9 @@ def test_a_pair_weighs_in_the_agreement_within_buckets_by_its_candidates(compare
         assert got["value"] == pytest.approx(sum(r * n for r, n in every) / candidates)
         assert got["candidates"] == candidates
         assert got["pairs"] == sum(bool(pair) for pair in each)
-    assert all(len(found) > 2 for found in sizes)  # pairs of unlike weight, or it would say nothing
+    assert all(
+        len(actual) > 2 for actual in sizes
+    )  # pairs of unlike weight, or it would say nothing
 
 
 def test_means_are_over_the_pairs_that_every_method_has(compared):
@@ -376,9 +378,9 @@ def test_a_line_over_budgets_is_of_the_same_pairs_throughout(
     monkeypatch.setattr(ResampledStudy, "trained_accuracy", accuracy)
     data = SMALL.data.model_copy(update={"test": None})
     study = SMALL.model_copy(update={"data": data})
-    found = compare({**document, "data": {**document["data"], "test": None}}, study, store)
-    assert [k for k, p in enumerate(found["pairs"]) if not p["chosen"]["snnet"]] == [3]
-    for metric, method in found["all_pairs"]["methods"].items():
+    actual = compare({**document, "data": {**document["data"], "test": None}}, study, store)
+    assert [k for k, p in enumerate(actual["pairs"]) if not p["chosen"]["snnet"]] == [3]
+    for metric, method in actual["all_pairs"]["methods"].items():
         for steps, got in method["budgets"].items():
             if int(steps) not in shown:
                 assert not got or not any(got[name] for name in AREAS)
@@ -386,7 +388,7 @@ def test_a_line_over_budgets_is_of_the_same_pairs_throughout(
             assert got["pairs"] == len(joined)
             for name in AREAS:
                 each = [
-                    value(found["pairs"][k]["methods"][metric]["budgets"][steps][name])
+                    value(actual["pairs"][k]["methods"][metric]["budgets"][steps][name])
                     for k in joined
                 ]
                 assert value(got[name]) == pytest.approx(np.mean(each))
@@ -406,11 +408,11 @@ def test_the_same_twice_and_whatever_the_metric_of_the_study(compared, computed)
 def test_a_wider_tolerance_gives_every_method_more_but_snnet(compared, computed):
     store, document = computed
     wide = compare(document, change(SMALL, "selection", tau=0.6), store)
-    for narrow, found, pair in zip(compared["pairs"], wide["pairs"], pairs_of(document)):
-        assert found["chosen"]["snnet"] == narrow["chosen"]["snnet"]
-        assert found["methods"]["random"]["overlap"] == narrow["methods"]["random"]["overlap"]
+    for narrow, actual, pair in zip(compared["pairs"], wide["pairs"], pairs_of(document)):
+        assert actual["chosen"]["snnet"] == narrow["chosen"]["snnet"]
+        assert actual["methods"]["random"]["overlap"] == narrow["methods"]["random"]["overlap"]
         for metric in SCORED:
-            places = [(s["source_block"], s["target_block"]) for s in found["chosen"][metric]]
+            places = [(s["source_block"], s["target_block"]) for s in actual["chosen"][metric]]
             rows = chosen_rows(pair, metric, tau=0.6)
             assert places == [tuple(pair.stitches[row]) for row in rows]
     sizes = [sum(len(p["chosen"]["kl"]) for p in c["pairs"]) for c in (compared, wide)]
@@ -426,8 +428,8 @@ def test_a_pair_without_candidates_is_left_out(compared, computed):
     without["pairs"][1]["candidates"] = []
     for candidate in without["pairs"][3]["candidates"]:  # SN-Net's alone, outside the space
         candidate["in_space"] = False
-    found = json.loads(dumps(compare(without, SMALL, store)))
-    assert found["pairs"] == [compared["pairs"][k] for k in (0, 2, 4, 5)]
+    actual = json.loads(dumps(compare(without, SMALL, store)))
+    assert actual["pairs"] == [compared["pairs"][k] for k in (0, 2, 4, 5)]
 
 
 def test_no_candidates_at_all(computed):
@@ -444,16 +446,16 @@ def test_anchors_of_equal_cost_have_no_area_but_a_mean(computed):
     twins = (SMALL.anchors[0], AnchorSpec(name="twin", model=SMALL.anchors[0].model))
     # Every stitch costs more than the two, so only the widened range has any.
     study = change(SMALL.model_copy(update={"anchors": twins}), "selection", full=True)
-    found = compare(Pipeline(study, store, device="cpu").run(), study, store)
-    found = json.loads(dumps(found))
-    assert len(found["pairs"]) == 2
-    for pair in found["pairs"]:
+    actual = compare(Pipeline(study, store, device="cpu").run(), study, store)
+    actual = json.loads(dumps(actual))
+    assert len(actual["pairs"]) == 2
+    for pair in actual["pairs"]:
         for metric in SCORED:
             tuned = pair["methods"][metric]["tuned"]
             assert tuned["auc"] is tuned["auc_stitches"] is tuned["area_top1"] is None
             assert tuned["mean_top1"] is not None
             assert tuned["gain"] is None
-    comparison_tables(found)
+    comparison_tables(actual)
 
 
 # -- too early ------------------------------------------------------------------------------

@@ -53,14 +53,14 @@ def test_times_are_found_by_candidate_and_machine(pair, store):
     store.put(latency_key(pair, SMALL, HERE), result(pair))
     assert timings_of(store, SMALL, pair) == []  # nobody noted that this study has them
     note_timings(store, SMALL, pair, Machine(**HERE))
-    (found,) = timings_of(store, SMALL, pair)
+    (actual,) = timings_of(store, SMALL, pair)
     expected = [10.0 * i + j for i, j in pair.stitches]
-    assert found.median.tolist() == expected
-    assert found.low.tolist() == pytest.approx([0.9 * m for m in expected])
-    assert found.high.tolist() == pytest.approx([1.2 * m for m in expected])
-    assert found.passes.tolist() == [5] * len(expected)
-    assert found.where == "a processor, 2 threads, torch 2.0"
-    costs = costs_of(pair, "latency", found)
+    assert actual.median.tolist() == expected
+    assert actual.low.tolist() == pytest.approx([0.9 * m for m in expected])
+    assert actual.high.tolist() == pytest.approx([1.2 * m for m in expected])
+    assert actual.passes.tolist() == [5] * len(expected)
+    assert actual.where == "a processor, 2 threads, torch 2.0"
+    costs = costs_of(pair, "latency", actual)
     assert costs.title == "median forward time at batch 1 (ms)"
     assert costs.anchors == {name: float(len(name)) for name in pair.names}
 
@@ -98,14 +98,14 @@ def test_the_key_tells_machines_pairs_and_weights_apart(computed):
 @pytest.mark.parametrize("name", [c for c in COSTS if c != "latency"])
 def test_an_envelope_takes_the_best_within_every_cost(pair, name):
     costs, accuracy = costs_of(pair, name), pair.accuracy("tuned")
-    found = envelope_along(costs, pair, pair.in_space, accuracy)
+    actual = envelope_along(costs, pair, pair.in_space, accuracy)
     anchors = [(costs.anchors[a["name"]], a["accuracy"]) for a in pair.measured_anchors]
     points = [*zip(costs.stitches[pair.in_space], accuracy[pair.in_space]), *anchors]
     for limit in sorted({cost for cost, _ in points}):
-        assert found.at(limit) == max(a for c, a in points if c <= limit)
+        assert actual.at(limit) == max(a for c, a in points if c <= limit)
     if name == "macs":
         plain = method_envelope(pair, pair.in_space, accuracy)
-        assert found.costs.tolist() == plain.costs.tolist()
+        assert actual.costs.tolist() == plain.costs.tolist()
 
 
 def test_what_has_no_cost_or_no_accuracy_is_on_no_envelope(pair, store):

@@ -30,8 +30,8 @@ def test_envelope_and_areas_agree(computed):
     accuracy = pair.accuracy("tuned")
     curve = envelope_along(costs_of(pair, "macs"), pair, picked, accuracy)
     assert curve.accuracies[-1] >= pair.target["accuracy"]
-    found = method_areas(pair, picked, accuracy)
-    assert found.mean_top1 == pytest.approx(accuracy[picked].mean())
+    actual = method_areas(pair, picked, accuracy)
+    assert actual.mean_top1 == pytest.approx(accuracy[picked].mean())
 
 
 def small_zoo():
@@ -117,9 +117,9 @@ def test_a_headless_source_leaves_the_pair_its_stitches_and_the_target(computed)
     assert (
         above_anchors(costs_of(pair, "macs"), pair, chosen, accuracy) & below
     ).sum() == below.sum()
-    found = method_areas(pair, chosen, accuracy)
-    assert (found.auc, found.mean_top1) == (None, pytest.approx(accuracy[chosen].mean()))
-    assert "no accuracy of its own" in found.reason
+    actual = method_areas(pair, chosen, accuracy)
+    assert (actual.auc, actual.mean_top1) == (None, pytest.approx(accuracy[chosen].mean()))
+    assert "no accuracy of its own" in actual.reason
     text = "".join(
         str(cell) for t in anchor_tables(document) for c in t.columns for cell in c.cells
     )

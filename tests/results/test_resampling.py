@@ -37,15 +37,15 @@ def test_accuracies_are_those_of_the_drawn_samples(computed, resampled):
     store, document = computed
     for pair in pairs_of(document)[:2]:
         for tier in ("zero_shot", "tuned"):
-            found = resampled.accuracy(pair, tier)
-            assert found.shape == (REPLICATES + 1, len(pair.macs))
-            assert found[0].tolist() == pair.accuracy(tier).tolist()
+            actual = resampled.accuracy(pair, tier)
+            assert actual.shape == (REPLICATES + 1, len(pair.macs))
+            assert actual[0].tolist() == pair.accuracy(tier).tolist()
             stored = store.get(outcomes_key(pair, SMALL, tier))
             for row, (i, j) in enumerate(pair.stitches):
                 hits = np.unpackbits(stored[f"{i}-{j}.hits"])[:SAMPLES]
                 for replicate in LOOKED_AT:
                     wanted = np.mean([hits[k] for k in drawn_samples(replicate)])
-                    assert found[replicate, row] == pytest.approx(wanted, abs=1e-12)
+                    assert actual[replicate, row] == pytest.approx(wanted, abs=1e-12)
 
 
 def test_anchors_are_drawn_with_the_same_samples(computed, resampled):
@@ -53,21 +53,21 @@ def test_anchors_are_drawn_with_the_same_samples(computed, resampled):
     for anchor in document["anchors"]:
         stored = store.get(key_of(document, SMALL, Validation(anchor=anchor["name"])))
         hits = stored["logits"].argmax(1) == stored["labels"]
-        found = resampled.anchor_accuracy(anchor["name"], "val")
-        assert found[0] == anchor["accuracy"]
+        actual = resampled.anchor_accuracy(anchor["name"], "val")
+        assert actual[0] == anchor["accuracy"]
         for replicate in LOOKED_AT:
             wanted = np.mean(hits[drawn_samples(replicate)])
-            assert found[replicate] == pytest.approx(wanted, abs=1e-12)
+            assert actual[replicate] == pytest.approx(wanted, abs=1e-12)
 
 
 def test_scores_are_quotients_of_the_drawn_blocks_sums(computed, resampled):
     _, document = computed
     metrics = ["kl", "theta", "cka", "mse", "ce", "dm", "random"]
     for pair in pairs_of(document)[:2]:
-        found = dict(zip(metrics, resampled.scores(pair, metrics)))
+        actual = dict(zip(metrics, resampled.scores(pair, metrics)))
         for metric in metrics:
-            assert found[metric].shape == (REPLICATES + 1, len(pair.macs))
-            assert found[metric][0] == pytest.approx(pair.scores(metric), rel=1e-12)
+            assert actual[metric].shape == (REPLICATES + 1, len(pair.macs))
+            assert actual[metric][0] == pytest.approx(pair.scores(metric), rel=1e-12)
         every = pair.everywhere
         sums = resampled.sums(pair)
         for replicate in LOOKED_AT:
@@ -89,7 +89,7 @@ def test_scores_are_quotients_of_the_drawn_blocks_sums(computed, resampled):
                     "random": pair.scores("random")[row],
                 }
                 for metric, value in wanted.items():
-                    assert found[metric][replicate, row] == pytest.approx(value, rel=1e-9)
+                    assert actual[metric][replicate, row] == pytest.approx(value, rel=1e-9)
 
 
 def test_all_pairs_see_the_same_draws(resampled):

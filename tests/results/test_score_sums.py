@@ -24,11 +24,11 @@ def pipeline(computed):
 @pytest.fixture(scope="module")
 def log_probabilities(pipeline):
     """(n + 1, N, K) of every anchor's probes, float64."""
-    found = {}
+    actual = {}
     for name in pipeline.context.anchors:
         (logits,) = probe_logits(pipeline.context, name, [(0, SAMPLES, 0)])
-        found[name] = logits.double().log_softmax(-1).numpy()
-    return found
+        actual[name] = logits.double().log_softmax(-1).numpy()
+    return actual
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +50,15 @@ def activations(pipeline):
 def test_the_scores_from_probes_are_what_their_definitions_say(computed, log_probabilities):
     for pair in pairs_of(computed[1]):
         log_p, log_q = (log_probabilities[name] for name in pair.names)
-        found = {metric: pair.scores(metric) for metric in ("kl", "theta", "mse", "ce")}
+        actual = {metric: pair.scores(metric) for metric in ("kl", "theta", "mse", "ce")}
         for row, (i, j) in enumerate(pair.stitches):
             p, q, after = np.exp(log_p[i]), np.exp(log_q[j]), log_q[j + 1]
             omega = (p * (log_p[i] - log_q[j])).sum(1).mean()
             sigma = (q * (log_q[j] - after)).sum(1).mean()
-            assert found["theta"][row] == pytest.approx(omega, rel=1e-6)
-            assert found["kl"][row] == pytest.approx(omega / sigma, rel=1e-6)
-            assert found["ce"][row] == pytest.approx(-(p * log_q[j]).sum(1).mean(), rel=1e-6)
-            assert found["mse"][row] == pytest.approx(((p - q) ** 2).mean(), rel=1e-6)
+            assert actual["theta"][row] == pytest.approx(omega, rel=1e-6)
+            assert actual["kl"][row] == pytest.approx(omega / sigma, rel=1e-6)
+            assert actual["ce"][row] == pytest.approx(-(p * log_q[j]).sum(1).mean(), rel=1e-6)
+            assert actual["mse"][row] == pytest.approx(((p - q) ** 2).mean(), rel=1e-6)
 
 
 def hsic(k, l):  # noqa: E741
@@ -108,19 +108,19 @@ def sums_of(store, document, pair):
 
 def test_the_sums_are_kept_block_by_block(computed, log_probabilities):
     pair = pairs_of(computed[1])[0]
-    found = sums_of(*computed, pair)
-    assert found.samples.tolist() == [3.0] * 100
+    actual = sums_of(*computed, pair)
+    assert actual.samples.tolist() == [3.0] * 100
     log_p, log_q = (log_probabilities[name] for name in pair.names)
     for block in (0, 41, 99):
         here = block == BLOCKS
         p, q = np.exp(log_p[2][here]), np.exp(log_q[3][here])
         kl = (p * (log_p[2][here] - log_q[3][here])).sum()
-        assert found.kl[block, 2, 3] == pytest.approx(kl, rel=1e-6)
-        assert found.squares[block, 2, 3] == pytest.approx(((p - q) ** 2).mean(1).sum(), rel=1e-6)
+        assert actual.kl[block, 2, 3] == pytest.approx(kl, rel=1e-6)
+        assert actual.squares[block, 2, 3] == pytest.approx(((p - q) ** 2).mean(1).sum(), rel=1e-6)
         entropy = -(p * log_p[2][here]).sum()
-        assert found.entropy[block, 2] == pytest.approx(entropy, rel=1e-6)
+        assert actual.entropy[block, 2] == pytest.approx(entropy, rel=1e-6)
     # A chunk of 64 samples counts with the block that it begins in.
-    assert np.flatnonzero(found.source_hsic[:, 1]).tolist() == [0, 21, 42, 64, 85]
+    assert np.flatnonzero(actual.source_hsic[:, 1]).tolist() == [0, 21, 42, 64, 85]
 
 
 def test_no_sums_before_they_are_computed(store, computed):

@@ -157,9 +157,9 @@ def test_refs_that_no_run_has_written_are_passed_over(store, junk):
     put(store, "x")
     save_study(store, A)
     store.set_ref(f"used-{A.results_key()}", junk)
-    found = usage(store)
-    assert [h.known.name for h in found.studies] == ["digits", "a"]
-    assert found.unclaimed == 3
+    actual = usage(store)
+    assert [h.known.name for h in actual.studies] == ["digits", "a"]
+    assert actual.unclaimed == 3
 
 
 def test_the_catalogue_is_everybodys(store):
@@ -235,9 +235,9 @@ def test_a_study_changed_or_deleted_meanwhile_is_not_deleted(store):
 def test_a_study_whose_file_makes_no_sense_is_listed_and_deleted(store):
     save_study(store, A)
     (store.root / "studies" / "a.toml").write_text("name = 5")
-    found = held(store, "a")
-    assert found.known.study is None
-    assert "a.toml" in found.known.problem
+    actual = held(store, "a")
+    assert actual.known.study is None
+    assert "a.toml" in actual.known.problem
     delete_study(store, "a", None, at_work=(), with_results=True)
     assert saved_studies(store) == []
 
@@ -285,19 +285,19 @@ def test_a_result_that_cannot_be_deleted_is_a_sentence(store, monkeypatch):
 
 def test_a_computed_study_has_every_stage_and_all_of_its_results(computed):
     store, document = computed
-    found = held(store, "small")
-    assert found.complete
+    actual = held(store, "small")
+    assert actual.complete
     pairs, anchors = len(document["pairs"]), len(document["anchors"])
-    assert dict(found.done) == {
+    assert dict(actual.done) == {
         "anchors": (anchors, anchors),
         "probes": (anchors, anchors),
         "scores": (pairs, pairs),
         "zero_shot": (pairs, pairs),
         "tuned": (pairs, pairs),
     }
-    assert {"features", "probes", "scores", "zero_shot", "tuned"} <= found.stages.keys()
-    assert found.changed is not None
-    assert sum(found.stages.values()) == found.bytes
+    assert {"features", "probes", "scores", "zero_shot", "tuned"} <= actual.stages.keys()
+    assert actual.changed is not None
+    assert sum(actual.stages.values()) == actual.bytes
 
 
 def test_stages_are_read_from_the_document_as_far_as_it_goes():

@@ -13,7 +13,7 @@ def tree(chance, **methods):
     names = ("overlap", "spearman", "spearman_within", "tuned")
     return {
         "chance": leaf(chance, chance),
-        "methods": {m: dict(zip(names, found)) | {"budgets": {}} for m, found in methods.items()},
+        "methods": {m: dict(zip(names, actual)) | {"budgets": {}} for m, actual in methods.items()},
     }
 
 
@@ -40,9 +40,9 @@ def test_hits_are_summed_and_every_mean_is_over_the_pairs_that_all_methods_have(
             snnet=(None, None, None, {"mean_top1": leaf(0.2, 0.2)}),
         ),
     ]
-    found = over_pairs(trees)
-    assert found["chance"].tolist() == [2, 2]
-    kl, snnet = found["methods"]["kl"], found["methods"]["snnet"]
+    actual = over_pairs(trees)
+    assert actual["chance"].tolist() == [2, 2]
+    kl, snnet = actual["methods"]["kl"], actual["methods"]["snnet"]
     assert (kl["overlap"].values.tolist(), kl["overlap"].pairs) == ([4, 5], 3)
     # Who has an order nowhere takes no pair from the others; who has it somewhere does.
     np.testing.assert_allclose(kl["spearman"].values, [0.6, 0.2])

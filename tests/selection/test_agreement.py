@@ -43,10 +43,10 @@ def scipys(scores, accuracy):
 
 def members(bucket, least):
     """The rows of every bucket that is large enough, one bucket after the other."""
-    found = [
+    actual = [
         [k for k, b in enumerate(bucket) if b == which] for which in sorted(set(bucket) - {-1})
     ]
-    return [m for m in found if len(m) >= least]
+    return [m for m in actual if len(m) >= least]
 
 
 def test_low_scores_with_high_accuracies_agree():

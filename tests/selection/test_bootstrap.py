@@ -53,13 +53,13 @@ def test_means_are_those_of_the_drawn_samples():
     blocks = block_of(257)  # blocks of two and three
     bits = rng.random((4, 257)) < 0.7
     drawn = draws(100, 6, seed=1)
-    found = means(block_sums(bits, blocks), np.bincount(blocks), drawn)
+    actual = means(block_sums(bits, blocks), np.bincount(blocks), drawn)
     for r in range(6):
         resample = np.concatenate(
             [np.tile(np.flatnonzero(blocks == b), drawn[r, b]) for b in range(100)]
         )
         # To the last bit: candidates with equally many hits must stay tied.
-        assert (found[r] == bits[:, resample].mean(axis=1)).all()
+        assert (actual[r] == bits[:, resample].mean(axis=1)).all()
 
 
 def test_equally_good_candidates_stay_tied():
@@ -68,8 +68,8 @@ def test_equally_good_candidates_stay_tied():
     bits = np.sort(rng.random((1, 301)) < 0.6).repeat(2, axis=0)
     for b in range(100):  # the same number right in every block, of other samples
         bits[1, blocks == b] = bits[1, blocks == b][::-1]
-    found = means(block_sums(bits, blocks), np.bincount(blocks), draws(100, 500, seed=0))
-    assert (found[:, 0] == found[:, 1]).all()
+    actual = means(block_sums(bits, blocks), np.bincount(blocks), draws(100, 500, seed=0))
+    assert (actual[:, 0] == actual[:, 1]).all()
 
 
 def test_the_interval_of_a_mean_is_scipys():

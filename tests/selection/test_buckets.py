@@ -41,8 +41,8 @@ def slow_select(scores, macs, buckets, tau, mode):
 )
 def test_selection_equals_the_slow_obvious_version(data, macs, buckets, tau, mode):
     scores = data.draw(st.lists(finite_or_inf, min_size=len(macs), max_size=len(macs)))
-    found = select(scores, macs, low=LOW, high=HIGH, tau=tau, tau_mode=mode, buckets=buckets)
-    assert set(np.flatnonzero(found.chosen)) == slow_select(scores, macs, buckets, tau, mode)
+    actual = select(scores, macs, low=LOW, high=HIGH, tau=tau, tau_mode=mode, buckets=buckets)
+    assert set(np.flatnonzero(actual.chosen)) == slow_select(scores, macs, buckets, tau, mode)
 
 
 @given(costs, st.integers(1, 12), st.sampled_from(["width", "count"]))
@@ -81,26 +81,26 @@ def test_a_larger_tolerance_never_takes_less(macs, small, more):
 def test_the_lowest_is_always_taken_and_what_is_taken_is_no_worse_than_what_is_left(
     scores, tau, mode
 ):
-    found = select(scores, [200] * len(scores), low=LOW, high=HIGH, tau=tau, tau_mode=mode)
-    assert found.chosen[np.argmin(scores)]
-    left = np.array(scores)[~found.chosen]
-    assert not left.size or max(np.array(scores)[found.chosen]) < min(left)
+    actual = select(scores, [200] * len(scores), low=LOW, high=HIGH, tau=tau, tau_mode=mode)
+    assert actual.chosen[np.argmin(scores)]
+    left = np.array(scores)[~actual.chosen]
+    assert not left.size or max(np.array(scores)[actual.chosen]) < min(left)
 
 
 def test_a_lowest_score_below_zero_by_rounding_is_chosen():
-    found = select([-1e-16, 0.5, 0.6], [200] * 3, low=LOW, high=HIGH)
-    assert found.chosen.tolist() == [True, False, False]
+    actual = select([-1e-16, 0.5, 0.6], [200] * 3, low=LOW, high=HIGH)
+    assert actual.chosen.tolist() == [True, False, False]
 
 
 def test_a_bucket_with_only_infinite_scores_chooses_nothing_and_says_so():
-    found = select([math.inf, 1.0], [150, 900], low=LOW, high=HIGH, buckets=2, tau=9)
-    assert found.chosen.tolist() == [False, True]
-    assert math.isinf(found.lowest[0])
+    actual = select([math.inf, 1.0], [150, 900], low=LOW, high=HIGH, buckets=2, tau=9)
+    assert actual.chosen.tolist() == [False, True]
+    assert math.isinf(actual.lowest[0])
 
 
 def test_equal_anchors_make_one_point_of_cost():
-    found = select([1.0, 2.0], [100, 101], low=100, high=100, buckets=3)
-    assert found.bucket.tolist() == [0, -1]
+    actual = select([1.0, 2.0], [100, 101], low=100, high=100, buckets=3)
+    assert actual.bucket.tolist() == [0, -1]
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_a_rival_takes_as_many_of_its_lowest_in_every_bucket(table, counts):
 def test_the_bucketwise_best_matched_by_itself_is_itself():
     rng = np.random.default_rng(0)
     scores, macs = rng.random(40), rng.integers(LOW, HIGH, 40)
-    found = select(scores, macs, low=LOW, high=HIGH, tau=0.5, buckets=6)
-    counts = np.bincount(found.bucket[found.chosen], minlength=6)
-    assert (matched(scores, found.bucket, counts) == found.chosen).all()
+    actual = select(scores, macs, low=LOW, high=HIGH, tau=0.5, buckets=6)
+    counts = np.bincount(actual.bucket[actual.chosen], minlength=6)
+    assert (matched(scores, actual.bucket, counts) == actual.chosen).all()
 
 
 def test_a_rival_without_its_scores_is_refused():

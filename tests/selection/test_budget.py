@@ -28,24 +28,24 @@ def test_the_front_is_what_a_slow_search_finds(points):
         )
     ]
     expected.sort(key=lambda k: points[k][0])
-    found = front_rows([c for c, _ in points], [a for _, a in points])
-    assert found.tolist() == expected
+    actual = front_rows([c for c, _ in points], [a for _, a in points])
+    assert actual.tolist() == expected
 
 
 @given(networks, few)
 def test_the_pick_is_the_most_accurate_affordable_then_the_cheapest_then_the_first(points, budget):
     affordable = [(a, -c, -k) for k, c, a in known(points) if c <= budget]
-    found = pick_by_accuracy([c for c, _ in points], [a for _, a in points], budget)
+    actual = pick_by_accuracy([c for c, _ in points], [a for _, a in points], budget)
     if not affordable:
-        assert found is None
+        assert actual is None
         return
     best = max(affordable)
-    assert found.best == -best[2]
-    assert found.affordable == len(affordable)
+    assert actual.best == -best[2]
+    assert actual.affordable == len(affordable)
     below = [(a, -c, -k) for k, c, a in known(points) if c < -best[1]]
-    assert found.cheaper == (-max(below)[2] if below else None)
+    assert actual.cheaper == (-max(below)[2] if below else None)
     above = [(c, -a, k) for k, c, a in known(points) if a > best[0]]
-    assert found.costlier == (min(above)[2] if above else None)
+    assert actual.costlier == (min(above)[2] if above else None)
 
 
 @given(

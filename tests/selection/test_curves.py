@@ -45,21 +45,21 @@ def test_an_envelope_is_the_best_of_what_is_known_that_each_cost_affords(cloud):
 
 def test_areas_of_a_hand_worked_case():
     # One stitch halfway at the costly anchor's accuracy, one a quarter in that is useless.
-    found = areas([150, 125], [0.8, 0.5], CHEAP, COSTLY)
-    assert found.auc == pytest.approx(0.5)  # 0 over the first half, 1 over the second
-    assert found.area_top1 == pytest.approx(0.7)
-    assert found.mean_top1 == pytest.approx(0.65)
+    actual = areas([150, 125], [0.8, 0.5], CHEAP, COSTLY)
+    assert actual.auc == pytest.approx(0.5)  # 0 over the first half, 1 over the second
+    assert actual.area_top1 == pytest.approx(0.7)
+    assert actual.mean_top1 == pytest.approx(0.65)
     # Alone: nothing (accuracy 0) for a quarter, 0.5 for a quarter, 0.8 for a half.
     raw = 0.25 * 0.0 + 0.25 * 0.5 + 0.5 * 0.8
-    assert found.auc_stitches == pytest.approx((raw - 0.6) / 0.2)
+    assert actual.auc_stitches == pytest.approx((raw - 0.6) / 0.2)
 
 
 def test_no_stitches_leave_the_anchors_step():
-    found = areas([], [], CHEAP, COSTLY)
-    assert found.auc == 0
-    assert found.area_top1 == pytest.approx(0.6)
-    assert found.auc_stitches is None
-    assert found.mean_top1 is None
+    actual = areas([], [], CHEAP, COSTLY)
+    assert actual.auc == 0
+    assert actual.area_top1 == pytest.approx(0.6)
+    assert actual.auc_stitches is None
+    assert actual.mean_top1 is None
 
 
 def test_areas_are_null_with_a_reason_where_they_mean_nothing():
@@ -135,10 +135,10 @@ in_twentieths = st.lists(
 @given(in_twentieths, in_twentieths)
 def test_saving_is_the_mean_ratio_of_what_accuracies_cost(first, second):
     ours, theirs = envelope(*zip(*first)), envelope(*zip(*second))
-    found, rough = saving(ours, theirs), slow_saving(ours, theirs)
-    assert (found is None) == (rough is None)
-    if found is not None:
-        assert found.mean == pytest.approx(rough)
+    actual, rough = saving(ours, theirs), slow_saving(ours, theirs)
+    assert (actual is None) == (rough is None)
+    if actual is not None:
+        assert actual.mean == pytest.approx(rough)
 
 
 # Few costs and accuracies: equal costs, equal accuracies and crossing curves are the rule.
@@ -156,30 +156,30 @@ def replicates(data, number):
 def test_every_replicate_has_the_areas_of_its_own_accuracies(data, costs, high):
     accuracies, floors, tops = (replicates(data, n) for n in (len(costs), 1, 1))
     floor, top = floors[:, 0], tops[:, 0]
-    found = area_replicates(costs, accuracies, (100.0, floor), (high, top))
+    actual = area_replicates(costs, accuracies, (100.0, floor), (high, top))
     for r in range(4):
         wanted = areas(costs, accuracies[r], (100.0, floor[r]), (high, top[r]))
         for name in ("auc", "auc_stitches", "area_top1", "mean_top1"):
             value = getattr(wanted, name)
-            assert found[name].shape == (4,)
+            assert actual[name].shape == (4,)
             expected = np.nan if value is None else value
-            assert found[name][r] == pytest.approx(expected, nan_ok=True)
+            assert actual[name][r] == pytest.approx(expected, nan_ok=True)
 
 
 @given(st.data(), some_costs)
 def test_areas_of_replicates_equal_the_definition_by_envelopes(data, costs):
     accuracies = replicates(data, len(costs))
-    found = area_replicates(costs, accuracies, (100.0, 0.4), (200.0, 0.8))
+    actual = area_replicates(costs, accuracies, (100.0, 0.4), (200.0, 0.8))
     for r in range(4):
         both = envelope([*costs, 100, 200], [*accuracies[r], 0.4, 0.8])
         heights = [both.at(c + 0.5) for c in range(100, 200)]  # all costs are whole
-        assert found["area_top1"][r] == pytest.approx(np.mean(heights))
-        assert found["auc"][r] == pytest.approx((np.mean(heights) - 0.4) / 0.4)
+        assert actual["area_top1"][r] == pytest.approx(np.mean(heights))
+        assert actual["auc"][r] == pytest.approx((np.mean(heights) - 0.4) / 0.4)
         if costs:
             alone = np.nan_to_num(
                 [envelope(costs, accuracies[r]).at(c + 0.5) for c in range(100, 200)]
             )
-            assert found["auc_stitches"][r] == pytest.approx((alone.mean() - 0.4) / 0.4)
+            assert actual["auc_stitches"][r] == pytest.approx((alone.mean() - 0.4) / 0.4)
 
 
 @given(st.data(), some_costs, some_costs)
@@ -190,9 +190,9 @@ def test_every_replicate_gains_and_saves_as_its_own_envelopes_do(data, mine, oth
     assert won[0].shape == won[1].shape == (4,)
     for r in range(4):
         ours, theirs = envelope(mine, first[r]), envelope(other, second[r])
-        for found, one in ((won, gain(ours, theirs, 100, 200)), (spared, saving(ours, theirs))):
-            if found is not None:
-                both = [found[0][r], found[1][r]]
+        for actual, one in ((won, gain(ours, theirs, 100, 200)), (spared, saving(ours, theirs))):
+            if actual is not None:
+                both = [actual[0][r], actual[1][r]]
                 wanted = [one.mean, one.greatest] if one else [np.nan, np.nan]
                 assert both == pytest.approx(wanted, nan_ok=True)
 

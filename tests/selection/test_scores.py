@@ -20,8 +20,8 @@ def test_gamma_is_infinite_where_the_next_block_does_nothing():
 
 
 def test_cka_is_0_where_nothing_varies_and_1_of_a_cut_with_itself():
-    found = cka(np.array([[4.0, 0.0], [0.0, 0.0]]), np.array([4.0, 0.0]), np.array([4.0, 9.0]))
-    assert found.tolist() == [[1.0, 0.0], [0.0, 0.0]]
+    actual = cka(np.array([[4.0, 0.0], [0.0, 0.0]]), np.array([4.0, 0.0]), np.array([4.0, 9.0]))
+    assert actual.tolist() == [[1.0, 0.0], [0.0, 0.0]]
 
 
 def test_direct_matching_of_what_does_not_vary():
@@ -70,12 +70,12 @@ def slowly(s, weights, row):
 def test_every_score_under_every_weighting_is_its_definition(seed):
     s = sums(seed)
     weights = np.random.default_rng(seed).integers(1, 4, (3, 5))
-    found = candidate_scores(s, STITCHES, weights.astype(float))
+    actual = candidate_scores(s, STITCHES, weights.astype(float))
     plain = candidate_scores(s, STITCHES)
-    assert set(found) == set(SCORES)
+    assert set(actual) == set(SCORES)
     for row in range(len(STITCHES)):
         for name, wanted in slowly(s, np.ones(5), row).items():
             assert plain[name][row] == pytest.approx(wanted)
         for k, weighting in enumerate(weights):
             for name, wanted in slowly(s, weighting, row).items():
-                assert found[name][k, row] == pytest.approx(wanted)
+                assert actual[name][k, row] == pytest.approx(wanted)

@@ -42,9 +42,9 @@ def test_snnet_between_a_plain_and_a_hierarchical_network_maps_over_the_whole_de
 
 @pytest.mark.parametrize("stages", [([12], [12]), ([3], [8]), ([2, 2], [2, 6]), ([1], [1])])
 def test_candidates_are_the_union_each_once(stages):
-    found = candidates(*stages)
-    stitches = [s for s, _, _ in found]
+    actual = candidates(*stages)
+    stitches = [s for s, _, _ in actual]
     space = search_space(*map(sum, stages))
     assert stitches == sorted(set(space) | set(snnet_set(*stages)))
-    assert {s for s, inside, _ in found if inside} == set(space)
-    assert {s for s, _, snnet in found if snnet} == set(snnet_set(*stages))
+    assert {s for s, inside, _ in actual if inside} == set(space)
+    assert {s for s, _, snnet in actual if snnet} == set(snnet_set(*stages))

@@ -34,12 +34,12 @@ def written(path, arrays, rows=2):
         out.finish()
 
 
-def same(found, wanted):
-    assert set(found) == set(wanted)
+def same(actual, wanted):
+    assert set(actual) == set(wanted)
     for name, array in wanted.items():
-        assert found[name].dtype == array.dtype
-        assert found[name].shape == array.shape
-        assert (found[name] == array).all()
+        assert actual[name].dtype == array.dtype
+        assert actual[name].shape == array.shape
+        assert (actual[name] == array).all()
 
 
 def test_safetensors_reads_what_is_written_in_rows(tmp_path):
@@ -55,9 +55,9 @@ def test_what_safetensors_writes_is_read(tmp_path):
 def test_a_mapped_file_gives_aligned_views_that_cannot_be_written(tmp_path):
     written(tmp_path / "f", ARRAYS)
     with (tmp_path / "f").open("rb") as file:
-        found = views(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    same(found, ARRAYS)
-    assert all(array.flags.aligned and not array.flags.writeable for array in found.values())
+        actual = views(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    same(actual, ARRAYS)
+    assert all(array.flags.aligned and not array.flags.writeable for array in actual.values())
 
 
 def test_rows_that_are_not_contiguous(tmp_path):

@@ -41,10 +41,10 @@ def test_arrays_and_json_come_back_as_they_went_in(store):
         "hits": np.array([1, 255], np.uint8),
     }
     store.put(KEY, arrays)
-    found = store.get(KEY)
-    assert set(found) == {"w", "hits"}
-    assert (found["w"] == arrays["w"]).all()
-    assert found["hits"].dtype == np.uint8
+    actual = store.get(KEY)
+    assert set(actual) == {"w", "hits"}
+    assert (actual["w"] == arrays["w"]).all()
+    assert actual["hits"].dtype == np.uint8
     other = Key(stage="scores", version=1, inputs={})
     store.put(other, {"theta": [[0.1, None]]})
     assert store.get(other) == {"theta": [[0.1, None]]}
@@ -337,11 +337,11 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(store):
 
 def test_a_mapped_result_is_read_only_and_outlives_its_deletion(store, mapped):
     store.put(KEY, {"w": np.arange(5.0)})
-    found = store.get(KEY)["w"]
+    actual = store.get(KEY)["w"]
     with pytest.raises(ValueError, match="read-only"):
-        found[0] = 1
+        actual[0] = 1
     store.clear()
-    assert (found == np.arange(5.0)).all()
+    assert (actual == np.arange(5.0)).all()
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "gone"])

@@ -31,23 +31,23 @@ def entry(comparison, richest):
 @pytest.fixture
 def trained(comparison, entry):
     """The same comparison with made-up joint trainings of one pair."""
-    found = copy.deepcopy(comparison)
+    actual = copy.deepcopy(comparison)
     place = comparison["pairs"].index(entry)
     rng = np.random.default_rng(0)
     for k, metric in enumerate(METRICS):
-        for stitch in found["pairs"][place]["chosen"][metric]:
+        for stitch in actual["pairs"][place]["chosen"][metric]:
             stitch["accuracy"]["finetuned"] = float(rng.uniform(0.5, 0.99))
-        budgets = found["pairs"][place]["methods"][metric]["budgets"]
+        budgets = actual["pairs"][place]["methods"][metric]["budgets"]
         for b, steps in enumerate(budgets):
             value = 0.5 + 0.01 * k + 0.1 * b
             ends = {"value": value, "low": value - 0.02, "high": value + 0.03}
             budgets[steps] = {"mean_top1": ends, "auc_stitches": ends}
-    return found, found["pairs"][place]
+    return actual, actual["pairs"][place]
 
 
 def trace(figure, name):
-    (found,) = [t for t in figure.data if t.name == name]
-    return found
+    (actual,) = [t for t in figure.data if t.name == name]
+    return actual
 
 
 def test_every_method_has_a_colour_and_a_shape_of_its_own():
@@ -64,8 +64,8 @@ def test_every_stitch_has_the_interval_of_its_accuracy(comparison, entry):
         entry["chosen"]["kl"], ours.error_y.array, ours.error_y.arrayminus, strict=True
     ):
         top1 = stitch["accuracy"]["tuned"]
-        found = binomtest(round(top1 * samples), samples).proportion_ci(0.95, method="wilson")
-        assert (up, down) == pytest.approx((100 * (found.high - top1), 100 * (top1 - found.low)))
+        actual = binomtest(round(top1 * samples), samples).proportion_ci(0.95, method="wilson")
+        assert (up, down) == pytest.approx((100 * (actual.high - top1), 100 * (top1 - actual.low)))
 
 
 @pytest.mark.parametrize("tier", ["zero_shot", "tuned"])
@@ -188,9 +188,9 @@ def test_all_pairs_are_dots_with_intervals_and_a_chance_level(comparison):
         having = [m for m in METRICS if comparison["all_pairs"]["methods"][m][name] is not None]
         assert [t.y[0] for t in dots] == [METHODS[m] for m in having]
         for metric, line, dot in zip(having, lines, dots):
-            found = comparison["all_pairs"]["methods"][metric][name]
-            assert dot.x[0] == pytest.approx(scale * found["value"])
-            assert list(line.x) == pytest.approx([scale * found["low"], scale * found["high"]])
+            actual = comparison["all_pairs"]["methods"][metric][name]
+            assert dot.x[0] == pytest.approx(scale * actual["value"])
+            assert list(line.x) == pytest.approx([scale * actual["low"], scale * actual["high"]])
     every = comparison["all_pairs"]["methods"]
     candidates = every["kl"]["spearman_within"]["candidates"]
     titles = [annotation.text for annotation in figure.layout.annotations]
@@ -210,15 +210,15 @@ def test_budgets_show_every_method_with_whiskers(trained, name):
     scale = 100 if name == "mean_top1" else 1
     for metric in METRICS:
         dots = trace(figure, METHODS[metric])
-        found = [methods[metric]["budgets"][s] for s in ("0", "1", "3", "12")]
-        found = [f[name] for f in found if f]
-        assert list(dots.y) == pytest.approx([scale * f["value"] for f in found])
+        actual = [methods[metric]["budgets"][s] for s in ("0", "1", "3", "12")]
+        actual = [f[name] for f in actual if f]
+        assert list(dots.y) == pytest.approx([scale * f["value"] for f in actual])
         whiskers = trace(figure, f"{METHODS[metric]}: intervals")
-        assert list(whiskers.y[0::3]) == pytest.approx([scale * f["low"] for f in found])
-        assert list(whiskers.y[1::3]) == pytest.approx([scale * f["high"] for f in found])
+        assert list(whiskers.y[0::3]) == pytest.approx([scale * f["low"] for f in actual])
+        assert list(whiskers.y[1::3]) == pytest.approx([scale * f["high"] for f in actual])
         assert set(whiskers.y[2::3]) == {None}
         # Each stands by its own budget, none exactly on another, none as if trained longer.
-        assert np.abs(np.array(dots.x) - np.arange(len(found))).max() < 0.1
+        assert np.abs(np.array(dots.x) - np.arange(len(actual))).max() < 0.1
     starts = [trace(figure, METHODS[metric]).x[0] for metric in METRICS]
     assert len(set(starts)) == len(METRICS)
 

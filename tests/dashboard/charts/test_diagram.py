@@ -44,15 +44,15 @@ def boxes(read):
 def test_blocks_in_use_are_solid_and_skipped_ones_faint(pair):
     n, m = pair.source["blocks"], pair.target["blocks"]
     for row, (i, j) in enumerate(pair.stitches):
-        found = boxes(Reader(diagram(pair, row)))
-        assert len(found) == n + m + 4
-        used = [title.endswith("in use") for title, _ in found]
+        actual = boxes(Reader(diagram(pair, row)))
+        assert len(actual) == n + m + 4
+        used = [title.endswith("in use") for title, _ in actual]
         assert used[: n + 2] == [k <= i for k in range(n + 2)]
         assert used[n + 2 :] == [k > j for k in range(m + 2)]
-        assert ["dashed" not in style for _, style in found] == used
-        assert found[i][0].startswith(f"block {i}: {pair.source['cuts'][i]}")
-        assert found[n + 2][0].startswith("stem")
-        assert found[-1][0].startswith("head")
+        assert ["dashed" not in style for _, style in actual] == used
+        assert actual[i][0].startswith(f"block {i}: {pair.source['cuts'][i]}")
+        assert actual[n + 2][0].startswith("stem")
+        assert actual[-1][0].startswith("head")
 
 
 def test_the_stitch_layer_reaches_from_the_last_used_to_the_first_used(pair):

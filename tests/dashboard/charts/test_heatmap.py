@@ -303,18 +303,18 @@ def test_a_joint_training_fills_the_cells_of_the_chosen(one):
     figure = cell_map(one, picked, "kl", "finetuned", None, trained)
     go.Figure(figure.to_dict())
     cells = figure.data[0]
-    found = {
+    actual = {
         (i, j): z
         for i, row in zip(cells.y, np.array(cells.z))
         for j, z in zip(cells.x, row)
         if np.isfinite(z)
     }
     places = one.places(picked.chosen)
-    assert found == pytest.approx(dict(zip(places, 100 * trained[picked.chosen])))
+    assert actual == pytest.approx(dict(zip(places, 100 * trained[picked.chosen])))
     for facts in squares(figure).customdata:
         told = facts[5].removesuffix("<br>").removeprefix("top-1 after joint training: ")
         place = (int(facts[0]), int(facts[1]))
-        assert told == (f"{found[place]:.1f} %" if place in found else "not measured")
+        assert told == (f"{actual[place]:.1f} %" if place in actual else "not measured")
 
 
 def test_an_infinite_score_leaves_a_gap_and_no_error(pair):

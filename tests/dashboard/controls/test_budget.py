@@ -52,13 +52,13 @@ def pair(pairs):
 def test_another_network_is_named_only_where_it_is_the_better_buy(own, others, budget):
     best = offered(own).pick(budget)
     than = None if best is None else offered(own).networks[best.best]
-    found = better(than, offered(others), budget)
+    actual = better(than, offered(others), budget)
     able = [(a / 5, -c) for c, a in others if c <= budget]
     mine = (-1.0, 0.0) if than is None else (than.accuracy, -than.cost)
     if not able or max(able) <= mine:
-        assert found is None
+        assert actual is None
     else:
-        assert (found.accuracy, -found.cost) == max(able)
+        assert (actual.accuracy, -actual.cost) == max(able)
 
 
 def test_of_a_joint_training_every_method_offers_its_own_weights(pair):
@@ -70,16 +70,16 @@ def test_of_a_joint_training_every_method_offers_its_own_weights(pair):
         accuracy = none.copy()
         accuracy[rows] = height
         trained.append(Curve(metric, np.isin(np.arange(len(none)), rows), accuracy))
-    found = deployable_of_pair(pair, costs, tiers, "finetuned", trained)
-    assert [(n.row, n.method, n.accuracy) for n in found.stitches] == [
+    actual = deployable_of_pair(pair, costs, tiers, "finetuned", trained)
+    assert [(n.row, n.method, n.accuracy) for n in actual.stitches] == [
         (0, "kl", 0.5),
         (1, "kl", 0.5),
         (1, "cka", 0.6),
         (2, "cka", 0.6),
     ]
-    assert len(found.networks) == 4 + len(pair.measured_anchors)
+    assert len(actual.networks) == 4 + len(pair.measured_anchors)
     assert (
-        measured_as(found.stitches[2], found.tier)
+        measured_as(actual.stitches[2], actual.tier)
         == "tier finetuned, trained with the choice of CKA"
     )
     # Without a training there are the anchors alone, whatever another tier has.
@@ -95,14 +95,14 @@ def test_the_offer_of_all_pairs_has_every_anchor_once_and_what_is_chosen(compute
         for p in pairs
     ]
     costs = joined(document, [costs_of(p, cost) for p in pairs])
-    found = deployable_of_study(document, choices, costs, "tuned", "kl")
+    actual = deployable_of_study(document, choices, costs, "tuned", "kl")
     expected = [(a["name"], float(a[cost]), a["accuracy"]) for a in document["anchors"]]
     for p in pairs:
         for k in np.flatnonzero(choose(p, SMALL.selection).chosen):
             c = p.raw["candidates"][k]
             name = f"{c['source_block']} → {c['target_block']}"
             expected.append((name, float(c[cost]), c["accuracy"]["tuned"]))
-    assert [(n.name, n.cost, n.accuracy) for n in found.networks] == expected
+    assert [(n.name, n.cost, n.accuracy) for n in actual.networks] == expected
 
 
 def test_the_words_say_what_an_answer_is_over(pair):

@@ -205,15 +205,15 @@ def trained(computed, pair, tmp_path):
     root = tmp_path / "trained"
     shutil.copytree(computed[0].root, root)
     chosen = choose(pair, SMALL.selection).chosen
-    found = {f"{i}-{j}": 0.5 + 0.01 * k for k, (i, j) in enumerate(pair.places(chosen))}
+    actual = {f"{i}-{j}": 0.5 + 0.01 * k for k, (i, j) in enumerate(pair.places(chosen))}
     store = Store(root)
-    store.put(training_key(pair, chosen, SMALL), {"accuracy": found})
+    store.put(training_key(pair, chosen, SMALL), {"accuracy": actual})
     store.close()
-    return root, found
+    return root, actual
 
 
 def test_a_joint_training_has_its_map_of_the_chosen_cells_alone(app, trained):
-    root, found = trained
+    root, actual = trained
     tester = app(root, "scores")
     assert "Accuracy: finetuned" in widget(tester, "show").options
     widget(tester, "show").set_value("finetuned").run()
@@ -221,14 +221,14 @@ def test_a_joint_training_has_its_map_of_the_chosen_cells_alone(app, trained):
     assert tester.query_params == {"show": "finetuned"}
     cells, squares = maps(tester)[0]["data"][:2]
     z = np.frombuffer(base64.b64decode(cells["z"]["bdata"]), cells["z"]["dtype"])
-    assert sorted(z[np.isfinite(z)]) == pytest.approx([100 * a for a in found.values()])
+    assert sorted(z[np.isfinite(z)]) == pytest.approx([100 * a for a in actual.values()])
     for facts in squares["customdata"]:
-        top1 = found.get(f"{facts[0]}-{facts[1]}")
+        top1 = actual.get(f"{facts[0]}-{facts[1]}")
         told = "not measured" if top1 is None else f"{100 * top1:.1f} %"
         assert facts[5] == f"top-1 after joint training: {told}<br>"
     title = next(s for s in tester.subheader if "finetuned" in s.value)
     assert "trained jointly" in title.help
-    assert f"of {len(found)} chosen stitches" in tester.get("plotly_chart")[0].proto.alt
+    assert f"of {len(actual)} chosen stitches" in tester.get("plotly_chart")[0].proto.alt
     # With another choice, which is not trained, the score is shown.
     follow(tester, show="finetuned", tau="0.9", buckets="1")
     assert "Accuracy: finetuned" not in widget(tester, "show").options

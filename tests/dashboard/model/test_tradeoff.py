@@ -177,8 +177,8 @@ def test_without_a_known_cost_the_slider_has_ends_all_the_same():
         ((6.0, 9.0), (1.0, 5.0)),
     ],
 )
-def test_a_range_is_cut_to_the_slider(asked, found):
-    assert clamped(asked, Limits(1.0, 5.0, 0.1)) == found
+def test_a_range_is_cut_to_the_slider(asked, actual):
+    assert clamped(asked, Limits(1.0, 5.0, 0.1)) == actual
 
 
 def test_the_envelope_over_macs_is_the_methods_own(sheet):
@@ -194,13 +194,13 @@ def test_the_envelope_over_time_takes_the_best_that_is_quick_enough(sheet):
     timed = Sheet(pair=sheet.pair, timings=timings(sheet.pair))
     accuracy = timed.accuracy["tuned"]
     curve = Curve("kl", sheet.pair.in_space, accuracy)
-    found = steps(timed.costs["latency"], timed.pair, curve)
+    actual = steps(timed.costs["latency"], timed.pair, curve)
     times = timed.timings.median
     anchors = [a["accuracy"] for a in timed.pair.cheap_and_costly]
     for limit in (1.0, 1.3, 1.5, 3.0):
         able = accuracy[sheet.pair.in_space & (times <= limit)].tolist()
         able += anchors if limit >= 1.5 else []
-        assert found.at(limit) == max(able)
+        assert actual.at(limit) == max(able)
 
 
 @pytest.mark.parametrize("tier", ["zero_shot", "tuned"])

@@ -3,8 +3,8 @@ from dashboard.model.training_budgets import budget_pairs, budgets_of, untrained
 
 def test_the_pairs_of_the_budgets_are_those_of_the_figure_shown():
     def areas(mean, area):
-        found = {"mean_top1": mean, "auc_stitches": area}
-        return {name: {"value": 0.5, "pairs": n} if n else None for name, n in found.items()}
+        actual = {"mean_top1": mean, "auc_stitches": area}
+        return {name: {"value": 0.5, "pairs": n} if n else None for name, n in actual.items()}
 
     methods = {
         "kl": {"budgets": {"0": areas(3, 2), "12": areas(3, 2), "24": None}},

@@ -68,10 +68,10 @@ HOSTILE = [
 def test_an_address_gives_back_what_it_was_made_of(kept):
     said = links.compose(kept, DIGITS)
     assert all(isinstance(value, str) for value in said.values())
-    found, wrong = links.parse(said, DIGITS)
+    actual, wrong = links.parse(said, DIGITS)
     assert not wrong
     own = DIGITS.selection.model_dump()
-    assert {**own, **found} == {**own, **kept}
+    assert {**own, **actual} == {**own, **kept}
 
 
 @given(CHOICES)
@@ -94,8 +94,8 @@ def test_a_list_that_no_address_can_take_stays_out_of_it():
 
 @pytest.mark.parametrize(("name", "value"), HOSTILE)
 def test_nonsense_is_a_sentence_and_the_default(name, value):
-    found, wrong = links.parse({name: value}, DIGITS)
-    assert found == {}
+    actual, wrong = links.parse({name: value}, DIGITS)
+    assert actual == {}
     (sentence,) = wrong
     assert sentence.startswith(f"In the address, `{name}={value[:20]}")
     assert len(sentence) < 220
@@ -103,9 +103,9 @@ def test_nonsense_is_a_sentence_and_the_default(name, value):
 
 @given(some.dictionaries(some.sampled_from([*links.SETTINGS, "tier", "show", "cell"]), some.text()))
 def test_no_address_raises(asked):
-    found, wrong = links.parse(asked, DIGITS)
-    assert len(found) + len(wrong) == len(asked)
-    change(DIGITS, "selection", **{k: v for k, v in found.items() if k in links.SETTINGS})
+    actual, wrong = links.parse(asked, DIGITS)
+    assert len(actual) + len(wrong) == len(asked)
+    change(DIGITS, "selection", **{k: v for k, v in actual.items() if k in links.SETTINGS})
 
 
 @given(some.text())

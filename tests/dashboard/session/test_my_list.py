@@ -64,9 +64,9 @@ def test_entries_and_candidates_are_each_others_inverse(computed):
     masks[1][:] = False
     listed = [e for pair, mask in zip(pairs, masks) for e in entries_of(pair, mask)]
     stranger = ("nobody", pairs[0].names[1], 1, 1)
-    found = picks(document, [stranger, *listed])
-    assert [pair.name for pair, _ in found] == [p.name for p, m in zip(pairs, masks) if m.any()]
-    for pair, mask in found:
+    actual = picks(document, [stranger, *listed])
+    assert [pair.name for pair, _ in actual] == [p.name for p, m in zip(pairs, masks) if m.any()]
+    for pair, mask in actual:
         assert (mask == masks[pair.index]).all()
         costs = [
             pair.macs[pair.places(pair.macs > 0).index(e[2:])]

@@ -28,9 +28,9 @@ def test_a_view_is_read_back_as_it_was_written(view):
 
 @given(st.dictionaries(st.sampled_from(["cost", "range", "rival", "curves", "budget"]), st.text()))
 def test_whatever_a_stranger_writes_is_read_or_refused_by_name(asked):
-    found, wrong = parse(asked)
-    assert found.keys() | dict(wrong).keys() == asked.keys()
-    assert not found.keys() & dict(wrong).keys()
+    actual, wrong = parse(asked)
+    assert actual.keys() | dict(wrong).keys() == asked.keys()
+    assert not actual.keys() & dict(wrong).keys()
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_whatever_a_stranger_writes_is_read_or_refused_by_name(asked):
     ],
 )
 def test_nonsense_is_refused_with_what_it_should_be(asked):
-    found, wrong = parse(asked)
-    assert found == {}
+    actual, wrong = parse(asked)
+    assert actual == {}
     assert [name for name, _ in wrong] == list(asked)
     assert wrong[0][1]
 

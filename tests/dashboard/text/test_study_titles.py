@@ -38,10 +38,10 @@ def test_only_a_name_that_comes_again_says_what_differs():
 def test_no_two_titles_are_alike():
     many = change(change(SMALL, "tuning", steps=9), "fit", samples=7)
     studies = [SMALL, *(change(many, "tuning", seed=seed) for seed in range(3))]
-    found = titles([study_usage("a", study) for study in studies])
-    assert len(set(found)) == 4
-    assert found[1] == "a (fit.samples = 7, tuning.steps = 9)"
-    assert all(t.endswith(s.results_key()[:6]) for t, s in zip(found[2:], studies[2:]))
+    actual = titles([study_usage("a", study) for study in studies])
+    assert len(set(actual)) == 4
+    assert actual[1] == "a (fit.samples = 7, tuning.steps = 9)"
+    assert all(t.endswith(s.results_key()[:6]) for t, s in zip(actual[2:], studies[2:]))
 
 
 def test_a_list_says_a_name_once():

@@ -18,13 +18,13 @@ TAGS = [n.tag for n in NETWORKS]
 
 def field(tester, label):
     """The one text or number input of that label."""
-    (found,) = [w for w in [*tester.text_input, *tester.number_input] if w.label == label]
-    return found
+    (actual,) = [w for w in [*tester.text_input, *tester.number_input] if w.label == label]
+    return actual
 
 
 def button(tester, label):
-    (found,) = [b for b in tester.button if b.label == label]
-    return found
+    (actual,) = [b for b in tester.button if b.label == label]
+    return actual
 
 
 def shown(tester):

@@ -171,12 +171,12 @@ def test_what_is_chosen_can_be_measured_on_every_validation_image(app, computed)
     assert label in [b.label for b in tester.button]
     assert "--full-val" not in tester.code[-1].value
     chosen = choose(pair, SMALL.selection).chosen
-    found = Pipeline(SMALL, store, device="cpu").full_validation(pair, chosen, "tuned")
+    actual = Pipeline(SMALL, store, device="cpu").full_validation(pair, chosen, "tuned")
     tester.run()
     assert label not in [b.label for b in tester.button]
     assert "--full-val --tier tuned" in tester.code[-1].value
     gaps = [
-        100 * (found["accuracy"][f"{i}-{j}"] - seen)
+        100 * (actual["accuracy"][f"{i}-{j}"] - seen)
         for (i, j), seen in zip(pair.stitches[chosen], pair.accuracy("tuned")[chosen])
     ]
     words = f"{sum(gaps) / len(gaps):+.1f} points on average against the 300"

@@ -33,17 +33,17 @@ def test_an_empty_store_says_so(app, tmp_path):
 
 def test_everything_stored_is_in_the_tables(app, copied):
     tester = app(copied.root, "cache")
-    found = usage(copied)
+    actual = usage(copied)
     stages = table(tester, "stage")
     assert dict(zip(stages["stage"], stages["results"])) == {
-        stage: count for stage, (count, _) in found.stages.items()
+        stage: count for stage, (count, _) in actual.stages.items()
     }
-    assert 1e6 * stages["size (MB)"].sum() == pytest.approx(found.bytes)
+    assert 1e6 * stages["size (MB)"].sum() == pytest.approx(actual.bytes)
     assert (stages["what"][stages["stage"] == "probes"] != "").all()
     studies = table(tester, "study")
     assert studies["study"].tolist() == ["small.toml"]
-    assert studies["size (MB)"][0] == pytest.approx(found.bytes / 1e6)
-    assert tester.metric[0].value == size(found.bytes)
+    assert studies["size (MB)"][0] == pytest.approx(actual.bytes / 1e6)
+    assert tester.metric[0].value == size(actual.bytes)
     assert NOBODYS not in offers(tester)
 
 

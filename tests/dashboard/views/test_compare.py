@@ -24,11 +24,11 @@ QUICK = change(SMALL, "finetuning", steps=1)  # budgets of no step and one
 
 def charts(tester):
     """Every chart by its key."""
-    found = {}
+    actual = {}
     for chart in tester.get("plotly_chart"):
         spec = json.loads(chart.proto.spec)
-        found[chart.proto.id.split("-")[-1]] = {t.get("name"): t for t in spec["data"]}
-    return found
+        actual[chart.proto.id.split("-")[-1]] = {t.get("name"): t for t in spec["data"]}
+    return actual
 
 
 def buttons(tester):

@@ -212,8 +212,8 @@ def test_a_list_of_other_anchors_is_shown_as_text_and_called_so(app, computed, m
 
 
 def chart(tester):
-    (found,) = [json.loads(c.proto.spec) for c in tester.get("plotly_chart")]
-    return found
+    (actual,) = [json.loads(c.proto.spec) for c in tester.get("plotly_chart")]
+    return actual
 
 
 def test_stitches_of_other_anchors_leave_the_chart_as_it_is(app, computed, made):
@@ -308,14 +308,14 @@ def test_figures_of_two_lists(computed, made):
 @pytest.fixture
 def kept(monkeypatch):
     """What every download button would give, by its label."""
-    found = {}
+    actual = {}
 
     def catch(label, data, **_):
-        found[label] = data() if callable(data) else data
+        actual[label] = data() if callable(data) else data
 
     monkeypatch.setattr("streamlit.delta_generator.DeltaGenerator.download_button", catch)
     monkeypatch.setattr("streamlit.download_button", catch)
-    return found
+    return actual
 
 
 def test_the_downloads_are_the_list(app, computed, kept):
@@ -462,8 +462,8 @@ def test_many_anchors_stand_on_a_logarithmic_axis(computed, pairs, kind):
 
 def test_the_camera_of_every_figure_saves_what_was_picked(app, computed):
     def formats(tester):
-        found = [json.loads(c.proto.config) for c in tester.get("plotly_chart")]
-        return {config["toImageButtonOptions"]["format"] for config in found}
+        actual = [json.loads(c.proto.config) for c in tester.get("plotly_chart")]
+        return {config["toImageButtonOptions"]["format"] for config in actual}
 
     tester = app(computed[0].root, "scores")
     assert formats(tester) == {"png"}

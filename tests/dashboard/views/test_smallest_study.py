@@ -33,8 +33,8 @@ def smallest(computed):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Context, "candidates", lambda *_: [(middle, True, False)])
-        found = Pipeline(study, store, device="cpu").run()
-    (pair,) = pairs_of(found)
+        actual = Pipeline(study, store, device="cpu").run()
+    (pair,) = pairs_of(actual)
     assert len(pair.macs) == 1
     return store.root, study, pair
 

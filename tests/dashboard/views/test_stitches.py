@@ -335,8 +335,8 @@ def test_an_offer_never_mixes_tiers(pair):
     some[2] = 0.99
     tiers = {"zero_shot": tuned, "tuned": some, "finetuned": None}
     assert best_tier(tiers) == "tuned"
-    found = deployable_of_pair(pair, costs_of(pair, "macs"), tiers, "tuned")
-    assert np.isfinite(found.accuracies).sum() == 1 + len(pair.measured_anchors)
+    actual = deployable_of_pair(pair, costs_of(pair, "macs"), tiers, "tuned")
+    assert np.isfinite(actual.accuracies).sum() == 1 + len(pair.measured_anchors)
     assert best_tier({"zero_shot": none, "tuned": none, "finetuned": None}) is None
 
 

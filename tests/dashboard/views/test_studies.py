@@ -29,8 +29,8 @@ def alone(copied, monkeypatch, app):
 
 
 def row(tester, name):
-    found = table(tester, "study")
-    return found[found["study"] == name].iloc[0]
+    actual = table(tester, "study")
+    return actual[actual["study"] == name].iloc[0]
 
 
 def pick(tester, identity):
@@ -57,20 +57,20 @@ def test_a_partial_run_shows_how_far_it_is(app, tmp_path):
     store = Store(tmp_path / "partial")
     Pipeline(SMALL, store, device="cpu").run("anchors")
     tester = app(store.root, "studies")
-    found = row(tester, "small.toml")
-    assert (found["anchors"], found["probes"], found["tuned"]) == ("✓", "–", "–")
-    assert found["size (MB)"] == pytest.approx(usage(store).bytes / 1e6)
+    actual = row(tester, "small.toml")
+    assert (actual["anchors"], actual["probes"], actual["tuned"]) == ("✓", "–", "–")
+    assert actual["size (MB)"] == pytest.approx(usage(store).bytes / 1e6)
     store.close()
 
 
 def test_a_full_run_shows_all_stages_and_what_they_take(alone, copied):
     tester = alone(study="mine")
-    found = row(tester, "mine")
+    actual = row(tester, "mine")
     stages = ("anchors", "probes", "scores", "zero_shot", "tuned")
-    assert [found[s] for s in stages] == ["✓"] * 5
+    assert [actual[s] for s in stages] == ["✓"] * 5
     taken = usage(copied).bytes
-    assert found["size (MB)"] == found["only its own (MB)"] == pytest.approx(taken / 1e6)
-    assert found["kept as"] == "saved here"
+    assert actual["size (MB)"] == actual["only its own (MB)"] == pytest.approx(taken / 1e6)
+    assert actual["kept as"] == "saved here"
     assert size(taken) in "".join(m.value for m in tester.markdown)
     assert "klas cache pack mine --out mine.klas" in tester.code[0].value
 

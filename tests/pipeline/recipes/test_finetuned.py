@@ -92,22 +92,22 @@ def test_no_steps_leave_the_zero_shot_networks(trained):
     pair = pairs_of(document)[0]
     chosen = method_choice(pair, SMALL.selection, "kl")
     samples = SMALL.data.val_samples
-    found = bits(pipeline.store, trained_outcomes_key(pair, chosen, budget(0), "val"), samples)
+    actual = bits(pipeline.store, trained_outcomes_key(pair, chosen, budget(0), "val"), samples)
     zero_shot = bits(pipeline.store, outcomes_key(pair, SMALL, "zero_shot"), samples)
     for i, j in pair.places(chosen):
-        assert (found[f"{i}-{j}"] == zero_shot[f"{i}-{j}.hits"]).all()
+        assert (actual[f"{i}-{j}"] == zero_shot[f"{i}-{j}.hits"]).all()
     for anchor in pair.cheap_and_costly:
-        assert found[anchor["name"]].mean() == anchor["accuracy"]
+        assert actual[anchor["name"]].mean() == anchor["accuracy"]
     later = bits(pipeline.store, trained_outcomes_key(pair, chosen, SMALL, "val"), samples)
-    assert any((later[name] != found[name]).any() for name in found)
+    assert any((later[name] != actual[name]).any() for name in actual)
 
 
 def test_figures_are_of_the_test_images(trained):
     pipeline, document = trained
     pair, context = pairs_of(document)[0], pipeline.context
-    found = compared(SMALL, pipeline, document)
-    assert found["finetuned_on"] == "test"
-    assert found["data"]["test"]["samples"] == 200
+    actual = compared(SMALL, pipeline, document)
+    assert actual["finetuned_on"] == "test"
+    assert actual["data"]["test"]["samples"] == 200
 
     @torch.inference_mode()
     def top1(network, viewer):
@@ -119,12 +119,12 @@ def test_figures_are_of_the_test_images(trained):
 
     ends = []
     for anchor in pair.cheap_and_costly:
-        entry = next(a for a in found["anchors"] if a["name"] == anchor["name"])
+        entry = next(a for a in actual["anchors"] if a["name"] == anchor["name"])
         pretrained = top1(context.anchors[anchor["name"]], anchor["name"])
         assert entry["test"]["value"] == pytest.approx(pretrained)
         assert entry["val"]["value"] == anchor["accuracy"]
         ends.append((anchor["macs"], pretrained))
-    assert [a["test"] is None for a in found["anchors"]] == [False, False, True, True]
+    assert [a["test"] is None for a in actual["anchors"]] == [False, False, True, True]
 
     chosen = method_choice(pair, SMALL.selection, "kl")
     weights = pipeline.stored_layers(pair, chosen, "finetuned")
@@ -134,7 +134,7 @@ def test_figures_are_of_the_test_images(trained):
     for i, j in pair.places(chosen):
         network = Stitch(source, i, target, j, family.layer((i, j))).eval()
         wanted.append(top1(network, pair.names[0]))
-    first = found["pairs"][0]
+    first = actual["pairs"][0]
     got = [stitch["accuracy"]["finetuned"] for stitch in first["chosen"]["kl"]]
     assert got == pytest.approx(wanted)
 
@@ -150,13 +150,13 @@ def test_figures_are_of_the_test_images(trained):
 
 def test_what_nobody_trained_is_null(trained):
     pipeline, document = trained
-    found = compared(SMALL, pipeline, document)
-    for pair in found["pairs"][1:]:
+    actual = compared(SMALL, pipeline, document)
+    for pair in actual["pairs"][1:]:
         assert all(m["finetuned"] is None for m in pair["methods"].values())
         assert all(set(m["budgets"].values()) == {None} for m in pair["methods"].values())
     for metric in METRICS:
-        ours = found["pairs"][0]["methods"][metric]
-        whole = found["all_pairs"]["methods"][metric]
+        ours = actual["pairs"][0]["methods"][metric]
+        whole = actual["all_pairs"]["methods"][metric]
         for got, alone in (
             (whole["finetuned"], ours["finetuned"]),
             (whole["budgets"]["3"], ours["budgets"]["3"]),
@@ -174,17 +174,17 @@ def test_without_a_test_split_the_validation_images_judge(trained):
     study = SMALL.model_copy(update={"data": data})
     record = Record()
     bare = Pipeline(study, pipeline.store, device="cpu", progress=record)
-    found = compared(study, pipeline, bare.run())
+    actual = compared(study, pipeline, bare.run())
     assert all(total == 0 for total, _ in record.stages.values())
-    assert found["finetuned_on"] == "val"
-    assert all(anchor["test"] is None for anchor in found["anchors"])
+    assert actual["finetuned_on"] == "val"
+    assert all(anchor["test"] is None for anchor in actual["anchors"])
     pair = pairs_of(document)[0]
     chosen = method_choice(pair, SMALL.selection, "kl")
     hits = bits(pipeline.store, trained_outcomes_key(pair, chosen, SMALL, "val"), 300)
-    got = [stitch["accuracy"]["finetuned"] for stitch in found["pairs"][0]["chosen"]["kl"]]
+    got = [stitch["accuracy"]["finetuned"] for stitch in actual["pairs"][0]["chosen"]["kl"]]
     assert got == [hits[f"{i}-{j}"].mean() for i, j in pair.places(chosen)]
     ends = [(a["macs"], a["accuracy"]) for a in pair.cheap_and_costly]
-    auc = found["pairs"][0]["methods"]["kl"]["finetuned"]["auc"]["value"]
+    auc = actual["pairs"][0]["methods"]["kl"]["finetuned"]["auc"]["value"]
     assert auc == pytest.approx(areas(pair.macs[chosen], got, *ends).auc)
 
 
@@ -206,8 +206,8 @@ def test_the_seed_of_the_training_decides_and_the_same_seed_repeats(computed, tr
     other = weights(fresh, 1)
     assert not all(np.array_equal(first[name], other[name]) for name in first)
     # A comparison of another seed shows nothing of this one.
-    found = compared(change(SMALL, "finetuning", seed=1), pipeline, document)
-    assert found["pairs"][0]["methods"]["kl"]["finetuned"] is None
+    actual = compared(change(SMALL, "finetuning", seed=1), pipeline, document)
+    assert actual["pairs"][0]["methods"]["kl"]["finetuned"] is None
     fresh.store.close()
 
 

@@ -69,14 +69,14 @@ def test_a_slow_network_has_five_passes_and_a_quick_one_its_share_of_the_time():
         "quick": clock.work("quick", steady(0.01)),
         "instant": clock.work("instant", steady(0.0)),
     }
-    found = latency.time_runs(runs, lambda n: None, seconds=1.0, clock=clock)
-    assert {name: len(times) for name, times in found.items()} == {
+    actual = latency.time_runs(runs, lambda n: None, seconds=1.0, clock=clock)
+    assert {name: len(times) for name, times in actual.items()} == {
         "slow": latency.ROUNDS,
         "quick": latency.ROUNDS * 20,
         "instant": latency.ROUNDS * latency.MOST_PASSES,
     }
-    assert found["slow"] == pytest.approx(3.0)
-    assert found["quick"] == pytest.approx(0.01)
+    assert actual["slow"] == pytest.approx(3.0)
+    assert actual["quick"] == pytest.approx(0.01)
 
 
 def test_in_every_round_each_has_one_turn_in_another_order():
@@ -97,8 +97,8 @@ def test_what_comes_before_a_turn_does_not_count():
     clock = Clock()
     first_is_slow = itertools.chain([9.0] * latency.WARM_UP, [1.0], itertools.cycle([5.0, 1.0]))
     runs = {"cold": clock.work("cold", first_is_slow)}
-    found = latency.time_runs(runs, lambda n: None, seconds=0.1, clock=clock)
-    assert found["cold"].tolist() == [1.0] * latency.ROUNDS
+    actual = latency.time_runs(runs, lambda n: None, seconds=0.1, clock=clock)
+    assert actual["cold"].tolist() == [1.0] * latency.ROUNDS
 
 
 @pytest.fixture
@@ -133,13 +133,13 @@ def test_every_candidate_and_anchor_is_timed_as_the_network_that_it_is(
         return real(runs, tick)
 
     monkeypatch.setattr(latency, "time_runs", watched)
-    found = pipeline.latency(pair)
-    assert set(found["stitches"]) == {f"{i}-{j}" for i, j in pair.stitches}
-    assert set(found["anchors"]) == set(pair.names)
-    assert found["batch"] == 1
-    assert found["machine"] == latency.machine(torch.device("cpu")).to_json()
-    assert found["machine"]["threads"] == torch.get_num_threads()
-    for times in [*found["stitches"].values(), *found["anchors"].values()]:
+    actual = pipeline.latency(pair)
+    assert set(actual["stitches"]) == {f"{i}-{j}" for i, j in pair.stitches}
+    assert set(actual["anchors"]) == set(pair.names)
+    assert actual["batch"] == 1
+    assert actual["machine"] == latency.machine(torch.device("cpu")).to_json()
+    assert actual["machine"]["threads"] == torch.get_num_threads()
+    for times in [*actual["stitches"].values(), *actual["anchors"].values()]:
         assert 0 < times["low_ms"] <= times["median_ms"] <= times["high_ms"]
         assert times["passes"] == latency.ROUNDS
     assert len(seen) == len(pair.macs) + 2
@@ -227,9 +227,9 @@ def test_a_headless_source_has_no_time_of_its_own(computed, pipeline, quickly, m
     pair = pairs_of(computed[1])[5]
     source = pipeline.context.anchors[pair.names[0]]
     monkeypatch.setattr(source, "info", replace(source.info, classes=0))
-    found = pipeline.latency(pair)
-    assert set(found["anchors"]) == {pair.names[1]}
-    assert len(found["stitches"]) == len(pair.macs)
+    actual = pipeline.latency(pair)
+    assert set(actual["anchors"]) == {pair.names[1]}
+    assert len(actual["stitches"]) == len(pair.macs)
 
 
 @pytest.mark.slow
