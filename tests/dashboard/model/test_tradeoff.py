@@ -168,7 +168,7 @@ def test_without_a_known_cost_the_slider_has_ends_all_the_same():
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("asked", "cut"),
     [
         (None, (1.0, 5.0)),
         ((2.0, 3.0), (2.0, 3.0)),
@@ -177,8 +177,8 @@ def test_without_a_known_cost_the_slider_has_ends_all_the_same():
         ((6.0, 9.0), (1.0, 5.0)),
     ],
 )
-def test_a_range_is_cut_to_the_slider(asked, actual):
-    assert clamped(asked, Limits(1.0, 5.0, 0.1)) == actual
+def test_a_range_is_cut_to_the_slider(asked, cut):
+    assert clamped(asked, Limits(1.0, 5.0, 0.1)) == cut
 
 
 def test_the_envelope_over_macs_is_the_methods_own(sheet):
