@@ -1,6 +1,6 @@
 """Engines carry results out. The results are the same bytes whichever engine it was."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -66,4 +66,9 @@ def missing(results: Sequence[Result], context: Context) -> Iterator[Result]:
 
 def units(results: Sequence[Result], context: Context) -> int:
     """How much work is missing, in the unit of the step."""
-    return sum(recipe_of(result).units(result, context) for result in missing(results, context))
+    return units_of(missing(results, context), context)
+
+
+def units_of(absent: Iterable[Result], context: Context) -> int:
+    """How much work some missing results are, in the unit of the step."""
+    return sum(recipe_of(result).units(result, context) for result in absent)

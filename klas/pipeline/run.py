@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from klas.errors import DivergedError, SelectionError
 from klas.pipeline.context import Context
-from klas.pipeline.engines import Engine, Here, missing, units
+from klas.pipeline.engines import Engine, Here, missing, units, units_of
 from klas.pipeline.recipes.latency import machine
 from klas.pipeline.scores_document import scores_document
 from klas.progress import Progress
@@ -183,13 +183,12 @@ class Pipeline:
 
     def _carry_out(self, step: Step, *, label: str | None = None) -> bool:
         """Make a step's missing results; returns whether there were any."""
-        anything = next(missing(step.results, self.context), None) is not None
-        total = units(step.results, self.context) if anything else 0
-        self.context.progress.start(step.name, step.unit, total)
-        if anything:
+        absent = list(missing(step.results, self.context))
+        self.context.progress.start(step.name, step.unit, units_of(absent, self.context))
+        if absent:
             self.engine.carry_out(step.results, self.context, label=label)
         self.context.record()
-        return anything
+        return bool(absent)
 
     def _publish(self) -> ScoresDocument:
         """The scores document of what is computed so far, kept for the dashboard."""
