@@ -9,6 +9,15 @@ from pathlib import Path
 from klas.errors import KlasError
 from klas.study import load_study
 
+# Streamlit reads .streamlit/config.toml from the folder that it starts in. What matters for safety
+# is said here too, for an installation without that folder.
+_SAFE = (
+    "--server.address=127.0.0.1",
+    "--server.allowedHosts=localhost",
+    "--server.allowedHosts=127.0.0.1",
+    "--browser.gatherUsageStats=false",
+)
+
 
 def dashboard(options: argparse.Namespace) -> None:
     """Run Streamlit until it ends; its exit status is the command's."""
@@ -24,8 +33,5 @@ def dashboard(options: argparse.Namespace) -> None:
     if options.study is not None:
         load_study(options.study)  # refuse a broken one here, not in the browser
         environment["KLAS_STUDY"] = str(Path(options.study).resolve())
-    # Streamlit reads .streamlit/config.toml from the folder that it starts in. What matters for
-    # safety is said here too, for an installation without that folder.
-    safe = ("--server.address=127.0.0.1", "--browser.gatherUsageStats=false")
-    command = [sys.executable, "-m", "streamlit", "run", str(app), *safe]
+    command = [sys.executable, "-m", "streamlit", "run", str(app), *_SAFE]
     sys.exit(subprocess.call(command, env=environment, cwd=app.parent.parent))
