@@ -72,9 +72,8 @@ def _parts(usage: Usage) -> list[_Part]:
         _Part(
             name="Results of no known study",
             bytes=usage.unclaimed,
-            consequence="They were left by studies that were deleted or changed, or by a run that "
-            "was stopped before its first stage was done. Don't free them while `klas run` works "
-            "in a terminal: its newest results don't belong to a study yet.",
+            consequence="They were left by studies that were deleted, or are earlier lists of "
+            "timm's networks.",
             free=partial(free_unclaimed, store(), study_files()),
         )
     ]

@@ -302,15 +302,18 @@ class Context:
         return value
 
     def compute(self, key: Key, make: Callable[[], Any]) -> Any:
-        """The stored value, made and stored first if it is absent; the study's from now on."""
-        value = self.store.compute(key, make)
+        """The stored value, made and stored first if it is absent.
+
+        It is noted as the study's before it is made, so whatever ends the run, at no moment does
+        it belong to no study.
+        """
         self.used.add(key.digest)
         self.record()
-        return value
+        return self.store.compute(key, make)
 
     def record(self) -> None:
         """Note which results of the store are this study's."""
-        note_used(self.store, self.study.results_key(), self.used)
+        note_used(self.store, self.study, self.used)
 
     def _cost(self, name: str) -> AnchorCost:
         key = cost_key(self.identities[name])

@@ -1,5 +1,6 @@
 """Run a study's stages into the store. What the command and a worker process call."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,8 +65,16 @@ class Pipeline:
         Raises:
             KlasError: anything about the study, its anchors or its data that does not fit.
         """
-        for stage in stages_until(until):
-            made = [self._carry_out(step) for step in self.steps(stage)]
+        first, *_ = stages = stages_until(until)
+        for stage in stages:
+            try:
+                made = [self._carry_out(step) for step in self.steps(stage)]
+            except BaseException:
+                # What it finished of a later stage is shown too; the error matters more.
+                if stage != first:
+                    with contextlib.suppress(Exception):
+                        self._publish()
+                raise
             # Finished stages are shown however the next one ends.
             if any(made) and stage != until:
                 self._publish()

@@ -220,7 +220,7 @@ def _adopt(store: Store, result: PackedResult, scratch: Path) -> None:
 
 def _record(store: Store, study: Study, manifest: Manifest, document: ScoresDocument) -> None:
     key = study.results_key()
-    note_used(store, key, (r.digest for r in manifest.results))
+    note_used(store, study, (r.digest for r in manifest.results))
     if _computed(stored_scores(store, study)) < _computed(document):
         store.set_ref(scores_ref(key), document)
 

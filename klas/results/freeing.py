@@ -8,7 +8,7 @@ from pathlib import Path
 import diskcache
 
 from klas.errors import JobError, StoreError
-from klas.results.refs import scores_ref, timings_ref, used_digests, used_ref
+from klas.results.refs import scores_ref, study_ref, timings_ref, used_digests, used_ref
 from klas.results.usage import Claims
 from klas.storage.index import Entry
 from klas.storage.saved_studies import remove_study
@@ -169,10 +169,10 @@ def _delete(claims: Claims, entries: Iterable[Entry]) -> int:
 
 
 def _forget(claims: Claims, study: Study) -> None:
-    """Delete a study's document and the note of what it uses."""
+    """Delete a study's document and the notes of what it is and what it uses."""
     key = study.results_key()
     for ref in {key, *claims.refs.get(key, [])}:
-        for name in (scores_ref(ref), used_ref(ref), timings_ref(ref)):
+        for name in (scores_ref(ref), used_ref(ref), study_ref(ref), timings_ref(ref)):
             claims.store.ref_path(name).unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
 """What the store keeps for a study beside its results: refs, named by the study's results key.
 
-They are its scores document, the note of which results are its own, and the note of the machines
-that its pairs were timed on. No torch here.
+They are its scores document, the note of which results are its own, the study itself, and the note
+of the machines that its pairs were timed on. No torch here.
 """
 
 from collections.abc import Iterable
@@ -21,6 +21,11 @@ def used_ref(key: str) -> str:
     return f"used-{key}"
 
 
+def study_ref(key: str) -> str:
+    """The name of the study itself, as its first run noted it; its own file may be elsewhere."""
+    return f"study-{key}"
+
+
 def timings_ref(key: str) -> str:
     """The name of the note of the machines that their pairs were timed on."""
     return f"latency-{key}"
@@ -38,9 +43,12 @@ def used_digests(store: Store, key: str) -> set[str]:
     return {d for d in noted if isinstance(d, str)} if isinstance(noted, list) else set()
 
 
-def note_used(store: Store, key: str, digests: Iterable[str]) -> None:
-    """Note results as those of the studies with this results key, beside the ones noted before."""
-    name, new = used_ref(key), set(digests)
+def note_used(store: Store, study: Study, digests: Iterable[str]) -> None:
+    """Note results as a study's, beside the ones noted before; they need not be there yet."""
+    key, new = study.results_key(), set(digests)
+    if store.get_ref(study_ref(key)) is None:
+        store.set_ref(study_ref(key), study.model_dump(mode="json"))
+    name = used_ref(key)
     with store.lock(name):
         known = used_digests(store, key)
         if not new <= known:

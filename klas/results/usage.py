@@ -1,9 +1,10 @@
 """What the store holds, by study and by stage, and what no study claims.
 
-Every run notes which results it read or wrote (:meth:`klas.pipeline.context.Context.record`). A
-result may serve several studies: freeing one study's results (:mod:`klas.results.freeing`) leaves
-what another known study uses. Known are the built-in study, the saved ones, files that the caller
-names, and studies that were run from a file elsewhere, by their scores documents.
+Every run notes which results it reads or is about to write, and of which study they are
+(:meth:`klas.pipeline.context.Context.record`). A result may serve several studies: freeing one
+study's results (:mod:`klas.results.freeing`) leaves what another known study uses. Known are the
+built-in study, the saved ones, files that the caller names, and studies that were run from a file
+elsewhere, by their scores documents or, before the first one, by those notes.
 """
 
 from collections import Counter
@@ -15,7 +16,8 @@ from typing import Any, Literal
 from klas.errors import KlasError, StudyError
 from klas.results.keys import Keys
 from klas.results.plan import results_about
-from klas.results.refs import scores_ref, used_digests, used_ref
+from klas.results.refs import scores_ref, study_ref, used_digests, used_ref
+from klas.storage.catalogue import STAGE as CATALOGUE
 from klas.storage.catalogue import catalogue_key
 from klas.storage.index import Entry
 from klas.storage.saved_studies import saved_studies, study_path
@@ -119,16 +121,20 @@ class Claims:
         entries: what the index knows, by digest.
         known: the studies.
         documents: every scores document by the key in its name, and its study.
-        refs: results key → the keys in the names of its documents, which differ if an older klas
-            wrote them.
+        refs: results key → the keys in the names of its documents and notes, which differ if an
+            older klas wrote them.
     """
 
     def __init__(self, store: Store, files: Sequence[Path] = ()) -> None:
         self.store = store
         self.entries = {e.digest: e for e in store.entries()}
         self.documents = dict(_documents(store))
+        self._run = {ref: study for ref, (_, study) in self.documents.items()}
+        for ref, study in _noted_studies(store):
+            if used_digests(store, ref) & self.entries.keys():
+                self._run.setdefault(ref, study)
         self.refs: dict[str, list[str]] = {}
-        for ref, (_, study) in self.documents.items():
+        for ref, study in self._run.items():
             self.refs.setdefault(study.results_key(), []).append(ref)
         self.known = self._all_known(files)
         self._used = {key: self._noted(key) for key in map(_key, self.known) if key is not None}
@@ -139,7 +145,7 @@ class Claims:
         for name in saved_studies(self.store):
             known.append(_read(name, study_path(self.store, name), "saved"))
         listed = set(map(_key, known))
-        for _, study in self.documents.values():
+        for study in self._run.values():
             if study.results_key() not in listed:
                 listed.add(study.results_key())
                 known.append(Known(name=study.name, study=study, origin="results"))
@@ -220,8 +226,14 @@ class Claims:
         return [self.entries[d] for d in self._uses(study) - others]
 
     def unclaimed(self) -> list[Entry]:
-        """The results of no known study. The list of timm's networks serves every study."""
-        used = set().union({catalogue_key().digest}, *self._used.values())
+        """The results of no known study.
+
+        The list of timm's networks serves every study, and so do its parts until it is whole.
+        """
+        whole = catalogue_key().digest
+        used = set().union({whole}, *self._used.values())
+        if whole not in self.entries:
+            used |= {d for d, entry in self.entries.items() if entry.stage == CATALOGUE}
         return [entry for digest, entry in self.entries.items() if digest not in used]
 
 
@@ -241,6 +253,18 @@ def _documents(store: Store) -> Iterator[tuple[str, tuple[Any, Study]]]:
         except (KlasError, KeyError, TypeError):  # not written by a run
             continue
         yield path.stem.removeprefix(scores_ref("")), (document, study)
+
+
+def _noted_studies(store: Store) -> Iterator[tuple[str, Study]]:
+    """Every study that a run noted, after the key in its note's name."""
+    for path in sorted((store.root / "refs").glob(f"{study_ref('*')}.json")):
+        try:
+            yield (
+                path.stem.removeprefix(study_ref("")),
+                parse_study(store.get_ref(path.stem), path.name),
+            )
+        except KlasError:  # not written by a run
+            continue
 
 
 def _key(known: Known) -> str | None:

@@ -1,6 +1,7 @@
 """Engines: what is missing comes after its needs, and what lands is the study's at once."""
 
 import random
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from klas.pipeline.recipes.recipe import Recipe, no_cost
 from klas.pipeline.run import Pipeline
 from klas.results.keys import Keys
 from klas.results.pair import pairs_of
+from klas.results.refs import scores_ref, stored_scores
 from klas.results.result import (
     Cka,
     Features,
@@ -28,6 +30,7 @@ from klas.results.result import (
     finetuned,
     outcomes_of,
 )
+from klas.results.stages import stages_done
 from klas.results.trainings import joint_training
 from klas.results.usage import claimed, usage
 from klas.storage.saved_studies import save_study
@@ -238,10 +241,12 @@ def test_an_engine_gets_a_joint_training_with_its_pairs_name(computed):
     assert anchors == [TestOutcomes(anchor=name) for name in pair.names]
 
 
+@pytest.mark.parametrize("saved", [True, False], ids=["saved", "a file elsewhere"])
 @pytest.mark.parametrize("done", [1, 300, 301, 899])
-def test_what_an_interrupted_stage_has_finished_is_the_studys(store, done):
+def test_what_an_interrupted_stage_has_finished_is_the_studys(store, done, saved):
     """Cancelled in its first anchor, at its end, just after it, in its third."""
-    save_study(store, SMALL)
+    if saved:
+        save_study(store, SMALL)
     with pytest.raises(KeyboardInterrupt):
         Pipeline(SMALL, store, device="cpu", progress=Told(interrupt_at=done)).run("anchors")
     told = usage(store)
@@ -250,3 +255,50 @@ def test_what_an_interrupted_stage_has_finished_is_the_studys(store, done):
     assert study.bytes == told.bytes > 0
     passes = [entry for entry in claimed(store, SMALL) if "pass over" in entry.label]
     assert len(passes) == (done - 1) // 300
+
+
+class Killed(BaseException):
+    """Stands for a signal that no process can answer."""
+
+
+@pytest.mark.parametrize("landed", range(6))
+def test_a_result_is_the_studys_at_the_very_moment_it_lands(store, landed, monkeypatch):
+    record, left = Store._record, [landed]
+
+    def killed_after(*what):
+        entry = record(*what)
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        return entry
+
+    monkeypatch.setattr(Store, "_record", killed_after)
+    with pytest.raises(Killed):
+        Pipeline(SMALL, store, device="cpu").run()
+    told = usage(store)
+    assert sum(count for count, _ in told.stages.values()) == landed + 1
+    assert told.unclaimed == 0
+    assert [held.known.name for held in told.studies if held.results] == [SMALL.name]
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, DivergedError, ValueError])
+def test_the_finished_pairs_of_a_stage_are_shown_however_it_ends(
+    computed, tmp_path, monkeypatch, ending
+):
+    shutil.copytree(computed[0].root, tmp_path / "cache")
+    with Store(tmp_path / "cache") as store:
+        pipeline = Pipeline(SMALL, store, device="cpu")
+        (tuned,) = pipeline.steps("tuned")
+        for result in tuned.results[2:]:
+            store.delete(store.entry(pipeline.context.keys.of(result).digest))
+        store.ref_path(scores_ref(SMALL.results_key())).unlink()
+
+        def end(*_, **__):
+            raise ending
+
+        monkeypatch.setattr(Context, "training_batches", end)
+        with pytest.raises(ending):
+            pipeline.run()
+        document = stored_scores(store, SMALL)
+        assert stages_done(document)["tuned"] == (2, len(tuned.results))
+        assert document["pairs"][:2] == computed[1]["pairs"][:2]

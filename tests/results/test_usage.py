@@ -14,9 +14,10 @@ from klas.results.freeing import (
     free_study,
     free_unclaimed,
 )
+from klas.results.refs import note_used
 from klas.results.stages import stages_done
 from klas.results.usage import claimed, usage
-from klas.storage.catalogue import catalogue_key
+from klas.storage.catalogue import catalogue_key, part_key
 from klas.storage.key import Key
 from klas.storage.saved_studies import open_study, save_study, saved_studies
 from klas.storage.store import Store
@@ -154,6 +155,7 @@ def test_results_noted_by_an_older_klas_are_still_the_studys(store):
 def test_refs_that_no_run_has_written_are_passed_over(store, junk):
     store.set_ref("scores-junk", junk)
     store.set_ref("used-junk", junk)
+    store.set_ref("study-junk", junk)
     put(store, "x")
     save_study(store, A)
     store.set_ref(f"used-{A.results_key()}", junk)
@@ -167,6 +169,33 @@ def test_the_catalogue_is_everybodys(store):
     assert usage(store).unclaimed == 0
     assert free_unclaimed(store, at_work=()) == 0
     assert here(store) == {catalogue_key().digest}
+
+
+def test_the_parts_of_a_catalogue_are_everybodys_until_it_is_whole(store):
+    part = part_key("vit", ["vit_tiny"])
+    store.put(part, [])
+    assert usage(store).unclaimed == 0
+    assert free_unclaimed(store, at_work=()) == 0
+    put_catalogue(store)
+    assert usage(store).unclaimed == 2  # as JSON
+    assert free_unclaimed(store, at_work=()) == 2
+    assert here(store) == {catalogue_key().digest}
+
+
+def test_a_study_run_from_a_file_elsewhere_is_known_before_its_first_document(store):
+    digest = put(store, "x")
+    note_used(store, A, [digest, "0" * 64])
+    assert usage(store).unclaimed == 0
+    assert (held(store, "a").known.origin, held(store, "a").results) == ("results", 1)
+    assert free_study(store, A, at_work=()) == 3
+    assert [h.known.name for h in usage(store).studies] == ["digits"]
+    assert list((store.root / "refs").iterdir()) == []
+
+
+def test_a_study_elsewhere_whose_results_are_gone_is_not_listed(store):
+    note_used(store, A, [put(store, "x")])
+    assert free_stage(store, "features", at_work=()) == 3
+    assert [h.known.name for h in usage(store).studies] == ["digits"]
 
 
 def test_freeing_a_stage_takes_the_documents_that_speak_of_it(store):
