@@ -11,7 +11,7 @@ from klas.deploy.weights_file import ListWeights
 from klas.errors import DataError, FormatError
 from klas.measures.least_squares import fit_stitch_layers
 from klas.networks.anchor import Anchor
-from klas.networks.cost import anchor_cost, module_macs
+from klas.networks.cost import anchor_cost, count_macs
 from klas.networks.device import Precision
 from klas.networks.family import Family
 from klas.networks.load import load_anchor
@@ -103,7 +103,7 @@ def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]
         network = families[names].use(place).stitch(place)
         # Counted on the network itself, not by the sum of parts that made the list.
         image = torch.empty(1, *source.info.transform.input_size, device="meta")
-        macs, _ = module_macs(network, image)
+        macs = count_macs(network, image).macs
         params = sum(p.numel() for p in network.parameters())
         _same(path, f"stitch {k}", "macs", stitch["macs"], macs)
         _same(path, f"stitch {k}", "params", stitch["params"], params)

@@ -103,10 +103,17 @@ class Anchor(nn.Module):
     """
 
     def __init__(
-        self, info: AnchorInfo, stem: nn.Module, blocks: Sequence[nn.Module], head: nn.Module
+        self,
+        info: AnchorInfo,
+        stem: nn.Module,
+        blocks: Sequence[nn.Module],
+        head: nn.Module,
+        network: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.info = info
+        # In a tuple, or it would be a part, and its tensors would be listed twice.
+        self._network = (self if network is None else network,)
         self.stem = stem
         self.blocks = nn.ModuleList(blocks)
         self.head = head
@@ -167,7 +174,12 @@ class Anchor(nn.Module):
             classes=0 if getattr(module, "num_classes", None) == 0 else parts.classes,
             transform=transform,
         )
-        return cls(info, parts.stem, parts.blocks, parts.head)
+        return cls(info, parts.stem, parts.blocks, parts.head, module)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that was cut, as a whole."""
+        return self._network[0]
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) to logits (N, classes)."""

@@ -1,20 +1,38 @@
 """Cost of anchors, parts and stitches: multiply–accumulates and parameters.
 
-torch's own FLOP counter counts a forward pass on the ``meta`` device, where nothing is computed.
-There it counts attention, which it misses on the CPU.
+A forward pass on the ``meta`` device, where nothing is computed, is counted operator by operator
+(:mod:`klas.networks.operators`). There attention is counted too, which torch's own counter misses
+on the CPU.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
 
+from klas.errors import AnchorError
 from klas.networks.anchor import Anchor, AnchorInfo
+from klas.networks.fusing import fused_parts
+from klas.networks.operators import MacCounter, NoFakeKernelError
 from klas.networks.side_effects import undo_side_effects
 from klas.networks.stitch import layer_macs, layer_params
+
+
+class Cost(NamedTuple):
+    """What a network costs for one image.
+
+    Attributes:
+        macs: a lower bound where ``uncounted`` names something.
+        params: how many parameters it has.
+        uncounted: operators in it that may do MACs and have no formula.
+    """
+
+    macs: int
+    params: int
+    uncounted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,64 +44,128 @@ class AnchorCost:
         front_params: parameters up to cut 0..n; what parts share counts once.
         back_params: parameters from cut 0..n on, likewise.
         total_params: of the whole anchor.
+        uncounted: of each part, the operators that may do MACs and have no formula.
+        deployed: the same of the fused form (:mod:`klas.networks.fusing`); None where there is
+            none, and for an anchor that is fused already.
     """
 
     macs: tuple[int, ...]
     front_params: tuple[int, ...]
     back_params: tuple[int, ...]
     total_params: int
+    uncounted: tuple[tuple[str, ...], ...]
+    deployed: "AnchorCost | None" = None
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """From the plain values that :func:`dataclasses.asdict` gives."""
+        deployed = raw["deployed"]
+        return cls(
+            macs=tuple(raw["macs"]),
+            front_params=tuple(raw["front_params"]),
+            back_params=tuple(raw["back_params"]),
+            total_params=raw["total_params"],
+            uncounted=tuple(tuple(names) for names in raw["uncounted"]),
+            deployed=None if deployed is None else cls.from_json(deployed),
+        )
 
     @property
     def total_macs(self) -> int:
         """MACs of the whole anchor for one image."""
         return sum(self.macs)
 
-    def front(self, cut: int) -> tuple[int, int]:
-        """(MACs, parameters) up to a cut: the stem and blocks 1..cut."""
-        return sum(self.macs[: cut + 1]), self.front_params[cut]
+    @property
+    def total(self) -> Cost:
+        """Of the whole anchor."""
+        return Cost(self.total_macs, self.total_params, _names(self.uncounted))
 
-    def back(self, cut: int) -> tuple[int, int]:
-        """(MACs, parameters) from a cut on: blocks cut + 1..n and the head."""
-        return sum(self.macs[cut + 1 :]), self.back_params[cut]
+    def front(self, cut: int) -> Cost:
+        """Up to a cut: the stem and blocks 1..cut."""
+        parts = slice(cut + 1)
+        names = _names(self.uncounted[parts])
+        return Cost(sum(self.macs[parts]), self.front_params[cut], names)
+
+    def back(self, cut: int) -> Cost:
+        """From a cut on: blocks cut + 1..n and the head."""
+        parts = slice(cut + 1, None)
+        names = _names(self.uncounted[parts])
+        return Cost(sum(self.macs[parts]), self.back_params[cut], names)
 
 
-def module_macs(module: nn.Module, *inputs: Tensor) -> tuple[int, Tensor]:
-    """MACs of one forward pass, and its output, on the ``meta`` device.
+class Count(NamedTuple):
+    """What one forward pass does.
 
-    The module itself stays where it is.
+    Attributes:
+        macs: of the operators that have a formula.
+        uncounted: the operators that may do MACs and have none.
+        output: without content.
+    """
+
+    macs: int
+    uncounted: tuple[str, ...]
+    output: Tensor
+
+
+def count_macs(module: nn.Module, *inputs: Tensor) -> Count:
+    """Count one forward pass on the ``meta`` device. The module itself stays where it is.
 
     Args:
         module: what is counted.
         inputs: meta tensors; at batch 1 the MACs are those of one image.
+
+    Raises:
+        NoFakeKernelError: an operator of the module does not run on them.
+
+    Examples:
+        >>> count_macs(nn.Linear(5, 7), torch.empty(1, 11, 5, device="meta")).macs  # 11 · 5 · 7
+        385
     """
     tensors = [*module.named_parameters(), *module.named_buffers()]
     meta = {name: tensor.detach().to("meta") for name, tensor in tensors}
-    counter = FlopCounterMode(display=False)
+    counter = MacCounter()
     # Tables that a network makes while it runs must be made on meta too.
     with counter, torch.no_grad(), undo_side_effects(module), torch.device("meta"):
         output = functional_call(module, meta, inputs)
-    return counter.get_total_flops() // 2, output
+    return Count(counter.macs, tuple(sorted(counter.uncounted)), output)
 
 
 def anchor_cost(anchor: Anchor) -> AnchorCost:
-    """The cost of an anchor, part by part, for one image."""
-    activation = torch.empty(1, *anchor.info.transform.input_size, device="meta")
+    """The cost of an anchor, part by part, for one image, as it is trained and as it is deployed.
+
+    Raises:
+        AnchorError: an operator does not run on tensors without content.
+    """
     parts = [anchor.stem, *anchor.blocks, anchor.head]
-    macs = []
+    cost = _cost(parts, anchor.info)
+    fused = fused_parts(anchor)
+    return cost if fused is None else replace(cost, deployed=_cost(fused, anchor.info))
+
+
+def _cost(parts: Sequence[nn.Module], info: AnchorInfo) -> AnchorCost:
+    activation = torch.empty(1, *info.transform.input_size, device="meta")
+    counts = []
     for part in parts:
-        part_macs, activation = module_macs(part, activation)
-        macs.append(part_macs)
+        try:
+            counts.append(count_macs(part, activation))
+        except NoFakeKernelError as error:
+            raise AnchorError(f"{info.name}: {error}") from None
+        activation = counts[-1].output
     cuts = range(1, len(parts))
     return AnchorCost(
-        macs=tuple(macs),
+        macs=tuple(count.macs for count in counts),
         front_params=tuple(_params(parts[:k]) for k in cuts),
         back_params=tuple(_params(parts[k:]) for k in cuts),
         total_params=_params(parts),
+        uncounted=tuple(count.uncounted for count in counts),
     )
 
 
 def _params(parts: Sequence[nn.Module]) -> int:
     return sum({p: p.numel() for part in parts for p in part.parameters()}.values())
+
+
+def _names(uncounted: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(sorted({name for names in uncounted for name in names}))
 
 
 def stitch_cost(
@@ -93,8 +175,8 @@ def stitch_cost(
     target: AnchorInfo,
     target_cost: AnchorCost,
     j: int,
-) -> tuple[int, int]:
-    """(MACs, parameters) of the stitch (f, i, g, j) for one image: both parts and T.
+) -> Cost:
+    """What the stitch (f, i, g, j) costs for one image: both parts and T.
 
     Args:
         source, source_cost, i: f, its cost, and its last block.
@@ -105,7 +187,23 @@ def stitch_cost(
     """
     have, want = source.layouts[i], target.layouts[j]
     front, back = source_cost.front(i), target_cost.back(j)
-    return (
-        front[0] + layer_macs(have, want) + back[0],
-        front[1] + layer_params(have, want) + back[1],
+    return Cost(
+        front.macs + layer_macs(have, want) + back.macs,
+        front.params + layer_params(have, want) + back.params,
+        _names([front.uncounted, back.uncounted]),
     )
+
+
+def deployed_stitch_cost(
+    source: AnchorInfo,
+    source_cost: AnchorCost,
+    i: int,
+    target: AnchorInfo,
+    target_cost: AnchorCost,
+    j: int,
+) -> Cost | None:
+    """What the stitch costs with both parts fused; None where neither anchor has a fused form."""
+    fused = source_cost.deployed, target_cost.deployed
+    if fused == (None, None):
+        return None
+    return stitch_cost(source, fused[0] or source_cost, i, target, fused[1] or target_cost, j)

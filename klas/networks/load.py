@@ -11,6 +11,8 @@ from torch import nn
 from klas.errors import AnchorError
 from klas.networks import factory
 from klas.networks.anchor import Anchor, Transform
+from klas.networks.cost import count_macs
+from klas.networks.operators import NoFakeKernelError
 from klas.networks.weights import load_model
 from klas.study import AnchorSpec
 
@@ -38,9 +40,14 @@ def load_anchor(
         crop=crop,
         interpolation=interpolation,
     )
-    return Anchor.from_module(
-        model, spec.name, transform=transform, model=spec.model, origin=origin
-    ).eval()
+    try:
+        anchor = Anchor.from_module(
+            model, spec.name, transform=transform, model=spec.model, origin=origin
+        )
+    except AnchorError:
+        _refuse_missing_kernels(model, spec, transform)
+        raise
+    return anchor.eval()
 
 
 def check_model_name(spec: AnchorSpec, *, allow_code: bool = False) -> None:
@@ -66,6 +73,16 @@ def check_model_name(spec: AnchorSpec, *, allow_code: bool = False) -> None:
         raise AnchorError(
             f"{spec.name}: timm has no tag {tag!r} of {architecture}; {there}"
         ) from None
+
+
+def _refuse_missing_kernels(model: nn.Module, spec: AnchorSpec, transform: Transform) -> None:
+    """Name the operator for which a network could not be cut, if that is the reason."""
+    try:
+        count_macs(model, torch.empty(1, *transform.input_size, device="meta"))
+    except NoFakeKernelError as error:
+        raise AnchorError(f"{spec.name}: {error}") from None
+    except Exception:  # another reason, which the cut has named
+        return
 
 
 def _refuse_broken_weights(model: nn.Module, spec: AnchorSpec) -> None:

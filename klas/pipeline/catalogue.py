@@ -13,7 +13,7 @@ import torch
 from timm.models import get_pretrained_cfg, model_entrypoint
 
 import klas.digits  # noqa: F401 - the built-in networks are in the catalogue too
-from klas.networks.cost import module_macs
+from klas.networks.cost import count_macs
 from klas.progress import Progress, Silent
 from klas.storage.catalogue import Network, catalogue_key, from_plain, part_key, read_catalogue
 from klas.storage.store import Store
@@ -108,12 +108,15 @@ def _count(tag: str, shape: _Shape) -> _Cost:
             # As an anchor is built, but without its weights: the tag brings its own head.
             model = timm.create_model(tag, pretrained=False).eval()
             kind, params = type(model).__name__, sum(p.numel() for p in model.parameters())
-            macs, _ = module_macs(model, torch.empty(1, *shape.input_size))
+            count = count_macs(model, torch.empty(1, *shape.input_size))
     except Exception as error:  # whatever a constructor of a thousand raises, the others count
         lines = str(error).strip().splitlines() or ["no message"]
         problem = f"{type(error).__name__}: {lines[0][:200]}"
         return _Cost(kind=kind, params=params, problem=problem)
-    return _Cost(kind=kind, params=params, macs=macs)
+    if count.uncounted:
+        problem = f"there is no formula for the MACs of {', '.join(count.uncounted)}"
+        return _Cost(kind=kind, params=params, problem=problem)
+    return _Cost(kind=kind, params=params, macs=count.macs)
 
 
 def _shape(tag: str) -> _Shape:

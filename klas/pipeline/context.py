@@ -23,7 +23,7 @@ from klas.errors import AnchorError, StoreError
 from klas.measures.schedule import batch_rows
 from klas.networks.anchor import Anchor, freeze
 from klas.networks.batch_size import BatchSize, image_bytes, memory_budget_bytes
-from klas.networks.cost import AnchorCost, anchor_cost, stitch_cost
+from klas.networks.cost import AnchorCost, Cost, anchor_cost, deployed_stitch_cost, stitch_cost
 from klas.networks.device import forward_precision, pick_device
 from klas.networks.family import Family
 from klas.networks.load import check_model_name, load_anchor
@@ -187,10 +187,15 @@ class Context:
         """(i, j) of a pair's candidates, in order."""
         return [place for place, _, _ in self.candidates(source, target)]
 
-    def stitch_cost(self, source: str, i: int, target: str, j: int) -> tuple[int, int]:
-        """(MACs, parameters) of a stitch."""
+    def stitch_cost(self, source: str, i: int, target: str, j: int) -> Cost:
+        """What a stitch costs."""
         have, want = self.anchors[source].info, self.anchors[target].info
         return stitch_cost(have, self.costs[source], i, want, self.costs[target], j)
+
+    def deployed_stitch_cost(self, source: str, i: int, target: str, j: int) -> Cost | None:
+        """What a stitch costs with its parts fused; None where nothing in the pair can be fused."""
+        have, want = self.anchors[source].info, self.anchors[target].info
+        return deployed_stitch_cost(have, self.costs[source], i, want, self.costs[target], j)
 
     def family(
         self, names: Iterable[str], arrays: Mapping[str, NDArray[Any]], places: Iterable[Place]
@@ -318,12 +323,7 @@ class Context:
     def _cost(self, name: str) -> AnchorCost:
         key = cost_key(self.identities[name])
         raw = self.compute(key, lambda: asdict(anchor_cost(self.anchors[name])))
-        return AnchorCost(
-            macs=tuple(raw["macs"]),
-            front_params=tuple(raw["front_params"]),
-            back_params=tuple(raw["back_params"]),
-            total_params=raw["total_params"],
-        )
+        return AnchorCost.from_json(raw)
 
 
 def _identity(anchor: Anchor) -> AnchorIdentity:

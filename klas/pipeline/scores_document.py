@@ -2,17 +2,18 @@
 
 import importlib.metadata
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from klas.networks.cost import Cost
 from klas.networks.family import OUTCOMES
 from klas.networks.splitting.split import SPLITTER
 from klas.pipeline.context import Context
 from klas.results.documents.numbers import optional_score
 from klas.results.documents.scores import Candidate, ScoredPair, Scores, ScoresDocument
-from klas.results.documents.sources import AnchorEntry, Layout, Weights
+from klas.results.documents.sources import AnchorEntry, Deployed, Layout, Weights
 from klas.results.result import ProbeAccuracy, Probes, ThetaOutput, Tuned, Validation, ZeroShot
 from klas.results.score_sums import read_score_sums
 from klas.selection.scores import SCORES, candidate_scores
@@ -51,8 +52,9 @@ def _anchor_entry(context: Context, name: str) -> AnchorEntry:
     if outputs is not None and "logits" in outputs:
         metric = context.objective.task.metric
         accuracy = metric.of_outputs(outputs["logits"], outputs["labels"])
-    return {
-        **context.identities[name],
+    identity: dict[str, Any] = {**context.identities[name]}
+    entry = {
+        **identity,
         "weights": cast(Weights, info.weights),
         "blocks": info.depth,
         "cuts": list(info.cuts),
@@ -63,6 +65,11 @@ def _anchor_entry(context: Context, name: str) -> AnchorEntry:
         "probe_accuracy": context.get(ProbeAccuracy(anchor=name)),
         "probe_converged": None if probes is None else [bool(c) for c in probes["converged"]],
     }
+    if cost.total.uncounted:
+        entry["uncounted"] = list(cost.total.uncounted)
+    if cost.deployed is not None:
+        entry["deployed"] = _deployed(cost.deployed.total)
+    return cast(AnchorEntry, entry)
 
 
 def _pair_entry(context: Context, source: str, target: str) -> ScoredPair:
@@ -75,22 +82,26 @@ def _pair_entry(context: Context, source: str, target: str) -> ScoredPair:
     tuned = context.get(Tuned(source=source, target=target))
     entries: list[Candidate] = []
     for row, ((i, j), in_space, snnet) in enumerate(candidates):
-        macs, params = context.stitch_cost(source, i, target, j)
-        entries.append(
-            {
-                "source_block": i,
-                "target_block": j,
-                "in_space": in_space,
-                "snnet": snnet,
-                "macs": macs,
-                "params": params,
-                "scores": _scores(scores, row),
-                "accuracy": {
-                    "zero_shot": _accuracy(metric, zero_shot, (i, j), samples),
-                    "tuned": _accuracy(metric, tuned, (i, j), samples),
-                },
-            }
-        )
+        cost = context.stitch_cost(source, i, target, j)
+        deployed = context.deployed_stitch_cost(source, i, target, j)
+        entry: Candidate = {
+            "source_block": i,
+            "target_block": j,
+            "in_space": in_space,
+            "snnet": snnet,
+            "macs": cost.macs,
+            "params": cost.params,
+            "scores": _scores(scores, row),
+            "accuracy": {
+                "zero_shot": _accuracy(metric, zero_shot, (i, j), samples),
+                "tuned": _accuracy(metric, tuned, (i, j), samples),
+            },
+        }
+        if cost.uncounted:
+            entry["uncounted"] = list(cost.uncounted)
+        if deployed is not None:
+            entry["deployed"] = _deployed(deployed)
+        entries.append(entry)
     return {
         "source": source,
         "target": target,
@@ -99,6 +110,10 @@ def _pair_entry(context: Context, source: str, target: str) -> ScoredPair:
         "theta_target": None if sums is None else (sums.target_kl.sum(0) / samples).tolist(),
         "candidates": entries,
     }
+
+
+def _deployed(cost: Cost) -> Deployed:
+    return {"macs": cost.macs, "params": cost.params}
 
 
 def _scores(scores: Mapping[str, NDArray[np.float64]] | None, row: int) -> Scores:

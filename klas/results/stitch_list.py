@@ -113,14 +113,15 @@ def _entries(
     for row in rows[np.lexsort((pair.macs[rows], selection.bucket[rows]))]:
         i, j = (int(v) for v in pair.stitches[row])
         into, out = pair.source["layouts"][i], pair.target["layouts"][j]
-        yield {
+        candidate = pair.raw["candidates"][row]
+        entry: StitchEntry = {
             "source": pair.source["name"],
             "source_block": i,
             "target": pair.target["name"],
             "target_block": j,
             "stitch_layer": stitch_layer_entry(into, out),
-            "macs": pair.raw["candidates"][row]["macs"],
-            "params": pair.raw["candidates"][row]["params"],
+            "macs": candidate["macs"],
+            "params": candidate["params"],
             "bucket": None if selection.bucket[row] < 0 else int(selection.bucket[row]),
             "score": optional_score(scores[row]),
             "accuracy": {
@@ -130,6 +131,11 @@ def _entries(
             },
             "full_val": None if whole is None else _full_val(whole, name_of((i, j))),
         }
+        if "uncounted" in candidate:
+            entry["uncounted"] = candidate["uncounted"]
+        if "deployed" in candidate:
+            entry["deployed"] = candidate["deployed"]
+        yield entry
 
 
 def _full_val(whole: FullValAccuracy, stitch: str) -> FullValidation:

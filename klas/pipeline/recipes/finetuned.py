@@ -152,7 +152,7 @@ def _steps(result: FinetunedWeights, context: Context) -> int:
 
 def _members_macs(result: FinetunedWeights, context: Context) -> list[int]:
     stitches = [
-        context.stitch_cost(result.source, i, result.target, j)[0] for i, j in result.stitches
+        context.stitch_cost(result.source, i, result.target, j).macs for i, j in result.stitches
     ]
     return [*stitches, *(context.costs[name].total_macs for name in result.names)]
 

@@ -34,7 +34,7 @@ def _samples(result: FullValidation, context: Context) -> int:
 
 def _cost(result: FullValidation, context: Context, speed: Speed) -> Cost:
     macs = sum(
-        context.stitch_cost(result.source, i, result.target, j)[0] for i, j in result.stitches
+        context.stitch_cost(result.source, i, result.target, j).macs for i, j in result.stitches
     )
     each = speed.loading + macs / macs_per_second(result.names, context, speed)
     return Cost(seconds=_samples(result, context) * each)

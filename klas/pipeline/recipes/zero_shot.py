@@ -42,7 +42,7 @@ def seconds_of_pass(result: OfPair, context: Context, speed: Speed) -> tuple[flo
     """Seconds for one sample: to load it and run the source, and to run all target parts."""
     cost = context.costs[result.target]
     places = context.places(result.source, result.target)
-    rests = sum(cost.back(j)[0] / cost.total_macs for _, j in places)
+    rests = sum(cost.back(j).macs / cost.total_macs for _, j in places)
     front = speed.loading + speed.forward[result.source]
     return front, rests * speed.forward[result.target]
 

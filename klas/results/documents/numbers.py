@@ -16,6 +16,9 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 Cost = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """MACs or parameters; no network has more than an array's integer can hold."""
 
+Operators = Annotated[Array[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+"""Names of operators, such as ``aten::_fft_r2c``."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 """An accuracy, a share of the samples."""
 

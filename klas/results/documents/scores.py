@@ -1,12 +1,21 @@
 """The ``klas-scores`` form: every candidate of a study."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NotRequired, get_args
 
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
-from klas.results.documents.numbers import Array, AtLeastOne, Cost, Count, Nats, Score, Share
-from klas.results.documents.sources import AnchorEntry, Data, Fit, MadeWith
+from klas.results.documents.numbers import (
+    Array,
+    AtLeastOne,
+    Cost,
+    Count,
+    Nats,
+    Operators,
+    Score,
+    Share,
+)
+from klas.results.documents.sources import AnchorEntry, Data, Deployed, Fit, MadeWith
 from klas.tasks.metric import MetricName
 from klas.tasks.task import TaskName
 
@@ -44,7 +53,8 @@ class Candidate(TypedDict):
     """A stitch: the source's blocks 1 to source_block, then the target's from target_block + 1.
 
     in_space: whether a score may choose it; snnet: whether it is one of SN-Net's set; macs: of one
-    forward pass.
+    forward pass, a lower bound where uncounted names operators for which there is no formula;
+    deployed: with both parts fused, where one of the anchors has a fused form.
     """
 
     source_block: AtLeastOne
@@ -53,6 +63,8 @@ class Candidate(TypedDict):
     snnet: bool
     macs: Cost
     params: Cost
+    uncounted: NotRequired[Operators]
+    deployed: NotRequired[Deployed]
     scores: Scores
     accuracy: CandidateAccuracy
 

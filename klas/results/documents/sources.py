@@ -6,7 +6,17 @@ from pydantic import AfterValidator, ConfigDict, Field, with_config
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from klas.results.documents.numbers import Array, AtLeastOne, Cost, Count, Grid, Name, Sha256, Share
+from klas.results.documents.numbers import (
+    Array,
+    AtLeastOne,
+    Cost,
+    Count,
+    Grid,
+    Name,
+    Operators,
+    Sha256,
+    Share,
+)
 
 
 class MadeWith(TypedDict):
@@ -91,11 +101,24 @@ class AnchorIdentity(TypedDict):
     columns: Annotated[Array[Count], Field(min_length=1)] | None
 
 
+class Deployed(TypedDict):
+    """What a network costs in timm's fused form.
+
+    Parallel branches and batch normalisation are folded into single convolutions, which leaves the
+    outputs as they are up to rounding.
+    """
+
+    macs: Cost
+    params: Cost
+
+
 class AnchorEntry(AnchorIdentity):
     """An anchor with n blocks.
 
     cuts, layouts, probe_accuracy, probe_converged: of the n + 1 cuts; cuts: paths of modules; macs:
-    of one forward pass. null: not computed yet, or there is no head to measure.
+    of one forward pass, a lower bound where uncounted names operators for which there is no
+    formula; deployed: of the fused form, where it differs. null: not computed yet, or there is no
+    head to measure.
     """
 
     weights: Annotated[Weights, AfterValidator(_names_an_origin)]
@@ -104,6 +127,8 @@ class AnchorEntry(AnchorIdentity):
     layouts: Array[Layout]
     macs: Cost
     params: Cost
+    uncounted: NotRequired[Operators]
+    deployed: NotRequired[Deployed]
     accuracy: Share | None
     probe_accuracy: Array[Share] | None
     probe_converged: Array[bool] | None

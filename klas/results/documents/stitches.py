@@ -11,11 +11,12 @@ from klas.results.documents.numbers import (
     Cost,
     Count,
     Grid,
+    Operators,
     Score,
     Sha256,
     Share,
 )
-from klas.results.documents.sources import AnchorEntry, Data, Fit, MadeWith
+from klas.results.documents.sources import AnchorEntry, Data, Deployed, Fit, MadeWith
 from klas.study import Tier
 from klas.tasks.metric import MetricName
 from klas.tasks.task import TaskName
@@ -76,7 +77,9 @@ class StitchEntry(TypedDict):
     """One network: the source's blocks, the stitch layer, the target's blocks.
 
     source_block: the last before the stitch layer; target_block: the one before the first after it;
-    macs: of one forward pass; bucket: from 0, null outside; score: null where there is none.
+    macs: of one forward pass, a lower bound where uncounted names operators for which there is no
+    formula; deployed: with both parts fused, where one of the anchors has a fused form; bucket:
+    from 0, null outside; score: null where there is none.
     """
 
     source: str
@@ -86,6 +89,8 @@ class StitchEntry(TypedDict):
     stitch_layer: StitchLayer
     macs: Cost
     params: Cost
+    uncounted: NotRequired[Operators]
+    deployed: NotRequired[Deployed]
     bucket: Count | None
     score: Score | None
     accuracy: StitchAccuracy
