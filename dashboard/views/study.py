@@ -60,8 +60,15 @@ def _way_on(results: Document, at_hand: Study) -> None:
 
 
 def _left_out(results: Document) -> None:
-    """How many damaged images there are; the command names them."""
+    """Which files are no images, and how many images are damaged; the command names these."""
     splits = {"training": results["data"]["train"], "validation": results["data"]["val"]}
+    for called, split in splits.items():
+        if passed_over := split.get("passed_over"):
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in passed_over.items())
+            st.info(
+                f"Left out beside the {called} images, as no images by their names: {kinds}.",
+                icon=":material/hide_image:",
+            )
     counts = {called: len(split["left_out"]) for called, split in splits.items()}
     if any(counts.values()):
         images = " and ".join(f"{count:,} {called}" for called, count in counts.items() if count)

@@ -5,7 +5,12 @@ Samples are visited in a seeded order, never in the folder's, and subsets are cl
 
 from klas.data.images import Images, open_images
 from klas.data.loading import batches
-from klas.data.readable import Unreadable, find_unreadable, unreadable_sentence
+from klas.data.readable import (
+    Unreadable,
+    find_unreadable,
+    passed_over_sentence,
+    unreadable_sentence,
+)
 from klas.data.rows import balanced_order, subset
 
 __all__ = [
@@ -15,6 +20,7 @@ __all__ = [
     "batches",
     "find_unreadable",
     "open_images",
+    "passed_over_sentence",
     "subset",
     "unreadable_sentence",
 ]

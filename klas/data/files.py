@@ -9,20 +9,22 @@ import io
 import json
 import os
 from array import array
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from timm.data import get_img_extensions
 from timm.utils.misc import natural_key
 
-from klas.data.pictures import UnreadableError, decoded
+from klas.data.pictures import UnreadableError, decoded, is_deep
 
 SAMPLED_FILES = 256
 SAMPLED_BYTES = 4096
+DEEP = b"\0grey by its high byte"
+"""Part of a fingerprint if a picture is deep: earlier versions cut off such pixels at 255."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +46,16 @@ class Place:
 
 
 class FileTable:
-    """Files by number, in a few arrays. It is filled place by place and then only read."""
+    """Files by number, in a few arrays. It is filled place by place and then only read.
+
+    Attributes:
+        places: the folders that they lie in.
+        passed_over: how many files beside them are no images, by ending.
+    """
 
     def __init__(self) -> None:
         self.places: list[Place] = []
+        self.passed_over: Counter[str] = Counter()
         self._place = array("i")  # (N,) which place
         self._names = bytearray()  # all names, one after the other
         self._ends = array("q", [0])  # (N + 1,) where each one begins and ends
@@ -106,12 +114,17 @@ class FileTable:
             digest.update(np.asarray(column).astype("<i8").tobytes())
         digest.update(self._names)
         sampled = np.linspace(0, len(self) - 1, min(SAMPLED_FILES, len(self))).astype(int)
+        deep = False
         for index in sampled.tolist():
             for tail in (False, True):
                 try:
-                    digest.update(self.read(root, index, SAMPLED_BYTES, tail=tail))
+                    part = self.read(root, index, SAMPLED_BYTES, tail=tail)
                 except (OSError, ValueError):
-                    digest.update(b"\0unreadable\0")
+                    part = b"\0unreadable\0"
+                digest.update(part)
+                deep = deep or (not tail and is_deep(part))
+        if deep:
+            digest.update(DEEP)
         return digest.hexdigest()
 
 
@@ -130,6 +143,7 @@ class FileImages:
         class_of_place = np.array([numbers[name] for name in names], dtype=np.int64)
         self.labels = class_of_place[table.place_numbers()]
         self.fingerprint = table.fingerprint(root)
+        self.passed_over: Mapping[str, int] = dict(sorted(table.passed_over.items()))
 
     def image(self, index: int) -> Image.Image:
         """One picture, decoded.
@@ -149,11 +163,6 @@ class FileImages:
 
     def _path(self, index: int) -> str:
         return os.path.join(self._root, self._table.path(index))
-
-
-def image_extensions() -> frozenset[str]:
-    """The file endings that timm's readers take for images, in lower case, with the dot."""
-    return frozenset(get_img_extensions(as_set=True))
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

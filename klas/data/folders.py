@@ -1,9 +1,9 @@
 """Class folders: every image below a folder, labelled by the folder that it lies in.
 
 The rules are timm's (``ReaderImageFolder``: by the last folder's name, at any depth, through
-links), and a test compares the two. Where timm is silent this refuses: images without a class
-folder, folders without images, folders that can't be opened. Names that begin with a dot
-(``.ipynb_checkpoints``, ``._0.jpg``) are ignored.
+links), and a test compares the two; but images are what Pillow reads, not PNG and JPEG alone. Where
+timm is silent this refuses: images without a class folder, folders without images, folders that
+can't be opened. Names that begin with a dot (``.ipynb_checkpoints``, ``._0.jpg``) are ignored.
 """
 
 import os
@@ -12,9 +12,11 @@ import stat
 from collections import Counter
 from pathlib import Path
 
-from klas.data.files import FileTable, Place, image_extensions, listed
+from klas.data.files import FileTable, Place, listed
+from klas.data.pictures import EXTENSIONS
 from klas.errors import DataError
 
+_KNOWN = ".jpg, .png, .webp, .tif or another ending that Pillow knows"
 _FLAT_IMAGENET = re.compile(r"(?:.*/)?ILSVRC2012_val_\d{8}\.jpe?g", re.IGNORECASE)
 
 
@@ -27,12 +29,11 @@ def list_folder(root: Path) -> FileTable:
     """
     table = FileTable()
     empty: list[str] = []
-    others: Counter[str] = Counter()
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while waiting:
         folder, above = waiting.pop()
         files, folders, other = _scan(root, folder)
-        others += other
+        table.passed_over += other
         here = _identity(root, folder)
         if here in above:
             raise DataError(f"{root}/{folder}: is a link to a folder above it; remove the link")
@@ -46,28 +47,27 @@ def list_folder(root: Path) -> FileTable:
                 table.add(len(table.places) - 1, name, size)
         elif not folders and folder:
             empty.append(folder)
-    check_classes(root, table, empty, others)
+    check_classes(root, table, empty)
     return table
 
 
-def check_classes(root: Path, table: FileTable, empty: list[str], others: Counter[str]) -> None:
+def check_classes(root: Path, table: FileTable, empty: list[str]) -> None:
     """Refuse a table that has no images, images without a class, or a class without images.
 
     Args:
         root: the data set's folder or file, for the sentence.
         table: its images.
         empty: folders without images.
-        others: how often each other file ending occurs.
 
     Raises:
         DataError: it has one of these faults.
     """
-    known = ", ".join(sorted(image_extensions()))
     if not len(table):
+        others = table.passed_over
         common = f" (only {others.most_common(1)[0][0]} files)" if others else ""
         raise DataError(
             f"{root}: holds no images in class folders{common}; name a folder that holds a folder "
-            f"of images ({known}) per class"
+            f"of images ({_KNOWN}) per class"
         )
     first = table.path(0)
     if len(table.places) == 1 and _FLAT_IMAGENET.fullmatch(first):
@@ -84,14 +84,13 @@ def check_classes(root: Path, table: FileTable, empty: list[str], others: Counte
         )
     if empty:
         raise DataError(
-            f"{root}: no image ({known}) is in the class folder{'s' if len(empty) > 1 else ''} "
+            f"{root}: no image ({_KNOWN}) is in the class folder{'s' if len(empty) > 1 else ''} "
             f"{listed(sorted(empty))}; fill or remove what is empty"
         )
 
 
 def _scan(root: Path, folder: str) -> tuple[list[tuple[bytes, int]], list[str], Counter[str]]:
     """One folder's images with their sizes, its folders, and the endings of all other files."""
-    extensions = image_extensions()
     files: list[tuple[bytes, int]] = []
     folders: list[str] = []
     others: Counter[str] = Counter()
@@ -104,11 +103,12 @@ def _scan(root: Path, folder: str) -> tuple[list[tuple[bytes, int]], list[str], 
                     folders.append(entry.name)
                     continue
                 ending = os.path.splitext(entry.name)[1].lower()
-                if ending not in extensions:
-                    others[ending or "nameless"] += 1
-                    continue
                 size = _size(entry)
-                if size is not None:
+                if ending not in EXTENSIONS:
+                    others[ending or "without ending"] += 1
+                elif size is None:
+                    others["pipes and devices"] += 1
+                else:
                     files.append((os.fsencode(entry.name), size))
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None

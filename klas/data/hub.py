@@ -5,7 +5,7 @@ import hashlib
 import importlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from huggingface_hub import constants
 from numpy.typing import NDArray
 from PIL import Image
 
-from klas.data.files import SAMPLED_BYTES, SAMPLED_FILES
-from klas.data.pictures import UnreadableError, decoded
+from klas.data.files import DEEP, SAMPLED_BYTES, SAMPLED_FILES
+from klas.data.pictures import UnreadableError, decoded, is_deep
 from klas.errors import DataError
 
 PREFIX = "hfds/"
@@ -44,6 +44,7 @@ class HubImages:
                 f"{PREFIX}ylecun/mnist:train"
             )
         self._ref = ref
+        self.passed_over: Mapping[str, int] = {}
         datasets = _package(ref)
         rows = _fetched(datasets, ref, name, split)
         self._image, label = _columns(datasets, rows.features, ref)
@@ -93,7 +94,7 @@ class HubImages:
         digest = hashlib.sha256(b"klas-hub-1")
         digest.update(json.dumps(self.class_names).encode())
         digest.update(self.labels.astype("<i8").tobytes())
-        count = len(self.labels)
+        count, deep = len(self.labels), False
         for index in np.linspace(0, count - 1, min(SAMPLED_FILES, count)).astype(int).tolist():
             try:
                 content = self._content(index)
@@ -101,6 +102,9 @@ class HubImages:
                 content = b""
             digest.update(f"{len(content)}\n".encode())
             digest.update(content[:SAMPLED_BYTES] + content[-SAMPLED_BYTES:])
+            deep = deep or is_deep(content)
+        if deep:
+            digest.update(DEEP)
         return digest.hexdigest()
 
 

@@ -1,7 +1,7 @@
 """Open a data set by its reference; and what every data set offers."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -29,15 +29,17 @@ class Images(Protocol):
         fingerprint: the same for the same files, wherever they lie.
         stored: whether images are decoded from files, so that some may be damaged and several
             threads pay off; otherwise they are drawn.
+        passed_over: how many files beside the pictures are no pictures by their names, by ending.
     """
 
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     fingerprint: str
     stored: bool
+    passed_over: Mapping[str, int]
 
     def image(self, index: int) -> Image.Image:
-        """One picture, decoded, as the file holds it.
+        """One picture, decoded, in 8 bits.
 
         Raises:
             DataError: the file is not a readable image.

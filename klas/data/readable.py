@@ -5,7 +5,7 @@ skipped by the sweep that meets it. Instead the chosen rows are decoded beforeha
 damaged one is replaced by the next row of its class.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +86,23 @@ def find_unreadable(
                 )
         sound[fresh] = True
         _refuse_lost_classes(ref, images, damaged)
+
+
+def passed_over_sentence(ref: str, counts: Mapping[str, int]) -> str:
+    """Which files of a data set are no images by their names, for people.
+
+    Examples:
+        >>> passed_over_sentence("photos", {".heic": 30, ".txt": 1})
+        'photos: left out 31 files that are no images by their names: 30 .heic, 1 .txt'
+    """
+    total = sum(counts.values())
+    files = (
+        "1 file that is no image by its name"
+        if total == 1
+        else (f"{total:,} files that are no images by their names")
+    )
+    most = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    return f"{ref}: left out {files}: {listed([f'{count:,} {kind}' for kind, count in most])}"
 
 
 def unreadable_sentence(ref: str, damaged: Sequence[Unreadable]) -> str:

@@ -8,12 +8,12 @@ reads only the headers when it opens an archive, and an image is a place and a l
 
 import os
 import tarfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from klas.data.files import FileTable, Place, image_extensions
+from klas.data.files import FileTable, Place
 from klas.data.folders import check_classes
+from klas.data.pictures import EXTENSIONS
 from klas.errors import DataError
 
 
@@ -60,28 +60,29 @@ def list_tars(root: Path, tars: Sequence[Path]) -> FileTable:
     full = {place.path for place in listing.table.places}
     parents = {above for path in full | listing.folders for above in _above(path)}
     empty = sorted(listing.folders - full - parents)
-    check_classes(root, listing.table, empty, listing.others)
+    check_classes(root, listing.table, empty)
     return listing.table
 
 
 class _Listing:
-    """The images, folders and other files in the archives that were read so far."""
+    """The images and folders in the archives that were read so far."""
 
     def __init__(self) -> None:
         self.table = FileTable()
         self.folders: set[str] = set()
-        self.others: Counter[str] = Counter()
         self.archive = ""
         self._numbers: dict[Place, int] = {}
 
     def skim(self, archive: tarfile.TarFile, inside: str, start: int) -> None:
         """Add the members of an archive that begins at byte ``start`` of its file."""
-        extensions = image_extensions()
+        others = self.table.passed_over
         while (member := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # or it would keep every header
             name = member.name.removeprefix("./").rstrip("/")
             folder, _, base = name.rpartition("/")
             if any(part.startswith(".") for part in name.split("/") if part):
+                continue
+            if not name:  # of the folder that was packed
                 continue
             if member.isdir():
                 self.folders.add(_joined(inside, name))
@@ -89,8 +90,8 @@ class _Listing:
                 ending = os.path.splitext(base)[1].lower()
                 if ending == ".tar":
                     self._skim_inner(archive, member, _joined(inside, name[: -len(ending)]), start)
-                elif ending not in extensions:
-                    self.others[ending or "nameless"] += 1
+                elif ending not in EXTENSIONS:
+                    others[ending or "without ending"] += 1
                 elif member.issparse():
                     raise tarfile.TarError(f"{name} is stored with holes; pack it again")
                 else:
@@ -101,6 +102,8 @@ class _Listing:
                     number = self._numbers[place]
                     encoded = os.fsencode(base)
                     self.table.add(number, encoded, member.size, start + member.offset_data)
+            else:
+                others["links" if member.issym() or member.islnk() else "pipes and devices"] += 1
 
         # Python's tarfile takes a damaged header for the end of the archive.
         file = archive.fileobj

@@ -1,5 +1,6 @@
 """The digits scenes as a data set: ``klas/digits:train``, ``…:val`` and ``…:test``."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -28,6 +29,7 @@ class DigitScenes:
 
     def __init__(self, split: Split) -> None:
         self._split: Split = split
+        self.passed_over: Mapping[str, int] = {}
         self.labels = scene_labels(split, SIZES[split])
         self.class_names = tuple(str(digit) for digit in range(CLASSES))
         self.fingerprint = f"digits-scenes-{SCENES_VERSION}-{split}-{SIZES[split]}"

@@ -14,6 +14,7 @@ from klas.data import (
     balanced_order,
     find_unreadable,
     open_images,
+    passed_over_sentence,
     subset,
     unreadable_sentence,
 )
@@ -109,11 +110,13 @@ class Splits:
     @property
     def notes(self) -> list[str]:
         """What people should know about the data, in sentences."""
-        return [
-            unreadable_sentence(split.identity["ref"], split.unreadable)
-            for split in (self.train, self.val, self.test)
-            if split is not None and split.unreadable
-        ]
+        notes = []
+        for split in (self.train, self.val, self.test):
+            if split is not None and split.images.passed_over:
+                notes.append(passed_over_sentence(split.identity["ref"], split.images.passed_over))
+            if split is not None and split.unreadable:
+                notes.append(unreadable_sentence(split.identity["ref"], split.unreadable))
+        return notes
 
     @cached_property
     def fit_rows(self) -> NDArray[np.int64]:
@@ -159,17 +162,20 @@ class Splits:
         assert ref is not None
         unreadable = self._unreadable(name, looked_at)
         without = [bad.row for bad in unreadable]
+        identity: SplitIdentity = {
+            "ref": ref,
+            "fingerprint": images.fingerprint,
+            "samples": min(samples, len(images.labels) - len(without)),
+            "images": len(images.labels),
+            "seed": seed,
+            "left_out": without,
+        }
+        if images.passed_over:
+            identity["passed_over"] = dict(images.passed_over)
         return Split(
             images=images,
             rows=subset(images, samples, seed, without=without),
-            identity={
-                "ref": ref,
-                "fingerprint": images.fingerprint,
-                "samples": min(samples, len(images.labels) - len(without)),
-                "images": len(images.labels),
-                "seed": seed,
-                "left_out": without,
-            },
+            identity=identity,
             unreadable=tuple(unreadable),
         )
 

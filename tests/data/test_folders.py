@@ -150,13 +150,13 @@ def test_empty_class_folders_are_named(folder):
         open_images(str(folder))
 
 
-@pytest.mark.parametrize("names", [[], ["a/x.webp", "a/y.webp", "b/readme.md"]])
+@pytest.mark.parametrize("names", [[], ["a/x.heic", "a/y.heic", "b/readme.md"]])
 def test_a_folder_without_images(tmp_path, names):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    hint = r"only \.webp files.*" if names else ""
-    with pytest.raises(DataError, match=rf"holds no images.*{hint}\.jpeg, \.jpg, \.png"):
+    hint = r"only \.heic files.*" if names else ""
+    with pytest.raises(DataError, match=rf"holds no images.*{hint}\.jpg, \.png, \.webp"):
         open_images(str(tmp_path))
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,3 +178,14 @@ def test_other_classes_than_those_of_the_training_images_are_named(folders, tmp_
     for split in ("train", "val", "test"):
         with pytest.raises(DataError, match=f"{odd}: its classes are not .*: cow, yak"):
             made.named(split)
+
+
+def test_files_that_are_no_images_are_told_of_and_change_no_key(folders):
+    before = splits(**folders).train.identity
+    for name in ("a.heic", "b.heic", "notes.txt"):
+        (Path(folders["train"]) / "ant" / name).write_bytes(b"")
+    made = splits(**folders)
+    (note,) = made.notes
+    assert note.endswith("left out 3 files that are no images by their names: 2 .heic, 1 .txt")
+    assert made.train.identity == before | {"passed_over": {".heic": 2, ".txt": 1}}
+    assert "passed_over" not in made.val.identity

@@ -137,7 +137,8 @@ class AnchorEntry(AnchorIdentity):
 class SplitIdentity(TypedDict):
     """The samples of a split that are looked at.
 
-    samples: how many, of so many images; seed: of their order; left_out: rows that cannot be read.
+    samples: how many, of so many images; seed: of their order; left_out: rows that cannot be read;
+    passed_over: how many files are no images by their names, by ending.
     """
 
     ref: str
@@ -146,6 +147,7 @@ class SplitIdentity(TypedDict):
     seed: Count
     left_out: Array[Count]
     images: Count
+    passed_over: NotRequired[dict[str, Count]]
 
 
 class Data(TypedDict):

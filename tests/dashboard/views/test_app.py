@@ -7,6 +7,7 @@ import pytest
 from dashboard.controls.tour import STOPS
 from klas.pipeline.run import Pipeline
 from klas.results.pair import pairs_of
+from klas.results.refs import scores_ref
 from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import change
@@ -49,6 +50,16 @@ def test_a_full_run_shows_the_anchors_as_the_document_has_them(app, computed):
         [100 * a["accuracy"] for a in document["anchors"]]
     )
     assert "Compute everything" not in [b.label for b in tester.button]
+
+
+def test_files_that_are_no_images_are_told_of(app, copied):
+    name = scores_ref(SMALL.results_key())
+    document = copied.get_ref(name)
+    document["data"]["train"]["passed_over"] = {".heic": 2, ".txt": 1}
+    copied.set_ref(name, document)
+    (said,) = (i.value for i in app(copied.root).info)
+    assert said.startswith("Left out beside the training images")
+    assert said.endswith("2 .heic, 1 .txt.")
 
 
 def shown_stitches(tester):
