@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from klas.networks.accepted import refuse_wrapped
 from klas.networks.device import place
 from klas.networks.layout import Layout
 from klas.networks.splitting.split import split
@@ -138,7 +139,8 @@ class Anchor(nn.Module):
             origin: where its weights are from, for the records.
 
         Raises:
-            AnchorError: it cannot be cut; the sentence says why.
+            AnchorError: it cannot be cut, or is parallel, compiled or not in single precision; the
+                sentence says why and what to pass instead.
 
         Examples:
             >>> def block():
@@ -164,6 +166,7 @@ class Anchor(nn.Module):
             >>> torch.equal(anchor(images), network(images))
             True
         """
+        refuse_wrapped(module, name)
         parts = split(module, name, transform.input_size)
         info = AnchorInfo(
             name=name,

@@ -4,14 +4,15 @@ import argparse
 import os
 import pickle
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from timm.models import clean_state_dict
-from torch import Tensor
+from torch import Tensor, nn
 
 from klas.errors import AnchorError, listing, one_line
 
@@ -46,15 +47,45 @@ def read_checkpoint(file: Path, name: str) -> tuple[dict[str, Tensor], str | Non
     return clean_state_dict(state), entry
 
 
+def shared_filled(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """A state with a tensor under every name that the network has for it.
+
+    Where two modules share a weight, a safetensors file has it once.
+
+    Examples:
+        >>> first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+        >>> second.weight = first.weight
+        >>> network = nn.Sequential(first, second)
+        >>> state = network.state_dict()
+        >>> once = {name: tensor for name, tensor in state.items() if name != "0.weight"}
+        >>> sorted(shared_filled(once, network)) == sorted(state)
+        True
+    """
+    filled = dict(state)
+    by_tensor: dict[int, list[str]] = {}
+    named = network.named_parameters(remove_duplicate=False)
+    for name, parameter in chain(named, network.named_buffers(remove_duplicate=False)):
+        by_tensor.setdefault(id(parameter), []).append(name)
+    for names in by_tensor.values():
+        there = next((name for name in names if name in state), None)
+        if there is not None:
+            filled |= {name: state[there] for name in names if name not in state}
+    return filled
+
+
 def _read_safetensors(file: Path, name: str) -> dict[str, Any]:
+    """Its tensors, those included that ``save_model`` left out because another name has them."""
     try:
+        with safe_open(file, "pt") as opened:
+            same = opened.metadata() or {}
         tensors: dict[str, Any] = load_file(file)
     except (SafetensorError, OSError) as error:
         raise AnchorError(
             f"{name}: {file} cannot be loaded, it is cut off or not a safetensors file "
             f"({one_line(error)})"
         ) from None
-    return tensors
+    left_out = {k: tensors[v] for k, v in same.items() if v in tensors and k not in tensors}
+    return tensors | left_out
 
 
 def _unpickle(file: Path, name: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from klas.errors import AnchorError
-from klas.networks.checkpoint import read_checkpoint
+from klas.networks.accepted import refuse_wrapped
+from klas.networks.checkpoint import read_checkpoint, shared_filled
 from klas.study import AnchorSpec
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -43,7 +44,7 @@ def build(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
 
     Raises:
         AnchorError: there is no such function, it fails, it returns something else than a module,
-            or the weights do not fit.
+            one that is parallel, compiled or not in single precision, or the weights do not fit.
     """
     path, _, name = spec.model.partition(":")
     here = str(Path.cwd())
@@ -59,11 +60,12 @@ def build(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
         raise AnchorError(
             f"{spec.name}: {spec.model} returned {type(module).__name__}, not an nn.Module"
         )
+    refuse_wrapped(module, spec.name)
     origin = {"code": spec.model, "source": _source_digest(path, module)}
     if spec.weights is not None:
         state, entry = read_checkpoint(Path(spec.weights), spec.name)
         try:
-            module.load_state_dict(state)
+            module.load_state_dict(shared_filled(state, module))
         except RuntimeError as error:
             detail = " ".join(str(error).split())[:200]
             raise AnchorError(

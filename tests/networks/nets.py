@@ -2,6 +2,7 @@
 
 import timm
 import torch
+import torchvision
 from torch import nn
 
 from klas.networks.anchor import Anchor, Transform
@@ -20,7 +21,17 @@ def transform(size):
 def network(name, **options):
     """A network of timm with ten classes and random weights, in eval mode."""
     torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=10, **options).eval()
+    return with_head(timm.create_model(name, num_classes=10, **options).eval())
+
+
+def of_torchvision(name, **options):
+    """The same of torchvision."""
+    torch.manual_seed(0)
+    return with_head(torchvision.models.get_model(name, num_classes=10, **options).eval())
+
+
+def with_head(model):
+    """A network of ten classes whose classifier is not zero."""
     # Some start with a classifier of zeros, which passes no gradient on.
     for parameter in model.parameters():
         if parameter.shape[:1] == (10,) and not parameter.any():

@@ -5,7 +5,7 @@ import torch
 
 from klas.networks.cost import anchor_cost, count_macs
 from klas.networks.stitch import Stitch, StitchLayer
-from tests.networks.nets import anchor, network
+from tests.networks.nets import anchor, network, of_torchvision
 
 # (model, side of the image, options, blocks)
 ARCHITECTURES = [
@@ -58,10 +58,40 @@ ARCHITECTURES = [
     ("hgnet_tiny", 64, {}, 5),
     ("rexnet_100", 64, {}, 17),
     ("tresnet_m", 64, {}, 21),
+    # A list of modules that run side by side in a block.
+    ("skresnet18", 64, {}, 8),
+    ("skresnext50_32x4d", 64, {}, 16),
+    # A stage ends in a layer of its own, behind its list of blocks.
+    ("cspresnet50", 64, {}, 4),
+    ("cspresnext50", 64, {}, 4),
+    ("cspdarknet53", 64, {}, 5),
+    # Blocks add to a list that they are given.
+    ("dla60", 64, {}, 7),
+    ("dla60x", 64, {}, 7),
+    ("dla102x", 64, {}, 7),
+    # Blocks that are attributes, or that return lists.
+    ("legacy_xception", 96, {}, 13),
+    ("selecsls42", 128, {}, 18),
+    ("pit_ti_224", 224, {}, 12),
+    ("coat_lite_tiny", 64, {"img_size": 64}, 8),
+]
+
+
+# (torchvision's model, side of the image, options, blocks)
+OF_TORCHVISION = [
+    ("vit_b_32", 64, {"image_size": 64}, 12),
+    ("alexnet", 96, {}, 4),
+    ("vgg11_bn", 64, {}, 7),
+    ("inception_v3", 128, {"init_weights": False, "aux_logits": False}, 15),
+    ("squeezenet1_1", 64, {}, 8),
+    ("shufflenet_v2_x0_5", 64, {}, 16),
+    ("resnet18", 64, {}, 8),
+    ("swin_t", 64, {}, 15),
 ]
 
 
 QUICK = {"vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "resnet18", "convnext_atto"}
+QUICK |= {"skresnet18", "dla60"}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +102,22 @@ QUICK = {"vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "resnet18", "co
     ],
 )
 def test_cut_chained_counted_and_stitched(name, side, options, blocks):
-    model = network(name, **options)
+    check(network(name, **options), side, blocks)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "options", "blocks"),
+    [
+        pytest.param(*a, id=f"{a[0]}-{k}", marks=() if a[0] in QUICK else pytest.mark.slow)
+        for k, a in enumerate(OF_TORCHVISION)
+    ],
+)
+def test_networks_of_torchvision(name, side, options, blocks):
+    check(of_torchvision(name, **options), side, blocks)
+
+
+def check(model, side, blocks):
+    """A network's cuts: the parts are the whole, the costs add up, and stitches train."""
     net = anchor(model, side)
     images = torch.randn(5, 3, side, side)
     assert net.info.depth == blocks

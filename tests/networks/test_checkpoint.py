@@ -5,10 +5,15 @@ import pickle
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file, save_model
 
+from klas.errors import AnchorError
+from klas.networks.factory import build
+from klas.networks.load import load_anchor
 from klas.networks.weights import load_model
+from klas.study import AnchorSpec
 from tests.networks.loading import TINY, assert_loaded, refusal, spec, state_of
+from tests.networks.nets import Plain
 
 
 @pytest.mark.parametrize(
@@ -93,3 +98,59 @@ def test_a_file_of_something_else(tmp_path):
     assert "where it has 'network', 'epoch'" in refusal(file)
     torch.save({}, file)
     assert "holds no weights" in refusal(file)
+
+
+class Tied(Plain):
+    """Two blocks with one weight between them."""
+
+    def __init__(self):
+        super().__init__(width=4, depth=3)
+        self.pretrained_cfg = {"input_size": (3, 32, 32)}
+        self.layers[2].conv.weight = self.layers[1].conv.weight
+
+
+def tied():
+    torch.manual_seed(5)
+    return Tied()
+
+
+def untied():
+    torch.manual_seed(6)
+    return Plain(width=4, depth=3)
+
+
+@pytest.mark.parametrize("named", ["by the file", "by the network"])
+def test_a_shared_weight_that_safetensors_keeps_once_is_loaded_under_both_names(tmp_path, named):
+    right, file = tied(), tmp_path / "w.safetensors"
+    with torch.no_grad():
+        for parameter in right.parameters():
+            parameter.add_(1)
+    if named == "by the file":
+        save_model(right, str(file))
+    else:  # as transformers' save_pretrained does
+        save_file(
+            {k: v for k, v in right.state_dict().items() if k != "layers.2.conv.weight"}, file
+        )
+    assert "layers.2.conv.weight" not in load_file(file)
+    spec = AnchorSpec(name="mine", model=f"{__name__}:tied", weights=str(file))
+    net = load_anchor(spec, crop=1.0, interpolation="bilinear", allow_code=True)
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(net(images), right.eval()(images))
+
+
+def test_a_network_with_two_weights_takes_the_one_of_the_file_for_both(tmp_path):
+    right, file = tied(), tmp_path / "w.safetensors"
+    save_model(right, str(file))
+    spec = AnchorSpec(name="mine", model=f"{__name__}:untied", weights=str(file))
+    model, _ = build(spec)
+    assert_loaded(model, right.state_dict())
+
+
+def test_a_weight_that_nothing_else_holds_is_still_missing(tmp_path):
+    file = tmp_path / "w.safetensors"
+    state = tied().state_dict()
+    del state["layers.1.conv.weight"], state["layers.2.conv.weight"]
+    save_file(state, file)
+    spec = AnchorSpec(name="mine", model=f"{__name__}:tied", weights=str(file))
+    with pytest.raises(AnchorError, match=r"do not fit.*layers\.1\.conv\.weight"):
+        build(spec)

@@ -1,5 +1,6 @@
 """Which modules of a network are its blocks."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,23 +10,28 @@ from torch import nn
 Owners = Mapping[str, int | None]
 """Name of a parameter → number of the block that it belongs to."""
 
-FINAL = (99999,)  # timm's mark for what follows the last block
+JOINS = (99999,)  # timm's mark for what belongs to the group before it
 
 
-def block_of_parameter(model: nn.Module) -> Owners:
+def block_of_parameter(model: nn.Module, *, whole: bool = False) -> Owners:
     """For every parameter the number of its block; None in the stem, the head and between blocks.
 
     timm's own groups for layer-wise learning rates say what a block is. Where such a group is a
     whole stage, and in a network without groups, the elements of its lists of modules do.
+
+    Args:
+        model: the network.
+        whole: whether timm's groups are taken as they are, never apart: a list in a group may be
+            of modules that run side by side.
     """
     names = [name for name, _ in model.named_parameters()]
-    groups = _timm_groups(model, names)
+    groups = _timm_groups(model, names, whole=whole)
     if groups is None:
         paths = _elements(model, "") or _elements(model, "", plain=True)
         groups = [_under(names, path) for path in paths]
     blocks: list[tuple[str, ...]] = []
     for members in filter(None, groups):
-        inner = _repeated(model, members)
+        inner = [] if whole else _repeated(model, members)
         blocks += [_under(names, path) for path in inner] if inner else [members]
     # Scales and biases alone are a normalisation, which is no block whatever its group is called.
     flat = {name for name, parameter in model.named_parameters() if parameter.dim() < 2}
@@ -37,7 +43,9 @@ def _under(names: Sequence[str], path: str) -> tuple[str, ...]:
     return tuple(name for name in names if name.startswith(path + "."))
 
 
-def _timm_groups(model: nn.Module, names: Sequence[str]) -> list[tuple[str, ...]] | None:
+def _timm_groups(
+    model: nn.Module, names: Sequence[str], *, whole: bool
+) -> list[tuple[str, ...]] | None:
     """The parameters of each of timm's block groups; None where the network has no groups."""
     grouping: Any = getattr(model, "group_matcher", None)
     matcher = grouping(coarse=False) if grouping is not None else None
@@ -46,7 +54,7 @@ def _timm_groups(model: nn.Module, names: Sequence[str]) -> list[tuple[str, ...]
     if isinstance(matcher, Mapping):
         blocks = matcher["blocks"]
         if not isinstance(blocks, str):
-            blocks = [entry for entry in blocks if tuple(entry[1] or ()) != FINAL]
+            blocks = [entry for entry in blocks if not _is_behind(*entry, whole=whole)]
         matcher = {"stem": matcher.get("stem"), "blocks": blocks}
         stem = _grouped(names, {"stem": matcher["stem"]})[:-1]
         outside = {name for group in stem for name in group}
@@ -57,6 +65,14 @@ def _timm_groups(model: nn.Module, names: Sequence[str]) -> list[tuple[str, ...]
     groups = _grouped(names, matcher)[:-1]
     inside = [tuple(n for n in group if n not in outside) for group in groups]
     return [group for group in inside if group]
+
+
+def _is_behind(pattern: str, suffix: tuple[int, ...] | None, *, whole: bool) -> bool:
+    """Whether a pattern that joins what precedes it is read as what follows the last block.
+
+    Where groups are taken as they are, one that names a stage ends its last block.
+    """
+    return suffix == JOINS and not (whole and re.compile(pattern).groups)
 
 
 def _grouped(names: Sequence[str], matcher: Any) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 import operator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,6 +23,10 @@ class Place:
 
     node: Any
     position: int
+
+
+class UncutError(Exception):
+    """A network cannot be cut as it was read; the message says why."""
 
 
 class Flow:
@@ -62,6 +67,10 @@ class Flow:
         """Nodes at or before a position that depend on the images and are used after it."""
         return [n for n in self._data if self._index[n] <= position < self._last_use[n]]
 
+    def value(self, node: fx.Node) -> Any:
+        """What a node gives at the first of the two batch sizes, a tensor without content."""
+        return self._values[node][0]
+
     def shape(self, node: fx.Node) -> tuple[int, ...] | None:
         """A tensor's shape without the batch; None for what is not one tensor per image."""
         small, large = self._values[node]
@@ -70,6 +79,12 @@ class Flow:
         if (small.shape[0], large.shape[0]) != BATCHES or small.shape[1:] != large.shape[1:]:
             return None
         return tuple(small.shape[1:])
+
+    @cached_property
+    def maps(self) -> set[tuple[int, int]]:
+        """(height, width) of what may be maps: the tensors of three axes."""
+        shapes = filter(None, map(self.shape, self._data))
+        return {axes for s in shapes if len(s) == 3 for axes in ((s[1], s[2]), (s[0], s[1]))}
 
     def part(self, start: Place, end: Place) -> fx.GraphModule:
         """The network between two places, as a module from the one tensor to the other."""
@@ -133,11 +148,7 @@ def _expressed(small: Any, large: Any, x: fx.Node, name: str) -> Any:
         if rest == 0:
             size = x.graph.call_method("size", (x, 0))
             return x.graph.call_function(operator.mul, (size, factor))
-    raise _InseparableError(f"{name} depends on what lies before the cut")
-
-
-class _InseparableError(Exception):
-    """Two parts share more than one tensor and numbers of known form."""
+    raise UncutError(f"{name}, which is computed before a cut, is needed behind it")
 
 
 def _mutates_input(part: fx.GraphModule, like: Tensor) -> bool:

@@ -1,20 +1,29 @@
 """What an activation's shape means: which of its axes are the image's rows and columns."""
 
+from collections.abc import Collection
+
 import torch
 from torch import nn
 
 from klas.networks.layout import Layout, maps_and_prefix
 
+MOST_PREFIX_TOKENS = 16
+"""Where a network doesn't say how many it has: more would be other tokens, or no tokens at all."""
+
 
 def layout_of(
-    shape: tuple[int, ...], model: nn.Module, input_size: tuple[int, int, int]
+    shape: tuple[int, ...],
+    model: nn.Module,
+    input_size: tuple[int, int, int],
+    maps: Collection[tuple[int, int]] = (),
 ) -> Layout | None:
     """The layout of an activation; None if its shape has no positions of the image.
 
     Args:
         shape: of the activation, without the batch.
-        model: says how many prefix tokens it has, and whether channels come last.
+        model: may say how many prefix tokens it has, and whether channels come last.
         input_size: (channels, height, width) of its images.
+        maps: (height, width) of the maps that the network is known to make.
     """
     if len(shape) == 2:
         length, channels = shape
@@ -22,6 +31,10 @@ def layout_of(
         for prefix in dict.fromkeys((declared, 0)):
             grid = _grid(length - prefix, input_size)
             if grid is not None:
+                return Layout(channels=channels, grid=grid, prefix=prefix, form="NLC")
+        for prefix in range(1, min(MOST_PREFIX_TOKENS, length - 2) + 1):
+            grid = _grid(length - prefix, input_size)
+            if grid is not None and (grid in maps or _is_of_patches(grid, input_size)):
                 return Layout(channels=channels, grid=grid, prefix=prefix, form="NLC")
         return None
     if len(shape) != 3:
@@ -44,6 +57,12 @@ def _grid(positions: int, input_size: tuple[int, int, int]) -> tuple[int, int] |
         if rest == 0 and positions > 1 and _fits(height, width, input_size):
             return height, width
     return None
+
+
+def _is_of_patches(grid: tuple[int, int], input_size: tuple[int, int, int]) -> bool:
+    """Whether the images divide into so many equal patches."""
+    _, height, width = input_size
+    return height % grid[0] == 0 == width % grid[1]
 
 
 def _fits(height: int, width: int, input_size: tuple[int, int, int]) -> bool:

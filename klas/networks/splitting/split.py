@@ -7,17 +7,20 @@ depend on the image's content: numbers become constants or multiples of the batc
 tables (rotary embeddings, shared position biases) are computed again where they are needed.
 """
 
+from contextlib import suppress
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from klas.errors import AnchorError, one_line
 from klas.networks.side_effects import undo_side_effects
-from klas.networks.splitting.blocks import block_of_parameter
+from klas.networks.splitting.blocks import Owners, block_of_parameter
 from klas.networks.splitting.boundaries import find_boundaries
-from klas.networks.splitting.flow import Flow
+from klas.networks.splitting.flow import Flow, UncutError
 from klas.networks.splitting.grids import keeps_order
 from klas.networks.splitting.parts import Parts
+from klas.networks.splitting.places import block_between_places
 from klas.networks.splitting.tracing import trace
 
 SPLITTER = "fx-blocks-1"
@@ -40,36 +43,84 @@ def split(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> Part
         AnchorError: it cannot be traced, or it does not have two blocks between which exactly
             one tensor passes.
     """
-    owners = block_of_parameter(model)
-    count = len({block for block in owners.values() if block is not None})
-    if count < 2:
-        why = (
-            f"{count} blocks were found in it (blocks are the elements of its lists, "
-            "nn.Sequential or nn.ModuleList, that have submodules)"
-        )
-        raise _refusal(name, model, why)
     training = model.training
     model.eval()
     try:
         with undo_side_effects(model):
-            flow = Flow(*trace(model, owners, input_size))
-            if flow.classes is None:
-                raise _refusal(name, model, "it does not give one row of logits per image")
-            boundaries, merged = find_boundaries(flow, owners, model, input_size)
-            if len(boundaries) < 3:
-                raise _refusal(name, model, "more than one tensor passes between its blocks")
-            places = [flow.images, *boundaries, flow.logits]
-            parts = [flow.part(a, b) for a, b in pairwise(places)]
-            if not keeps_order(model, parts[0], boundaries[0].layout, input_size):
-                raise _refusal(name, model, "its tokens are not in the order of the image's rows")
-    except AnchorError:
-        raise
-    except Exception as error:
-        raise _refusal(name, model, f"torch.fx cannot trace it ({one_line(error)})") from None
+            parts = _cut(model, input_size)
+    except UncutError as why:
+        with undo_side_effects(model):
+            fault = _own_fault(model, input_size)
+        raise _refusal(name, model, fault or str(why)) from None
     finally:
         model.train(training)
-    for part in parts:
+    for part in (parts.stem, *parts.blocks, parts.head):
         part.train(training)
+    return parts
+
+
+def _cut(model: nn.Module, input_size: tuple[int, int, int]) -> Parts:
+    """Read the network one way after the other; the first that gives two blocks is taken.
+
+    Raises:
+        UncutError: none does. Its reason is that of the last.
+    """
+    for whole in (False, True):
+        owners = block_of_parameter(model, whole=whole)
+        if len(_numbers(owners)) > 1:
+            with suppress(UncutError):
+                return _cut_between(model, owners, input_size)
+    owners = block_between_places(_flow(model, None, input_size), model, input_size)
+    return _cut_between(model, owners, input_size)
+
+
+def _numbers(owners: Owners) -> set[int]:
+    return {number for number in owners.values() if number is not None}
+
+
+def _flow(model: nn.Module, owners: Owners | None, input_size: tuple[int, int, int]) -> Flow:
+    try:
+        flow = Flow(*trace(model, owners, input_size))
+    except Exception as error:
+        raise UncutError(f"torch.fx cannot trace it ({one_line(error)})") from None
+    return flow
+
+
+def _own_fault(model: nn.Module, input_size: tuple[int, int, int]) -> str | None:
+    """Why a network gives no logits for its images, if it gives none, traced or not."""
+    sizes = "×".join(map(str, input_size))
+    try:
+        images = torch.zeros(2, *input_size, device=next(model.parameters()).device)
+        with torch.inference_mode():
+            result = model(images)
+    except Exception as error:
+        return f"it cannot take images of {sizes} ({one_line(error)})"
+    if not isinstance(result, Tensor):
+        return (
+            f"it returns {type(result).__name__}, not one row of logits per image: wrap it in a "
+            "module that returns its logits alone"
+        )
+    if result.dim() != 2 or len(result) != 2:
+        shape = ", ".join(("N", *map(str, result.shape[1:])))
+        return f"it does not give one row of logits per image, but a tensor ({shape})"
+    return None
+
+
+def _cut_between(model: nn.Module, owners: Owners, input_size: tuple[int, int, int]) -> Parts:
+    flow = _flow(model, owners, input_size)
+    if flow.classes is None:
+        raise UncutError("it does not give one row of logits per image")
+    boundaries, merged = find_boundaries(flow, owners, model, input_size)
+    places = [flow.images, *boundaries, flow.logits]
+    try:
+        parts = [flow.part(a, b) for a, b in pairwise(places)]
+        ordered = keeps_order(model, parts[0], boundaries[0].layout, input_size)
+    except UncutError:
+        raise
+    except Exception as error:
+        raise UncutError(f"its parts do not run alone ({one_line(error)})") from None
+    if not ordered:
+        raise UncutError("its tokens are not in the order of the image's rows")
     return Parts(
         stem=parts[0],
         blocks=tuple(parts[1:-1]),

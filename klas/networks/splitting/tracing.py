@@ -19,11 +19,14 @@ Values = Mapping[fx.Node, tuple[Any, Any]]
 
 
 def trace(
-    model: nn.Module, owners: Owners, input_size: tuple[int, int, int]
+    model: nn.Module, owners: Owners | None, input_size: tuple[int, int, int]
 ) -> tuple[fx.GraphModule, Values]:
     """The graph of a network in eval mode, as a module, and what its nodes give.
 
     Args:
+        model: the network.
+        owners: the block of every parameter: modules that lie within one stay whole. None: only
+            single layers do.
         input_size: (channels, height, width) of its images, the first argument of ``forward``;
             every other argument keeps its default.
     """
@@ -68,7 +71,7 @@ class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True  # or buffers would be frozen into the graph
 
     def __init__(
-        self, owners: Owners, size: tuple[int, int, int], defaults: Mapping[str, Any]
+        self, owners: Owners | None, size: tuple[int, int, int], defaults: Mapping[str, Any]
     ) -> None:
         super().__init__(autowrap_functions=tuple(get_notrace_functions()))
         self.values: dict[fx.Node, tuple[Any, Any]] = {}
@@ -81,16 +84,18 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module is called as it is."""
+        if self._owners is None:
+            return _is_layer(m) or isinstance(m, self._leaves)
         inside = {o for n, o in self._owners.items() if n.startswith(module_qualified_name + ".")}
         return len(inside) <= 1 or isinstance(m, self._leaves)
 
     def create_proxy(self, kind: str, target: Any, *rest: Any, **options: Any) -> Any:
-        """Record an operation; give a number in its place where it is always the same."""
+        """Record an operation; give a number, or None, in its place where it is always the same."""
         proxy = super().create_proxy(kind, target, *rest, **options)
         small, large = self._value(proxy.node)
         # What is asked of a tensor by name stays a node, which is looked up by its name.
         computed = kind.startswith("call") and target is not getattr
-        if computed and isinstance(small, bool | int | float) and small == large:
+        if computed and isinstance(small, bool | int | float | None) and small == large:
             return small
         return proxy
 
@@ -117,7 +122,12 @@ class _Tracer(fx.Tracer):
         """A module's call, or its result while a node is evaluated."""
         if self._evaluating:
             return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except _ChangedListError:
+            # Its caller may read what it put into the list: follow its code instead.
+            self.graph.erase_node(next(iter(reversed(self.graph.nodes))))
+            return forward(*args, **kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         """A parameter or buffer, as itself while a node is evaluated."""
@@ -143,7 +153,7 @@ class _Tracer(fx.Tracer):
                     case "get_attr":
                         return operator.attrgetter(str(node.target))(self.root)
                     case "call_module":
-                        return self.root.get_submodule(str(node.target))(*args, **kwargs)
+                        return _called(self.root.get_submodule(str(node.target)), args, kwargs)
                     case "call_method":
                         return getattr(args[0], str(node.target))(*args[1:], **kwargs)
                     case _:
@@ -151,3 +161,25 @@ class _Tracer(fx.Tracer):
                         return function(*args, **kwargs)
         finally:
             self._evaluating = False
+
+
+class _ChangedListError(Exception):
+    """A module changed a list that it was given."""
+
+
+def _called(module: nn.Module, args: Any, kwargs: Any) -> Any:
+    """What a module gives, called with lists that it may change, unlike those of a graph."""
+    given = [list(a) if isinstance(a, list) else a for a in args]
+    named = {k: list(a) if isinstance(a, list) else a for k, a in kwargs.items()}
+    result = module(*given, **named)
+    before, after = [*args, *kwargs.values()], [*given, *named.values()]
+    if any(isinstance(a, list) and len(a) != len(b) for a, b in zip(before, after, strict=True)):
+        raise _ChangedListError
+    return result
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether a module is a single layer: it has no submodules, or it is one of torch's own."""
+    own = type(module).__module__.startswith("torch.nn.") or not any(module.children())
+    lists = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+    return own and not any(isinstance(m, lists) for m in module.modules())
