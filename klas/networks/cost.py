@@ -120,12 +120,17 @@ def count_macs(module: nn.Module, *inputs: Tensor) -> Count:
         >>> count_macs(nn.Linear(5, 7), torch.empty(1, 11, 5, device="meta")).macs  # 11 · 5 · 7
         385
     """
-    tensors = [*module.named_parameters(), *module.named_buffers()]
-    meta = {name: tensor.detach().to("meta") for name, tensor in tensors}
+    # Every module once: one with two names would be left with what stands in for its tensors.
+    meta = {
+        f"{path}.{name}" if path else name: tensor.detach().to("meta")
+        for path, part in module.named_modules()
+        for name, tensor in (part._parameters | part._buffers).items()
+        if tensor is not None
+    }
     counter = MacCounter()
     # Tables that a network makes while it runs must be made on meta too.
     with counter, torch.no_grad(), undo_side_effects(module), torch.device("meta"):
-        output = functional_call(module, meta, inputs)
+        output = functional_call(module, meta, inputs, tie_weights=False)
     return Count(counter.macs, tuple(sorted(counter.uncounted)), output)
 
 

@@ -50,6 +50,23 @@ def test_counting_leaves_the_network_where_it_is():
     assert all(p.device.type == "cpu" for p in net.parameters())
 
 
+def shared_module(model):
+    model.layers[2] = model.layers[1]
+
+
+def shared_weight(model):
+    model.layers[2].conv.weight = model.layers[1].conv.weight
+
+
+@pytest.mark.parametrize("share", [shared_module, shared_weight])
+def test_counting_leaves_what_a_network_has_under_two_names_where_it_is(share):
+    model = nets.Plain().eval()
+    share(model)
+    macs = count_macs(model, meta(1, 3, 32, 32)).macs
+    assert all(t.device.type == "cpu" for t in model.state_dict().values())
+    assert macs == count_macs(nets.Plain().eval(), meta(1, 3, 32, 32)).macs
+
+
 def test_a_stitchs_cost_is_that_of_the_network_it_builds():
     source, target = anchor(ZOO[0]), anchor(ZOO[1])
     costs = anchor_cost(source), anchor_cost(target)
