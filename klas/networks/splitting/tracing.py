@@ -90,13 +90,15 @@ class _Tracer(fx.Tracer):
         return len(inside) <= 1 or isinstance(m, self._leaves)
 
     def create_proxy(self, kind: str, target: Any, *rest: Any, **options: Any) -> Any:
-        """Record an operation; give a number, or None, in its place where it is always the same."""
+        """Record an operation; give a number or None in its place where that is what it gives."""
         proxy = super().create_proxy(kind, target, *rest, **options)
         small, large = self._value(proxy.node)
         # What is asked of a tensor by name stays a node, which is looked up by its name.
         computed = kind.startswith("call") and target is not getattr
-        if computed and isinstance(small, bool | int | float | None) and small == large:
+        if computed and isinstance(small, bool | int | float) and small == large:
             return small
+        if target is operator.getitem and small is None and large is None:
+            return None
         return proxy
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
