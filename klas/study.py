@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from klas.errors import StudyError
 
@@ -25,6 +34,8 @@ Metric = Literal["kl", "theta", "cka", "mse", "ce", "dm", "random", "snnet"]
 METRICS: tuple[Metric, ...] = get_args(Metric)  # snnet is a set, not a score
 
 DOCUMENT = 4  # raised when a scores document says more: an older one is made again, not shown
+
+LARGEST_IMAGE = 10_000  # pixels a side; more can only be a typing error
 
 Positive = Annotated[int, Field(gt=0, le=10**7)]  # more can only be a typing error
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -41,12 +52,44 @@ class AnchorSpec(_Section):
     Attributes:
         name: what the study calls it.
         model: the timm model, or ``package.module:factory`` for a function of the user's.
-        weights: a local file; None for timm's own.
+        weights: a local file, or a folder with one; None for timm's own.
+        image_size: (height, width) in pixels, or one number for both; None for the network's own.
+        fused: whether it runs in timm's fused form, with parallel branches and batch normalisation
+            folded into single convolutions, and is trained so.
+
+    Examples:
+        >>> AnchorSpec(name="small images", model="resnet18.a1_in1k", image_size=160).image_size
+        (160, 160)
     """
 
     name: str = Field(min_length=1)
     model: str = Field(min_length=1)
     weights: str | None = None
+    image_size: tuple[int, int] | None = None
+    fused: bool = False
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _height_and_width(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        sides = value if isinstance(value, list | tuple) else (value, value)
+        if len(sides) != 2 or not all(type(s) is int and 0 < s <= LARGEST_IMAGE for s in sides):
+            given = json.dumps(value, default=str)[:60]
+            raise ValueError(
+                f"anchors: image_size = {given}: give a number of pixels up to {LARGEST_IMAGE:,}, "
+                "or two as [height, width]"
+            )
+        return tuple(sides)
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Options that came later are written where they are set: older studies stay as they are.
+
+        What is written goes into the digests by which results are found.
+        """
+        plain: dict[str, Any] = serialize(self)
+        return {k: v for k, v in plain.items() if k not in ("image_size", "fused") or v}
 
 
 class DataSpec(_Section):

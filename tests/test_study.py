@@ -1,7 +1,7 @@
 import pytest
 
 from klas.errors import StudyError
-from klas.study import DIGITS, Study, change, load_study
+from klas.study import DIGITS, AnchorSpec, Study, change, load_study, parse_study
 
 GOOD = """
 name = "mine"
@@ -110,3 +110,34 @@ def test_how_stitches_are_chosen_is_no_part_of_the_results_key():
     assert other.results_key() == DIGITS.results_key()
     stem = change(DIGITS, "selection", space="with-stem")
     assert stem.results_key() != DIGITS.results_key()
+
+
+def test_options_of_an_anchor_are_read_and_written(tmp_path):
+    sized = {"name": "a", "model": "m", "image_size": 160}
+    given = [sized, {"name": "b", "model": "m", "image_size": [160, 192], "fused": True}]
+    raw = {"name": "s", "anchors": given, "data": {"train": "t", "val": "v"}}
+    study = parse_study(raw, "here")
+    assert [a.image_size for a in study.anchors] == [(160, 160), (160, 192)]
+    assert [a.fused for a in study.anchors] == [False, True]
+    (tmp_path / "s.toml").write_text(study.to_toml(), encoding="utf-8")
+    assert load_study(tmp_path / "s.toml") == study
+    assert parse_study(study.model_dump(mode="json"), "document") == study
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, "160", [160], [1, 2, 3], [160, "a"], 10**6])
+def test_a_size_that_is_none_is_refused(size):
+    anchors = ["x", {"name": "a", "model": "m", "image_size": size}]
+    raw = {"name": "s", "anchors": anchors, "data": {"train": "t", "val": "v"}}
+    with pytest.raises(StudyError, match=r"here: anchors: image_size = .*\[height, width\]"):
+        parse_study(raw, "here")
+
+
+def test_options_that_are_not_given_leave_a_studys_digest_as_it_was():
+    anchors = DIGITS.model_dump(mode="json")["anchors"]
+    assert all(anchor.keys() == {"name", "model", "weights"} for anchor in anchors)
+    first, *rest = DIGITS.anchors
+    for option in ({"image_size": (24, 24)}, {"fused": True}):
+        other = DIGITS.model_copy(
+            update={"anchors": (AnchorSpec(**(first.model_dump() | option)), *rest)}
+        )
+        assert other.results_key() != DIGITS.results_key()

@@ -112,7 +112,14 @@ def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]
 
 def _anchor(document: StitchList, name: str, path: Path, allow_code: bool) -> Anchor:
     entry = next(a for a in document["anchors"] if a["name"] == name)
-    spec = AnchorSpec(name=name, model=entry["model"], weights=entry["weights"].get("file"))
+    size = entry.get("image_size")
+    spec = AnchorSpec(
+        name=name,
+        model=entry["model"],
+        weights=entry["weights"].get("file"),
+        image_size=(size[0], size[1]) if size else None,
+        fused=entry.get("fused", False),
+    )
     transform = entry["transform"]
     anchor = load_anchor(
         spec,

@@ -9,7 +9,7 @@ from typing import Any
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
 from klas.digits.scenes import CLASSES, SIZE
 
@@ -53,7 +53,10 @@ def _config(name: str, first_conv: str, classifier: str) -> dict[str, Any]:
 
 
 default_cfgs = generate_default_cfgs(
-    {name: _config(name, "patch_embed.proj", "head") for name in SHAPES}
+    {
+        name: _config(name, "patch_embed.proj", "head") | {"fixed_input_size": True}
+        for name in SHAPES
+    }
     | {"digits_convnet": _config("digits_convnet", "stem.conv1.conv", "head.fc")}
 )
 
@@ -63,10 +66,8 @@ def _create(name: str, pretrained: bool, **kwargs: Any) -> VisionTransformer:
         VisionTransformer,
         name,
         pretrained,
-        img_size=SIZE,
-        patch_size=4,
-        in_chans=1,
-        **(SHAPES[name] | kwargs),
+        pretrained_filter_fn=checkpoint_filter_fn,  # fits position embeddings to other sizes
+        **({"img_size": SIZE, "patch_size": 4, "in_chans": 1} | SHAPES[name] | kwargs),
     )
     return model
 

@@ -44,12 +44,15 @@ class AnchorInfo:
     Attributes:
         name: its name in the study.
         model: the timm model.
-        weights: ``{"tag": …}`` or ``{"file": …}``, and ``"sha256"`` of the loaded tensors.
+        weights: ``{"tag": …}`` or ``{"file": …}``, and ``"sha256"`` of the loaded tensors; the
+            ``"config"`` that says how they take images, if one lies beside them.
         cuts: for cut 0..n the path of the module that ends there.
         layouts: for cut 0..n the activation's form.
         classes: width of the logits; 0 for a network without a head.
         transform: how it takes an image.
         columns: which of the head's outputs the logits are, class by class; None: all, in order.
+        image_size: (height, width) that the study asks for; None: the network's own.
+        fused: whether it is in timm's fused form; its tensors' digest is that of the other form.
     """
 
     name: str
@@ -60,6 +63,8 @@ class AnchorInfo:
     classes: int
     transform: Transform
     columns: tuple[int, ...] | None = None
+    image_size: tuple[int, int] | None = None
+    fused: bool = False
 
     @property
     def digest(self) -> str:

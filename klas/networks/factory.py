@@ -12,6 +12,7 @@ from torch import nn
 from klas.errors import AnchorError
 from klas.networks.accepted import refuse_wrapped
 from klas.networks.checkpoint import read_checkpoint, shared_filled
+from klas.networks.weights_folder import weights_file
 from klas.study import AnchorSpec
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -63,7 +64,7 @@ def build(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
     refuse_wrapped(module, spec.name)
     origin = {"code": spec.model, "source": _source_digest(path, module)}
     if spec.weights is not None:
-        state, entry = read_checkpoint(Path(spec.weights), spec.name)
+        state, entry = read_checkpoint(weights_file(spec.weights, spec.name), spec.name)
         try:
             module.load_state_dict(shared_filled(state, module))
         except RuntimeError as error:

@@ -1,20 +1,28 @@
-"""Build an anchor from its specification: timm's own weights, or a local file."""
+"""Build an anchor from its specification: timm's own weights, or a local file or folder."""
 
 import difflib
+import json
+from dataclasses import replace
 
 import timm
 import torch
 from timm.data import resolve_model_data_config
-from timm.models import get_pretrained_cfg
+from timm.models import get_model_args, get_pretrained_cfg
 from torch import nn
 
-from klas.errors import AnchorError
+from klas.errors import AnchorError, one_line
 from klas.networks import factory
-from klas.networks.anchor import Anchor, Transform
+from klas.networks.anchor import Anchor, Transform, tensors_digest
 from klas.networks.cost import count_macs
+from klas.networks.fusing import fused_network
 from klas.networks.operators import NoFakeKernelError
+from klas.networks.pretrained import pixels
 from klas.networks.weights import load_model
+from klas.networks.weights_folder import WeightsConfig, weights_config
 from klas.study import AnchorSpec
+
+# Arguments of a network that its weights or the size of its images decide here too.
+_FOLLOWED = ("in_chans", "num_classes", "img_size")
 
 
 def load_anchor(
@@ -26,28 +34,62 @@ def load_anchor(
         allow_code: whether a model may be a Python function of the user's, which is then run.
 
     Raises:
-        AnchorError: there is no such model; the weights are missing, do not fit or hold NaN; or
-            the network cannot be cut.
+        AnchorError: there is no such model; the weights are missing, do not fit or hold NaN; what
+            is said beside them is not valid; or the network cannot be fused, or cut, or does not
+            take images of the size.
     """
     check_model_name(spec, allow_code=allow_code)
-    model, origin = factory.build(spec) if factory.is_factory(spec) else load_model(spec)
+    config = weights_config(spec.weights, spec.name) if spec.weights else None
+    if factory.is_factory(spec):
+        model, origin = factory.build(spec)
+    else:
+        _refuse_another_architecture(spec, config)
+        model, origin = load_model(spec, config)
+        _refuse_other_arguments(spec, config, model)
     _refuse_broken_weights(model, spec)
-    config = resolve_model_data_config(model)
-    transform = Transform(
-        input_size=tuple(config["input_size"]),
-        mean=tuple(float(v) for v in config["mean"]),
-        std=tuple(float(v) for v in config["std"]),
-        crop=crop,
-        interpolation=interpolation,
-    )
+    if config is not None and config.preprocessing:
+        origin["config"] = str(config.file)
+    transform = _transform(model, spec, config, crop=crop, interpolation=interpolation)
+    trained = model
     try:
+        if spec.fused:
+            model = fused_network(trained, spec.name, transform.input_size)
         anchor = Anchor.from_module(
             model, spec.name, transform=transform, model=spec.model, origin=origin
         )
     except AnchorError:
-        _refuse_missing_kernels(model, spec, transform)
+        _explain(model, spec, transform)
         raise
+    anchor.info = replace(anchor.info, image_size=spec.image_size, fused=spec.fused)
+    if spec.fused:
+        # Fusing rounds, and not on every machine alike, so the weights are known as they were.
+        weights = anchor.info.weights | {"sha256": tensors_digest(trained)}
+        anchor.info = replace(anchor.info, weights=weights)
     return anchor.eval()
+
+
+def _transform(
+    model: nn.Module,
+    spec: AnchorSpec,
+    config: WeightsConfig | None,
+    *,
+    crop: float,
+    interpolation: str,
+) -> Transform:
+    """How the network takes an image.
+
+    First the study's size counts, then what is said beside the weights, then timm's word.
+    """
+    known = resolve_model_data_config(model) | (config.preprocessing if config else {})
+    channels, *size = known["input_size"]
+    height, width = spec.image_size or size
+    return Transform(
+        input_size=(channels, height, width),
+        mean=tuple(float(v) for v in known["mean"]),
+        std=tuple(float(v) for v in known["std"]),
+        crop=crop,
+        interpolation=interpolation,
+    )
 
 
 def check_model_name(spec: AnchorSpec, *, allow_code: bool = False) -> None:
@@ -75,14 +117,43 @@ def check_model_name(spec: AnchorSpec, *, allow_code: bool = False) -> None:
         ) from None
 
 
-def _refuse_missing_kernels(model: nn.Module, spec: AnchorSpec, transform: Transform) -> None:
-    """Name the operator for which a network could not be cut, if that is the reason."""
+def _refuse_another_architecture(spec: AnchorSpec, config: WeightsConfig | None) -> None:
+    architecture = spec.model.partition(".")[0]
+    if config is not None and config.architecture not in (None, architecture):
+        raise AnchorError(
+            f"{spec.name}: {config.file} is of {config.architecture}, but the model is "
+            f"{architecture}; name that model, or keep the weights in a folder of their own"
+        )
+
+
+def _refuse_other_arguments(
+    spec: AnchorSpec, config: WeightsConfig | None, model: nn.Module
+) -> None:
+    """Refuse weights of a network that was made in another way than the model of this name is."""
+    if config is None:
+        return
+    made = json.loads(json.dumps(get_model_args(model), default=str))
+    for argument, value in config.model_args.items():
+        if argument not in _FOLLOWED and made.get(argument) != value:
+            raise AnchorError(
+                f"{spec.name}: {config.file} is of {spec.model} made with {argument} = {value!r}, "
+                "which is not the model of this name; make it in a function "
+                "(package.module:function) and name that as the model"
+            )
+
+
+def _explain(model: nn.Module, spec: AnchorSpec, transform: Transform) -> None:
+    """Raise the reason for which a network can't be cut, if it lies before any cut."""
     try:
         count_macs(model, torch.empty(1, *transform.input_size, device="meta"))
     except NoFakeKernelError as error:
         raise AnchorError(f"{spec.name}: {error}") from None
-    except Exception:  # another reason, which the cut has named
-        return
+    except Exception as error:  # whatever a network raises that is given images of another size
+        if spec.image_size is not None:
+            raise AnchorError(
+                f"{spec.name}: {spec.model} does not take images of {pixels(spec.image_size)} "
+                f"({one_line(error)}); leave `image_size` out, or give another"
+            ) from None
 
 
 def _refuse_broken_weights(model: nn.Module, spec: AnchorSpec) -> None:

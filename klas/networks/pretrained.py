@@ -44,24 +44,41 @@ def load_pretrained(spec: AnchorSpec) -> nn.Module:
         else:
             _refuse_unreachable(spec, _address(config))
     try:
-        return create_network(spec.model, overlay)
+        return create_network(spec, overlay)
     except Exception as error:  # those of the hub, torch and timm have no common class
+        size = f" at {pixels(spec.image_size)}" if spec.image_size else ""
         raise AnchorError(
-            f"{spec.name}: timm's weights of {spec.model} cannot be loaded ({one_line(error)})"
+            f"{spec.name}: timm's weights of {spec.model} cannot be loaded{size} "
+            f"({one_line(error)})"
         ) from None
 
 
-def create_network(model: str, overlay: dict[str, Any] | None) -> nn.Module:
-    """A network of timm's in eval mode, with pretrained weights.
+def create_network(spec: AnchorSpec, overlay: dict[str, Any] | None) -> nn.Module:
+    """A network of timm's in eval mode, with pretrained weights, for images of the study's size.
+
+    A network that is made for one size is made for this one, or else for that of its weights; timm
+    fits what depends on the size, such as position embeddings, while it loads. The others take
+    images of any size.
 
     Args:
-        overlay: replaces entries of the configuration that says where the weights are.
+        spec: the anchor; where its weights are is no matter here.
+        overlay: replaces entries of the configuration that says where the weights are and what
+            they were trained on.
     """
+    config = get_pretrained_cfg(spec.model)
+    wanted = spec.image_size or (overlay or {}).get("input_size", ())[1:]
+    made_for_one_size = config is not None and config.fixed_input_size
+    size = {"img_size": tuple(wanted)} if wanted and made_for_one_size else {}
     with contextlib.redirect_stdout(io.StringIO()):  # some constructors print
         network: nn.Module = timm.create_model(
-            model, pretrained=True, pretrained_cfg_overlay=overlay
+            spec.model, pretrained=True, pretrained_cfg_overlay=overlay, **size
         )
     return network.eval()
+
+
+def pixels(image_size: tuple[int, int]) -> str:
+    """A size of images in words."""
+    return "{} × {} pixels".format(*image_size)
 
 
 def _local_copy(config: PretrainedCfg) -> Path | None:

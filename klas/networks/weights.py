@@ -5,8 +5,7 @@ many classes as it was trained for, and one sentence about weights that do not f
 """
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timm.models import get_pretrained_cfg
@@ -14,7 +13,8 @@ from torch import Tensor, nn
 
 from klas.errors import AnchorError, listing, one_line
 from klas.networks.checkpoint import read_checkpoint
-from klas.networks.pretrained import create_network, load_pretrained
+from klas.networks.pretrained import create_network, load_pretrained, pixels
+from klas.networks.weights_folder import WeightsConfig, weights_file
 from klas.study import AnchorSpec
 
 _MISSING = re.compile(r"Missing key\(s\) in state_dict: (.*)\.")
@@ -26,8 +26,14 @@ _MISMATCH = re.compile(
 )
 
 
-def load_model(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
+def load_model(
+    spec: AnchorSpec, config: WeightsConfig | None = None
+) -> tuple[nn.Module, dict[str, str]]:
     """The network in eval mode on the CPU, and where its weights come from.
+
+    Args:
+        spec: the anchor.
+        config: what is said beside its file of weights; it replaces timm's own preprocessing.
 
     The origin is ``{"tag": …}`` or ``{"file": …}``, with the ``"entry"`` of a checkpoint that
     holds more than weights.
@@ -38,12 +44,14 @@ def load_model(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
     """
     if spec.weights is None:
         return load_pretrained(spec), {"tag": spec.model}
-    state, entry = read_checkpoint(Path(spec.weights), spec.name)
+    state, entry = read_checkpoint(weights_file(spec.weights, spec.name), spec.name)
     origin = {"file": spec.weights} | ({"entry": entry} if entry else {})
-    return _from_state(spec, state), origin
+    return _from_state(spec, state, config.preprocessing if config else {}), origin
 
 
-def _from_state(spec: AnchorSpec, state: dict[str, Tensor]) -> nn.Module:
+def _from_state(
+    spec: AnchorSpec, state: dict[str, Tensor], preprocessing: Mapping[str, Any]
+) -> nn.Module:
     """The model with as many classes as the file's own classifier has."""
     config = get_pretrained_cfg(spec.model)
     names = (config.classifier if config else None) or ()
@@ -52,25 +60,30 @@ def _from_state(spec: AnchorSpec, state: dict[str, Tensor]) -> nn.Module:
     rows = next((head.shape[0] for head in heads if head.dim()), None)
     try:
         try:
-            model = _build(spec, state, rows)
+            model = _build(spec, state, rows, preprocessing)
         except RuntimeError as error:
             # timm's filter may have given the classifier its name only now.
             rows = _other_classes(str(error), classifiers)
             if rows is None:
                 raise
-            model = _build(spec, state, rows)
+            model = _build(spec, state, rows, preprocessing)
     except Exception as error:  # filters are given tensors that they were not written for
         raise AnchorError(_misfit(spec, error)) from None
     _refuse_silent_gaps(spec, model, state)
     return model
 
 
-def _build(spec: AnchorSpec, state: dict[str, Tensor], classes: int | None) -> nn.Module:
-    overlay: dict[str, Any] = {"state_dict": state}
+def _build(
+    spec: AnchorSpec,
+    state: dict[str, Tensor],
+    classes: int | None,
+    preprocessing: Mapping[str, Any],
+) -> nn.Module:
+    overlay: dict[str, Any] = {**preprocessing, "state_dict": state}
     if classes is not None:
         # In the weights' own configuration: as an argument it would make timm drop the classifier.
         overlay["num_classes"] = classes
-    model = create_network(spec.model, overlay)
+    model = create_network(spec, overlay)
     config: Any = model.pretrained_cfg
     config.pop("state_dict", None)  # or the model would hold its weights twice
     return model
@@ -112,7 +125,8 @@ def _misfit(spec: AnchorSpec, error: Exception) -> str:
 
 
 def _no_fit(spec: AnchorSpec) -> str:
-    return f"{spec.name}: the weights of {spec.weights} do not fit {spec.model}"
+    size = f" at {pixels(spec.image_size)}" if spec.image_size else ""
+    return f"{spec.name}: the weights of {spec.weights} do not fit {spec.model}{size}"
 
 
 def _weight(classifier: str) -> str:

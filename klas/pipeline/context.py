@@ -328,7 +328,7 @@ class Context:
 
 def _identity(anchor: Anchor) -> AnchorIdentity:
     info = anchor.info
-    return {
+    identity: AnchorIdentity = {
         "name": info.name,
         "model": info.model,
         "digest": info.digest,
@@ -337,3 +337,6 @@ def _identity(anchor: Anchor) -> AnchorIdentity:
         "transform": cast(Transform, info.transform.to_json()),
         "columns": None if info.columns is None else list(info.columns),
     }
+    if info.fused:
+        identity["fused"] = True
+    return identity

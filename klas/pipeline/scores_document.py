@@ -65,6 +65,8 @@ def _anchor_entry(context: Context, name: str) -> AnchorEntry:
         "probe_accuracy": context.get(ProbeAccuracy(anchor=name)),
         "probe_converged": None if probes is None else [bool(c) for c in probes["converged"]],
     }
+    if info.image_size is not None:
+        entry["image_size"] = list(info.image_size)
     if cost.total.uncounted:
         entry["uncounted"] = list(cost.total.uncounted)
     if cost.deployed is not None:

@@ -340,7 +340,7 @@ class Keys:
 
 
 def _anchor(anchor: AnchorIdentity) -> dict[str, Any]:
-    return {
+    inputs: dict[str, Any] = {
         "digest": anchor["digest"],
         "source": anchor["source"],
         "model": anchor["model"],
@@ -348,6 +348,7 @@ def _anchor(anchor: AnchorIdentity) -> dict[str, Any]:
         "transform": anchor["transform"],
         "columns": anchor["columns"],
     }
+    return inputs | ({"fused": True} if anchor.get("fused") else {})
 
 
 def _samples(data: SplitIdentity) -> dict[str, Any]:

@@ -151,8 +151,12 @@ def make_study(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Study:
         plain["data"]["class_map"] = _absolute_file(class_map, "data.class_map: the file")
     for anchor in plain["anchors"]:
         if anchor["weights"] is not None:
-            named = f"{anchor['name']}: the weights file"
-            anchor["weights"] = _absolute_file(anchor["weights"], named)
+            path = _existing(anchor["weights"])
+            if path is None:
+                raise StudyError(
+                    f"{anchor['name']}: the weights file {anchor['weights']} does not exist"
+                )
+            anchor["weights"] = str(path)
     return parse_study(plain, "study")
 
 

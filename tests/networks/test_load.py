@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from klas.errors import AnchorError
 from klas.networks.anchor import tensors_digest
+from klas.networks.cost import anchor_cost
 from klas.networks.load import load_anchor
 from klas.study import AnchorSpec
 from tests.networks.loading import TINY
@@ -94,3 +95,70 @@ def test_a_pickle_with_code_is_never_run(tmp_path):
     with pytest.raises(AnchorError, match="was not run"):
         load(file)
     assert not flag.exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "grid"),
+    [
+        ("digits_vit_tiny", 24, (6, 6)),
+        ("digits_vit_tiny", (16, 24), (4, 6)),
+        ("digits_convnet", 24, (6, 6)),
+        ("digits_convnet", (24, 16), (6, 4)),
+    ],
+)
+def test_an_anchor_takes_images_of_the_studys_size(model, size, grid):
+    spec = AnchorSpec(name="mine", model=model, image_size=size)
+    anchor = load_anchor(spec, crop=0.9, interpolation="bicubic")
+    height, width = spec.image_size
+    assert anchor.info.transform.input_size == (1, height, width)
+    assert anchor.info.layouts[0].grid == grid
+    images = torch.randn(2, 1, height, width)
+    reference = timm.create_model(model, pretrained=True).eval()
+    if model != "digits_convnet":
+        reference.set_input_size(img_size=(height, width))  # timm's own resampling
+    with torch.no_grad():
+        torch.testing.assert_close(anchor(images), reference(images))
+
+
+def test_a_size_that_is_the_networks_own_changes_nothing():
+    plain, sized = (
+        load(),
+        load_anchor(
+            AnchorSpec(name="mine", model=TINY, image_size=16), crop=0.9, interpolation="bicubic"
+        ),
+    )
+    assert sized.info.transform == plain.info.transform
+    assert sized.info.digest == plain.info.digest
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "why"),
+    [
+        ("gmlp_s16_224", 160, "do not fit gmlp_s16_224 at 160 × 160 pixels: 'blocks"),
+        ("halonet26t", 72, "halonet26t does not take images of 72 × 72 pixels"),
+    ],
+)
+def test_a_network_that_cannot_take_the_size_is_refused(tmp_path, model, side, why):
+    file = tmp_path / "w.safetensors"
+    save_file(timm.create_model(model).state_dict(), file)
+    spec = AnchorSpec(name="mine", model=model, weights=str(file), image_size=side)
+    with pytest.raises(AnchorError, match=f"mine: .*{why}") as caught:
+        load_anchor(spec, crop=0.9, interpolation="bicubic")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fused_anchor_is_known_by_the_weights_that_were_fused(tmp_path):
+    file = tmp_path / "w.safetensors"
+    save_file(timm.create_model("repvgg_a0", num_classes=4).state_dict(), file)
+    given = {"name": "mine", "model": "repvgg_a0", "weights": str(file), "image_size": 64}
+    trained, fused = (
+        load_anchor(AnchorSpec(**given, fused=fused), crop=0.9, interpolation="bicubic")
+        for fused in (False, True)
+    )
+    assert fused.info.fused
+    assert fused.info.digest == trained.info.digest
+    assert anchor_cost(fused).total == anchor_cost(trained).deployed.total
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert not torch.equal(fused(images), trained(images))
+        torch.testing.assert_close(fused(images), trained(images), rtol=1e-3, atol=1e-4)

@@ -7,17 +7,19 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from timm.data import ImageNetInfo
+from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 from torch import nn
 
 import klas
 from klas.data import batches, open_images
 from klas.deploy.load import check_stitch_list, load_stitch
 from klas.deploy.weights_file import save_layers
-from klas.errors import AnchorError
+from klas.errors import AnchorError, FormatError
 from klas.pipeline.run import Pipeline
 from klas.results import formats as exports
 from klas.results.accuracies import finetuned_accuracy
 from klas.results.pair import pairs_of
+from klas.results.result import Features
 from klas.results.selections import choose
 from klas.results.stitch_list import stitch_list
 from klas.storage.store import Store
@@ -345,3 +347,89 @@ def test_tables_made_from_old_weights_are_forgotten():
         used.load_state_dict(other.state_dict())
         used.forget_tables()
         assert torch.equal(used(images), other(images))
+
+
+def rep():
+    """Blocks of parallel branches that timm folds into one convolution each."""
+    blocks = tuple(ByoBlockCfg(type="rep", d=2, c=c, s=2) for c in (8, 16))
+    torch.manual_seed(4)
+    network = ByobNet(ByoModelCfg(stem_type="3x3", stem_chs=8, blocks=blocks), num_classes=3)
+    network.pretrained_cfg = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    return network
+
+
+torch.library.define("klas_own::shift", "(Tensor x) -> Tensor")
+torch.library.impl("klas_own::shift", "CPU")(lambda x: x + 1)
+torch.library.register_fake("klas_own::shift")(torch.empty_like)
+
+
+class Shift(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(16, 16, 1)
+        self.act = nn.ReLU()
+
+    def forward(self, x):
+        return torch.ops.klas_own.shift(self.act(self.layer(x)))
+
+
+def shifting():
+    network = large()
+    network.blocks.append(Shift())
+    return network
+
+
+@pytest.fixture(scope="module")
+def with_options(root, tmp_path_factory):
+    """Anchors at another size, in the fused form and with an operator without a formula."""
+    anchors = own("small", "rep", "shifting")
+    anchors[0] |= {"image_size": [16, 32]}
+    fused = {**anchors[1], "name": "fused", "fused": True}
+    store = Store(tmp_path_factory.mktemp("store"))
+    pairs = [["small", "rep"], ["small", "fused"], ["rep", "shifting"]]
+    made = study(root, [*anchors, fused], pairs=pairs)
+    pipeline = Pipeline(made, store, device="cpu", allow_code=True)
+    yield pipeline, pipeline.run("scores")
+    store.close()
+
+
+def test_the_document_says_what_the_options_are(with_options):
+    pipeline, document = with_options
+    small, trained, shift, fused = document["anchors"]
+    assert small["image_size"] == [16, 32]
+    assert small["transform"]["input_size"] == [3, 16, 32]
+    assert fused["fused"] is True
+    assert (fused["macs"], fused["params"]) == tuple(trained["deployed"].values())
+    assert fused["digest"] == trained["digest"]
+    assert {"image_size", "fused", "uncounted"}.isdisjoint(trained)
+    assert {"image_size", "fused", "deployed"}.isdisjoint(shift)
+    assert shift["uncounted"] == ["klas_own::shift"]
+    keys = pipeline.context.keys
+    assert keys.of(Features(anchor="rep")) != keys.of(Features(anchor="fused"))
+
+
+def test_a_stitch_has_the_deployed_cost_of_its_trained_form(with_options):
+    _, document = with_options
+    trained, fused, shifting = (pair["candidates"] for pair in document["pairs"])
+    for stitch, folded in zip(trained, fused, strict=True):
+        assert stitch["deployed"] == {"macs": folded["macs"], "params": folded["params"]}
+        assert "deployed" not in folded
+        assert stitch["macs"] > folded["macs"]
+    # The operator is in the last block, which every stitch into that network has.
+    assert all(stitch["uncounted"] == ["klas_own::shift"] for stitch in shifting)
+    assert not any("uncounted" in stitch for stitch in [*trained, *fused])
+
+
+def test_a_list_of_anchors_with_options_is_rebuilt_as_stated(with_options, tmp_path):
+    pipeline, document = with_options
+    made = stitch_list(document, pipeline.study.selection)
+    assert any("deployed" in s for s in made["stitches"])
+    assert any("uncounted" in s for s in made["stitches"])
+    exports.write(made, tmp_path / "list.json")
+    exports.read(tmp_path / "list.json", "klas-stitches")
+    check_stitch_list(tmp_path / "list.json", allow_code=True)
+    for entry in made["anchors"]:
+        entry.pop("image_size", None)
+    exports.write(made, tmp_path / "list.json")
+    with pytest.raises(FormatError, match="transform is stated"):
+        check_stitch_list(tmp_path / "list.json", allow_code=True)

@@ -146,6 +146,13 @@ def test_everything_that_identifies_an_anchor_is_in_its_keys(entry):
         assert (changed.of(result).digest != keys().of(result).digest) == about_it
 
 
+def test_a_fused_anchor_has_keys_of_its_own_and_another_has_those_that_it_had():
+    changed = keys(anchors=[SMALL_ANCHOR, {**OWN, "fused": True}])
+    for result in DIGESTS:
+        about_it = "own" in result.names
+        assert (changed.of(result).digest != keys().of(result).digest) == about_it
+
+
 def test_what_is_only_said_of_an_anchor_is_not_in_its_keys():
     anchors = [{**SMALL_ANCHOR, "macs": 1, "accuracy": None, "weights": {"file": "x"}}, OWN]
     for result in DIGESTS:

@@ -40,13 +40,14 @@ class MadeWith(TypedDict):
 class Weights(TypedDict):
     """Where an anchor's weights are from: a tag of timm's, a file, or a Python function.
 
-    entry: what the file calls them; source: the SHA-256 of the function's code; sha256: that of the
-    loaded tensors.
+    entry: what the file calls them; config: the file beside them that says how the network takes
+    images; source: the SHA-256 of the function's code; sha256: that of the loaded tensors.
     """
 
     tag: NotRequired[str]
     file: NotRequired[str]
     entry: NotRequired[str]
+    config: NotRequired[str]
     code: NotRequired[str]
     sha256: Sha256
     source: NotRequired[Sha256]
@@ -89,7 +90,7 @@ class AnchorIdentity(TypedDict):
 
     digest: the SHA-256 of its tensors; columns: which of its outputs are the classes, null for all
     in order; source: the SHA-256 of the Python function that makes the network, null where none
-    does.
+    does; fused: it is in the fused form of these tensors.
     """
 
     name: Name
@@ -99,6 +100,7 @@ class AnchorIdentity(TypedDict):
     splitter: str
     transform: Transform
     columns: Annotated[Array[Count], Field(min_length=1)] | None
+    fused: NotRequired[Literal[True]]
 
 
 class Deployed(TypedDict):
@@ -117,7 +119,8 @@ class AnchorEntry(AnchorIdentity):
 
     cuts, layouts, probe_accuracy, probe_converged: of the n + 1 cuts; cuts: paths of modules; macs:
     of one forward pass, a lower bound where uncounted names operators for which there is no
-    formula; deployed: of the fused form, where it differs. null: not computed yet, or there is no
+    formula; deployed: of the fused form, where it differs; image_size: height and width, where the
+    study asks for another than the network's own. null: not computed yet, or there is no
     head to measure.
     """
 
@@ -129,6 +132,7 @@ class AnchorEntry(AnchorIdentity):
     params: Cost
     uncounted: NotRequired[Operators]
     deployed: NotRequired[Deployed]
+    image_size: NotRequired[Grid]
     accuracy: Share | None
     probe_accuracy: Array[Share] | None
     probe_converged: Array[bool] | None
