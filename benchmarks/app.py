@@ -313,7 +313,7 @@ def generated_study(root: Path) -> Path:
     store.set_ref(f"scores-{study.results_key()}", generated_document(study))
     store.close()
     path = root / "generated.toml"
-    path.write_text(study.to_toml())
+    path.write_text(study.to_toml(), encoding="utf-8")
     return path
 
 

@@ -330,7 +330,7 @@ def load_study(path: str | Path | None) -> Study:
         >>> study = load_study(None)
         >>> study.name, [anchor.name for anchor in study.anchors][:2]
         ('digits', ['digits_vit_tiny', 'digits_vit_small'])
-        >>> _ = Path("mine.toml").write_text(study.to_toml())
+        >>> _ = Path("mine.toml").write_text(study.to_toml(), encoding="utf-8")
         >>> load_study("mine.toml") == study
         True
     """
@@ -338,7 +338,7 @@ def load_study(path: str | Path | None) -> Study:
         return DIGITS
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before it
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:

@@ -141,3 +141,8 @@ def test_options_that_are_not_given_leave_a_studys_digest_as_it_was():
             update={"anchors": (AnchorSpec(**(first.model_dump() | option)), *rest)}
         )
         assert other.results_key() != DIGITS.results_key()
+
+
+def test_a_byte_order_mark_before_a_study_is_passed_over(tmp_path):
+    (tmp_path / "marked.toml").write_text(DIGITS.to_toml(), encoding="utf-8-sig")
+    assert load_study(tmp_path / "marked.toml") == DIGITS

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from klas.cli.printing import is_closed_pipe, prints_anywhere
 from klas.errors import KlasError
 from klas.study import METRICS, STAGES, TIERS
 
@@ -20,9 +21,13 @@ INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command; exits 0 when done, 1 on a KlasError, 2 on wrong usage, 130 on Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    options = _parser().parse_args(arguments)
+    prints_anywhere(sys.stdout, sys.stderr)
     try:
-        pkgutil.resolve_name(options.function)(options)
+        try:
+            options = _parser().parse_args(arguments)
+            pkgutil.resolve_name(options.function)(options)
+        finally:
+            sys.stdout.flush()  # not only at exit, where nobody could say that the reader has left
     except KlasError as error:
         print(f"klas: {error}", file=sys.stderr)
         sys.exit(1)
@@ -31,9 +36,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             "klas: interrupted; finished results are kept, run it again to go on", file=sys.stderr
         )
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
+    except OSError as error:
+        if not is_closed_pipe(error):
+            raise
         # The reader left (`| head`); nothing more to say, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(1)
     sys.exit(0)
 

@@ -2,13 +2,13 @@
 
 import argparse
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
+from klas.cli.printing import json_for
 from klas.cli.terminal import TerminalProgress
 from klas.errors import SelectionError
 from klas.results.pair import Pair
@@ -73,8 +73,7 @@ def output(
         parts: makes the tables and lines that a person reads.
     """
     if options.json:
-        # Flushed here and not at exit, so that main() notices when the reader has left.
-        print(json.dumps(document, indent=1, ensure_ascii=False), flush=True)
+        print(json_for(sys.stdout, document))
         return
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     for part in parts():

@@ -47,7 +47,7 @@ NICENESS = 5  # so that the app stays quick; on Linux it lowers the priority on 
 def main(folder: Path, root: Path) -> int:
     """Wait for a device if the job needs one, and do it; the exit status is the command's."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # Windows has none
         os.nice(NICENESS)
     # The app needs a core. torch reads this when it starts its threads.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() - 1)))

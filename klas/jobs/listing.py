@@ -106,6 +106,6 @@ def _status(folder: Path, submission: Submission) -> Status:
 def _last_line(folder: Path) -> str:
     text = ""
     with contextlib.suppress(OSError):
-        text = (folder / "log.txt").read_text(errors="replace").strip()
+        text = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip()
     last = text.splitlines()[-1][:200] if text else "it left no message"
     return f"the worker was killed, or crashed, without finishing ({last})"

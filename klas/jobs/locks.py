@@ -16,8 +16,10 @@ def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
     Returns:
         False if another process has the lock.
     """
-    import fcntl  # Windows has none: the command works there, background jobs don't
-
+    try:
+        import fcntl
+    except ImportError:  # on Windows the command works, background jobs don't
+        return True
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:

@@ -107,7 +107,7 @@ def remove(store: Store, job: str) -> None:
 def log(store: Store, job: str) -> str:
     """What the worker printed."""
     with contextlib.suppress(OSError):
-        return (job_folder(store, job) / "log.txt").read_text(errors="replace")
+        return (job_folder(store, job) / "log.txt").read_text(encoding="utf-8", errors="replace")
     return ""
 
 
@@ -118,7 +118,7 @@ def _start(store: Store, job: str, study: dict[str, Any] | None, task: dict[str,
     try:
         with store.lock("jobs"):  # no folder is removed while it is filled
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / "lock").open("a") as lock:
+            with (folder / "lock").open("ab") as lock:
                 if not _take(lock):
                     if (folder / "cancel").exists():
                         raise JobError("this job is still stopping; start it again in a moment")
@@ -136,13 +136,14 @@ def _start(store: Store, job: str, study: dict[str, Any] | None, task: dict[str,
         raise JobError(f"{folder}: the job cannot be started ({error.strerror or error})") from None
 
 
-def _worker(store: Store, folder: Path, lock: IO[str]) -> subprocess.Popen[bytes]:
-    with (folder / "log.txt").open("w") as log_file:
+def _worker(store: Store, folder: Path, lock: IO[bytes]) -> subprocess.Popen[bytes]:
+    with (folder / "log.txt").open("wb") as log_file:
         worker = subprocess.Popen(
             [sys.executable, "-m", "klas.cli.worker", str(folder), str(store.root)],
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=log_file,
+            env=os.environ | {"PYTHONIOENCODING": "utf-8"},  # the log is read as that
             start_new_session=True,
             pass_fds=(lock.fileno(),),
         )
@@ -151,7 +152,7 @@ def _worker(store: Store, folder: Path, lock: IO[str]) -> subprocess.Popen[bytes
     return worker
 
 
-def _take(lock: IO[str]) -> bool:
+def _take(lock: IO[bytes]) -> bool:
     # Whoever only looks may hold it for an instant; a worker keeps it.
     for _ in range(5):
         if try_lock(lock):

@@ -59,7 +59,7 @@ def visible_gpus() -> list[str]:
         return [name for name in names if name and not name.startswith("-")]
     try:
         listed = subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=LISTING_SECONDS
+            ["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", timeout=LISTING_SECONDS
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
@@ -85,7 +85,7 @@ def device_for(store: Store, job: str, wish: str) -> Iterator[DeviceSlot]:
             if slot.lock not in wanted:
                 path = _lock_path(store, slot)
                 try:
-                    lock = path.open("a")
+                    lock = path.open("ab")
                 except OSError as error:
                     raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
                 with lock:

@@ -64,7 +64,7 @@ def parse(data: bytes, name: str, form: Form) -> Any:
             the sentence says where.
     """
     try:
-        document: Any = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        document: Any = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except UnicodeDecodeError:
         raise FormatError(f"{name}: is not text; a {form} file is JSON") from None
     except json.JSONDecodeError as error:

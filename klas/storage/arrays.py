@@ -45,6 +45,7 @@ _TYPES = {
     }.items()
 }
 _CODES = {dtype: code for code, dtype in _TYPES.items()}
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)  # Windows asks for it
 _NO_RESERVING = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -66,7 +67,7 @@ class ArrayWriter:
         self._next = {name: start for name, (start, _) in spans.items()}
         self.bytes = max(self._ends.values(), default=len(header))
         with _sentences(path, self.bytes):
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+            self._file = os.open(path, _FLAGS, 0o666)
             try:
                 _reserve(self._file, self.bytes)
                 _write_at(self._file, header, 0)
@@ -187,7 +188,7 @@ def _let_go(array: NDArray[Any]) -> None:
         base = base.base
     if isinstance(base, memoryview):
         base = base.obj
-    if isinstance(base, mmap.mmap):
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
         base.madvise(mmap.MADV_DONTNEED)
 
 
@@ -227,10 +228,11 @@ def _reserve(file: int, size: int) -> None:
 
 
 def _write_at(file: int, data: bytes | memoryview, place: int) -> None:
+    os.lseek(file, place, os.SEEK_SET)  # Windows has no pwrite
     done = 0
     with memoryview(data) as rest:
         while done < len(rest):  # one call writes at most 2 GiB
-            done += os.pwrite(file, rest[done:], place + done)
+            done += os.write(file, rest[done:])
 
 
 @contextmanager

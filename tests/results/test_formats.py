@@ -1,3 +1,4 @@
+import codecs
 import copy
 import json
 
@@ -165,3 +166,8 @@ def test_each_fault_of_a_comparison_gets_one_sentence(compared, tmp_path, change
         read(path, "klas-comparison")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_before_a_document_is_passed_over(computed):
+    document = computed[1]
+    assert parse(codecs.BOM_UTF8 + dumps(document), "marked.json", "klas-scores") == document

@@ -109,7 +109,7 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
-        facts = Path("/proc/cpuinfo").read_text().splitlines()
+        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         facts = []
     named = next((line.partition(":")[2].strip() for line in facts if "model name" in line), "")
