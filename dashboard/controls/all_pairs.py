@@ -24,6 +24,7 @@ from dashboard.text.quantities import QUANTITIES
 from klas.jobs.kinds import RunJob
 from klas.results.costs import COSTS, CostName, Costs, costs_of
 from klas.results.formatting import METHODS
+from klas.results.notes import why_no_cka
 from klas.results.pair import Choice, Document, FrontPoint, Pair, front, pairs_of
 from klas.results.selections import choose
 from klas.results.timings import timings_of
@@ -100,7 +101,7 @@ def _choice(
     st.plotly_chart(
         front_chart(shown, points, tier), config=figure_config(), alt="Accuracy against cost"
     )
-    unmeasured = [c.pair for c in shown if not np.isfinite(c.accuracy[c.chosen]).all()]
+    unmeasured = [c.pair for c in shown if c.pair.unmeasured(c.accuracy, c.chosen).any()]
     if unmeasured and tier == "finetuned":
         st.info(
             f"Not trained jointly yet: {_names(unmeasured)}. To train a pair, choose it above.",
@@ -126,6 +127,9 @@ def say_unscored(pairs: Sequence[Pair], metric: Metric) -> None:
     """Which pairs a score cannot choose from yet, and the stage that computes it."""
     begun = all(pair.raw["theta"] is not None for pair in pairs)
     what = METHODS[metric] if begun else "Scores"
+    if metric == "cka" and (reason := why_no_cka(pairs[0].document)):
+        st.info(f"{reason}.", icon=":material/info:")
+        return
     st.info(
         f"{what} not computed yet: {_names(pairs)}. Run the stage **scores**.",
         icon=":material/info:",

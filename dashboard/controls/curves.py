@@ -11,6 +11,7 @@ from dashboard.session.resources import study
 from dashboard.session.state import choices
 from klas.jobs.kinds import FinetuneJob
 from klas.results.formatting import METHODS
+from klas.results.notes import why_no_cka
 from klas.results.pair import Pair
 from klas.study import METRICS, Metric, SelectionSpec, Tier
 
@@ -62,9 +63,11 @@ def missing_curves(
     """What is not drawn, for want of its score or of its accuracies, and how to get them."""
     names = ", ".join(METHODS[metric] for metric in unmeasured)
     if unscored:
+        reason = why_no_cka(pair.document) if list(unscored) == ["cka"] else None
+        advice = f"{reason}." if reason else "Run the stage **scores** on the **Study** page."
         st.info(
-            f"Score not computed, so not drawn: {', '.join(METHODS[m] for m in unscored)}. Run the "
-            "stage **scores** on the **Study** page.",
+            f"Score not computed, so not drawn: {', '.join(METHODS[m] for m in unscored)}. "
+            f"{advice}",
             icon=":material/info:",
         )
     if unmeasured and tier != "finetuned":

@@ -132,7 +132,7 @@ def _full_val(picked: Sequence[Picked], spec: SelectionSpec, tier: Tier) -> bool
             100 * (whole["accuracy"]["{}-{}".format(*pair.stitches[row])] - accuracy[row])
             for (pair, chosen), whole, accuracy in zip(some, known, seen)
             if whole is not None
-            for row in np.flatnonzero(chosen)
+            for row in np.flatnonzero(chosen & np.isfinite(accuracy))
         ]
         samples = next(whole["samples"] for whole in known if whole is not None)
         st.caption(
@@ -140,7 +140,7 @@ def _full_val(picked: Sequence[Picked], spec: SelectionSpec, tier: Tier) -> bool
             f"{np.mean(gaps):+.1f} points on average against the {val['samples']:,} that the "
             f"choice saw, {min(gaps):+.1f} to {max(gaps):+.1f}. The list has every figure."
         )
-    elif some and all(np.isfinite(a[chosen]).all() for a, (_, chosen) in zip(seen, some)):
+    elif some and not any(p.unmeasured(a, chosen).any() for a, (p, chosen) in zip(seen, some)):
         chosen_so = study().model_copy(update={"selection": spec})
         job = FullValJob(pairs=tuple(pair.names for pair, _ in picked), tier=tier)
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -83,7 +83,10 @@ def _measure_buttons(
 ) -> None:
     """A button for every accuracy that is missing and that a job can measure."""
     stages: tuple[Literal["zero_shot", "tuned"], ...] = ("zero_shot", "tuned")
-    missing = [stage for stage in stages if np.isnan(accuracy[stage])]
+    diverged = bool(pair.diverged[row])
+    if diverged:
+        st.caption("Its tuning diverged, so it has no accuracy at **tuned**.")
+    missing = [s for s in stages if np.isnan(accuracy[s]) and not (diverged and s == "tuned")]
     for stage in missing:
         start_button(
             f"Measure {stage}",

@@ -17,6 +17,7 @@ from dashboard.session.state import choices
 from dashboard.text.quantities import SHOWN, THE_SCORE, Field, description, field, quantity
 from klas.jobs.kinds import RunJob
 from klas.results.formatting import METHODS
+from klas.results.notes import why_no_cka
 from klas.results.pair import Pair
 from klas.selection.buckets import Selection
 from klas.study import SelectionSpec, Stage
@@ -87,7 +88,7 @@ def stitch_map(
     st.subheader(f"{what.label} of {place}, {what.reading}", help=what.explanation)
     if shown is None:
         assert what.stage is not None, "joint training is shown only where it was done"
-        not_computed(pair, what.label, what.stage)
+        not_computed(pair, name, what.stage)
         return
     buckets = buckets_fit(shown) and _pick_numbers()
     drawing = f"map:{study().name}:{pair.name}:{name}:{buckets}:{spec.model_dump_json()}"
@@ -110,11 +111,20 @@ def stitch_map(
     )
 
 
-def not_computed(pair: Pair, label: str, stage: Stage) -> None:
-    """What stands in place of a map, and the button that computes it."""
+def not_computed(pair: Pair, name: str, stage: Stage) -> None:
+    """What stands in place of a map, and the button that computes it.
+
+    Args:
+        name: of the quantity.
+    """
     if not pair.in_space.any():
         st.info("This pair has no stitch to choose from.", icon=":material/info:")
         return
+    if name == "cka" and (reason := why_no_cka(pair.document)):
+        st.info(f"{reason}.", icon=":material/info:")
+        return
+    begun = pair.raw["theta"] is not None
+    label = quantity(name, pair).label if begun or stage != "scores" else "The scores"
     st.info(
         f"{label}: not computed for this pair yet. Run the stage **{stage}**.",
         icon=":material/info:",

@@ -129,8 +129,8 @@ def curves(
             continue
         chosen = own_or_fair_share(pair, picked, own, metric)
         accuracies = accuracy(chosen) if chosen.any() else None
-        if accuracies is not None and np.isfinite(accuracies[chosen]).all():
-            drawn.append(Curve(metric, chosen, accuracies))
+        if accuracies is not None and not pair.unmeasured(accuracies, chosen).any():
+            drawn.append(Curve(metric, chosen & np.isfinite(accuracies), accuracies))
         elif chosen.any():
             unmeasured.append(metric)
     return drawn, unscored, unmeasured

@@ -27,6 +27,7 @@ from klas.results.comparison_view import (
     ranked_candidates,
 )
 from klas.results.documents.comparison import AllPairs, ComparedPair, Comparison
+from klas.results.documents.scores import CANDIDATE_TIERS
 from klas.results.formatting import METHODS, tally, whole, with_interval
 from klas.results.pair import Document, Pair, number, of_pairs
 from klas.selection.space import Place
@@ -54,7 +55,10 @@ def comparison_of(
     measured = [
         pair
         for pair in pairs
-        if all(np.isfinite(pair.accuracy(t)).all() for t in TIERS if t != "finetuned")
+        if not any(
+            pair.unmeasured(pair.accuracy(tier), np.ones(len(pair.macs), dtype=bool)).any()
+            for tier in CANDIDATE_TIERS
+        )
     ]
     if not measured:
         return None, "it needs every candidate's accuracy at the tiers zero_shot and tuned"

@@ -64,7 +64,7 @@ def pair_parts(
 def _curves(sheet: Sheet, selection: Selection) -> Iterable[Figure]:
     """Accuracy against cost for all methods, at tier tuned where it is measured, else zero_shot."""
     pair, costs = sheet.pair, sheet.costs["macs"]
-    is_tuned = np.isfinite(sheet.accuracy["tuned"][selection.chosen]).all()
+    is_tuned = not pair.unmeasured(sheet.accuracy["tuned"], selection.chosen).any()
     tier: Tier = "tuned" if is_tuned else "zero_shot"
     drawn, *missing = curves(pair, selection, "kl", METRICS, lambda _: sheet.accuracy[tier])
     if not drawn:

@@ -60,8 +60,7 @@ def _scores(document: Document) -> None:
         row = pick_stitch(pair)
     name = metric if shown == THE_SCORE else shown
     if picked is None:
-        begun = pair.raw["theta"] is not None
-        not_computed(pair, quantity(metric, pair).label if begun else "The scores", "scores")
+        not_computed(pair, metric, "scores")
         return
 
     left, right = st.container(key="map-and-stitch").columns([3, 2], gap="large")

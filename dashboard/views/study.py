@@ -13,6 +13,8 @@ from dashboard.controls.study_run import is_complete, study_run
 from dashboard.controls.tour import offer_tour
 from dashboard.session.resources import document, store, study
 from dashboard.tables.anchors import anchors_table, pairs_table
+from dashboard.text.markup import plain
+from klas.results.notes import notes
 from klas.results.pair import Document
 from klas.study import DIGITS, STAGES, Study
 from klas.tasks.task import task_named
@@ -39,6 +41,8 @@ def page() -> None:
         _way_on(results, at_hand)
     if results is not None:
         _left_out(results)
+        for note in notes(results):
+            st.warning(f"{plain(note)}.", icon=":material/warning:")
         _anchors_and_pairs(results)
         _charts(results)
     study_copy(at_hand)
@@ -117,12 +121,6 @@ def _charts(results: Document) -> None:
             config=figure_config(),
             alt=f"{accuracy} of a linear probe at every cut of every anchor",
         )
-        slow = [a["name"] for a in results["anchors"] if not all(a["probe_converged"] or ())]
-        if slow:
-            st.warning(
-                f"Probes of {', '.join(slow)} did not converge: Γ of their stitches is "
-                "approximate. More training samples or a larger l2 helps."
-            )
 
 
 def _in_full(at_hand: Study) -> None:

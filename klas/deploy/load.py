@@ -1,28 +1,38 @@
 """Networks from a stitch list: build one with its layer, or rebuild all and check their figures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import klas.digits  # noqa: F401 - registers the built-in networks and images
 from klas.data import balanced_order, batches, find_unreadable, open_images
 from klas.deploy.weights_file import ListWeights
 from klas.errors import DataError, FormatError
 from klas.measures.least_squares import fit_stitch_layers
-from klas.networks.anchor import Anchor
+from klas.measures.normalisation import (
+    CALIBRATION,
+    calibrate_stitches,
+    has_statistics,
+    in_whole_batches,
+)
+from klas.networks.anchor import Anchor, Transform
 from klas.networks.cost import anchor_cost, count_macs
 from klas.networks.device import Precision
 from klas.networks.family import Family
 from klas.networks.load import load_anchor
 from klas.networks.splitting.split import SPLITTER
-from klas.networks.stitch import State, Stitch
+from klas.networks.stitch import Stitch
 from klas.results.documents.sources import Layout
 from klas.results.documents.stitches import StitchEntry, StitchList
 from klas.results.formats import read
 from klas.results.stitch_list import stitch_layer_entry
 from klas.selection.space import Place
 from klas.study import AnchorSpec
+from klas.tasks.classification import Classification
 
 
 def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> Stitch:
@@ -30,7 +40,8 @@ def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> St
 
     With the list's weights file its layers are those that were measured, and it reaches its
     stated accuracy exactly. Without one the layer is fitted again by least squares from the
-    training images that the list names, which gives the ``zero_shot`` network.
+    training images that the list names, and normalisation statistics are taken from them again,
+    which gives the ``zero_shot`` network.
 
     Args:
         file: a stitch list, as ``klas select --out`` writes it.
@@ -65,8 +76,7 @@ def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> St
     source, target = (anchors[name] for name in names)
     _check_layer(stitch, source, target, path)
     if weights is None:
-        state = _fitted(document, stitch, source, target)
-        family = Family(source, target, {place: state})
+        family = _fitted(document, place, source, target)
     else:
         family = weights.family(source, target, [place])
     return family.use(place).stitch(place)
@@ -147,21 +157,35 @@ def _anchor(document: StitchList, name: str, path: Path, allow_code: bool) -> An
     return anchor
 
 
-def _fitted(document: StitchList, stitch: StitchEntry, source: Anchor, target: Anchor) -> State:
+def _fitted(document: StitchList, place: Place, source: Anchor, target: Anchor) -> Family:
+    """A stitch of tier ``zero_shot``, made again from the training images."""
     train = document["data"]["train"]
     images = open_images(train["ref"])
     if images.fingerprint != train["fingerprint"]:
         raise DataError(f"{train['ref']}: the images are not those that the list was made with")
-    count, seed = document["fit"]["samples"], train["seed"]
-    without = [bad.row for bad in find_unreadable(train["ref"], images, count, seed)]
-    rows = balanced_order(images.labels, seed, without=without)[:count]
-    i, j = stitch["source_block"], stitch["target_block"]
+    seed, precision = train["seed"], cast(Precision, document["precision"])
     views = [source.info.transform, target.info.transform]
-    loader = batches(images, rows, views, device=torch.device("cpu"))
-    fitted = fit_stitch_layers(
-        source, target, loader, [(i, j)], precision=cast(Precision, document["precision"])
+
+    def rows(count: int) -> NDArray[np.int64]:
+        without = [bad.row for bad in find_unreadable(train["ref"], images, count, seed)]
+        return balanced_order(images.labels, seed, without=without)[:count]
+
+    def loader(rows: NDArray[np.int64], views: Sequence[Transform], **batch: int) -> Any:
+        return batches(images, rows, views, device=torch.device("cpu"), **batch)
+
+    fit = loader(rows(document["fit"]["samples"]), views)
+    family = Family(
+        source, target, fit_stitch_layers(source, target, fit, [place], precision=precision)
     )
-    return fitted[i, j]
+    if has_statistics(target):
+        taken, batch = in_whole_batches(rows(CALIBRATION))
+        calibrate_stitches(
+            family,
+            loader(taken, views[:1], batch=batch),
+            objective=Classification(),
+            precision=precision,
+        )
+    return family
 
 
 def _check_layer(stitch: StitchEntry, source: Anchor, target: Anchor, path: Path) -> None:

@@ -49,11 +49,18 @@ def save_layers(
         arrays, names = pipeline.stored_layers(pair, chosen, tier), pair.names
         layers = layer_states(arrays)
         for place in pair.places(chosen):
+            if place not in layers:
+                raise SelectionError(
+                    f"{pair.name}, {place[0]} → {place[1]}: its tuning diverged, so it has no "
+                    f"layer of tier {tier}; lower [tuning] lr, or take another tier's weights"
+                )
             for entry, value in layers[place].items():
                 tensors[f"{_prefix(*names)}{name_of(place)}.{entry}"] = value
-        for entry, array in arrays.items():
-            if "/" in entry:
-                tensors[f"{_prefix(*names)}{entry}"] = torch.from_numpy(array.copy())
+            for entry, array in under(arrays, own := f"statistics/{name_of(place)}/").items():
+                tensors[f"{_prefix(*names)}{own}{entry}"] = torch.from_numpy(array.copy())
+        for role in ("source/", "target/"):
+            for entry, array in under(arrays, role).items():
+                tensors[f"{_prefix(*names)}{role}{entry}"] = torch.from_numpy(array.copy())
     if not tensors:
         raise SelectionError("nothing is chosen, so there are no weights to write")
     write_whole(path, save_safetensors(tensors))

@@ -31,15 +31,15 @@ def stitch_outcomes(
 ) -> dict[Place, Outcomes]:
     """For each stitch of a family, how it does on every sample.
 
-    Where stitches have normalisation statistics of their own, each needs its own pass over the
-    samples; otherwise one pass of the source serves all.
+    One pass of the source serves all, unless its blocks have other normalisation statistics in
+    every stitch, as after a joint training: then each needs its own pass over the samples.
 
     Args:
         batches: begins a pass over the samples as the source sees them.
         samples: N.
         tick: called with the samples of every batch if one pass serves all.
     """
-    if not family.statistics:
+    if family.shares_source:
         return _in_one_pass(
             family, batches(), samples, tick, objective=objective, precision=precision
         )
@@ -76,7 +76,8 @@ def _in_one_pass(
         with autocast(inputs.device, precision):
             for cut, activation in enumerate(family.source.walk(inputs, upto=deepest)):
                 for place in (p for p in family.places if p[0] == cut):
-                    outputs = family.target.resume(family.layer(place)(activation), place[1])
+                    moved = family.use(place).layer(place)(activation)
+                    outputs = family.target.resume(moved, place[1])
                     here = slice(seen, seen + len(targets))
                     outcomes[rows[place], here] = objective.outcomes(outputs, targets)
         seen += len(targets)

@@ -1,13 +1,40 @@
-"""Batch normalisation of networks that share parts: statistics belong to the whole network."""
+"""Normalisation statistics of networks that share layers: they belong to the whole network.
 
-from collections.abc import Callable, Iterable
+Behind a stitch, and after a joint training, the statistics that an anchor was trained with are
+those of other activations. So every member's are taken again from training images.
+"""
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from klas.networks.device import Precision, autocast
-from klas.networks.family import Family
+from klas.networks.family import Family, normalisations, put_statistics, statistics_of
+from klas.selection.space import Place
+from klas.tasks.objective import Objective
+
+CALIBRATION = 1_000
+"""How many training images statistics are taken from."""
+
+CALIBRATION_BATCH = 50  # not what memory takes: a batch's statistics depend on its size
+
+
+def in_whole_batches(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Which of some rows statistics are taken from, and how many of them make a batch.
+
+    Every batch counts the same, so a rest is left out.
+
+    Examples:
+        >>> rows, batch = in_whole_batches(np.arange(120))
+        >>> len(rows), batch
+        (100, 50)
+    """
+    batch = min(CALIBRATION_BATCH, len(rows))
+    return rows[: len(rows) // batch * batch], batch
 
 
 def calibrate(
@@ -32,17 +59,48 @@ def calibrate(
         recalibrate(family.network(role), batches(family.viewer(role)), precision=precision)
 
 
+@torch.no_grad()
+def calibrate_stitches(
+    family: Family,
+    batches: Iterable[tuple[Tensor, ...]],
+    *,
+    objective: Objective,
+    precision: Precision = "float32",
+) -> dict[Place, float]:
+    """Give every stitch between frozen anchors normalisation statistics of its own.
+
+    The source's blocks see what they always see, so only the target's part has new ones, and one
+    pass of the source serves all stitches.
+
+    Args:
+        batches: (inputs as the source sees them, targets); every batch counts the same.
+
+    Returns:
+        Each stitch's mean loss, while its layers normalise by each batch's own statistics.
+    """
+    family.eval()
+    if has_statistics(family.target):
+        for place in family.places:
+            own = statistics_of(family.stitch(place))
+            behind = {n: v for n, v in own.items() if n.startswith(("back.", "head."))}
+            family.statistics[place] = _blank(behind)
+    deepest = max((i for i, _ in family.places), default=0)
+    losses: dict[Place, list[Tensor]] = {place: [] for place in family.places}
+    for number, (inputs, targets) in enumerate(batches, 1):
+        with autocast(inputs.device, precision):
+            for cut, activation in enumerate(family.source.walk(inputs, upto=deepest)):
+                for place in (p for p in family.places if p[0] == cut):
+                    with _taking_statistics(family.use(place).target, number):
+                        layer = family.layer(place)
+                        outputs = family.target.resume(layer(activation), place[1])
+                    losses[place].append(objective.loss(outputs, targets))
+    family.use("target")
+    return {place: float(torch.stack(each).mean()) for place, each in losses.items()}
+
+
 def has_statistics(network: nn.Module) -> bool:
     """Whether a network has layers with running statistics."""
-    return bool(_norms(network))
-
-
-def _norms(network: nn.Module) -> dict[str, _BatchNorm]:
-    return {
-        name: module
-        for name, module in network.named_modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
-    }
+    return bool(normalisations(network))
 
 
 @torch.no_grad()
@@ -64,21 +122,32 @@ def recalibrate(
         The new statistics by their names in the network's state; nothing where it has none.
     """
     network.eval()
-    norms = _norms(network)
-    if not norms:
+    statistics = _blank(statistics_of(network))
+    if not statistics:
         return {}
-    momenta = {name: module.momentum for name, module in norms.items()}
-    for module in norms.values():
-        module.reset_running_stats()
-        module.momentum = None  # the plain mean over all batches
-        module.train()
-    for images, *_ in batches:
-        with autocast(images.device, precision):
+    put_statistics(network, statistics)
+    for number, (images, *_) in enumerate(batches, 1):
+        with autocast(images.device, precision), _taking_statistics(network, number):
             network(images)
-    network.eval()
-    statistics = {}
-    for name, module in norms.items():
-        module.momentum = momenta[name]
-        for key, value in module.named_buffers(prefix=name):
-            statistics[key] = value.clone()
-    return statistics
+    return {name: value.clone() for name, value in statistics.items()}
+
+
+def _blank(statistics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Statistics of no images: the first batch leaves nothing of their values."""
+    return {name: torch.zeros_like(value) for name, value in statistics.items()}
+
+
+@contextmanager
+def _taking_statistics(network: nn.Module, number: int) -> Iterator[None]:
+    """Let a network in eval mode add its ``number``-th batch to the plain mean over batches."""
+    layers = list(normalisations(network).values())
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.training = True  # the layer alone: what it holds may drop values in that mode
+        layer.momentum = 1 / number  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta):
+            layer.training = False
+            layer.momentum = momentum

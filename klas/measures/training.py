@@ -38,7 +38,12 @@ def tune(
     """Train every stitch's T by AdamW on the same batches, the anchors frozen; in place.
 
     The source runs once per step for all stitches. Their losses share no parameter, so one
-    optimiser serves all and each is trained exactly as if it were alone.
+    optimiser serves all and each is trained exactly as if it were alone. Each runs with its own
+    normalisation statistics, which training leaves as they are.
+
+    The loss is the task's from the first step. Matching the target's last activations in the first
+    half of the steps (as arXiv 2603.12433 has it) was tried: at equal steps it is worse where few
+    channels are mapped, and no better than noise elsewhere (docs/results.md).
     """
     family.eval()
     optimizer = torch.optim.AdamW(family.layers.parameters(), lr=lr, weight_decay=0.0)
@@ -51,11 +56,12 @@ def tune(
         optimizer.zero_grad()
         for i, j in family.places:
             with autocast(inputs.device, precision):
-                outputs = family.target.resume(family.layer((i, j))(activations[i]), j)
-                loss = objective.loss(outputs, targets)
+                moved = family.use((i, j)).layer((i, j))(activations[i])
+                loss = objective.loss(family.target.resume(moved, j), targets)
             loss.backward()
         optimizer.step()
         tick(1)
+    family.use("target")
 
 
 def finetune(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from klas.networks.anchor import Anchor
-from klas.networks.stitch import State, Stitch, StitchLayer, stitch_layer
+from klas.networks.stitch import VALUES, State, Stitch, StitchLayer, stitch_layer
 from klas.selection.space import Place, name_of
 from klas.storage.arrays import under
 
@@ -28,7 +28,10 @@ Arrays = Mapping[str, Any]
 
 
 class Family(nn.Module):
-    """The anchors f and g and some stitches (f, i, g, j). Its parts are the anchors' own.
+    """The anchors f and g and some stitches (f, i, g, j). Its weights are the anchors' own.
+
+    Where an anchor has normalisation statistics, the family runs a copy of it that shares every
+    parameter and has buffers of its own: so no stitch's statistics ever reach the given anchor.
 
     Attributes:
         source, target: f and g.
@@ -45,8 +48,8 @@ class Family(nn.Module):
             states: T's values for each (i, j). The layers go to the anchors' device.
         """
         super().__init__()
-        self.source = source
-        self.target = target
+        self.source = _with_own_buffers(source)
+        self.target = _with_own_buffers(target)
         device = next(source.parameters()).device
         have, want = source.info.layouts, target.info.layouts
         layers = {
@@ -56,7 +59,7 @@ class Family(nn.Module):
         self.layers = nn.ModuleDict(layers)
         self.places: tuple[Place, ...] = tuple(states)
         self.statistics: dict[Place, dict[str, Tensor]] = {}
-        self._pretrained: dict[Role, dict[str, Tensor]] = {}  # the anchors' own statistics
+        self._of_anchors: dict[Role, dict[str, Tensor]] = {}  # before a stitch's took their place
         self.member: Member = self.places[0] if self.places else "target"
         self.train(source.training)
 
@@ -77,9 +80,10 @@ class Family(nn.Module):
             _trained(target, _tensors(arrays, "target/")),
             {place: states[place] for place in places},
         )
+        device = next(source.parameters()).device
         for place in family.places:
             if own := _tensors(arrays, f"statistics/{name_of(place)}/"):
-                family.statistics[place] = own
+                family.statistics[place] = {name: value.to(device) for name, value in own.items()}
         return family
 
     @classmethod
@@ -127,17 +131,26 @@ class Family(nn.Module):
     def use(self, member: Member) -> Self:
         """Run this member from now on, with normalisation statistics of its own if it has any."""
         self.member = member
-        if self.statistics and not self._pretrained:
-            # Before a stitch's statistics take the place of the anchors' own.
-            self._pretrained = {role: _buffers(self._anchor(role)) for role in _ROLES}
-        own = (
-            self.statistics.get(member)
-            if isinstance(member, tuple)
-            else self._pretrained.get(member)
-        )
-        if own:
-            self.network(member).load_state_dict(own, strict=False)
+        if not self.statistics:
+            return self
+        if not self._of_anchors:
+            self._of_anchors = {role: statistics_of(self._anchor(role)) for role in _ROLES}
+        if isinstance(member, tuple):
+            own = self.statistics.get(member, {})
+        else:
+            own = self._of_anchors[member]
+        put_statistics(self.network(member), own)
         return self
+
+    @property
+    def shares_source(self) -> bool:
+        """Whether every stitch runs the source's blocks as the source does.
+
+        After a joint training the statistics there are each stitch's own too.
+        """
+        return not any(
+            name.startswith(("stem.", "front.")) for own in self.statistics.values() for name in own
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Images as the member sees them (:meth:`view`) to its outputs, (N, classes)."""
@@ -166,14 +179,20 @@ class Family(nn.Module):
             for name, layer in self.layers.items()
             for entry, value in layer.state_dict().items()
         }
-        for place, statistics in self.statistics.items():
-            for entry, value in statistics.items():
-                arrays[f"statistics/{name_of(place)}/{entry}"] = value.cpu().numpy()
+        arrays |= self.statistics_arrays()
         if anchors:
             for role in ("source", "target"):
                 for entry, value in self._anchor(role).state_dict().items():
                     arrays[f"{role}/{entry}"] = value.cpu().contiguous().numpy()
         return arrays
+
+    def statistics_arrays(self) -> dict[str, NDArray[Any]]:
+        """``statistics/i-j/…`` of every stitch that has its own."""
+        return {
+            f"statistics/{name_of(place)}/{entry}": value.cpu().numpy()
+            for place, statistics in self.statistics.items()
+            for entry, value in statistics.items()
+        }
 
     def _anchor(self, role: str) -> Anchor:
         return self.source if role == "source" else self.target
@@ -184,20 +203,44 @@ def layer_states(arrays: Arrays) -> dict[Place, State]:
     states: dict[Place, State] = {}
     for name, values in arrays.items():
         place, _, entry = name.partition(".")
-        # Beside the layers' values a tier has each stitch's outcomes.
-        if entry and "/" not in name and entry != OUTCOMES:
+        if entry in VALUES and "/" not in name:  # a tier holds more than the layers
             i, j = place.split("-")
             states.setdefault((int(i), int(j)), {})[entry] = _tensor(values)
     return states
 
 
-OUTCOMES = "hits"
-"""Beside a stitch layer's own values, ``i-j.hits``: which validation samples it gets right."""
+def normalisations(network: nn.Module) -> dict[str, nn.Module]:
+    """The layers that take running statistics, by name: batch normalisation, and what is like it.
+
+    Frozen ones have no momentum: their statistics are constants.
+    """
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(getattr(module, "running_var", None), Tensor) and hasattr(module, "momentum")
+    }
 
 
-def _buffers(anchor: Anchor) -> dict[str, Tensor]:
-    state = anchor.state_dict()
-    return {name: state[name].clone() for name, _ in anchor.named_buffers() if name in state}
+def statistics_of(network: nn.Module) -> dict[str, Tensor]:
+    """The statistics themselves, no copies, by their names in the network's state."""
+    return {
+        entry: value
+        for name, module in normalisations(network).items()
+        for entry, value in module.named_buffers(prefix=name, recurse=False)
+    }
+
+
+def put_statistics(network: nn.Module, statistics: Mapping[str, Tensor]) -> None:
+    """Let a network's layers use these very tensors from now on; nothing is copied."""
+    for name, value in statistics.items():
+        layer, _, entry = name.rpartition(".")
+        setattr(network.get_submodule(layer), entry, value)
+
+
+def _with_own_buffers(anchor: Anchor) -> Anchor:
+    if not normalisations(anchor):
+        return anchor
+    return deepcopy(anchor, {id(parameter): parameter for parameter in anchor.parameters()})
 
 
 def _trained(anchor: Anchor, state: dict[str, Tensor]) -> Anchor:

@@ -22,6 +22,9 @@ State = dict[str, Tensor]
 """T's values: ``weight`` (C_out, C_in), ``bias`` (C_out,); between unequal prefixes also
 ``prefix_weight`` (P, C_out, C_in), ``prefix_bias`` (P, C_out)."""
 
+VALUES = ("weight", "bias", "prefix_weight", "prefix_bias")
+"""Their names."""
+
 
 def own_prefix(source: Layout, target: Layout) -> int:
     """How many prefix tokens of the target have maps of their own."""

@@ -33,8 +33,9 @@ from klas.progress import Progress, Silent
 from klas.results.documents.sources import AnchorIdentity, Data, Transform
 from klas.results.keys import Keys, cost_key
 from klas.results.refs import note_used
-from klas.results.result import Result
+from klas.results.result import Fit, Layers, Result, ZeroShot
 from klas.selection.space import Place, candidates
+from klas.storage.arrays import Arrays
 from klas.storage.key import Key
 from klas.storage.store import Store
 from klas.study import FinetuningSpec, Study, TuningSpec
@@ -305,6 +306,18 @@ class Context:
                 f"{self.store.root}: {label} was deleted while it was needed; run it again"
             )
         return value
+
+    def layers(self, result: Layers) -> Arrays:
+        """What a tier holds: ``i-j.weight``, …, ``statistics/i-j/…``, and anchors if trained.
+
+        Raises:
+            StoreError: it is not there.
+        """
+        arrays: Arrays = self.read(result)
+        if isinstance(result, ZeroShot):
+            fitted = Fit(source=result.source, target=result.target)
+            arrays = self.read(fitted) | arrays
+        return arrays
 
     def compute(self, key: Key, make: Callable[[], Any]) -> Any:
         """The stored value, made and stored first if it is absent.

@@ -162,15 +162,14 @@ class Pipeline:
             SelectionError: that tier was not computed.
         """
         layers = tier_layers(pair, chosen, self.study, tier)
-        arrays: Arrays | None = self.context.get(layers)
-        if arrays is None:
+        if not self.context.has(layers):
             command = {
                 "zero_shot": "`klas run --until zero_shot`",
                 "tuned": "`klas run`",
                 "finetuned": "`klas finetune` with the same selection",
             }[tier]
             raise SelectionError(f"{pair.name}: tier {tier} is not computed yet; run {command}")
-        return arrays
+        return self.context.layers(layers)
 
     def train(self, training: Finetuned, *, label: str | None = None) -> None:
         """Make a joint training's results, if they are missing.

@@ -8,13 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klas.networks.cost import Cost
-from klas.networks.family import OUTCOMES
 from klas.networks.splitting.split import SPLITTER
 from klas.pipeline.context import Context
 from klas.results.documents.numbers import optional_score
 from klas.results.documents.scores import Candidate, ScoredPair, Scores, ScoresDocument
 from klas.results.documents.sources import AnchorEntry, Deployed, Layout, Weights
-from klas.results.result import ProbeAccuracy, Probes, ThetaOutput, Tuned, Validation, ZeroShot
+from klas.results.result import (
+    DIVERGED,
+    OUTCOMES,
+    ProbeAccuracy,
+    Probes,
+    ThetaOutput,
+    Tuned,
+    Validation,
+    ZeroShot,
+)
 from klas.results.score_sums import read_score_sums
 from klas.selection.scores import SCORES, candidate_scores
 from klas.selection.space import Place, name_of
@@ -111,6 +119,7 @@ def _pair_entry(context: Context, source: str, target: str) -> ScoredPair:
         "theta": None if sums is None else (sums.kl.sum(0) / samples).tolist(),
         "theta_target": None if sums is None else (sums.target_kl.sum(0) / samples).tolist(),
         "candidates": entries,
+        "diverged": [] if tuned is None else tuned[DIVERGED].tolist(),
     }
 
 
@@ -127,6 +136,5 @@ def _scores(scores: Mapping[str, NDArray[np.float64]] | None, row: int) -> Score
 def _accuracy(
     metric: AccuracyMetric, arrays: Arrays | None, place: Place, samples: int
 ) -> float | None:
-    if arrays is None:
-        return None
-    return metric.value(np.unpackbits(arrays[f"{name_of(place)}.{OUTCOMES}"], count=samples))
+    packed = None if arrays is None else arrays.get(f"{name_of(place)}.{OUTCOMES}")
+    return None if packed is None else metric.value(np.unpackbits(packed, count=samples))

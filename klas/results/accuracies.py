@@ -27,13 +27,17 @@ def tier_layers(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier)
 def full_validation(
     pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier
 ) -> FullValidation:
-    """A pair's chosen stitches at a tier, on every validation sample there is."""
+    """A pair's chosen stitches at a tier, on every validation sample there is.
+
+    Those whose tuning diverged have no layer at ``tuned`` and are left out there.
+    """
     source, target = pair.names
+    stitches = chosen & ~pair.diverged if tier == "tuned" else chosen
     return FullValidation(
         source=source,
         target=target,
         layers=tier_layers(pair, chosen, study, tier),
-        stitches=tuple(pair.places(chosen)),
+        stitches=tuple(pair.places(stitches)),
     )
 
 

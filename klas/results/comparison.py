@@ -33,6 +33,7 @@ from klas.selection.agreement import (
     spearman_within,
 )
 from klas.selection.bootstrap import interval
+from klas.selection.buckets import OUTSIDE
 from klas.selection.curves import area_replicates, gain_replicates, saving_replicates
 from klas.storage.store import Store
 from klas.study import METRICS, TIERS, Metric, Study, Tier
@@ -109,6 +110,9 @@ class _Contest:
         self.accuracy = {
             tier: resampled.accuracy(pair, tier) for tier in TIERS if tier != "finetuned"
         }
+        # What diverged has no accuracy that a score could have foreseen.
+        self.judged = ~np.isnan(self.accuracy["tuned"][0])
+        self.judged_bucket = np.where(self.judged, ours.bucket, OUTSIDE)
         self.steps = resampled.study.finetuning.steps
         self.trained = {
             steps: {m: resampled.trained_accuracy(pair, c, steps) for m, c in self.sets.items()}
@@ -125,7 +129,7 @@ class _Contest:
         return {
             "source": self.pair.names[0],
             "target": self.pair.names[1],
-            "buckets": overlap_buckets(self.bucket),
+            "buckets": overlap_buckets(self.judged_bucket),
             "chosen": cast(ByMethod[list[ComparedStitch]], chosen),
             "chance": figures["chance"],
             "methods": figures["methods"],
@@ -144,7 +148,7 @@ class _Contest:
                 "score": optional(scores[row]),
                 "accuracy": {
                     "zero_shot": float(self.accuracy["zero_shot"][0, row]),
-                    "tuned": float(self.accuracy["tuned"][0, row]),
+                    "tuned": optional(self.accuracy["tuned"][0, row]),
                     "finetuned": None if trained is None else float(trained[0, place]),
                 },
             }
@@ -156,17 +160,17 @@ class _Contest:
         oracle = self.accuracy["tuned"]  # (R + 1, N)
         scored = [metric for metric in self.sets if metric != "snnet"]
         scores = self.resampled.scores(self.pair, scored)  # (K, R + 1, N)
-        inside = self.pair.in_space
-        best = dict(zip(scored, overlap(scores, oracle, self.bucket)))
+        inside, bucket = self.pair.in_space & self.judged, self.judged_bucket
+        best = dict(zip(scored, overlap(scores, oracle, bucket)))
         overall = dict(zip(scored, spearman(scores[..., inside], oracle[:, inside])))
-        ranked = spearman_within(scores, oracle, self.bucket)
+        ranked = spearman_within(scores, oracle, bucket)
         within: dict[Metric, WeightedFigure] = {
             m: WeightedFigure(*rho) for m, *rho in zip(scored, *ranked)
         }
         methods = {
             metric: {
                 "overlap": best.get(metric),
-                "containment": containment(chosen & inside, oracle, self.bucket).astype(float),
+                "containment": containment(chosen & inside, oracle, bucket).astype(float),
                 "spearman": overall.get(metric),
                 "spearman_within": within.get(metric),
                 **{tier: self._curve(metric, tier) for tier in TIERS},
@@ -179,7 +183,7 @@ class _Contest:
             }
             for metric, chosen in self.sets.items()
         }
-        return {"chance": chance(oracle, self.bucket), "methods": methods}
+        return {"chance": chance(oracle, bucket), "methods": methods}
 
     def _curve(self, metric: Metric, tier: Tier) -> Tree | None:
         """A method's areas at a tier, and what KLAS gains on it and saves against it."""
@@ -201,14 +205,15 @@ class _Contest:
     def _points(self, metric: Metric, accuracy: Floats, tier: Tier) -> tuple[Floats, Floats]:
         """(M,) costs and (R + 1, M) accuracies of a method's stitches and the pair's anchors."""
         anchors = self.pair.measured_anchors
-        costs = np.append(self.pair.macs[self.sets[metric]], [a["macs"] for a in anchors])
+        costs = np.append(self.pair.macs[self._rows(metric, tier)], [a["macs"] for a in anchors])
         return costs, np.column_stack([accuracy, *(self._anchor(a["name"], tier) for a in anchors)])
 
     def _areas(self, metric: Metric, accuracy: Floats, tier: Tier) -> Tree:
         cheap, costly = (
             (float(a["macs"]), self._anchor(a["name"], tier)) for a in self.pair.cheap_and_costly
         )
-        return dict(area_replicates(self.pair.macs[self.sets[metric]], accuracy, cheap, costly))
+        costs = self.pair.macs[self._rows(metric, tier)]
+        return dict(area_replicates(costs, accuracy, cheap, costly))
 
     def _anchor(self, name: str, tier: Tier) -> Floats:
         split = self.resampled.trained_on if tier == "finetuned" else "val"
@@ -218,7 +223,12 @@ class _Contest:
         """(R + 1, M) accuracies of what a method chose; None where nothing is measured."""
         if tier == "finetuned":
             return self.trained[self.steps][metric]
-        return self.accuracy[tier][:, self.sets[metric]] if self.sets[metric].any() else None
+        rows = self._rows(metric, tier)
+        return self.accuracy[tier][:, rows] if rows.any() else None
+
+    def _rows(self, metric: Metric, tier: Tier) -> Bits:
+        """(N,) what a method chose and what has an accuracy at a tier."""
+        return self.sets[metric] & self.judged if tier == "tuned" else self.sets[metric]
 
 
 def _figures(tree: Any) -> Any:

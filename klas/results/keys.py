@@ -227,7 +227,7 @@ class Keys:
     def _cka(self, result: Cka) -> Key:
         return Key(
             stage="scores",
-            version=1,
+            version=2,
             inputs={
                 "what": "cka",
                 "of": [self._validation(name).digest for name in result.names],
@@ -254,7 +254,7 @@ class Keys:
         fit = Fit(source=result.source, target=result.target)
         return Key(
             stage="zero_shot",
-            version=3,
+            version=4,
             inputs={"fit": self._fit(fit).digest},
             label=f"{_title(result)}: zero_shot",
         )
@@ -263,7 +263,7 @@ class Keys:
         fit = Fit(source=result.source, target=result.target)
         return Key(
             stage="tuned",
-            version=2,
+            version=3,
             inputs={
                 "fit": self._fit(fit).digest,
                 "tuning": self.study.tuning.model_dump(mode="json"),

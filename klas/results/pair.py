@@ -122,6 +122,24 @@ class Pair:
         """(N,) whether SN-Net would take it."""
         return np.array([c["snnet"] for c in self.raw["candidates"]], dtype=bool)
 
+    @cached_property
+    def diverged(self) -> NDArray[np.bool_]:
+        """(N,) whose tuning diverged: they have no accuracy at ``tuned``, and won't get one."""
+        named = {(i, j) for i, j in self.raw.get("diverged", [])}
+        return np.array([place in named for place in self.everywhere], dtype=bool)
+
+    def unmeasured(
+        self, accuracy: NDArray[np.float64], chosen: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """(N,) which of the chosen have no accuracy yet at a tier.
+
+        Those that diverged have none to wait for.
+
+        Args:
+            accuracy: (N,) at the tier, NaN where not measured.
+        """
+        return chosen & np.isnan(accuracy) & ~self.diverged
+
     def scores(self, metric: Metric) -> NDArray[np.float64]:
         """(N,) the scores by a metric, lower is better; NaN where not computed.
 

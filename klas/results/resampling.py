@@ -15,6 +15,7 @@ from klas.errors import SelectionError
 from klas.results.keys import Keys
 from klas.results.pair import Document, Pair
 from klas.results.result import (
+    OUTCOMES,
     Result,
     TestOutcomes,
     Tuned,
@@ -123,7 +124,7 @@ class ResampledStudy:
         return sums
 
     def accuracy(self, pair: Pair, tier: Tier) -> Floats:
-        """(R + 1, N) of every candidate at ``zero_shot`` or ``tuned``.
+        """(R + 1, N) of every candidate at ``zero_shot`` or ``tuned``; NaN where that diverged.
 
         Raises:
             SelectionError: they are not measured yet.
@@ -136,8 +137,13 @@ class ResampledStudy:
                 f"{pair.name}: the accuracies of tier {tier} are not measured yet; "
                 f"run `klas run --until {tier}`"
             )
-        packed = [stored[f"{name_of(place)}.hits"] for place in pair.everywhere]
-        return self.val.accuracy([self.val.unpacked(bits) for bits in packed])
+        packed = [stored.get(f"{name_of(place)}.{OUTCOMES}") for place in pair.everywhere]
+        known = np.array([bits is not None for bits in packed], dtype=bool)
+        accuracy = np.full((REPLICATES + 1, len(packed)), np.nan)
+        if known.any():
+            outcomes = [self.val.unpacked(bits) for bits in packed if bits is not None]
+            accuracy[:, known] = self.val.accuracy(outcomes)
+        return accuracy
 
     def trained_accuracy(self, pair: Pair, chosen: Bits, steps: int) -> Floats | None:
         """(R + 1, M) of a selection after so many steps of joint training; None if not trained."""
@@ -166,7 +172,7 @@ class ResampledStudy:
 
     def _test_outcomes(self, name: str) -> Bits | None:
         stored = self._get(TestOutcomes(anchor=name))
-        return self.judging.unpacked(stored["hits"]) if stored else None
+        return self.judging.unpacked(stored[OUTCOMES]) if stored else None
 
     def _val_outcomes(self, name: str) -> Bits | None:
         stored: Mapping[str, Any] | None

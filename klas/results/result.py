@@ -133,7 +133,10 @@ class Fit(OfPair):
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShot(OfPair):
-    """How every candidate with its fitted layer does on every validation sample."""
+    """How every candidate with its fitted layer does on every validation sample.
+
+    Also its normalisation statistics, where the target has any.
+    """
 
     @property
     def needs(self) -> tuple["Result", ...]:
@@ -143,7 +146,10 @@ class ZeroShot(OfPair):
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned(OfPair):
-    """Every candidate's stitch layer trained with the anchors frozen, and how it then does."""
+    """Every candidate's stitch layer trained with the anchors frozen, and how it then does.
+
+    Candidates that diverged are named and left out.
+    """
 
     @property
     def needs(self) -> tuple["Result", ...]:
@@ -237,8 +243,14 @@ class Latency(OfPair):
         return (Fit(source=self.source, target=self.target),)
 
 
-Layers = Fit | Tuned | FinetunedWeights
-"""What holds a tier's stitch layers."""
+Layers = ZeroShot | Tuned | FinetunedWeights
+"""What holds the stitches of a tier: their statistics, and their layers or what has these."""
+
+OUTCOMES = "hits"
+"""Which samples a network gets right, as bits; ``i-j.hits`` those of a stitch."""
+
+DIVERGED = "diverged"
+"""(K, 2) in a tuned result: i and j of the candidates that were left out."""
 
 Result = (
     Validation
@@ -286,7 +298,7 @@ def layers_of(
     source, target = names
     match tier:
         case "zero_shot":
-            return Fit(source=source, target=target)
+            return ZeroShot(source=source, target=target)
         case "tuned":
             return Tuned(source=source, target=target)
         case "finetuned":

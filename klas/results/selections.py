@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klas.errors import SelectionError
+from klas.results.notes import why_no_cka
 from klas.results.pair import Pair
 from klas.selection.buckets import OUTSIDE, Selection, matched, select
 from klas.study import METRICS, Metric, SelectionSpec
@@ -23,9 +24,7 @@ def choose(pair: Pair, spec: SelectionSpec) -> Selection:
     scores = pair.scores(spec.metric) if by_score else np.zeros(len(pair.macs))
     open_to_choice = pair.in_space if by_score else pair.snnet
     if np.isnan(scores[open_to_choice]).any():
-        raise SelectionError(
-            f"{pair.name}: the {spec.metric} scores are not computed; run `klas run`"
-        )
+        raise SelectionError(no_scores(pair, spec.metric))
     cheap, costly = pair.cheap_and_costly
     low, high = float(cheap["macs"]), float(costly["macs"])
     if spec.full and pair.macs[open_to_choice].size:
@@ -46,6 +45,13 @@ def choose(pair: Pair, spec: SelectionSpec) -> Selection:
     bucket[open_to_choice] = selection.bucket
     chosen[open_to_choice] = selection.chosen | (not by_score)
     return Selection(edges=selection.edges, bucket=bucket, chosen=chosen, lowest=selection.lowest)
+
+
+def no_scores(pair: Pair, metric: Metric) -> str:
+    """Why a pair has no scores by a metric, and what to do, in a sentence."""
+    if metric == "cka" and (reason := why_no_cka(pair.document)):
+        return f"{pair.name}: {reason}, or choose another metric"
+    return f"{pair.name}: the {metric} scores are not computed; run `klas run`"
 
 
 def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np.bool_]:
@@ -92,5 +98,5 @@ def fair_share(pair: Pair, ours: Selection, metric: Metric) -> NDArray[np.bool_]
     counts = np.bincount(ours.bucket[ours.chosen], minlength=buckets)
     scores = pair.scores(metric)
     if np.isnan(scores[ours.bucket >= 0]).any():
-        raise SelectionError(f"{pair.name}: the {metric} scores are not computed; run `klas run`")
+        raise SelectionError(no_scores(pair, metric))
     return matched(scores, ours.bucket, counts)

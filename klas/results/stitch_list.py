@@ -138,7 +138,9 @@ def _entries(
         yield entry
 
 
-def _full_val(whole: FullValAccuracy, stitch: str) -> FullValidation:
+def _full_val(whole: FullValAccuracy, stitch: str) -> FullValidation | None:
+    if stitch not in whole["accuracy"]:
+        return None  # its tuning diverged
     of_stitch = {**whole, "accuracy": whole["accuracy"][stitch]}  # keys stay in their order
     return cast(FullValidation, of_stitch)
 

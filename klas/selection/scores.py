@@ -16,6 +16,9 @@ Floats = NDArray[np.float64]
 SIGMA_FLOOR = 1e-8
 """Below this Σ the block that follows does nothing measurable, and Γ is infinite."""
 
+CKA_SAMPLES = 4
+"""The fewest samples that HSIC₁ is defined for; with fewer there is no CKA."""
+
 SCORES = ("kl", "theta", "cka", "mse", "ce", "dm")
 """What is computed for every candidate; ``random`` needs no computing and ``snnet`` is a set."""
 
@@ -30,9 +33,10 @@ class ScoreSums:
         target_kl: (B, n_g + 1, n_g + 1) of the target against itself, in nats.
         squares: (B, n_f + 1, n_g + 1) of the mean squared difference of probabilities.
         entropy: (B, n_f + 1) of the entropy of the source's probes in nats.
-        hsic: (B, n_f + 1, n_g + 1) of HSIC₁ of a source cut with a target cut.
-        source_hsic: (B, n_f + 1) of HSIC₁ of each source cut with itself.
-        target_hsic: (B, n_g + 1) of HSIC₁ of each target cut with itself.
+        hsic: (B, n_f + 1, n_g + 1) of (n − 3) HSIC₁ of a source cut with a target cut, over
+            chunks of n samples.
+        source_hsic: (B, n_f + 1) the same of each source cut with itself.
+        target_hsic: (B, n_g + 1) the same of each target cut with itself.
         residual: (B, N) of ‖T(A_i) − A_j‖² for the N candidates.
         spread: (B, N) of ‖A_j − mean‖².
     """
@@ -75,7 +79,7 @@ def gamma(theta: ArrayLike, theta_target: ArrayLike) -> Floats:
 
 
 def cka(hsic: Floats, source_hsic: Floats, target_hsic: Floats) -> Floats:
-    """Linear CKA from sums of HSIC₁ over chunks (Nguyen et al., 2021, eq. 3).
+    """Linear CKA from weighted sums of HSIC₁ over chunks (Nguyen et al., 2021, eq. 3).
 
     Args:
         hsic: (…, I, J) of every source cut with every target cut.
@@ -126,7 +130,8 @@ def candidate_scores(
         weights: (…, B) how often each block counts; once by default.
 
     Returns:
-        Each of `SCORES` by its name, (…, N); lower is better.
+        Each of `SCORES` by its name, (…, N); lower is better. ``cka`` is NaN with fewer than four
+        samples.
 
     Examples:
         One block of four samples, and the one candidate (1, 1):
@@ -156,6 +161,8 @@ def candidate_scores(
     count = total(sums.samples)[..., None]
     omega = total(sums.kl) / count[..., None]
     likeness = cka(total(sums.hsic), total(sums.source_hsic), total(sums.target_hsic))
+    if sums.samples.sum() < CKA_SAMPLES:
+        likeness = np.full_like(likeness, np.nan)
     return {
         "kl": gamma(omega, total(sums.target_kl) / count[..., None])[..., i, j],
         "theta": omega[..., i, j],

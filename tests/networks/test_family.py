@@ -9,9 +9,10 @@ import torch
 
 from klas.digits.zoo import ZOO
 from klas.measures.normalisation import calibrate, has_statistics
-from klas.networks.family import OUTCOMES, Family, layer_states
+from klas.networks.family import Family, layer_states
 from klas.networks.load import load_anchor
 from klas.networks.stitch import StitchLayer
+from klas.results.result import OUTCOMES
 from klas.selection.space import name_of
 from klas.storage.key import Key
 from klas.study import AnchorSpec
@@ -188,7 +189,9 @@ def test_a_tier_with_frozen_anchors_is_read_back_as_it_was(family, images, kept)
     arrays = kept(family.to_arrays(anchors=False))
     again = Family.from_arrays(family.source, family.target, arrays, PLACES)
     assert again.places == tuple(PLACES)
-    assert (again.source, again.target) == (family.source, family.target)
+    assert (again.source.info, again.target.info) == (family.source.info, family.target.info)
+    own, given = (list(anchor.parameters()) for anchor in (again.target, family.target))
+    assert all(a is b for a, b in zip(own, given, strict=True))
     assert same(outputs(again, images), outputs(family, images))
 
 

@@ -14,7 +14,7 @@ from klas.results.accuracies import (
 )
 from klas.results.keys import Keys
 from klas.results.pair import Pair
-from klas.results.result import Fit, Tuned, finetuned
+from klas.results.result import Tuned, ZeroShot, finetuned
 from klas.study import TIERS, change
 from tests.results.written_study import DOCUMENT, ENDS, ONE, SOME, STUDY
 
@@ -56,7 +56,7 @@ def test_an_accuracy_on_every_sample_is_its_tiers(store, tier):
 
 def test_the_layers_of_a_tier_are_every_candidates_but_for_a_joint_training():
     for chosen in (CHOSEN, NOTHING, ~NOTHING):
-        assert tier_layers(PAIR, chosen, STUDY, "zero_shot") == Fit(**ENDS)
+        assert tier_layers(PAIR, chosen, STUDY, "zero_shot") == ZeroShot(**ENDS)
         assert tier_layers(PAIR, chosen, STUDY, "tuned") == Tuned(**ENDS)
     assert tier_layers(PAIR, CHOSEN, STUDY, "finetuned") == SOME
     assert tier_layers(PAIR, np.arange(4) == 2, STUDY, "finetuned") == ONE

@@ -17,6 +17,7 @@ from klas.results.result import (
     Result,
     Tuned,
     Validation,
+    ZeroShot,
     layers_of,
     outcomes_of,
 )
@@ -103,7 +104,7 @@ def test_every_tier_has_its_layers(tier):
     assert (
         layers
         == {
-            "zero_shot": Fit(**ENDS),
+            "zero_shot": ZeroShot(**ENDS),
             "tuned": Tuned(**ENDS),
             "finetuned": FinetunedWeights(**ENDS, stitches=stitches, finetuning=finetuning),
         }[tier]

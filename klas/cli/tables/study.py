@@ -9,6 +9,7 @@ from rich.table import Table
 from klas.cli.tables.layout import new_table
 from klas.results.accuracies import finetuned_accuracy
 from klas.results.formatting import cost, percent
+from klas.results.notes import notes
 from klas.results.pair import Document, Pair, cost_unit, pairs_of
 from klas.results.selections import choose
 from klas.storage.store import Store
@@ -31,12 +32,6 @@ def anchor_tables(document: Document) -> list[RenderableType]:
             percent(anchor["accuracy"]),
             percent(probe),
         )
-    unconverged = [
-        f"{anchor['name']}: {converged.count(False)} of {len(converged)} probes did not converge, "
-        "so Γ of its stitches is approximate; raise [probes] l2 or [data] train_samples"
-        for anchor in document["anchors"]
-        if not all(converged := anchor["probe_converged"] or [])
-    ]
     ranking = new_table(
         "Pairs, most compatible first", ("source → target", "Θ of the outputs (nats)")
     )
@@ -45,7 +40,7 @@ def anchor_tables(document: Document) -> list[RenderableType]:
     ):
         theta = "–" if pair["theta_output"] is None else f"{pair['theta_output']:.4f}"
         ranking.add_row(f"{pair['source']} → {pair['target']}", theta)
-    return [anchors, *unconverged, ranking]
+    return [anchors, *notes(document), ranking]
 
 
 def run_tables(document: Document, study: Study, store: Store) -> list[RenderableType]:

@@ -16,6 +16,7 @@ from klas.measures.training import finetune
 from klas.networks.batch_size import enough_memory_for
 from klas.networks.family import Family, layer_states
 from klas.pipeline.context import Context
+from klas.pipeline.recipes.calibration import calibration_batches
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed, no_cost, no_units
 from klas.results.result import (
     Finetuned,
@@ -29,8 +30,6 @@ from klas.results.result import (
 from klas.selection.space import name_of
 from klas.storage.arrays import Arrays
 
-CALIBRATION = 1_000  # training images that batch statistics are taken from
-CALIBRATION_BATCH = 50  # not what memory takes: a batch's statistics depend on its size
 BACKWARD = 2.0  # cost of a backward pass to every weight, in forward passes
 
 
@@ -61,13 +60,8 @@ def _train(result: FinetunedWeights, context: Context, tick: Tick) -> Arrays:
 
 def _calibrated(family: Family, context: Context) -> Arrays:
     """What was trained, as arrays, every member with normalisation statistics of its own."""
-    rows = context.splits.readable_training_rows(CALIBRATION)
-    batch = min(CALIBRATION_BATCH, len(rows))
-    rows = rows[: len(rows) // batch * batch]  # every batch counts the same
     calibrate(
-        family,
-        lambda viewer: context.batches(context.train.images, rows, viewer, batch=batch),
-        precision=context.precision,
+        family, lambda viewer: calibration_batches(context, viewer), precision=context.precision
     )
     return family.to_arrays(anchors=True)
 

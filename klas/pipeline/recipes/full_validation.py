@@ -14,7 +14,7 @@ from klas.selection.space import name_of
 def _measure(result: FullValidation, context: Context, tick: Tick) -> dict[str, Any]:
     """``{"samples": …, "accuracy": {"i-j": …}}``; what cannot be read is left out."""
     images, rows = context.val.images, context.splits.readable_val_rows()
-    family = context.family(result.names, context.read(result.layers), result.stitches)
+    family = context.family(result.names, context.layers(result.layers), result.stitches)
     outcomes = stitch_outcomes(
         family,
         lambda: context.batches(images, rows, result.source),

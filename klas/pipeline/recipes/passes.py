@@ -10,10 +10,9 @@ from klas.measures.cka import CHUNK, TRIANGLE, GramMatrices
 from klas.measures.divergence import chunk_rows, theta
 from klas.measures.sweep import Collector, Outputs, PooledFeatures, Tick, sweep
 from klas.networks.batch_size import image_bytes
-from klas.networks.family import OUTCOMES
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed, no_cost, no_units
-from klas.results.result import Features, TestOutcomes, ThetaOutput, Validation
+from klas.results.result import OUTCOMES, Features, TestOutcomes, ThetaOutput, Validation
 from klas.storage.arrays import Arrays, chunks
 
 

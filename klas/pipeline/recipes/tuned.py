@@ -1,20 +1,30 @@
 """Tier ``tuned``: every candidate's stitch layer trained with the anchors frozen, then measured."""
 
+import numpy as np
+
+from klas.measures.normalisation import CALIBRATION
 from klas.measures.sweep import Tick
 from klas.measures.training import tune
 from klas.networks.batch_size import enough_memory_for
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
 from klas.pipeline.recipes.scores import layer_values, layers_memory_bytes
-from klas.pipeline.recipes.zero_shot import fitted_family, measured, seconds_of_pass
-from klas.results.result import Tuned
+from klas.pipeline.recipes.zero_shot import (
+    calibrated,
+    fitted_family,
+    measured,
+    seconds_of_pass,
+)
+from klas.results.result import DIVERGED, Tuned
 from klas.storage.arrays import Arrays
 
 BACKWARD = 1.6  # cost of a backward pass to the stitch layer, in forward passes
 
 
 def _tune(result: Tuned, context: Context, tick: Tick) -> Arrays:
+    """Layers, statistics and outcomes of the stitches that learned something; who diverged."""
     family, settings = fitted_family(result, context), context.study.tuning
+    before = calibrated(family, context)
     with enough_memory_for(f"a batch of {settings.batch} images; lower [tuning] batch"):
         tune(
             family,
@@ -25,8 +35,17 @@ def _tune(result: Tuned, context: Context, tick: Tick) -> Arrays:
             tick=lambda steps: tick(steps * len(family.places)),
             precision=context.precision,
         )
-    # Layers first: measuring leaves them as they are.
-    return family.to_arrays(anchors=False) | measured(family, context, lambda samples: None)
+    after = calibrated(family, context)
+    # A loss that is no number is not below anything either.
+    learned = [place for place in family.places if after[place] <= before[place]]
+    diverged = [place for place in family.places if place not in learned]
+    arrays = family.to_arrays(anchors=False)
+    family = context.family(result.names, arrays, learned)
+    return (
+        family.to_arrays(anchors=False)
+        | measured(family, context, lambda samples: None)
+        | {DIVERGED: np.array(diverged, dtype=np.int64).reshape(-1, 2)}
+    )
 
 
 def _stitch_steps(result: Tuned, context: Context) -> int:
@@ -36,8 +55,9 @@ def _stitch_steps(result: Tuned, context: Context) -> int:
 def _cost(result: Tuned, context: Context, speed: Speed) -> Cost:
     front, rests = seconds_of_pass(result, context, speed)
     images = context.study.tuning.steps * context.study.tuning.batch
+    passes = context.val.samples + 2 * CALIBRATION
     return Cost(
-        seconds=context.val.samples * (front + rests) + images * (front + (1 + BACKWARD) * rests),
+        seconds=passes * (front + rests) + images * (front + (1 + BACKWARD) * rests),
         values=layer_values(result, context),
         memory_bytes=layers_memory_bytes(result, context),
     )

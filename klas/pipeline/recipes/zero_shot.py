@@ -3,25 +3,41 @@
 import numpy as np
 
 from klas.measures.accuracy import stitch_outcomes
+from klas.measures.normalisation import CALIBRATION, calibrate_stitches, has_statistics
 from klas.measures.sweep import Tick
-from klas.networks.family import OUTCOMES, Family
+from klas.networks.family import Family
 from klas.pipeline.context import Context
+from klas.pipeline.recipes.calibration import calibration_batches
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
 from klas.pipeline.recipes.scores import layers_memory_bytes
-from klas.results.result import Fit, OfPair, ZeroShot
-from klas.selection.space import name_of
+from klas.results.result import OUTCOMES, Fit, OfPair, ZeroShot
+from klas.selection.space import Place, name_of
 from klas.storage.arrays import Arrays
 
 
 def _measure(result: ZeroShot, context: Context, tick: Tick) -> Arrays:
+    """Each stitch's normalisation statistics, and its outcomes."""
     family = fitted_family(result, context)
-    return measured(family, context, lambda samples: tick(samples * len(family.places)))
+    if has_statistics(family.target):
+        calibrated(family, context)
+    outcomes = measured(family, context, lambda samples: tick(samples * len(family.places)))
+    return family.statistics_arrays() | outcomes
 
 
 def fitted_family(result: OfPair, context: Context) -> Family:
     """Every candidate of a pair with its layer by least squares."""
     fitted = context.read(Fit(source=result.source, target=result.target))
     return context.family(result.names, fitted, context.places(result.source, result.target))
+
+
+def calibrated(family: Family, context: Context) -> dict[Place, float]:
+    """Give every stitch normalisation statistics of its own; returns its mean training loss."""
+    return calibrate_stitches(
+        family,
+        calibration_batches(context, family.names[0]),
+        objective=context.objective,
+        precision=context.precision,
+    )
 
 
 def measured(family: Family, context: Context, tick: Tick) -> Arrays:
@@ -52,8 +68,9 @@ def _stitch_samples(result: ZeroShot, context: Context) -> int:
 
 
 def _cost(result: ZeroShot, context: Context, speed: Speed) -> Cost:
+    calibration = CALIBRATION if has_statistics(context.anchors[result.target]) else 0
     return Cost(
-        seconds=context.val.samples * sum(seconds_of_pass(result, context, speed)),
+        seconds=(context.val.samples + calibration) * sum(seconds_of_pass(result, context, speed)),
         memory_bytes=layers_memory_bytes(result, context),
     )
 

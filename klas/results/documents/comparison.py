@@ -144,11 +144,11 @@ class ByMethod(TypedDict, Generic[T]):
 class ComparedAccuracy(TypedDict):
     """The accuracies of a stitch that was chosen.
 
-    finetuned: null where it is not measured yet.
+    tuned: null where that diverged; finetuned: null where it is not measured yet.
     """
 
     zero_shot: Share
-    tuned: Share
+    tuned: Share | None
     finetuned: Share | None
 
 

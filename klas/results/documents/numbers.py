@@ -33,6 +33,9 @@ Score = float | Literal["inf"]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1)]
+Blocks = Annotated[Array[Count], Field(min_length=2, max_length=2)]
+"""i and j of a stitch."""
+
 Grid = Annotated[Array[Count], Field(min_length=2, max_length=2)]
 
 

@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 from klas.results.documents.numbers import (
     Array,
     AtLeastOne,
+    Blocks,
     Cost,
     Count,
     Nats,
@@ -74,6 +75,7 @@ class ScoredPair(TypedDict):
 
     theta_output: between the outputs of source and target; theta: between their cuts, a row for
     each of the source's; theta_target: among the cuts of the target. null: not computed yet.
+    diverged: (i, j) of the candidates whose tuning diverged; they have no accuracy at tuned.
     """
 
     source: str
@@ -82,6 +84,7 @@ class ScoredPair(TypedDict):
     theta: Array[Array[Nats]] | None
     theta_target: Array[Array[Nats]] | None
     candidates: Array[Candidate]
+    diverged: NotRequired[Array[Blocks]]
 
 
 @with_config(ConfigDict(title="KLAS scores", extra="forbid", strict=True))
