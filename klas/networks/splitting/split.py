@@ -7,7 +7,6 @@ depend on the image's content: numbers become constants or multiples of the batc
 tables (rotary embeddings, shared position biases) are computed again where they are needed.
 """
 
-from contextlib import suppress
 from itertools import pairwise
 
 import torch
@@ -63,19 +62,21 @@ def _cut(model: nn.Module, input_size: tuple[int, int, int]) -> Parts:
     """Read the network one way after the other; the first that gives two blocks is taken.
 
     Raises:
-        UncutError: none does. Its reason is that of the last.
+        UncutError: none does. Its reason is that of the last that could be traced.
     """
+    reason: UncutError | None = None
     for whole in (False, True):
         owners = block_of_parameter(model, whole=whole)
-        if len(_numbers(owners)) > 1:
-            with suppress(UncutError):
+        if len({number for number in owners.values() if number is not None}) > 1:
+            try:
                 return _cut_between(model, owners, input_size)
-    owners = block_between_places(_flow(model, None, input_size), model, input_size)
-    return _cut_between(model, owners, input_size)
-
-
-def _numbers(owners: Owners) -> set[int]:
-    return {number for number in owners.values() if number is not None}
+            except UncutError as error:
+                reason = error
+    try:
+        layers = _flow(model, None, input_size)
+    except UncutError as error:
+        raise reason or error from None
+    return _cut_between(model, block_between_places(layers, model, input_size), input_size)
 
 
 def _flow(model: nn.Module, owners: Owners | None, input_size: tuple[int, int, int]) -> Flow:
