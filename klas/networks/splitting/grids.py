@@ -75,10 +75,10 @@ def _fits(height: int, width: int, input_size: tuple[int, int, int]) -> bool:
 
 
 @torch.inference_mode()
-def keeps_order(
+def disorder(
     model: nn.Module, stem: nn.Module, layout: Layout, input_size: tuple[int, int, int]
-) -> bool:
-    """Whether a change in the image changes cut 0 at the same place.
+) -> str | None:
+    """What is wrong with the order of the tokens at cut 0, told from changes in an image.
 
     A network may shuffle its tokens for its own convenience; as a map they would be scrambled.
     """
@@ -92,8 +92,19 @@ def keeps_order(
     answer = (after - before).float().abs().sum((0, 3))  # (H, W)
     total = answer.sum()
     if not bool(torch.isfinite(total)) or total == 0:
-        return True  # it can't be tested: weights without values, or a dead stem
+        return None  # it can't be tested: weights without values, or a dead stem
     strongest = divmod(int(answer.argmax()), layout.grid[1])
     wanted = (top / height + 1 / 16, left / width + 1 / 16)
     where = [(k + 0.5) / size for k, size in zip(strongest, layout.grid)]
-    return all(abs(a - b) < max(0.2, 1 / size) for a, b, size in zip(where, wanted, layout.grid))
+    if any(abs(a - b) >= max(0.2, 1 / size) for a, b, size in zip(where, wanted, layout.grid)):
+        return "its tokens are not in the order of the image's rows"
+    if layout.prefix and not hasattr(model, "num_prefix_tokens"):
+        maps, prefix = (
+            (a - b).abs().sum((0, -1))
+            for a, b in zip(
+                *(maps_and_prefix(stem(x.to(device)), layout) for x in (images, 1 - images))
+            )
+        )
+        if not bool(maps.all()) and bool(prefix.any()):
+            return "its tokens that are no part of the image do not come first"
+    return None

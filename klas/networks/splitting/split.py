@@ -5,6 +5,10 @@ stay whole and run their own code, in training mode too. A cut is a place in the
 where exactly one tensor that depends on the image is alive. What else crosses it does not
 depend on the image's content: numbers become constants or multiples of the batch size, and
 tables (rotary embeddings, shared position biases) are computed again where they are needed.
+
+A network is read in three ways until it can be cut: at timm's groups or the elements of its
+lists, stages taken apart; at timm's groups as they are; and, traced down to single layers,
+wherever exactly one tensor passes.
 """
 
 from itertools import pairwise
@@ -17,7 +21,7 @@ from klas.networks.side_effects import undo_side_effects
 from klas.networks.splitting.blocks import Owners, block_of_parameter
 from klas.networks.splitting.boundaries import find_boundaries
 from klas.networks.splitting.flow import Flow, UncutError
-from klas.networks.splitting.grids import keeps_order
+from klas.networks.splitting.grids import disorder
 from klas.networks.splitting.parts import Parts
 from klas.networks.splitting.places import block_between_places
 from klas.networks.splitting.tracing import trace
@@ -91,7 +95,8 @@ def _own_fault(model: nn.Module, input_size: tuple[int, int, int]) -> str | None
     """Why a network gives no logits for its images, if it gives none, traced or not."""
     sizes = "×".join(map(str, input_size))
     try:
-        images = torch.zeros(2, *input_size, device=next(model.parameters()).device)
+        device = next((p.device for p in model.parameters()), None)
+        images = torch.zeros(2, *input_size, device=device)
         with torch.inference_mode():
             result = model(images)
     except Exception as error:
@@ -115,13 +120,13 @@ def _cut_between(model: nn.Module, owners: Owners, input_size: tuple[int, int, i
     places = [flow.images, *boundaries, flow.logits]
     try:
         parts = [flow.part(a, b) for a, b in pairwise(places)]
-        ordered = keeps_order(model, parts[0], boundaries[0].layout, input_size)
+        fault = disorder(model, parts[0], boundaries[0].layout, input_size)
     except UncutError:
         raise
     except Exception as error:
         raise UncutError(f"its parts do not run alone ({one_line(error)})") from None
-    if not ordered:
-        raise UncutError("its tokens are not in the order of the image's rows")
+    if fault is not None:
+        raise UncutError(fault)
     return Parts(
         stem=parts[0],
         blocks=tuple(parts[1:-1]),

@@ -53,7 +53,7 @@ class _Sized(fx.Proxy):
         tracer: Any = self.tracer
         small, large = (len(value) for value in tracer.values[self.node])
         if small != large:
-            raise fx.proxy.TraceError("the length depends on the batch size")
+            raise fx.proxy.TraceError("len() of a batch is no number here, .shape[0] is one")
         return small
 
 

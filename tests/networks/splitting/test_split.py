@@ -115,6 +115,21 @@ class Strange(SequenceFirst):
         return self.fc(x.mean(1))
 
 
+class Last(SequenceFirst):
+    """Its class token comes behind the image's."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.ones(1, 1, 8))
+
+    def forward(self, x):
+        x = self.first(x).flatten(2).transpose(1, 2)
+        x = torch.cat((x, self.token.expand(x.shape[0], -1, -1)), 1)
+        for layer in self.layers:
+            x = x + layer(x)
+        return self.fc(x[:, -1])
+
+
 class Answer(Plain):
     def forward(self, x):
         return {"logits": super().forward(x)}
@@ -133,6 +148,8 @@ class Maps(Plain):
         (SequenceFirst(), r"first axis of the tensor .* is not the batch: \(64, 2, 8\) for 2"),
         (Vectors(), r"the tensor \(N, 8\) that passes .* is neither a map nor tokens"),
         (Strange(), r"the tensor \(N, 51, 8\) that passes .* neither a map nor .* 32×32 pixels"),
+        (Last(), "its tokens that are no part of the image do not come first"),
+        (nn.Flatten(), "no blocks were found"),
         (Branching(), "torch.fx cannot trace it"),
         (nn.Linear(4, 2), r"it cannot take images of 3×32×32 \(RuntimeError: "),
         (Maps(), r"does not give one row of logits per image, but a tensor \(N, 8, 8, 8\)"),
