@@ -25,6 +25,7 @@ from dashboard.session.resources import (
     study_name,
 )
 from dashboard.session.state import choices, session
+from dashboard.text.markup import plain
 from dashboard.text.quantities import QUANTITIES
 from klas.errors import KlasError
 from klas.results.formatting import METHODS
@@ -52,6 +53,12 @@ def heading(title: str) -> None:
         _open(wanted)
     left, right = st.columns([3, 1], vertical_alignment="bottom", gap="large")
     left.title(title)
+    if store().read_only:
+        st.info(
+            f"{plain(str(store().root))} is read-only: what it holds is shown, but nothing can be "
+            "computed, saved or deleted.",
+            icon=":material/lock:",
+        )
     right.selectbox(
         "Study",
         names,

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from klas.cli.steps import output
+from klas.cli.steps import open_store, output
 from klas.cli.tables.cache import cache_tables
 from klas.cli.terminal import TerminalProgress
 from klas.errors import KlasError
@@ -13,12 +13,11 @@ from klas.results.formatting import size
 from klas.results.freeing import free_everything, free_stage, free_study
 from klas.results.usage import StudyUsage, usage
 from klas.storage.saved_studies import find_study
-from klas.storage.store import Store
 
 
 def ls(options: argparse.Namespace) -> None:
     """List what is stored, result by result and study by study."""
-    with Store(options.cache_dir) as store:
+    with open_store(options) as store:
         entries = sorted(store.entries(), key=lambda e: (e.stage, e.label, e.digest))
         whole = usage(store)
         plain = {
@@ -46,7 +45,7 @@ def _study_entry(study_usage: StudyUsage) -> dict[str, Any]:
 
 def verify(options: argparse.Namespace) -> None:
     """Read every result and compare its checksum; a damaged one is deleted."""
-    with Store(options.cache_dir) as store:
+    with open_store(options) as store:
         damaged = [vars(entry) for entry in store.verify()]
         checked = sum(1 for _ in store.entries())
     lines = [
@@ -61,7 +60,7 @@ def verify(options: argparse.Namespace) -> None:
 def clear(options: argparse.Namespace) -> None:
     """Delete results: all, one stage's, or those that one study alone uses."""
     shared: list[str] = []
-    with Store(options.cache_dir) as store:
+    with open_store(options) as store:
         at_work = studies_at_work(store)
         if options.study is not None:
             study = find_study(store, options.study)
@@ -80,7 +79,7 @@ def clear(options: argparse.Namespace) -> None:
 
 def pack(options: argparse.Namespace) -> None:
     """Write a study and its results to one file."""
-    with Store(options.cache_dir) as store:
+    with open_store(options) as store:
         study = find_study(store, options.study)
         with TerminalProgress() as progress:
             count = archive.pack(store, study, options.out, progress)
@@ -92,7 +91,7 @@ def pack(options: argparse.Namespace) -> None:
 
 def unpack(options: argparse.Namespace) -> None:
     """Take the study and results of a file that :func:`pack` wrote into the store."""
-    with Store(options.cache_dir) as store, TerminalProgress() as progress:
+    with open_store(options) as store, TerminalProgress() as progress:
         unpacked = archive.unpack(store, options.file, progress)
     plain = {
         "study": unpacked.study.name,

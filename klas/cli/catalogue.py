@@ -2,16 +2,15 @@
 
 import argparse
 
-from klas.cli.steps import output
+from klas.cli.steps import open_store, output
 from klas.cli.tables.catalogue import catalogue_tables
 from klas.cli.terminal import TerminalProgress
 from klas.storage.catalogue import check_families, find_networks, read_catalogue
-from klas.storage.store import Store
 
 
 def catalogue(options: argparse.Namespace) -> None:
     """List the networks that fit the search; the first time, count the cost of all of them."""
-    with Store(options.cache_dir) as store:
+    with open_store(options) as store:
         networks = read_catalogue(store)
         if networks is None:
             from klas.pipeline.catalogue import build_catalogue

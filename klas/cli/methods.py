@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from klas.cli.steps import open_pipeline, output, wanted_pairs, with_selection
+from klas.cli.steps import open_pipeline, open_store, output, wanted_pairs, with_selection
 from klas.cli.tables.comparison import comparison_tables
 from klas.cli.tables.networks import finetuned_tables
 from klas.errors import KlasError, SelectionError
@@ -13,7 +13,6 @@ from klas.results.formatting import duration
 from klas.results.pair import Pair, of_pairs, pairs_of
 from klas.results.refs import stored_scores
 from klas.results.selections import choose
-from klas.storage.store import Store
 from klas.study import load_study
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def _finetune_methods(options: argparse.Namespace, pipeline: "Pipeline", pairs: 
 def compare(options: argparse.Namespace) -> None:
     """Compare KLAS with its rivals, from what is computed."""
     study = with_selection(load_study(options.study), options)
-    with Store(options.cache_dir) as store:
+    with open_store(options) as store:
         computed = stored_scores(store, study)
         if computed is None:
             raise SelectionError(f"study {study.name}: nothing is computed yet; run `klas run`")

@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 WIDTH = 120  # of tables in a file or a pipe, in characters
 
 
+def open_store(options: argparse.Namespace) -> Store:
+    """The cache folder; that it is read-only is said on standard error."""
+    store = Store(options.cache_dir)
+    if store.read_only:
+        print(f"{store.root} is read-only: nothing can be added or deleted", file=sys.stderr)
+    return store
+
+
 @contextlib.contextmanager
 def open_pipeline(options: argparse.Namespace, study: Study) -> "Iterator[Pipeline]":
     """A study's pipeline, with a progress bar on standard error."""
-    with Store(options.cache_dir) as store, TerminalProgress() as progress:
+    with open_store(options) as store, TerminalProgress() as progress:
         from klas.pipeline.run import Pipeline
 
         pipeline = Pipeline(

@@ -202,6 +202,7 @@ class Pipeline:
         """The scores document of what is computed so far, kept for the dashboard."""
         context = self.context
         document = scores_document(context)
-        self.store.set_ref(scores_ref(self.study.results_key()), document)
+        if not self.store.read_only:
+            self.store.set_ref(scores_ref(self.study.results_key()), document)
         context.record()
         return document

@@ -44,7 +44,12 @@ def used_digests(store: Store, key: str) -> set[str]:
 
 
 def note_used(store: Store, study: Study, digests: Iterable[str]) -> None:
-    """Note results as a study's, beside the ones noted before; they need not be there yet."""
+    """Note results as a study's, beside the ones noted before; they need not be there yet.
+
+    In a read-only store nothing is noted, for nothing lands there.
+    """
+    if store.read_only:
+        return
     key, new = study.results_key(), set(digests)
     if store.get_ref(study_ref(key)) is None:
         store.set_ref(study_ref(key), study.model_dump(mode="json"))

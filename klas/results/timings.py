@@ -20,7 +20,12 @@ from klas.study import Study
 
 
 def note_timings(store: Store, study: Study, pair: Pair, machine: Machine) -> None:
-    """Note that a pair was timed on a machine, so that :func:`timings_of` finds it."""
+    """Note that a pair was timed on a machine, so that :func:`timings_of` finds it.
+
+    In a read-only store nothing is noted, for nothing lands there.
+    """
+    if store.read_only:
+        return
     name = timings_ref(study.results_key())
     entry = [*pair.names, machine.to_json()]
     with store.lock(name):

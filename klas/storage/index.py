@@ -1,5 +1,6 @@
 """The index of a store: what each stored result is, in a diskcache without pickle."""
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -75,14 +76,7 @@ class Index:
             record = self._rows.get(digest)
         except (sqlite3.Error, diskcache.Timeout) as error:
             raise StoreError(f"{self._root}: the cache index cannot be read ({error})") from None
-        if record is None:
-            return None
-        try:
-            return Entry(digest=digest, **json.loads(record))
-        except (ValueError, TypeError):
-            raise StoreError(
-                f"{self._root}: the cache index is damaged at {digest[:12]}; run `klas cache clear`"
-            ) from None
+        return None if record is None else _entry(self._root, digest, record)
 
     def set(self, entry: Entry) -> None:
         """Record a file that is in its place.
@@ -111,8 +105,78 @@ class Index:
         """Forget every result."""
         self._rows.clear()
 
-    def stamp(self) -> tuple[tuple[int, int] | None, ...]:
-        """A value, cheap to get, that changes whenever a result is stored or deleted."""
-        files = [self._root / "index" / name for name in ("cache.db", "cache.db-wal")]
-        stats = [file.stat() if file.exists() else None for file in files]
-        return tuple((s.st_mtime_ns, s.st_size) if s else None for s in stats)
+
+class ReadOnlyIndex:
+    """The same, of a folder that cannot be written, where diskcache cannot open its database.
+
+    Raises:
+        sqlite3.Error: the database cannot be read; the store says so in a sentence.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._address = ""
+        # SQLite makes a file beside the database even to read it, unless it is told that nothing
+        # will change. Only beside a log that a writer left that would hide what is in the log.
+        for mode in ("mode=ro", "immutable=1") if _has_log(root) else ("immutable=1",):
+            self._address = f"{database(root).absolute().as_uri()}?{mode}"
+            try:
+                self._rows("LIMIT 0")
+                return
+            except sqlite3.Error:
+                if mode == "immutable=1":
+                    raise
+
+    def close(self) -> None:
+        """Nothing is kept open: each look has a connection of its own, in whichever thread."""
+
+    def get(self, digest: str) -> Entry | None:
+        """As :meth:`Index.get`."""
+        return next(self._entries("WHERE key = ?", digest), None)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every result."""
+        yield from self._entries("")
+
+    def _entries(self, which: str, *values: str) -> Iterator[Entry]:
+        try:
+            rows = self._rows(which, *values)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._root}: the cache index cannot be read ({error})") from None
+        check = _RawDisk.__new__(_RawDisk)
+        for key, raw, mode, filename, value in rows:
+            record = check.fetch(mode, filename, value, False)
+            yield _entry(self._root, check.get(key, bool(raw)), record)
+
+    def _rows(self, which: str, *values: str) -> list[tuple[Any, ...]]:
+        columns = "key, raw, mode, filename, value"
+        with contextlib.closing(sqlite3.connect(self._address, uri=True)) as connection:
+            return connection.execute(f"SELECT {columns} FROM Cache {which}", values).fetchall()
+
+
+def database(root: Path) -> Path:
+    """The file of the index of a store."""
+    return root / "index" / str(diskcache.core.DBNAME)
+
+
+def _log(root: Path) -> Path:
+    return database(root).with_name(f"{database(root).name}-wal")
+
+
+def _has_log(root: Path) -> bool:
+    return _log(root).exists() and _log(root).stat().st_size > 0
+
+
+def stamp(root: Path) -> tuple[tuple[int, int] | None, ...]:
+    """A value, cheap to get, that changes whenever a result is stored or deleted."""
+    stats = [f.stat() if f.exists() else None for f in (database(root), _log(root))]
+    return tuple((s.st_mtime_ns, s.st_size) if s else None for s in stats)
+
+
+def _entry(root: Path, digest: str, record: str) -> Entry:
+    try:
+        return Entry(digest=digest, **json.loads(record))
+    except (ValueError, TypeError):
+        raise StoreError(
+            f"{root}: the cache index is damaged at {digest[:12]}; run `klas cache clear`"
+        ) from None

@@ -27,9 +27,10 @@ from filelock import FileLock, Timeout
 from klas.errors import StoreError
 from klas.storage.arrays import ArrayWriter, Shapes, views
 from klas.storage.files import default_root, write_whole
-from klas.storage.index import Entry, Index
+from klas.storage.index import Entry, Index, ReadOnlyIndex, database, stamp
 from klas.storage.key import Key, canonical_json
 
+FOLDERS = ("objects", "locks", "refs", "jobs", "tmp")
 MAPPED_BYTES = 2**24
 """Files of arrays from this size on are mapped; smaller ones are read, which is as quick."""
 
@@ -38,6 +39,10 @@ class Store:
     """The cache folder. Opening it is cheap; several processes may share it.
 
     A context manager: ``with Store() as store: …`` closes it.
+
+    Attributes:
+        root: the folder.
+        read_only: whether it can be looked at, but nothing can be stored or deleted in it.
 
     Raises:
         StoreError: the folder cannot be created, read or written.
@@ -56,8 +61,13 @@ class Store:
     def __init__(self, root: str | Path | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
         self._known_whole: set[tuple[Any, ...]] = set()
+        self._index: Index | ReadOnlyIndex
         try:
-            for folder in ("objects", "locks", "refs", "jobs", "tmp"):
+            self.read_only = _is_read_only(self.root)
+            if self.read_only:
+                self._index = ReadOnlyIndex(self.root)
+                return
+            for folder in FOLDERS:
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
             self._index = Index(self.root)
         except (OSError, sqlite3.Error) as error:
@@ -91,7 +101,7 @@ class Store:
             content = self._content(entry)
             return views(content) if entry.kind == "safetensors" else json.loads(bytes(content))
         except (OSError, ValueError, OverflowError, RecursionError):
-            self.delete(entry)
+            self._drop(entry)
             return None
 
     def has(self, key: Key) -> bool:
@@ -102,7 +112,7 @@ class Store:
         try:
             self._content(entry)
         except (OSError, ValueError):
-            self.delete(entry)
+            self._drop(entry)
             return False
         return True
 
@@ -159,9 +169,13 @@ class Store:
 
         Args:
             make: gives the value, or None if it has stored it itself, by :meth:`writing`.
+
+        Raises:
+            StoreError: it is absent and the folder is read-only, or cannot be written.
         """
         value = self.get(key)
         if value is None:
+            self._writable(missing=key.label or key.stage)
             with self.lock(key.digest):
                 value = self.get(key)
                 if value is None:
@@ -176,7 +190,11 @@ class Store:
         """A lock that is released when its process ends, however it ends.
 
         Whoever holds it may take it again: :meth:`compute` holds that of :meth:`writing`.
+
+        Raises:
+            StoreError: the folder is read-only.
         """
+        self._writable()
         return FileLock(self.root / "locks" / f"{name}.lock", is_singleton=True)
 
     # -- refs ------------------------------------------------------------------------------
@@ -199,7 +217,7 @@ class Store:
 
     def stamp(self) -> tuple[tuple[int, int] | None, ...]:
         """A value, cheap to get, that changes whenever a result is stored or deleted."""
-        return self._index.stamp()
+        return stamp(self.root)
 
     # -- upkeep ----------------------------------------------------------------------------
 
@@ -213,6 +231,7 @@ class Store:
 
     def clear(self, stage: str | None = None) -> int:
         """Delete results (of one stage, or all, with the refs); returns the bytes freed."""
+        index = self._writable()
         freed = 0
         for entry in list(self.entries()):
             if stage is None or entry.stage == stage:
@@ -223,11 +242,12 @@ class Store:
             shutil.rmtree(self.root / folder, ignore_errors=True)
             (self.root / folder).mkdir(exist_ok=True)
         if stage is None:
-            self._index.clear()
+            index.clear()
         return freed
 
     def write_file(self, path: Path, data: bytes) -> None:
         """Write any file of the store whole or not at all."""
+        self._writable()
         write_whole(path, data, scratch=self.root / "tmp")
 
     def entry(self, digest: str) -> Entry | None:
@@ -248,7 +268,7 @@ class Store:
             sha256=sha256,
             bytes=size,
         )
-        self._index.set(entry)
+        self._writable().set(entry)
         return entry
 
     def adopt(self, entry: Entry, file: Path) -> None:
@@ -256,7 +276,7 @@ class Store:
         place = self.path_of(entry)
         place.parent.mkdir(exist_ok=True)
         file.replace(place)
-        self._index.set(entry)
+        self._writable().set(entry)
 
     def _content(self, entry: Entry) -> bytes | mmap.mmap:
         """A result's file, verified: read, or mapped if it is large.
@@ -300,9 +320,44 @@ class Store:
         return self.root / "objects" / digest[:2] / f"{digest}.{ending}"
 
     def delete(self, entry: Entry) -> None:
-        """Delete a result and its record."""
+        """Delete a result and its record.
+
+        Raises:
+            StoreError: the folder is read-only.
+        """
+        index = self._writable()
         self.path_of(entry).unlink(missing_ok=True)
-        self._index.delete(entry)
+        index.delete(entry)
+
+    def _drop(self, entry: Entry) -> None:
+        """Delete a damaged result, so that it is made again, if the folder lets one."""
+        if not self.read_only:
+            self.delete(entry)
+
+    def _writable(self, missing: str = "") -> Index:
+        """The index, to be changed.
+
+        Args:
+            missing: what was wanted, where it is known to be absent.
+
+        Raises:
+            StoreError: the folder is read-only.
+        """
+        if isinstance(self._index, ReadOnlyIndex):
+            lacks = f" and does not hold {missing}" if missing else ""
+            raise StoreError(
+                f"{self.root}: is read-only{lacks}; nothing can be added or deleted here, so name "
+                "another folder with --cache-dir or KLAS_CACHE_DIR"
+            )
+        return self._index
+
+
+def _is_read_only(root: Path) -> bool:
+    """Whether there is a store that cannot be written."""
+    if not database(root).is_file():
+        return False
+    there = [root, *(root / folder for folder in FOLDERS), database(root).parent, database(root)]
+    return not all(os.access(path, os.W_OK) for path in there if path.exists())
 
 
 def _identity(entry: Entry, status: os.stat_result) -> tuple[Any, ...]:
