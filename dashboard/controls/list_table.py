@@ -6,7 +6,13 @@ import streamlit as st
 from dashboard.controls.heading import metric_at_hand
 from dashboard.model.list_comparison import entries_in
 from dashboard.session import my_list
-from dashboard.tables.columns import BUCKET_HELP, number_column, tier_columns
+from dashboard.tables.columns import (
+    BUCKET_HELP,
+    deployed_columns,
+    deployed_help,
+    number_column,
+    tier_columns,
+)
 from dashboard.text.quantities import QUANTITIES
 from klas.results.documents.stitches import StitchList
 from klas.results.formatting import METHODS
@@ -21,6 +27,7 @@ def list_table(document: Document, own: StitchList) -> None:
     listed, rule = own["stitches"], own["selection"]
     score = QUANTITIES[rule["metric"]]
     tiers = [t for t in TIERS if any(s["accuracy"][t] is not None for s in listed)]
+    fused = any("deployed" in s for s in listed)
     rows = pd.DataFrame(
         {
             "pair": f"{s['source']} → {s['target']}",
@@ -28,6 +35,7 @@ def list_table(document: Document, own: StitchList) -> None:
             "bucket": s["bucket"],
             unit.name: s["macs"] / unit.scale,
             "parameters": s["params"],
+            **(deployed_columns(s, unit) if fused else {}),
             score.label: number(s["score"]),
             **{f"{tier} (%)": 100 * number(s["accuracy"][tier]) for tier in tiers},
         }
@@ -45,6 +53,7 @@ def list_table(document: Document, own: StitchList) -> None:
             score.label: number_column(rows[score.label].to_numpy(), score.explanation),
             "bucket": st.column_config.NumberColumn(help=BUCKET_HELP),
             "parameters": st.column_config.NumberColumn(format="localized"),
+            **deployed_help(unit),
             **tier_columns(task_named(document["task"]).metric),
         },
     )

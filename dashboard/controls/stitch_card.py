@@ -16,7 +16,8 @@ from dashboard.tables.stitch_scores import stitch_scores
 from dashboard.text.markup import plain
 from dashboard.text.quantities import Quantity, quantity
 from klas.jobs.kinds import FinetuneJob, RunJob
-from klas.results.formatting import percent
+from klas.results.anchor_notes import DEPLOYED
+from klas.results.formatting import deployed, percent
 from klas.results.pair import Pair
 from klas.selection.buckets import Selection
 from klas.study import SelectionSpec, Tier
@@ -57,7 +58,7 @@ def _figures(pair: Pair, picked: Selection, row: int, trained: Floats | None) ->
     Returns:
         the accuracy at every tier, NaN where it is not measured.
     """
-    params = pair.raw["candidates"][row]["params"]
+    candidate = pair.raw["candidates"][row]
     accuracy: dict[Tier, float] = {
         "zero_shot": float(pair.accuracy("zero_shot")[row]),
         "tuned": float(pair.accuracy("tuned")[row]),
@@ -65,8 +66,11 @@ def _figures(pair: Pair, picked: Selection, row: int, trained: Floats | None) ->
     }
     bucket, last = int(picked.bucket[row]), len(picked.edges) - 2
     facts: dict[str, tuple[str, Quantity | None]] = {
-        pair.unit.name: (f"{pair.macs[row] / pair.unit.scale:.4g}", quantity("macs", pair)),
-        "parameters": (f"{params:,}", quantity("params", pair)),
+        pair.unit.name: (
+            ("≥ " if "uncounted" in candidate else "") + f"{pair.macs[row] / pair.unit.scale:.4g}",
+            quantity("macs", pair),
+        ),
+        "parameters": (f"{candidate['params']:,}", quantity("params", pair)),
         "bucket": ("outside" if bucket < 0 else f"{bucket} of 0 to {last}", None),
         **{tier: (percent(value), quantity(tier, pair)) for tier, value in accuracy.items()},
     }
@@ -75,6 +79,16 @@ def _figures(pair: Pair, picked: Selection, row: int, trained: Floats | None) ->
     for place, (name, (value, shown)) in zip(places, facts.items()):
         place.caption(name, help=BUCKET_HELP if shown is None else shown.explanation)
         place.markdown(f"**{value}**")
+    if "deployed" in candidate:
+        of_macs, of_params = deployed(candidate, pair.unit)
+        st.caption(
+            f"Deployed, with its parts fused: **{of_macs}** {pair.unit.name}, **{of_params}** "
+            "parameters.",
+            help=DEPLOYED,
+        )
+    if "uncounted" in candidate:
+        names = plain(", ".join(candidate["uncounted"]))
+        st.caption(f"MACs are a lower bound, because there is no formula for {names}.")
     return accuracy
 
 

@@ -23,8 +23,9 @@ from dashboard.report.page import (
 )
 from dashboard.report.pair import pair_parts
 from dashboard.text.quantities import QUANTITIES
+from klas.results.anchor_notes import anchor_notes
 from klas.results.documents.stitches import StitchList
-from klas.results.formatting import METHODS, percent
+from klas.results.formatting import METHODS, deployed, macs, percent
 from klas.results.pair import Choice, Document, Pair, cost_unit, front, number, pairs_of
 from klas.results.selections import choose
 from klas.storage.store import Store
@@ -144,20 +145,24 @@ def _origin(document: Document, spec: SelectionSpec, pairs: int) -> Paragraph:
 
 def _anchors(document: Document) -> list[Part]:
     unit, metric = cost_unit(document), _task(document).metric
+    fused = any("deployed" in anchor for anchor in document["anchors"])
     rows = [
         (
             anchor["name"],
             anchor["blocks"],
-            f"{anchor['macs'] / unit.scale:.3g}",
+            macs(anchor, unit),
             f"{anchor['params']:,}",
+            *(deployed(anchor, unit) if fused else ()),
             percent(anchor["accuracy"]),
             percent(anchor["probe_accuracy"][-1] if anchor["probe_accuracy"] else None),
         )
         for anchor in document["anchors"]
     ]
-    head = ("anchor", "blocks", unit.name, "parameters", metric.label, "last probe")
+    more = (f"deployed {unit.name}", "deployed parameters") if fused else ()
+    head = ("anchor", "blocks", unit.name, "parameters", *more, metric.label, "last probe")
     return [
         Table(head=head, rows=rows),
+        *(Paragraph(text=note) for note in anchor_notes(document["anchors"])),
         Figure(
             name="anchors",
             chart=anchors_chart(document),

@@ -22,6 +22,20 @@ def drop(name: str) -> None:
     _renew("table")
 
 
+def set_options(name: str, image_size: list[int] | None, fused: bool) -> None:
+    """How a pick runs.
+
+    Args:
+        name: which one.
+        image_size: height and width in pixels; None for the network's own.
+        fused: whether in timm's fused form.
+    """
+    session().draft.anchors = [
+        _with_options(pick, image_size, fused) if pick["name"] == name else pick
+        for pick in anchors()
+    ]
+
+
 def follow_table(shown: Sequence[str], selected: Sequence[str]) -> None:
     """Follow a table: of the networks that it shows, the selected ones are picked."""
     kept = [p for p in anchors() if _is_local(p) or p["name"] not in shown or p["name"] in selected]
@@ -44,7 +58,11 @@ def start_from(raw: Mapping[str, Any]) -> None:
     """Begin anew: with the anchors and settings of a study, or with nothing."""
     session().draft.base = raw
     session().draft.anchors = [
-        AnchorPick(name=a["name"], model=a["model"], weights=a["weights"])
+        _with_options(
+            AnchorPick(name=a["name"], model=a["model"], weights=a["weights"]),
+            a.get("image_size"),
+            a.get("fused", False),
+        )
         for a in raw.get("anchors", [])
     ]
     _renew("table")
@@ -59,6 +77,16 @@ def key(widget: str) -> str:
 def _renew(widget: str) -> None:
     renewals = session().draft.renewals
     renewals[widget] = renewals.get(widget, 0) + 1
+
+
+def _with_options(pick: AnchorPick, image_size: list[int] | None, fused: bool) -> AnchorPick:
+    """A pick that says of its options only what is not the default, as a study file does."""
+    plain = AnchorPick(name=pick["name"], model=pick["model"], weights=pick["weights"])
+    if image_size is not None:
+        plain["image_size"] = image_size
+    if fused:
+        plain["fused"] = True
+    return plain
 
 
 def _is_local(pick: AnchorPick) -> bool:

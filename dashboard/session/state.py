@@ -28,7 +28,7 @@ belong to the study and go with it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import streamlit as st
 
@@ -116,6 +116,8 @@ class AnchorPick(TypedDict):
     name: str
     model: str
     weights: str | None
+    image_size: NotRequired[list[int]]
+    fused: NotRequired[bool]
 
 
 @dataclass(kw_only=True)

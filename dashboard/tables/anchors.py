@@ -3,6 +3,9 @@
 import pandas as pd
 import streamlit as st
 
+from dashboard.tables.columns import deployed_columns, deployed_help
+from dashboard.text.markup import plain
+from klas.results.anchor_notes import DEPLOYED, anchor_notes, image_size
 from klas.results.pair import Document, cost_unit, number, pairs_of
 from klas.tasks.task import task_named
 
@@ -13,12 +16,15 @@ def anchors_table(document: Document) -> None:
     """A row for every anchor: its size, its cost, its accuracy."""
     unit, task = cost_unit(document), task_named(document["task"])
     accuracy = task.metric.axis
+    fused = any("deployed" in a for a in document["anchors"])
     rows = [
         {
             "anchor": a["name"],
+            "pixels": image_size(a),
             "blocks": a["blocks"],
             unit.name: a["macs"] / unit.scale,
             "parameters": a["params"],
+            **(deployed_columns(a, unit) if fused else {}),
             accuracy: None if a["accuracy"] is None else 100 * a["accuracy"],
         }
         for a in document["anchors"]
@@ -31,6 +37,8 @@ def anchors_table(document: Document) -> None:
                 format="%.3g", help="Multiply–accumulates of one image; papers call them FLOPs."
             ),
             "parameters": st.column_config.NumberColumn(format="localized"),
+            "pixels": st.column_config.TextColumn(help="Height and width of its images."),
+            **deployed_help(unit),
             accuracy: st.column_config.NumberColumn(
                 format="%.1f",
                 help=f"On {document['data']['val']['samples']:,} validation {task.samples}, the "
@@ -38,6 +46,8 @@ def anchors_table(document: Document) -> None:
             ),
         },
     )
+    for note in anchor_notes(document["anchors"]):
+        st.caption(plain(note) if note != DEPLOYED else note)
 
 
 def pairs_table(document: Document) -> None:

@@ -7,7 +7,9 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard.text.quantities import QUANTITIES, accuracy_quantity
-from klas.results.pair import Pair
+from klas.results.anchor_notes import DEPLOYED
+from klas.results.formatting import Costed
+from klas.results.pair import CostUnit, Pair
 from klas.study import TIERS, Metric
 from klas.tasks.metric import AccuracyMetric
 
@@ -33,6 +35,23 @@ def tier_columns(metric: AccuracyMetric) -> dict[str, Any]:
 def score_columns(pair: Pair, metric: Metric, rows: NDArray[np.int64]) -> dict[str, Any]:
     """The score that chose, and Γ."""
     return {QUANTITIES[m].label: pair.scores(m)[rows] for m in dict.fromkeys((metric, "kl"))}
+
+
+def deployed_columns(entry: Costed, unit: CostUnit) -> dict[str, Any]:
+    """The costs of the fused form of an anchor or a stitch; empty where nothing is fused."""
+    cost = entry.get("deployed")
+    return {
+        f"deployed {unit.name}": None if cost is None else cost["macs"] / unit.scale,
+        "deployed parameters": None if cost is None else cost["params"],
+    }
+
+
+def deployed_help(unit: CostUnit) -> dict[str, Any]:
+    """How these columns are shown."""
+    return {
+        f"deployed {unit.name}": st.column_config.NumberColumn(format="%.3g", help=DEPLOYED),
+        "deployed parameters": st.column_config.NumberColumn(format="localized", help=DEPLOYED),
+    }
 
 
 def number_column(values: NDArray[np.float64], help: str | None = None) -> Any:

@@ -1,15 +1,19 @@
 """The tables of the trade-off: the methods' areas, and what is chosen."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from dashboard.model.tradeoff import Bits, Curve, Floats, Sheet
 from dashboard.tables.columns import (
     BUCKET_HELP,
     ROWS,
+    deployed_columns,
+    deployed_help,
     number_column,
     score_columns,
     table_height,
@@ -82,6 +86,7 @@ def chosen_table(
         "bucket": picked.bucket[rows],
         pair.unit.name: pair.macs[rows] / pair.unit.scale,
         "parameters": params.astype(np.int64),
+        **_deployed(pair, rows),
         **score_columns(pair, metric, rows),
         "SN-Net's too": np.where(pair.snnet[rows], "✓", "–"),
     }
@@ -108,8 +113,18 @@ def chosen_table(
                 alignment="center", help="Whether SN-Net's own set has this stitch."
             ),
             "parameters": st.column_config.NumberColumn(format="localized"),
+            **deployed_help(pair.unit),
             "ms": number_column(times, "Median time of a forward pass of one image."),
         },
     )
     if len(rows) > ROWS:
         st.caption(f"{len(rows)} rows: the table scrolls.")
+
+
+def _deployed(pair: Pair, rows: NDArray[np.int64]) -> dict[str, list[Any]]:
+    """The costs of the stitches' fused form, where an anchor of the pair has one."""
+    entries = [pair.raw["candidates"][row] for row in rows]
+    if not any("deployed" in entry for entry in entries):
+        return {}
+    each = [deployed_columns(entry, pair.unit) for entry in entries]
+    return {name: [columns[name] for columns in each] for name in each[0]}

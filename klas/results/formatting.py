@@ -3,6 +3,9 @@
 import numpy as np
 
 from klas.results.documents.comparison import Figure
+from klas.results.documents.scores import Candidate
+from klas.results.documents.sources import AnchorEntry
+from klas.results.documents.stitches import StitchEntry
 from klas.results.pair import CostUnit, number
 
 METHODS = {
@@ -50,6 +53,22 @@ def cost(macs: float, unit: CostUnit) -> str:
     """A cost in a unit, three digits."""
     value = macs / unit.scale
     return f"{value:,.3g}" if value < 999.5 else f"{value:,.0f}"
+
+
+Costed = AnchorEntry | Candidate | StitchEntry
+"""What has costs in a document."""
+
+
+def macs(entry: Costed, unit: CostUnit) -> str:
+    """MACs in a unit, marked where operators without a formula come on top."""
+    return ("≥ " if "uncounted" in entry else "") + cost(entry["macs"], unit)
+
+
+def deployed(entry: Costed, unit: CostUnit) -> tuple[str, str]:
+    """MACs and parameters of the fused form, or dashes where nothing is fused."""
+    if "deployed" not in entry:
+        return "–", "–"
+    return cost(entry["deployed"]["macs"], unit), f"{entry['deployed']['params']:,}"
 
 
 def with_interval(estimate: Figure | None, *, scale: float = 1.0, digits: int = 2) -> str:

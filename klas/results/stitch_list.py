@@ -146,13 +146,25 @@ def _full_val(whole: FullValAccuracy, stitch: str) -> FullValidation | None:
 
 
 def as_csv(listed: StitchList) -> bytes:
-    """The stitches of a list as a table for a spreadsheet, one a line; unknown values are empty."""
+    """The stitches of a list as a table for a spreadsheet, one a line; unknown values are empty.
+
+    Where a stitch has them, the costs of the fused form and operators without a formula come last.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *TIERS])
+    fused = any("deployed" in stitch for stitch in listed["stitches"])
+    bounded = any("uncounted" in stitch for stitch in listed["stitches"])
+    more = ["deployed_macs", "deployed_params"] * fused + ["uncounted"] * bounded
+    writer.writerow([*COLUMNS, *TIERS, *more])
     for stitch in listed["stitches"]:
-        accuracies = [stitch["accuracy"][tier] for tier in TIERS]
-        writer.writerow([*(stitch[name] for name in COLUMNS), *accuracies])
+        row: list[str | float | None] = [stitch[name] for name in COLUMNS]
+        row += [stitch["accuracy"][tier] for tier in TIERS]
+        if fused:
+            cost = stitch.get("deployed")
+            row += [None, None] if cost is None else [cost["macs"], cost["params"]]
+        if bounded:
+            row.append(" ".join(stitch.get("uncounted", [])))
+        writer.writerow(row)
     return text.getvalue().encode()
 
 

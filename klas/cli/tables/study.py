@@ -8,7 +8,8 @@ from rich.table import Table
 
 from klas.cli.tables.layout import new_table
 from klas.results.accuracies import finetuned_accuracy
-from klas.results.formatting import cost, percent
+from klas.results.anchor_notes import anchor_notes
+from klas.results.formatting import deployed, macs, percent
 from klas.results.notes import notes
 from klas.results.pair import Document, Pair, cost_unit, pairs_of
 from klas.results.selections import choose
@@ -20,15 +21,18 @@ from klas.tasks.task import task_named
 def anchor_tables(document: Document) -> list[RenderableType]:
     """The anchors, and the pairs by the divergence of their outputs (the paper's step 1)."""
     unit, metric = cost_unit(document), task_named(document["task"]).metric
-    columns = ("name", "blocks", unit.name, "params", metric.label, "last probe")
+    fused = any("deployed" in anchor for anchor in document["anchors"])
+    more = (f"deployed {unit.name}", "deployed params") if fused else ()
+    columns = ("name", "blocks", unit.name, "params", *more, metric.label, "last probe")
     anchors = new_table("Anchors", columns)
     for anchor in document["anchors"]:
         probe = anchor["probe_accuracy"][-1] if anchor["probe_accuracy"] else None
         anchors.add_row(
             anchor["name"],
             str(anchor["blocks"]),
-            cost(anchor["macs"], unit),
+            macs(anchor, unit),
             f"{anchor['params']:,}",
+            *(deployed(anchor, unit) if fused else ()),
             percent(anchor["accuracy"]),
             percent(probe),
         )
@@ -40,7 +44,7 @@ def anchor_tables(document: Document) -> list[RenderableType]:
     ):
         theta = "–" if pair["theta_output"] is None else f"{pair['theta_output']:.4f}"
         ranking.add_row(f"{pair['source']} → {pair['target']}", theta)
-    return [anchors, *notes(document), ranking]
+    return [anchors, *anchor_notes(document["anchors"]), *notes(document), ranking]
 
 
 def run_tables(document: Document, study: Study, store: Store) -> list[RenderableType]:
@@ -67,9 +71,12 @@ def silent_buckets(pairs: Sequence[Pair], spec: SelectionSpec) -> list[Renderabl
 def _selection_table(pair: Pair, study: Study, store: Store) -> Table:
     selection = choose(pair, study.selection)
     trained = finetuned_accuracy(store, pair, selection.chosen, study)
+    candidates = pair.raw["candidates"]
+    fused = any("deployed" in candidate for candidate in candidates)
+    more = (f"deployed {pair.unit.name}",) if fused else ()
     table = new_table(
         f"{pair.name}: {selection.chosen.sum()} of {pair.in_space.sum()} stitches chosen",
-        ("stitch", "bucket", pair.unit.name, "Γ", "zero_shot", "tuned", "finetuned"),
+        ("stitch", "bucket", pair.unit.name, *more, "Γ", "zero_shot", "tuned", "finetuned"),
     )
     rows = np.flatnonzero(selection.chosen)
     for row in rows[np.lexsort((pair.macs[rows], selection.bucket[rows]))]:
@@ -77,7 +84,8 @@ def _selection_table(pair: Pair, study: Study, store: Store) -> Table:
         table.add_row(
             f"{i} → {j}",
             str(selection.bucket[row]),
-            cost(pair.macs[row], pair.unit),
+            macs(candidates[row], pair.unit),
+            *(deployed(candidates[row], pair.unit)[:1] if fused else ()),
             f"{pair.scores('kl')[row]:.3g}",
             percent(pair.accuracy("zero_shot")[row]),
             percent(pair.accuracy("tuned")[row]),

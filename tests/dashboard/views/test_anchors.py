@@ -187,7 +187,7 @@ def test_a_taken_name_is_refused_until_it_may_be_replaced(app, root, images):
     button(tester, "Make study").click().run()
     assert "already" in tester.error[0].value
     assert load_study(root / "studies" / "small.toml") == SMALL
-    tester.checkbox[0].check()
+    next(c for c in tester.checkbox if c.label.startswith("Replace")).check()
     button(tester, "Make study").click().run()
     assert not tester.error
     assert [a.model for a in load_study(root / "studies" / "small.toml").anchors] == [
@@ -280,3 +280,54 @@ def test_another_like_it_starts_from_its_anchors_and_settings(app, saved):
     assert not tester.error
     made = load_study(saved / "studies" / "mine 2.toml")
     assert made == SMALL.model_copy(update={"name": "mine 2", "seed": 3})
+
+
+def test_a_pick_has_options_that_reach_the_study(app, root, images):
+    tester = app(root, "anchors")
+    session(tester).draft.anchors = picked(TAGS[0], TAGS[2])
+    tester.run()
+    tester.number_input(key=f"height:{TAGS[0]}").set_value(160)
+    tester.button(key=f"set:{TAGS[0]}").click().run()
+    assert session(tester).draft.anchors[0]["image_size"] == [160, 160]
+    tester.number_input(key=f"width:{TAGS[0]}").set_value(192)
+    tester.checkbox(key=f"fused:{TAGS[0]}").check()
+    tester.button(key=f"set:{TAGS[0]}").click().run()
+    said_of_it = next(m.value for m in tester.markdown if TAGS[0] in m.value.replace("\\", ""))
+    assert "runs at 160 × 192 pixels · fused" in said_of_it.replace("\\", "")
+    fill(tester, images)
+    button(tester, "Make study").click().run()
+    assert not tester.exception
+    assert not tester.error
+    first, second = load_study(root / "studies" / "zoo.toml").anchors
+    assert (first.image_size, first.fused) == ((160, 192), True)
+    assert (second.image_size, second.fused) == (None, False)
+
+
+def test_another_like_it_keeps_the_options_until_they_are_taken_back(app, root):
+    store = Store(root)
+    first, *rest = SMALL.anchors
+    given = first.model_copy(update={"image_size": (16, 24), "fused": True})
+    save_study(store, SMALL.model_copy(update={"name": "mine", "anchors": (given, *rest)}))
+    store.close()
+    tester = app(root, study="mine")
+    button(tester, "Make another like it").click().run()
+    pick = session(tester).draft.anchors[0]
+    assert (pick["image_size"], pick["fused"]) == ([16, 24], True)
+    tester.number_input(key=f"height:{first.name}").set_value(None)
+    tester.number_input(key=f"width:{first.name}").set_value(None)
+    tester.checkbox(key=f"fused:{first.name}").uncheck()
+    tester.button(key=f"set:{first.name}").click().run()
+    assert session(tester).draft.anchors[0] == first.model_dump(mode="json")
+
+
+def test_a_folder_of_weights_is_taken_and_an_absent_one_refused(app, root, images):
+    (images / "mine").mkdir()
+    tester = app(root, "anchors")
+    for weights, words in ((images / "absent", "does not exist"), (images / "mine", None)):
+        local = {"name": "mine", "model": TAGS[0], "weights": str(weights)}
+        session(tester).draft.anchors = [local, *picked(TAGS[2])]
+        tester.run()
+        fill(tester, images)
+        button(tester, "Make study").click().run()
+        assert [words in e.value for e in tester.error] == ([True] if words else [])
+    assert load_study(root / "studies" / "zoo.toml").anchors[0].weights == str(images / "mine")
