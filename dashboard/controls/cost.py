@@ -19,7 +19,8 @@ from klas.results.pair import Pair
 COST_HELP = (
     "What the curves, the range and the budget are about. Buckets are always of MACs, as in the "
     "paper. Latency is the median time of a forward pass of one image, measured on one machine; "
-    "MACs are the multiply–accumulates of the same pass."
+    "MACs are the multiply–accumulates of the same pass, in the form that was trained: an anchor "
+    "with `fused = true` is measured in its fused form instead."
 )
 NAMES: dict[CostName, str] = {"macs": "MACs", "params": "parameters", "latency": "latency"}
 

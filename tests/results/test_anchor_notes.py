@@ -1,6 +1,5 @@
 """What is said of anchors and their costs, in the command's tables and in files."""
 
-import copy
 import csv
 import io
 
@@ -13,25 +12,12 @@ from klas.results.anchor_notes import DEPLOYED, anchor_notes, image_size
 from klas.results.formats import dumps, parse
 from klas.results.stitch_list import as_csv, stitch_list
 from tests.conftest import SMALL
+from tests.marked_costs import mark_costs
 
 
 @pytest.fixture(scope="module")
 def marked(computed):
-    """The small study's document as if one anchor had a fused form and another odd operators."""
-    document = copy.deepcopy(computed[1])
-    tiny, small, convnet, base = document["anchors"]
-    convnet["deployed"] = {"macs": 1_234_000, "params": 56_789}
-    convnet["image_size"] = [16, 24]
-    base["uncounted"] = ["mine::mix"]
-    small["weights"] = {"file": "w.pth", "config": "mine/config.json", "sha256": "0" * 64}
-    tiny["fused"] = True
-    for pair in document["pairs"]:
-        for candidate in pair["candidates"]:
-            if "digits_convnet" in (pair["source"], pair["target"]):
-                candidate["deployed"] = {"macs": 4_321_000, "params": 98_765}
-            if pair["target"] == "digits_vit_base":
-                candidate["uncounted"] = ["mine::mix"]
-    return parse(dumps(document), "marked", "klas-scores")
+    return parse(dumps(mark_costs(computed[1])), "marked", "klas-scores")
 
 
 def printed(parts):

@@ -11,6 +11,7 @@ from dashboard.report.build import study_report, unscored
 from dashboard.report.comparison import ALL_PAIRS, budget_figures
 from klas.pipeline.run import Pipeline
 from klas.results.accuracies import finetuned_accuracy
+from klas.results.anchor_notes import anchor_notes
 from klas.results.comparison import compare
 from klas.results.comparison_view import entry_of, ranked_candidates
 from klas.results.formats import dumps
@@ -20,6 +21,7 @@ from klas.results.stitch_list import stitch_list
 from klas.study import METRICS, change
 from tests.conftest import SMALL
 from tests.expected_text import METHODS, percent, tally, with_interval
+from tests.marked_costs import mark_costs
 
 
 def report(store, document, study=SMALL, own=None, spec=None):
@@ -257,3 +259,13 @@ def test_the_budgets_over_all_pairs_say_of_how_many_each_figure_is():
     assert "mean over 2 pairs, 7 validation samples" in area.caption
     alone = next(iter(budget_figures(comparison, {"source": "a", "methods": methods}, "0")))
     assert "mean over" not in alone.caption
+
+
+def test_deployed_costs_and_lower_bounds_are_in_the_report(computed):
+    store, document = computed
+    marked = mark_costs(document)
+    page = report(store, marked)
+    convnet = next(row for row in rows(page, "deployed parameters") if "digits_convnet" in row)
+    assert convnet[4:6] == ["1.23", "56,789"]
+    assert all(note in unescape(page) for note in anchor_notes(marked["anchors"]))
+    assert "deployed" not in report(store, document)
