@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from klas.errors import AnchorError
 from klas.networks.anchor import Anchor, AnchorInfo
-from klas.networks.fusing import fused_parts
+from klas.networks.fusing import cut_alike, fused_form
 from klas.networks.operators import MacCounter, NoFakeKernelError
 from klas.networks.side_effects import undo_side_effects
 from klas.networks.stitch import layer_macs, layer_params
@@ -45,8 +45,9 @@ class AnchorCost:
         back_params: parameters from cut 0..n on, likewise.
         total_params: of the whole anchor.
         uncounted: of each part, the operators that may do MACs and have no formula.
-        deployed: the same of the fused form (:mod:`klas.networks.fusing`); None where there is
-            none, and for an anchor that is fused already.
+        deployed_total: what the whole fused form costs (:mod:`klas.networks.fusing`); None where
+            there is none, and for an anchor that is fused already.
+        deployed: its cost part by part; None where it cannot be cut at the same places.
     """
 
     macs: tuple[int, ...]
@@ -54,18 +55,20 @@ class AnchorCost:
     back_params: tuple[int, ...]
     total_params: int
     uncounted: tuple[tuple[str, ...], ...]
+    deployed_total: Cost | None = None
     deployed: "AnchorCost | None" = None
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
         """From the plain values that :func:`dataclasses.asdict` gives."""
-        deployed = raw["deployed"]
+        total, deployed = raw["deployed_total"], raw["deployed"]
         return cls(
             macs=tuple(raw["macs"]),
             front_params=tuple(raw["front_params"]),
             back_params=tuple(raw["back_params"]),
             total_params=raw["total_params"],
             uncounted=tuple(tuple(names) for names in raw["uncounted"]),
+            deployed_total=None if total is None else Cost(total[0], total[1], tuple(total[2])),
             deployed=None if deployed is None else cls.from_json(deployed),
         )
 
@@ -140,10 +143,15 @@ def anchor_cost(anchor: Anchor) -> AnchorCost:
     Raises:
         AnchorError: an operator does not run on tensors without content.
     """
-    parts = [anchor.stem, *anchor.blocks, anchor.head]
-    cost = _cost(parts, anchor.info)
-    fused = fused_parts(anchor)
-    return cost if fused is None else replace(cost, deployed=_cost(fused, anchor.info))
+    info = anchor.info
+    cost = _cost([anchor.stem, *anchor.blocks, anchor.head], info)
+    fused = fused_form(anchor)
+    if fused is None:
+        return cost
+    whole = _cost([fused], info).total
+    parts = cut_alike(fused, info)
+    deployed = None if parts is None else _cost(parts, info)
+    return replace(cost, deployed_total=whole, deployed=deployed)
 
 
 def _cost(parts: Sequence[nn.Module], info: AnchorInfo) -> AnchorCost:
@@ -207,8 +215,13 @@ def deployed_stitch_cost(
     target_cost: AnchorCost,
     j: int,
 ) -> Cost | None:
-    """What the stitch costs with both parts fused; None where neither anchor has a fused form."""
-    fused = source_cost.deployed, target_cost.deployed
-    if fused == (None, None):
+    """What the stitch costs with both parts fused.
+
+    None where neither anchor has a fused form, or one has it whole, but not cut at these places.
+    """
+    costs = source_cost, target_cost
+    fusable = [cost for cost in costs if cost.deployed_total is not None]
+    if not fusable or any(cost.deployed is None for cost in fusable):
         return None
-    return stitch_cost(source, fused[0] or source_cost, i, target, fused[1] or target_cost, j)
+    front, back = (cost.deployed or cost for cost in costs)
+    return stitch_cost(source, front, i, target, back, j)

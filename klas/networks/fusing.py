@@ -13,7 +13,7 @@ from timm.models import reparameterize_model
 from torch import nn
 
 from klas.errors import AnchorError, one_line
-from klas.networks.anchor import Anchor
+from klas.networks.anchor import Anchor, AnchorInfo
 from klas.networks.splitting.split import split
 
 TOLERANCE = 1e-3
@@ -45,16 +45,23 @@ def fused_network(network: nn.Module, name: str, input_size: tuple[int, int, int
     return fused
 
 
-def fused_parts(anchor: Anchor) -> Sequence[nn.Module] | None:
-    """Copies of an anchor's parts in their fused form: the stem, blocks 1..n, the head.
-
-    None where timm has nothing to fuse, or the fused network cannot be cut at the same places.
-    """
+def fused_form(anchor: Anchor) -> nn.Module | None:
+    """An anchor's whole network in its fused form, on the CPU; None where it has none."""
     if not _can_fuse(anchor.network):
         return None
     info, network = anchor.info, deepcopy(anchor.network).cpu()
     try:
-        fused = fused_network(network, info.name, info.transform.input_size)
+        return fused_network(network, info.name, info.transform.input_size)
+    except AnchorError:
+        return None
+
+
+def cut_alike(fused: nn.Module, info: AnchorInfo) -> Sequence[nn.Module] | None:
+    """The parts of an anchor's fused form: the stem, blocks 1..n, the head.
+
+    None where it cannot be cut at the places at which the anchor is.
+    """
+    try:
         parts = split(fused, info.name, info.transform.input_size)
     except AnchorError:
         return None

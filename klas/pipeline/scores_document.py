@@ -77,8 +77,8 @@ def _anchor_entry(context: Context, name: str) -> AnchorEntry:
         entry["image_size"] = list(info.image_size)
     if cost.total.uncounted:
         entry["uncounted"] = list(cost.total.uncounted)
-    if cost.deployed is not None:
-        entry["deployed"] = _deployed(cost.deployed.total)
+    if cost.deployed_total is not None:
+        entry["deployed"] = _deployed(cost.deployed_total)
     return cast(AnchorEntry, entry)
 
 

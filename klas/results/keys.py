@@ -52,7 +52,7 @@ def cost_key(anchor: AnchorIdentity) -> Key:
     """MACs and parameters of an anchor's parts: asked before a study's pairs are known."""
     return Key(
         stage="anchors",
-        version=3,
+        version=4,
         inputs={"what": "cost", "anchor": _anchor(anchor)},
         label=f"{anchor['name']}: cost",
     )

@@ -1,12 +1,21 @@
 """timm's fused form: equal outputs at another cost, for anchors and for what is cut out of them."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 import torch
 from torch import nn
 
 from klas.errors import AnchorError
-from klas.networks.cost import anchor_cost, count_macs, deployed_stitch_cost, stitch_cost
-from klas.networks.fusing import fused_network, fused_parts
+from klas.networks.cost import (
+    AnchorCost,
+    anchor_cost,
+    count_macs,
+    deployed_stitch_cost,
+    stitch_cost,
+)
+from klas.networks.fusing import cut_alike, fused_form, fused_network
 from klas.networks.stitch import Stitch, StitchLayer
 from tests.networks import nets
 
@@ -48,6 +57,10 @@ def anchors():
     return anchor
 
 
+def fused_parts(anchor):
+    return cut_alike(fused_form(anchor), anchor.info)
+
+
 def close(want, have):
     return (want - have).abs().max() <= 1e-4 * want.abs().max()
 
@@ -60,6 +73,7 @@ def test_the_parts_of_the_fused_form_give_the_same_at_the_stated_cost(anchors, n
     assert cost.deployed.total_macs == count_macs(fused, image(side)).macs < cost.total_macs or (
         cost.deployed.total_params < cost.total_params
     )
+    assert cost.deployed_total == cost.deployed.total
     assert cost.deployed.total_params == sum(p.numel() for p in fused.parameters())
     x = torch.randn(2, 3, side, side)
     with torch.no_grad():
@@ -89,6 +103,20 @@ def test_a_stitch_of_fused_parts_costs_what_its_network_does(anchors, i, j):
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         assert close(trained(x), fused(x))
+
+
+def test_a_fused_form_that_is_cut_elsewhere_has_a_cost_as_a_whole_alone(anchors):
+    odd = nets.anchor(lively(nets.network("lcnetv2_small")), 64)
+    cost, other = anchor_cost(odd), anchor_cost(anchors("repvgg_a0"))
+    fused = fused_form(odd)
+    params = sum(p.numel() for p in fused.parameters())
+    assert cost.deployed_total == (count_macs(fused, image(64)).macs, params, ())
+    assert cost.deployed is None
+    info = anchors("repvgg_a0").info
+    assert deployed_stitch_cost(odd.info, cost, 2, info, other, 3) is None
+    assert deployed_stitch_cost(info, other, 2, odd.info, cost, 3) is None
+    assert AnchorCost.from_json(json.loads(json.dumps(asdict(cost)))) == cost
+    assert AnchorCost.from_json(json.loads(json.dumps(asdict(other)))) == other
 
 
 def test_only_one_of_a_pair_has_a_fused_form(anchors):

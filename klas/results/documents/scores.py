@@ -55,7 +55,7 @@ class Candidate(TypedDict):
 
     in_space: whether a score may choose it; snnet: whether it is one of SN-Net's set; macs: of one
     forward pass, a lower bound where uncounted names operators for which there is no formula;
-    deployed: with both parts fused, where one of the anchors has a fused form.
+    deployed: with both parts fused, where one of the anchors has a fused form that is cut alike.
     """
 
     source_block: AtLeastOne

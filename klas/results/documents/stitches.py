@@ -78,8 +78,8 @@ class StitchEntry(TypedDict):
 
     source_block: the last before the stitch layer; target_block: the one before the first after it;
     macs: of one forward pass, a lower bound where uncounted names operators for which there is no
-    formula; deployed: with both parts fused, where one of the anchors has a fused form; bucket:
-    from 0, null outside; score: null where there is none.
+    formula; deployed: with both parts fused, where one of the anchors has a fused form that is
+    cut alike; bucket: from 0, null outside; score: null where there is none.
     """
 
     source: str
