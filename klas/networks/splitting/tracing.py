@@ -79,11 +79,14 @@ class _Tracer(fx.Tracer):
         self._size = size
         self._defaults = defaults
         self._leaves = tuple(get_notrace_modules())
+        self._followed: set[nn.Module] = set()  # whose code must be traced, whatever they are
         self._evaluating = False
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module is called as it is."""
+        if m in self._followed:
+            return False
         if self._owners is None:
             return _is_layer(m) or isinstance(m, self._leaves)
         inside = {o for n, o in self._owners.items() if n.startswith(module_qualified_name + ".")}
@@ -124,12 +127,15 @@ class _Tracer(fx.Tracer):
         """A module's call, or its result while a node is evaluated."""
         if self._evaluating:
             return forward(*args, **kwargs)
+        stack = self.module_stack.copy()
         try:
             return super().call_module(m, forward, args, kwargs)
         except _ChangedListError:
             # Its caller may read what it put into the list: follow its code instead.
             self.graph.erase_node(next(iter(reversed(self.graph.nodes))))
-            return forward(*args, **kwargs)
+            self.module_stack = stack
+            self._followed.add(m)
+            return super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         """A parameter or buffer, as itself while a node is evaluated."""
