@@ -1,5 +1,6 @@
 """What the code of a network may do between its blocks and still be traced."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -14,12 +15,23 @@ class Noting(Block):
         return super().forward(x)
 
 
+class Passing(nn.Module):
+    """Hands the list on."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.inner = Noting(width)
+
+    def forward(self, x, notes):
+        return self.inner(x, notes)
+
+
 class Reading(Plain):
     """Reads what its blocks added to a list."""
 
-    def __init__(self):
+    def __init__(self, block):
         super().__init__()
-        self.layers = nn.ModuleList([Noting(8) for _ in range(3)])
+        self.layers = nn.ModuleList([block(8) for _ in range(3)])
 
     def forward(self, x):
         x = self.first(x)
@@ -66,8 +78,9 @@ def assert_cut(model):
     assert torch.equal(net(images), model(images))
 
 
-def test_what_a_block_adds_to_a_list_reaches_the_code_that_reads_it():
-    assert_cut(Reading())
+@pytest.mark.parametrize("block", [Noting, Passing])
+def test_what_a_block_adds_to_a_list_reaches_the_code_that_reads_it(block):
+    assert_cut(Reading(block))
 
 
 def test_a_mask_that_is_none_is_none_to_the_code_that_asks():
