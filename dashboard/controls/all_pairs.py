@@ -26,7 +26,7 @@ from klas.results.costs import COSTS, CostName, Costs, costs_of
 from klas.results.formatting import METHODS
 from klas.results.notes import why_no_cka
 from klas.results.pair import Choice, Document, FrontPoint, Pair, front, pairs_of
-from klas.results.selections import choose
+from klas.results.selections import choose, reasons_for_nothing
 from klas.results.timings import timings_of
 from klas.study import Metric, Tier
 
@@ -101,6 +101,8 @@ def _choice(
     st.plotly_chart(
         front_chart(shown, points, tier), config=figure_config(), alt="Accuracy against cost"
     )
+    if reasons := reasons_for_nothing(pairs, spec):
+        st.info(plain(f"Nothing is chosen: {'; '.join(reasons)}."), icon=":material/info:")
     unmeasured = [c.pair for c in shown if c.pair.unmeasured(c.accuracy, c.chosen).any()]
     if unmeasured and tier == "finetuned":
         st.info(

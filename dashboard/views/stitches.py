@@ -28,13 +28,14 @@ from dashboard.session.accuracies import first_tier
 from dashboard.session.drawings import open_clicked_stitch, tradeoff_drawing
 from dashboard.session.resources import store, study
 from dashboard.tables.tradeoff import areas_table, chosen_table
+from dashboard.text.markup import plain
 from dashboard.text.quantities import QUANTITIES
 from dashboard.text.tradeoff import METHOD_HELP, above, verdict
 from klas.results.accuracies import finetuned_accuracy
 from klas.results.costs import Costs
 from klas.results.formatting import METHODS
 from klas.results.pair import Pair
-from klas.results.selections import choose
+from klas.results.selections import choose, why_nothing
 from klas.results.timings import timings_of
 from klas.selection.buckets import Selection
 from klas.study import Metric, SelectionSpec, Tier
@@ -132,7 +133,8 @@ def _choice(cost: CostChoice, picked: Selection, spec: SelectionSpec) -> None:
         help=QUANTITIES[metric].explanation,
     )
     with st.container(height=LINE, border=False):
-        st.caption(_about_choice(cost, picked))
+        reason = why_nothing(pair, spec)
+        st.caption(plain(f"{reason}.") if reason else _about_choice(cost, picked))
     st.plotly_chart(
         choice_chart(
             cost.sheet,

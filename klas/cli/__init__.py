@@ -13,6 +13,7 @@ Where each command is:
 ========================================================== ===============================
 
 :mod:`klas.cli.main` parses, calls one of them and turns errors into exit statuses. What several
-commands share is in :mod:`klas.cli.steps`, what they print in :mod:`klas.cli.tables`. A job's
+commands share is in :mod:`klas.cli.steps`, what they print in :mod:`klas.cli.tables`, and how it
+gets into any encoding in :mod:`klas.cli.printing`. A job's
 process is :mod:`klas.cli.worker`. A command imports torch only when it runs.
 """

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from klas.cli.steps import open_pipeline, output, wanted_pairs, with_selection
 from klas.cli.tables.stitches import check_lines, stitch_tables
-from klas.cli.tables.study import silent_buckets
+from klas.cli.tables.study import silences
 from klas.errors import SelectionError
 from klas.results import formats
 from klas.results.accuracies import finetuned_accuracy
@@ -52,7 +52,7 @@ def select(options: argparse.Namespace) -> None:
         )
         if options.out is not None:
             formats.write(stitches, options.out)
-        silent = silent_buckets(pairs, study.selection)
+        silent = silences(pairs, study.selection)
         output(options, stitches, lambda: [*stitch_tables(stitches, options.out), *silent])
 
 

@@ -1,5 +1,7 @@
 """What is chosen from a pair: by the study's rule, and by every method beside it. No torch here."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +47,34 @@ def choose(pair: Pair, spec: SelectionSpec) -> Selection:
     bucket[open_to_choice] = selection.bucket
     chosen[open_to_choice] = selection.chosen | (not by_score)
     return Selection(edges=selection.edges, bucket=bucket, chosen=chosen, lowest=selection.lowest)
+
+
+def why_nothing(pair: Pair, spec: SelectionSpec) -> str | None:
+    """Why a selection chooses nothing from a pair, in a sentence; None if it chooses something.
+
+    Raises:
+        SelectionError: the metric is unknown or not computed yet.
+    """
+    selection = choose(pair, spec)
+    if selection.chosen.any():
+        return None
+    if spec.metric == "snnet":
+        return f"{pair.name}: SN-Net's set is empty"
+    if not pair.in_space.any():
+        return f"{pair.name}: there is no stitch in the space"
+    if not (selection.bucket[pair.in_space] >= 0).any():
+        cheap, costly = pair.cheap_and_costly
+        alike = cheap["macs"] == costly["macs"]
+        return (
+            f"{pair.name}: {'its anchors cost the same, so ' if alike else ''}no stitch costs "
+            "between them; full = true in [selection] takes stitches of every cost"
+        )
+    return f"{pair.name}: every stitch between the costs of its anchors has an infinite score"
+
+
+def reasons_for_nothing(pairs: Sequence[Pair], spec: SelectionSpec) -> list[str]:
+    """:func:`why_nothing` of each pair from which nothing is chosen."""
+    return [reason for pair in pairs if (reason := why_nothing(pair, spec)) is not None]
 
 
 def no_scores(pair: Pair, metric: Metric) -> str:

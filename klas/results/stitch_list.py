@@ -25,7 +25,7 @@ from klas.results.documents.stitches import (
     WeightsFile,
 )
 from klas.results.pair import Document, Pair, pairs_of
-from klas.results.selections import choose
+from klas.results.selections import choose, reasons_for_nothing
 from klas.selection.buckets import Selection
 from klas.selection.space import name_of
 from klas.study import TIERS, Metric, SelectionSpec
@@ -81,6 +81,8 @@ def stitch_list(
     }
     if by_hand is not None:
         rule["edited"] = True
+    elif empty := reasons_for_nothing(pairs, spec):
+        rule["empty"] = empty
     return {
         "format": "klas-stitches",
         "version": 1,

@@ -1,10 +1,14 @@
 import copy
+from dataclasses import replace
 
 import pytest
 
+from klas.cli.tables.study import silences
 from klas.errors import SelectionError
+from klas.results.formats import dumps, parse
 from klas.results.pair import pairs_of
-from klas.results.selections import choose, method_choice
+from klas.results.selections import choose, method_choice, why_nothing
+from klas.results.stitch_list import stitch_list
 from klas.study import METRICS, SelectionSpec
 from tests.conftest import SMALL
 
@@ -66,3 +70,61 @@ def test_a_method_without_scores_is_not_compared(computed):
         candidate["scores"]["cka"] = None
     with pytest.raises(SelectionError, match="cka scores are not computed"):
         method_choice(pairs_of(document)[0], SMALL.selection, "cka")
+
+
+def edited(pair, change):
+    """The pair in a changed copy of its document."""
+    document = copy.deepcopy(pair.document)
+    changed = replace(pair, document=document)
+    change(changed)
+    return changed
+
+
+def all_alike(pair):
+    for anchor in pair.document["anchors"]:
+        anchor["macs"] = 1000
+
+
+def all_infinite(pair):
+    for candidate in pair.raw["candidates"]:
+        candidate["scores"]["kl"] = "inf"
+
+
+def none_between(pair):
+    for candidate in pair.raw["candidates"]:
+        candidate["macs"] = 10**12
+
+
+def none_in_space(pair):
+    for candidate in pair.raw["candidates"]:
+        candidate["in_space"] = False
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (all_alike, "its anchors cost the same, so no stitch costs between them; full = true"),
+        (none_between, "no stitch costs between them; full = true"),
+        (all_infinite, "has an infinite score"),
+        (none_in_space, "there is no stitch in the space"),
+    ],
+)
+def test_a_pair_from_which_nothing_is_chosen_says_why(computed, change, reason):
+    before = pairs_of(computed[1])[0]
+    assert why_nothing(before, SMALL.selection) is None
+    pair = edited(before, change)
+    assert not choose(pair, SMALL.selection).chosen.any()
+    assert why_nothing(pair, SMALL.selection).startswith(f"{pair.name}: ")
+    assert reason in why_nothing(pair, SMALL.selection)
+    made = stitch_list(pair.document, SMALL.selection, pairs=[pair])
+    assert made["selection"]["empty"] == [why_nothing(pair, SMALL.selection)]
+    lines = [str(line) for line in silences([pair], SMALL.selection)]
+    assert lines[0] == f"nothing is chosen from {why_nothing(pair, SMALL.selection)}"
+    parse(dumps(made), "list", "klas-stitches")
+    assert "empty" not in stitch_list(before.document, SMALL.selection)["selection"]
+
+
+def test_full_takes_what_identical_anchors_cost(computed):
+    pair = edited(pairs_of(computed[1])[0], all_alike)
+    full = SMALL.selection.model_copy(update={"full": True})
+    assert why_nothing(pair, full) is None

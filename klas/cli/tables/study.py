@@ -12,7 +12,7 @@ from klas.results.anchor_notes import anchor_notes
 from klas.results.formatting import deployed, macs, percent
 from klas.results.notes import notes
 from klas.results.pair import Document, Pair, cost_unit, pairs_of
-from klas.results.selections import choose
+from klas.results.selections import choose, reasons_for_nothing
 from klas.storage.store import Store
 from klas.study import SelectionSpec, Study
 from klas.tasks.task import task_named
@@ -54,18 +54,20 @@ def run_tables(document: Document, study: Study, store: Store) -> list[Renderabl
         if pair.is_scored(study.selection.metric):
             parts += [
                 _selection_table(pair, study, store),
-                *silent_buckets([pair], study.selection),
+                *silences([pair], study.selection),
             ]
     return parts
 
 
-def silent_buckets(pairs: Sequence[Pair], spec: SelectionSpec) -> list[RenderableType]:
-    """A line for each bucket that chooses nothing because all its scores are infinite."""
-    return [
+def silences(pairs: Sequence[Pair], spec: SelectionSpec) -> list[RenderableType]:
+    """A line for each pair, and each bucket, that chooses nothing, with the reason."""
+    reasons = [f"nothing is chosen from {reason}" for reason in reasons_for_nothing(pairs, spec)]
+    buckets = [
         f"{pair.name}: bucket {bucket} has only infinite scores, so nothing is chosen in it"
         for pair in pairs
         for bucket in np.flatnonzero(np.isinf(choose(pair, spec).lowest))
     ]
+    return [*reasons, *buckets]
 
 
 def _selection_table(pair: Pair, study: Study, store: Store) -> Table:

@@ -25,8 +25,9 @@ from klas.tasks.task import TaskName
 class SelectionEntry(TypedDict):
     """How the stitches were chosen.
 
-    edges: those of the buckets, in MACs, for each of the pairs; edited: the stitches were picked by
-    hand, and the rule gives their scores and buckets alone.
+    edges: those of the buckets, in MACs, for each of the pairs; empty: why nothing is chosen from
+    some of them, a sentence each; edited: the stitches were picked by hand, and the rule gives
+    their scores and buckets alone.
     """
 
     metric: str
@@ -38,6 +39,7 @@ class SelectionEntry(TypedDict):
     space: str
     pairs: Array[Annotated[Array[str], Field(min_length=2, max_length=2)]]
     edges: Array[Array[float]]
+    empty: NotRequired[Array[str]]
     edited: NotRequired[Literal[True]]
 
 

@@ -10,6 +10,7 @@ import pytest
 from dashboard.model.deployment import deployable_of_pair
 from dashboard.model.list_entries import entries_of, entry_of
 from dashboard.session.accuracies import best_tier
+from dashboard.text.markup import plain
 from klas.jobs import process
 from klas.jobs.kinds import LatencyJob
 from klas.pipeline.run import Pipeline
@@ -496,3 +497,17 @@ def test_tau_never_moves_the_tier(app, computed, copied, pair):
     assert not tester.exception
     assert widget(tester, "tier").value == "finetuned"
     assert any("Not trained jointly yet, so not drawn: KLAS" in i.value for i in tester.info)
+
+
+def test_anchors_of_equal_cost_choose_nothing_and_the_page_says_why(app, computed, retold):
+    document = copy.deepcopy(computed[1])
+    for anchor in document["anchors"]:
+        anchor["macs"] = 1000
+    retold(document)
+    reason = plain("its anchors cost the same, so no stitch costs between them")
+    tester = app(computed[0].root, "stitches")
+    assert not tester.exception
+    assert any(reason in caption.value for caption in tester.caption)
+    every = app(computed[0].root, "stitches", pair="all")
+    assert not every.exception
+    assert any(reason in info.value for info in every.info)
