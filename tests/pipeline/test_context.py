@@ -6,6 +6,7 @@ from klas.errors import AnchorError, DataError, KlasError, StoreError
 from klas.pipeline.context import Context
 from klas.results.keys import Keys
 from klas.results.result import Fit, Probes, Validation
+from klas.results.usage import claimed
 from klas.storage.key import Key
 from klas.study import AnchorSpec
 from tests.conftest import SMALL
@@ -198,16 +199,18 @@ def test_notes_are_added_to_and_never_taken_back(two):
     assert first.store.ref_path(f"used-{STUDY.results_key()}").stat().st_mtime_ns == before
 
 
-def test_what_could_not_be_made_is_not_noted(two):
+def test_what_could_not_be_made_is_noted_and_counts_for_nothing(two):
+    # Noted first: so at no moment is there a result that belongs to nobody.
     first, _ = two
 
     def fail():
+        assert noted(first) == {key("one").digest}
         raise AnchorError("no")
 
     with pytest.raises(AnchorError):
         first.compute(key("one"), fail)
-    assert first.used == set()
-    assert noted(first) == set()
+    assert not first.store.has(key("one"))
+    assert claimed(first.store, STUDY) == []
 
 
 def test_a_studys_settings_decide_where_its_results_are(two):
