@@ -46,6 +46,8 @@ def stitch_card(
     )
     st.html(diagram(pair, row))
     accuracy = _figures(pair, picked, row, trained)
+    if pair.diverged[row]:
+        st.caption("Its tuning diverged, so it has no accuracy at **tuned**.")
     with st.container(horizontal=True):
         list_button(pair, row, place="card")
         _measure_buttons(pair, spec, picked, row, accuracy)
@@ -97,10 +99,11 @@ def _measure_buttons(
 ) -> None:
     """A button for every accuracy that is missing and that a job can measure."""
     stages: tuple[Literal["zero_shot", "tuned"], ...] = ("zero_shot", "tuned")
-    diverged = bool(pair.diverged[row])
-    if diverged:
-        st.caption("Its tuning diverged, so it has no accuracy at **tuned**.")
-    missing = [s for s in stages if np.isnan(accuracy[s]) and not (diverged and s == "tuned")]
+    missing = [
+        stage
+        for stage in stages
+        if np.isnan(accuracy[stage]) and not (stage == "tuned" and pair.diverged[row])
+    ]
     for stage in missing:
         start_button(
             f"Measure {stage}",

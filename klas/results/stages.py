@@ -22,12 +22,15 @@ def stages_done(document: Any) -> dict[Stage, tuple[int, int]]:
         }
         tiers: tuple[Stage, ...] = ("zero_shot", "tuned")
         for tier in tiers:
-            measured = [
-                p["theta"] is not None
-                and all(c["accuracy"][tier] is not None for c in p["candidates"])
-                for p in pairs
-            ]
+            measured = [p["theta"] is not None and _is_measured(p, tier) for p in pairs]
             done[tier] = (sum(measured), len(pairs))
     except (KeyError, TypeError, AttributeError):
         return {}
     return done
+
+
+def _is_measured(pair: Any, tier: Stage) -> bool:
+    """Whether every candidate that can have an accuracy has it: what diverged has none."""
+    absent = sum(c["accuracy"][tier] is None for c in pair["candidates"])
+    diverged = pair.get("diverged", []) if tier == "tuned" else []
+    return bool(absent == len(diverged))

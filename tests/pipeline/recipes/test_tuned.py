@@ -17,6 +17,7 @@ from klas.results.notes import notes
 from klas.results.pair import pairs_of
 from klas.results.result import DIVERGED, Tuned
 from klas.results.selections import choose
+from klas.results.stages import stages_done
 from klas.storage.store import Store
 from klas.study import AnchorSpec, change
 from tests.conftest import SMALL
@@ -76,6 +77,7 @@ def test_a_rate_that_is_too_high_leaves_nothing_that_is_worse_than_before(untune
     assert pair["diverged"] == places
     assert [c["accuracy"]["tuned"] for c in pair["candidates"]] == [None] * len(places)
     assert None not in [c["accuracy"]["zero_shot"] for c in pair["candidates"]]
+    assert stages_done(document)["tuned"] == (1, 1)
     (note,) = notes(document)
     assert f"the tuning of {len(places)} of {len(places)} stitches diverged (1 → 1, " in note
     assert note in anchor_tables(document)
@@ -102,6 +104,7 @@ def test_one_that_diverges_is_left_out_and_the_others_are_as_ever(
         everywhere = np.ones(len(pair.macs), dtype=bool)
         assert not pair.unmeasured(pair.accuracy("tuned"), everywhere).any()
         write(document, tmp_path / "scores.json")
+        assert stages_done(document)["tuned"] == (1, 1)
         _compared_without(document, before, store, tmp_path)
         _delivered_without(pipeline, pair, everywhere, tmp_path)
 
