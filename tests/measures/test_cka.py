@@ -1,5 +1,5 @@
 import gc
-from contextlib import redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from types import SimpleNamespace
 
@@ -112,14 +112,14 @@ def test_equals_the_slow_loop(samples):
     assert np.allclose(cka(*terms), slow_cka(first, second), atol=1e-6)
 
 
-@pytest.fixture
+@contextmanager
 def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
 
 
-def test_equals_torch_cka_on_real_networks(float64):
+def test_equals_torch_cka_on_real_networks():
     # The package does not centre before it multiplies: in float32 it is off by 5e-5 here.
     reference = pytest.importorskip("torch_cka")
     images = normalised(make_scenes("val", 192)[0])
@@ -136,7 +136,7 @@ def test_equals_torch_cka_on_real_networks(float64):
     actual = cka(*cka_terms(*grams, 192))
     layers = [["stem", *(f"blocks.{k}" for k in range(a.info.depth))] for a in anchors]
     loader = DataLoader(TensorDataset(images.double(), torch.zeros(192)), batch_size=64)
-    with torch.no_grad(), redirect_stderr(StringIO()):
+    with torch.no_grad(), redirect_stderr(StringIO()), float64():
         theirs = reference.CKA(*(a.double() for a in anchors), "first", "second", *layers)
         theirs.compare(loader, loader)
     assert np.abs(actual - theirs.export()["CKA"].numpy()).max() < 1e-5

@@ -17,7 +17,7 @@ STITCH = {
     "full_val": None,
 }
 LIST = {
-    "anchors": [{"macs": 2_000_000_000}],
+    "anchors": [{"name": "one", "macs": 2_000_000_000, "weights": {"tag": "t"}}],
     "selection": {"metric": "snnet"},
     "stitches": [STITCH],
 }
