@@ -14,6 +14,7 @@ from klas.results.documents.numbers import (
     Number,
     Sha256,
     Share,
+    Version,
 )
 from klas.results.documents.sources import Data, MadeWith
 from klas.tasks.metric import MetricName
@@ -217,7 +218,7 @@ class Comparison(TypedDict):
     """
 
     format: Literal["klas-comparison"]
-    version: Literal[1]
+    version: Version
     study: dict[str, Any]
     made_with: MadeWith
     task: TaskName

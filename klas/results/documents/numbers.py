@@ -1,14 +1,25 @@
 """The numbers, short texts and arrays that documents are made of."""
 
 import math
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticKnownError
 
 T = TypeVar("T")
 
 Array = Annotated[list[T], Field(fail_fast=True)]
 """A list in which only the first fault is reported: a stranger's list may have a million."""
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):  # in Python True is 1, in JSON it is not
+        raise PydanticKnownError("literal_error", {"expected": "1"})
+    return value
+
+
+Version = Annotated[Literal[1], BeforeValidator(_no_boolean)]
+"""Of a form: there has been one so far."""
 
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]

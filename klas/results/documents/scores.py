@@ -15,6 +15,7 @@ from klas.results.documents.numbers import (
     Operators,
     Score,
     Share,
+    Version,
 )
 from klas.results.documents.sources import AnchorEntry, Data, Deployed, Fit, MadeWith
 from klas.tasks.metric import MetricName
@@ -95,7 +96,7 @@ class ScoresDocument(TypedDict):
     """
 
     format: Literal["klas-scores"]
-    version: Literal[1]
+    version: Version
     study: dict[str, Any]
     made_with: MadeWith
     task: TaskName

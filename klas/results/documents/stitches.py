@@ -15,6 +15,7 @@ from klas.results.documents.numbers import (
     Score,
     Sha256,
     Share,
+    Version,
 )
 from klas.results.documents.sources import AnchorEntry, Data, Deployed, Fit, MadeWith
 from klas.study import Tier
@@ -112,7 +113,7 @@ class StitchList(TypedDict):
     """Chosen stitches and all that is needed to build them again."""
 
     format: Literal["klas-stitches"]
-    version: Literal[1]
+    version: Version
     made_with: MadeWith
     task: TaskName
     accuracy_metric: MetricName

@@ -124,6 +124,15 @@ def test_types_and_schema_agree_on_documents_that_are_a_little_wrong(documents, 
     assert seen == {True, False}
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_version_is_a_number(documents, form):
+    spoiled = {**documents[form], "version": True}  # which Python takes for 1
+    assert not verdict(form, spoiled)
+    with pytest.raises(ValidationError) as caught:
+        adapter(form).validate_python(spoiled)
+    assert fault(caught.value, spoiled) == "at $.version: True is not 1"
+
+
 def test_of_a_million_faults_one_is_looked_at(documents):
     document = documents["klas-stitches"] | {"stitches": [0] * 10**6}
     with pytest.raises(ValidationError) as caught:
