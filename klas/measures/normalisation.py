@@ -87,12 +87,11 @@ def calibrate_stitches(
     deepest = max((i for i, _ in family.places), default=0)
     losses: dict[Place, list[Tensor]] = {place: [] for place in family.places}
     for number, (inputs, targets) in enumerate(batches, 1):
-        with autocast(inputs.device, precision):
+        with autocast(inputs.device, precision), normalising_by_batch(family.target, number):
             for cut, activation in enumerate(family.source.walk(inputs, upto=deepest)):
                 for place in (p for p in family.places if p[0] == cut):
-                    with _taking_statistics(family.use(place).target, number):
-                        layer = family.layer(place)
-                        outputs = family.target.resume(layer(activation), place[1])
+                    moved = family.use(place).layer(place)(activation)
+                    outputs = family.target.resume(moved, place[1])
                     losses[place].append(objective.loss(outputs, targets))
     family.use("target")
     return {place: float(torch.stack(each).mean()) for place, each in losses.items()}
@@ -127,7 +126,7 @@ def recalibrate(
         return {}
     put_statistics(network, statistics)
     for number, (images, *_) in enumerate(batches, 1):
-        with autocast(images.device, precision), _taking_statistics(network, number):
+        with autocast(images.device, precision), normalising_by_batch(network, number):
             network(images)
     return {name: value.clone() for name, value in statistics.items()}
 
@@ -138,8 +137,12 @@ def _blank(statistics: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _taking_statistics(network: nn.Module, number: int) -> Iterator[None]:
-    """Let a network in eval mode add its ``number``-th batch to the plain mean over batches."""
+def normalising_by_batch(network: nn.Module, number: int = 1) -> Iterator[None]:
+    """Let a network in eval mode normalise by each batch's own statistics, as in training.
+
+    Args:
+        number: the running statistics become the plain mean of those of so many batches.
+    """
     layers = list(normalisations(network).values())
     momenta = [layer.momentum for layer in layers]
     for layer in layers:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from klas.errors import DivergedError
+from klas.measures.normalisation import normalising_by_batch
 from klas.measures.schedule import load_training, one_cycle, save_training
 from klas.measures.sweep import Tick
 from klas.networks.device import Precision, autocast
@@ -38,8 +39,9 @@ def tune(
     """Train every stitch's T by AdamW on the same batches, the anchors frozen; in place.
 
     The source runs once per step for all stitches. Their losses share no parameter, so one
-    optimiser serves all and each is trained exactly as if it were alone. Each runs with its own
-    normalisation statistics, which training leaves as they are.
+    optimiser serves all and each is trained exactly as if it were alone. Behind its T the target
+    normalises by each batch's own statistics; those that the stitch had are spoiled. With fixed
+    ones, the target's or the stitch's first, T learns to live with what does not fit it.
 
     The loss is the task's from the first step. Matching the target's last activations in the first
     half of the steps (as arXiv 2603.12433 has it) was tried: at equal steps it is worse where few
@@ -48,19 +50,20 @@ def tune(
     family.eval()
     optimizer = torch.optim.AdamW(family.layers.parameters(), lr=lr, weight_decay=0.0)
     deepest = max(i for i, _ in family.places)
-    for step, (inputs, _, targets) in zip(range(steps), batches_from(0)):
-        with torch.no_grad(), autocast(inputs.device, precision):
-            activations = family.source.cut_activations(inputs, upto=deepest)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * one_cycle(step, steps)
-        optimizer.zero_grad()
-        for i, j in family.places:
-            with autocast(inputs.device, precision):
-                moved = family.use((i, j)).layer((i, j))(activations[i])
-                loss = objective.loss(family.target.resume(moved, j), targets)
-            loss.backward()
-        optimizer.step()
-        tick(1)
+    with normalising_by_batch(family.target):
+        for step, (inputs, _, targets) in zip(range(steps), batches_from(0)):
+            with torch.no_grad(), autocast(inputs.device, precision):
+                activations = family.source.cut_activations(inputs, upto=deepest)
+            for group in optimizer.param_groups:
+                group["lr"] = lr * one_cycle(step, steps)
+            optimizer.zero_grad()
+            for i, j in family.places:
+                with autocast(inputs.device, precision):
+                    moved = family.use((i, j)).layer((i, j))(activations[i])
+                    loss = objective.loss(family.target.resume(moved, j), targets)
+                loss.backward()
+            optimizer.step()
+            tick(1)
     family.use("target")
 
 

@@ -60,6 +60,7 @@ class Family(nn.Module):
         self.places: tuple[Place, ...] = tuple(states)
         self.statistics: dict[Place, dict[str, Tensor]] = {}
         self._of_anchors: dict[Role, dict[str, Tensor]] = {}  # before a stitch's took their place
+        self._slots: dict[Member, tuple[dict[str, Tensor], list[_Slot]]] = {}
         self.member: Member = self.places[0] if self.places else "target"
         self.train(source.training)
 
@@ -111,8 +112,7 @@ class Family(nn.Module):
 
     def stitch(self, place: Place) -> Stitch:
         """A stitch as a network of its own; see :meth:`network`."""
-        i, j = place
-        network = Stitch(self.source, i, self.target, j, self.layer(place))
+        network = self._joined(place)
         network.train(self.training)
         return network
 
@@ -139,7 +139,14 @@ class Family(nn.Module):
             own = self.statistics.get(member, {})
         else:
             own = self._of_anchors[member]
-        put_statistics(self.network(member), own)
+        known, slots = self._slots.get(member, (None, []))
+        if known is not own:  # members change at every step, so their layers are looked up once
+            # Not in a mode of its own: it may run in the middle of a step.
+            one = self._joined(member) if isinstance(member, tuple) else self._anchor(member)
+            slots = _slots(one, own)
+            self._slots[member] = own, slots
+        for layer, entry, value in slots:
+            setattr(layer, entry, value)
         return self
 
     @property
@@ -194,6 +201,11 @@ class Family(nn.Module):
             for entry, value in statistics.items()
         }
 
+    def _joined(self, place: Place) -> Stitch:
+        """A stitch as a network, whose parts stay in the modes that they are in."""
+        i, j = place
+        return Stitch(self.source, i, self.target, j, self.layer(place))
+
     def _anchor(self, role: str) -> Anchor:
         return self.source if role == "source" else self.target
 
@@ -232,9 +244,17 @@ def statistics_of(network: nn.Module) -> dict[str, Tensor]:
 
 def put_statistics(network: nn.Module, statistics: Mapping[str, Tensor]) -> None:
     """Let a network's layers use these very tensors from now on; nothing is copied."""
-    for name, value in statistics.items():
-        layer, _, entry = name.rpartition(".")
-        setattr(network.get_submodule(layer), entry, value)
+    for layer, entry, value in _slots(network, statistics):
+        setattr(layer, entry, value)
+
+
+_Slot = tuple[nn.Module, str, Tensor]
+"""A layer, the name of one of its statistics, and what to put there."""
+
+
+def _slots(network: nn.Module, statistics: Mapping[str, Tensor]) -> list[_Slot]:
+    paths = ((name.rpartition("."), value) for name, value in statistics.items())
+    return [(network.get_submodule(layer), entry, value) for (layer, _, entry), value in paths]
 
 
 def _with_own_buffers(anchor: Anchor) -> Anchor:

@@ -1,6 +1,11 @@
+from copy import deepcopy
+
+import pytest
 import torch
 
 from klas.digits.zoo import ZOO
+from klas.measures.normalisation import calibrate_stitches
+from klas.measures.schedule import one_cycle
 from klas.measures.training import tune
 from klas.networks.anchor import freeze
 from klas.networks.family import Family
@@ -72,3 +77,44 @@ def test_tuning_lowers_the_loss():
             return total
 
     assert loss(trained) < loss(untouched)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_behind_its_layer_a_stitch_normalises_by_each_batch(own):
+    """Against a plain loop over a network of its own, its back half in training mode."""
+    name, steps, place = ZOO[2], 6, (2, 1)
+    source, target = (
+        freeze(load_anchor(AnchorSpec(name=n, model=n), crop=1.0, interpolation="bilinear"), CPU)
+        for n in (name, name)
+    )
+    torch.manual_seed(0)
+    layer = StitchLayer(source.info.layouts[place[0]], target.info.layouts[place[1]])
+    torch.nn.init.normal_(layer.weight, std=0.3)
+    plain = deepcopy(Family(source, target, {place: layer.state_dict()})).stitch(place)
+    optimizer = torch.optim.AdamW(plain.layer.parameters(), weight_decay=0.0)
+    for part in (plain.back, plain.head):
+        for norm in part.modules():
+            norm.training = isinstance(norm, torch.nn.BatchNorm2d)
+    for step, (x, _, y) in zip(range(steps), batches_from(0)):
+        optimizer.param_groups[0]["lr"] = 1e-2 * one_cycle(step, steps)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(plain(x), y).backward()
+        optimizer.step()
+    family = Family(source, target, {place: layer.state_dict()})
+    before = [deepcopy(anchor.state_dict()) for anchor in (source, target)]
+    if own:  # the statistics that it has before make no difference
+        seen = [(x, y) for x, _, y in batches_from(0)]
+        calibrate_stitches(family, seen, objective=Classification())
+    tune(
+        family,
+        batches_from,
+        objective=Classification(),
+        steps=steps,
+        lr=1e-2,
+        tick=lambda n: None,
+    )
+    assert torch.allclose(family.layer(place).weight, plain.layer.weight, atol=1e-5)
+    assert not torch.allclose(family.layer(place).weight, layer.weight, atol=1e-3)
+    assert not any(module.training for module in family.target.modules())
+    for anchor, state in zip((source, target), before):
+        assert all(torch.equal(anchor.state_dict()[n], v) for n, v in state.items())

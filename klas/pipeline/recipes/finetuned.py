@@ -16,7 +16,7 @@ from klas.measures.training import finetune
 from klas.networks.batch_size import enough_memory_for
 from klas.networks.family import Family, layer_states
 from klas.pipeline.context import Context
-from klas.pipeline.recipes.calibration import calibration_batches
+from klas.pipeline.recipes.calibration import calibration_batches, check_batch
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed, no_cost, no_units
 from klas.results.result import (
     Finetuned,
@@ -40,6 +40,7 @@ def _train(result: FinetunedWeights, context: Context, tick: Tick) -> Arrays:
     fitted = layer_states(context.read(Fit(source=result.source, target=result.target)))
     family = Family(source, target, {place: fitted[place] for place in result.stitches})
     if settings.steps:
+        check_batch("finetuning", settings.batch, source, target)
         # The whole split, or as much of it as the steps can see.
         rows = np.sort(context.splits.readable_training_rows(settings.steps * settings.batch))
         with enough_memory_for(f"a batch of {settings.batch} images; lower [finetuning] batch"):

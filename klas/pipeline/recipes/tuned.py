@@ -7,6 +7,7 @@ from klas.measures.sweep import Tick
 from klas.measures.training import tune
 from klas.networks.batch_size import enough_memory_for
 from klas.pipeline.context import Context
+from klas.pipeline.recipes.calibration import check_batch
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
 from klas.pipeline.recipes.scores import layer_values, layers_memory_bytes
 from klas.pipeline.recipes.zero_shot import (
@@ -24,6 +25,7 @@ BACKWARD = 1.6  # cost of a backward pass to the stitch layer, in forward passes
 def _tune(result: Tuned, context: Context, tick: Tick) -> Arrays:
     """Layers, statistics and outcomes of the stitches that learned something; who diverged."""
     family, settings = fitted_family(result, context), context.study.tuning
+    check_batch("tuning", settings.batch, family.target)
     before = calibrated(family, context)
     with enough_memory_for(f"a batch of {settings.batch} images; lower [tuning] batch"):
         tune(

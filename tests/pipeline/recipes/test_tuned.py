@@ -7,7 +7,7 @@ import pytest
 
 from klas.cli.tables.study import anchor_tables
 from klas.deploy.weights_file import save_layers
-from klas.errors import SelectionError
+from klas.errors import KlasError, SelectionError
 from klas.measures.training import tune
 from klas.pipeline.recipes import tuned as recipe
 from klas.pipeline.run import Pipeline
@@ -148,3 +148,11 @@ def test_a_study_of_before_names_none(sound):
     assert not pair.diverged.any()
     assert choose(pair, STUDY.selection).chosen.any()
     assert not any("diverged" in note for note in notes({**document, "pairs": [old]}))
+
+
+def test_a_batch_of_one_image_cannot_be_normalised(untuned, tmp_path):
+    with (
+        copied(untuned, tmp_path) as store,
+        pytest.raises(KlasError, match=r"\[tuning\] batch = 1: digits_convnet normalises"),
+    ):
+        tuned(store, change(STUDY, "tuning", batch=1))
