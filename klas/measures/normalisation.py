@@ -79,11 +79,7 @@ def calibrate_stitches(
         Each stitch's mean loss, while its layers normalise by each batch's own statistics.
     """
     family.eval()
-    if has_statistics(family.target):
-        for place in family.places:
-            own = statistics_of(family.stitch(place))
-            behind = {n: v for n, v in own.items() if n.startswith(("back.", "head."))}
-            family.statistics[place] = _blank(behind)
+    blank_statistics(family)
     deepest = max((i for i, _ in family.places), default=0)
     losses: dict[Place, list[Tensor]] = {place: [] for place in family.places}
     for number, (inputs, targets) in enumerate(batches, 1):
@@ -95,6 +91,15 @@ def calibrate_stitches(
                     losses[place].append(objective.loss(outputs, targets))
     family.use("target")
     return {place: float(torch.stack(each).mean()) for place, each in losses.items()}
+
+
+def blank_statistics(family: Family) -> None:
+    """Give every stitch room for statistics of its own behind its layer, of no images yet."""
+    if has_statistics(family.target):
+        for place in family.places:
+            own = statistics_of(family.stitch(place))
+            behind = {n: v for n, v in own.items() if n.startswith(("back.", "head."))}
+            family.statistics[place] = _blank(behind)
 
 
 def has_statistics(network: nn.Module) -> bool:

@@ -218,10 +218,14 @@ class Anchor(nn.Module):
 
     def resume(self, activation: Tensor, cut: int) -> Tensor:
         """Logits (N, classes) from an activation at ``cut``: blocks cut + 1 … n, then the head."""
+        logits: Tensor = self.head(self.run_blocks(activation, cut))
+        return logits
+
+    def run_blocks(self, activation: Tensor, cut: int) -> Tensor:
+        """The last activation, A_n, from an activation at ``cut``: blocks cut + 1 … n."""
         for block in self.blocks[cut:]:
             activation = block(activation)
-        logits: Tensor = self.head(activation)
-        return logits
+        return activation
 
 
 def freeze(anchor: Anchor, device: torch.device) -> Anchor:

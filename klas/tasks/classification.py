@@ -1,9 +1,10 @@
 """Classification: one image, one class. What it does with tensors."""
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from klas.networks.layout import Layout, pooled
+from klas.networks.layout import Layout, maps_and_prefix, pooled
 from klas.tasks.objective import Objective
 from klas.tasks.task import CLASSIFICATION
 
@@ -16,6 +17,11 @@ class Classification(Objective):
     def units(self, activation: Tensor, layout: Layout, pool: str) -> Tensor:
         """(N, C) an image's features: the mean over its positions, or over its prefix alone."""
         return pooled(activation, layout, pool)
+
+    def head_features(self, activation: Tensor, layout: Layout) -> Tensor:
+        """(N, P + 1, C) the prefix tokens, and the mean over the map."""
+        maps, prefix = maps_and_prefix(activation, layout)
+        return torch.cat([prefix, maps.mean((1, 2))[:, None]], 1)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean cross-entropy, in nats, of logits (N, K) under classes (N,)."""

@@ -21,6 +21,10 @@ class Objective(Protocol):
         """(U, C) the features of the units in an activation: what probes predict for."""
         ...
 
+    def head_features(self, activation: Tensor, layout: Layout) -> Tensor:
+        """What a network's head reads of its last activation, (N, …, C)."""
+        ...
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What training minimises: one number."""
         ...

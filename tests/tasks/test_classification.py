@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
+from klas.networks.layout import Layout
 from klas.tasks.classification import Classification
 from klas.tasks.task import CLASSIFICATION
 from tests.networks.layouts import LAYOUTS, activation
@@ -59,3 +60,16 @@ def test_a_unit_is_an_image(layout):
     channels_last = x.permute(0, 2, 3, 1) if layout.form == "NCHW" else x
     positions = channels_last.reshape(len(x), -1, layout.channels)
     assert torch.allclose(units, positions.mean(1), atol=1e-6)
+
+
+def test_a_head_reads_the_prefix_tokens_and_the_mean_over_the_map():
+    torch.manual_seed(0)
+    tokens = torch.randn(3, 2 + 6, 4)
+    layout = Layout(channels=4, grid=(2, 3), prefix=2, form="NLC")
+    features = TASK.head_features(tokens, layout)
+    assert torch.equal(features[:, :2], tokens[:, :2])
+    assert torch.allclose(features[:, 2], tokens[:, 2:].mean(1))
+    maps = torch.randn(3, 4, 2, 3)
+    layout = Layout(channels=4, grid=(2, 3), prefix=0, form="NCHW")
+    features = TASK.head_features(maps, layout)
+    assert torch.allclose(features, maps.mean((2, 3))[:, None])

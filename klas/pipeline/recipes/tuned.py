@@ -58,8 +58,9 @@ def _cost(result: Tuned, context: Context, speed: Speed) -> Cost:
     front, rests = seconds_of_pass(result, context, speed)
     images = context.study.tuning.steps * context.study.tuning.batch
     passes = context.val.samples + 2 * CALIBRATION
+    matching = images / 2 * speed.forward[result.target]
     return Cost(
-        seconds=passes * (front + rests) + images * (front + (1 + BACKWARD) * rests),
+        seconds=matching + passes * (front + rests) + images * (front + (1 + BACKWARD) * rests),
         values=layer_values(result, context),
         memory_bytes=layers_memory_bytes(result, context),
     )
