@@ -370,6 +370,7 @@ def change(study: Study, section: str, **values: Any) -> Study:
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function"))
+    given = json.dumps(first["input"], default=str, ensure_ascii=False)[:60]
     match first["type"]:
         case "extra_forbidden":
             return f"unknown key {place!r}; `klas study show` prints every key there is"
@@ -377,9 +378,10 @@ def _sentence(error: ValidationError) -> str:
             return f"the key {place!r} is missing"
         case "value_error":
             return str(first["ctx"]["error"])
+        case "string_pattern_mismatch":  # only a study's name has a pattern
+            return f"{place} = {given}: use letters, digits, spaces and the signs . + - _ alone"
         case _:
-            given = json.dumps(first["input"], default=str)
-            return f"{place} = {given[:60]}: {first['msg'].lower()}"
+            return f"{place} = {given}: {first['msg'].lower()}"
 
 
 def _with_absolute_paths(study: Study, folder: Path) -> Study:

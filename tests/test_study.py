@@ -68,6 +68,10 @@ def test_relative_paths_are_taken_from_the_files_folder(tmp_path):
         (GOOD + 'val_samples = "many"', "data.val_samples"),
         ("name = [[[", "not valid TOML"),
         ("name = 3", "name = 3: input should be a valid string"),
+        (
+            GOOD.replace('"mine"', '"mine, too"'),
+            'name = "mine, too": use letters, digits, spaces and the signs . + - _ alone',
+        ),
     ],
 )
 def test_each_mistake_gets_one_sentence_that_names_file_and_place(tmp_path, text, words):
