@@ -19,6 +19,7 @@ from klas.pipeline.recipes.zero_shot import (
 from klas.results.result import DIVERGED, Tuned
 from klas.storage.arrays import Arrays
 
+MARGIN = 0.02  # by how much a loss may end above where it began: a few steps may do that
 BACKWARD = 1.6  # cost of a backward pass to the stitch layer, in forward passes
 
 
@@ -39,7 +40,7 @@ def _tune(result: Tuned, context: Context, tick: Tick) -> Arrays:
         )
     after = calibrated(family, context)
     # A loss that is no number is not below anything either.
-    learned = [place for place in family.places if after[place] <= before[place]]
+    learned = [p for p in family.places if after[p] <= (1 + MARGIN) * before[p]]
     diverged = [place for place in family.places if place not in learned]
     arrays = family.to_arrays(anchors=False)
     family = context.family(result.names, arrays, learned)
