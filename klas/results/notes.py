@@ -42,5 +42,6 @@ def _diverged(pairs: list[Pair]) -> Iterator[str]:
             named = ", ".join(stitches[:5]) + (", …" if len(stitches) > 5 else "")
             yield (
                 f"{pair.name}: the tuning of {len(stitches)} of {len(pair.macs)} stitches diverged "
-                f"({named}), so they have no accuracy at tuned; lower [tuning] lr"
+                f"({named}), so {'it has' if len(stitches) == 1 else 'they have'} no accuracy at "
+                "tuned; lower [tuning] lr"
             )
