@@ -41,8 +41,10 @@ def page() -> None:
         _way_on(results, at_hand)
     if results is not None:
         _left_out(results)
-        for note in notes(results):
-            st.warning(f"{plain(note)}.", icon=":material/warning:")
+        if doubts := notes(results):
+            sentences = [f"{plain(note)}." for note in doubts]
+            listed = sentences[0] if len(sentences) == 1 else "\n".join(f"- {s}" for s in sentences)
+            st.warning(listed, icon=":material/warning:")
         _anchors_and_pairs(results)
         _charts(results)
     study_copy(at_hand)
@@ -66,13 +68,16 @@ def _way_on(results: Document, at_hand: Study) -> None:
 def _left_out(results: Document) -> None:
     """Which files are no images, and how many images are damaged; the command names these."""
     splits = {"training": results["data"]["train"], "validation": results["data"]["val"]}
+    others = []
     for called, split in splits.items():
-        if passed_over := split.get("passed_over"):
-            kinds = ", ".join(f"{count:,} {kind}" for kind, count in passed_over.items())
-            st.info(
-                f"Left out beside the {called} images, as no images by their names: {kinds}.",
-                icon=":material/hide_image:",
-            )
+        if files := split.get("passed_over"):
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in files.items())
+            others.append(f"{kinds} beside the {called} images")
+    if others:
+        st.info(
+            f"Files whose names are not those of images were left out: {'; '.join(others)}.",
+            icon=":material/hide_image:",
+        )
     counts = {called: len(split["left_out"]) for called, split in splits.items()}
     if any(counts.values()):
         images = " and ".join(f"{count:,} {called}" for called, count in counts.items() if count)

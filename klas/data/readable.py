@@ -89,17 +89,17 @@ def find_unreadable(
 
 
 def passed_over_sentence(ref: str, counts: Mapping[str, int]) -> str:
-    """Which files of a data set are no images by their names, for people.
+    """Which files of a data set have names that are not those of images, for people.
 
     Examples:
         >>> passed_over_sentence("photos", {".heic": 30, ".txt": 1})
-        'photos: left out 31 files that are no images by their names: 30 .heic, 1 .txt'
+        'photos: left out 31 files whose names are not those of images: 30 .heic, 1 .txt'
     """
     total = sum(counts.values())
     files = (
-        "1 file that is no image by its name"
+        "1 file whose name is not that of an image"
         if total == 1
-        else (f"{total:,} files that are no images by their names")
+        else (f"{total:,} files whose names are not those of images")
     )
     most = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     return f"{ref}: left out {files}: {listed([f'{count:,} {kind}' for kind, count in most])}"

@@ -186,6 +186,6 @@ def test_files_that_are_no_images_are_told_of_and_change_no_key(folders):
         (Path(folders["train"]) / "ant" / name).write_bytes(b"")
     made = splits(**folders)
     (note,) = made.notes
-    assert note.endswith("left out 3 files that are no images by their names: 2 .heic, 1 .txt")
+    assert note.endswith("left out 3 files whose names are not those of images: 2 .heic, 1 .txt")
     assert made.train.identity == before | {"passed_over": {".heic": 2, ".txt": 1}}
     assert "passed_over" not in made.val.identity

@@ -142,7 +142,7 @@ class SplitIdentity(TypedDict):
     """The samples of a split that are looked at.
 
     samples: how many, of so many images; seed: of their order; left_out: rows that cannot be read;
-    passed_over: how many files are no images by their names, by ending.
+    passed_over: how many files have names that are not those of images, by ending.
     """
 
     ref: str

@@ -58,8 +58,22 @@ def test_files_that_are_no_images_are_told_of(app, copied):
     document["data"]["train"]["passed_over"] = {".heic": 2, ".txt": 1}
     copied.set_ref(name, document)
     (said,) = (i.value for i in app(copied.root).info)
-    assert said.startswith("Left out beside the training images")
-    assert said.endswith("2 .heic, 1 .txt.")
+    assert said.startswith("Files whose names are not those of images were left out: ")
+    assert said.endswith(": 2 .heic, 1 .txt beside the training images.")
+
+
+def test_what_to_know_before_trusting_a_study_is_said_on_its_page(app, copied):
+    name = scores_ref(SMALL.results_key())
+    document = copied.get_ref(name)
+    document["pairs"][0]["diverged"] = [[1, 1], [2, 1]]
+    copied.set_ref(name, document)
+    (said,) = (w.value for w in app(copied.root).warning)
+    assert "the tuning of 2 of" in said
+    assert "1 → 1" in said
+    document["anchors"][0]["probe_converged"][1] = False
+    copied.set_ref(name, document)
+    (said,) = (w.value for w in app(copied.root).warning)
+    assert [line[:2] for line in said.splitlines()] == ["- ", "- "]
 
 
 def shown_stitches(tester):
