@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from klas.cli.steps import open_pipeline, output, wanted_pairs, with_selection
 from klas.cli.tables.stitches import check_lines, stitch_tables
-from klas.cli.tables.study import silences
+from klas.cli.tables.study import empty_choices
 from klas.errors import SelectionError
 from klas.results import formats
 from klas.results.accuracies import finetuned_accuracy
@@ -52,8 +52,8 @@ def select(options: argparse.Namespace) -> None:
         )
         if options.out is not None:
             formats.write(stitches, options.out)
-        silent = silences(pairs, study.selection)
-        output(options, stitches, lambda: [*stitch_tables(stitches, options.out), *silent])
+        nothing = empty_choices(pairs, study.selection)
+        output(options, stitches, lambda: [*stitch_tables(stitches, options.out), *nothing])
 
 
 def check(options: argparse.Namespace) -> None:

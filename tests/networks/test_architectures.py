@@ -94,24 +94,23 @@ QUICK = {"vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "resnet18", "co
 QUICK |= {"skresnet18", "dla60"}
 
 
-@pytest.mark.parametrize(
-    ("name", "side", "options", "blocks"),
-    [
-        pytest.param(*a, id=f"{a[0]}-{k}", marks=() if a[0] in QUICK else pytest.mark.slow)
-        for k, a in enumerate(ARCHITECTURES)
-    ],
-)
+def cases(listed):
+    """A test's parameters for every network of a list; most are slow."""
+    return pytest.mark.parametrize(
+        ("name", "side", "options", "blocks"),
+        [
+            pytest.param(*a, id=f"{a[0]}-{k}", marks=() if a[0] in QUICK else pytest.mark.slow)
+            for k, a in enumerate(listed)
+        ],
+    )
+
+
+@cases(ARCHITECTURES)
 def test_cut_chained_counted_and_stitched(name, side, options, blocks):
     check(network(name, **options), side, blocks)
 
 
-@pytest.mark.parametrize(
-    ("name", "side", "options", "blocks"),
-    [
-        pytest.param(*a, id=f"{a[0]}-{k}", marks=() if a[0] in QUICK else pytest.mark.slow)
-        for k, a in enumerate(OF_TORCHVISION)
-    ],
-)
+@cases(OF_TORCHVISION)
 def test_networks_of_torchvision(name, side, options, blocks):
     check(of_torchvision(name, **options), side, blocks)
 

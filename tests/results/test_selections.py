@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from klas.cli.tables.study import silences
+from klas.cli.tables.study import empty_choices
 from klas.errors import SelectionError
 from klas.results.formats import dumps, parse
 from klas.results.pair import pairs_of
@@ -118,7 +118,7 @@ def test_a_pair_from_which_nothing_is_chosen_says_why(computed, change, reason):
     assert reason in why_nothing(pair, SMALL.selection)
     made = stitch_list(pair.document, SMALL.selection, pairs=[pair])
     assert made["selection"]["empty"] == [why_nothing(pair, SMALL.selection)]
-    lines = [str(line) for line in silences([pair], SMALL.selection)]
+    lines = [str(line) for line in empty_choices([pair], SMALL.selection)]
     assert lines[0] == f"nothing is chosen from {why_nothing(pair, SMALL.selection)}"
     parse(dumps(made), "list", "klas-stitches")
     assert "empty" not in stitch_list(before.document, SMALL.selection)["selection"]

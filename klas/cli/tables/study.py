@@ -54,12 +54,12 @@ def run_tables(document: Document, study: Study, store: Store) -> list[Renderabl
         if pair.is_scored(study.selection.metric):
             parts += [
                 _selection_table(pair, study, store),
-                *silences([pair], study.selection),
+                *empty_choices([pair], study.selection),
             ]
     return parts
 
 
-def silences(pairs: Sequence[Pair], spec: SelectionSpec) -> list[RenderableType]:
+def empty_choices(pairs: Sequence[Pair], spec: SelectionSpec) -> list[RenderableType]:
     """A line for each pair, and each bucket, that chooses nothing, with the reason."""
     reasons = [f"nothing is chosen from {reason}" for reason in reasons_for_nothing(pairs, spec)]
     buckets = [
