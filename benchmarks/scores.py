@@ -1,38 +1,40 @@
-"""What the rivals' scores cost beside Γ: ``python benchmarks/scores.py``.
+"""Row ``scores``: what the scores of all rivals cost beside Γ alone."""
 
-Both sides run in this process on the same images, one after the other, twice; the lower time of
-each counts. What both need (features of the training images, and probes) is timed once.
-"""
-
-import argparse
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
+from benchmarks.harness import Row, Sides, seconds_of, within
 from klas.measures.divergence import chunk_rows, theta
-from klas.measures.sweep import Outputs, PooledFeatures, sweep
+from klas.measures.sweep import Collector, Outputs, PooledFeatures, sweep
 from klas.pipeline.recipes.probes import probe_logits
 from klas.pipeline.run import Pipeline
 from klas.progress import Silent
 from klas.storage.arrays import ArrayWriter
 from klas.storage.store import Store
-from klas.study import DIGITS, load_study
+from klas.study import DIGITS
 
-ROUNDS = 2
-LIMIT = 1.25  # all scores may take at most so many times as long as Γ alone
+ALONE = "Γ alone (the features and probes that both need are counted on both sides)"
 
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time of some work, the device's work included."""
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+def _sides(device: torch.device) -> Iterator[Sides]:
+    with TemporaryDirectory() as folder:
+        store = Store(folder)
+        pipeline = Pipeline(DIGITS, store, device=device.type, progress=Silent())
+        pipeline.run("anchors")  # images are drawn, kernels are chosen
+        shared = seconds_of(lambda: pipeline.run("probes"), device)()
+        alone = seconds_of(lambda: gamma_alone(pipeline, Path(folder)), device)
+        every = seconds_of(lambda: every_score(pipeline), device)
+
+        def ours() -> float:
+            for stage in ("anchors", "scores"):
+                store.clear(stage)
+            return shared + every()
+
+        yield Sides(ours=ours, others={ALONE: lambda: shared + alone()})
+        store.close()
 
 
 def gamma_alone(pipeline: Pipeline, scratch: Path) -> None:
@@ -45,7 +47,7 @@ def gamma_alone(pipeline: Pipeline, scratch: Path) -> None:
             **Outputs.shapes(anchor.info, val.samples),
         }
         with ArrayWriter(scratch / f"{name}.safetensors", shapes) as out:
-            collectors = [
+            collectors: list[Collector] = [
                 PooledFeatures(anchor, context.objective, pool, out.append),
                 Outputs(anchor, out.append),
             ]
@@ -66,35 +68,14 @@ def every_score(pipeline: Pipeline) -> None:
             pipeline.engine.carry_out(step.results, pipeline.context)
 
 
-def main() -> int:
-    """Measure and print a row of a table; exit status 1 if the limit is passed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study", nargs="?", help="study file; the digits study without")
-    parser.add_argument("--device", default="auto")
-    options = parser.parse_args()
-    study = load_study(options.study) if options.study else DIGITS
-    with TemporaryDirectory() as folder:
-        store = Store(folder)
-        pipeline = Pipeline(study, store, device=options.device, progress=Silent())
-        device = pipeline.context.device
-        pipeline.run("anchors")  # warm-up: images are drawn, kernels are chosen
-        shared = seconds(lambda: pipeline.run("probes"), device)
-        alone, every = [], []
-        for _ in range(ROUNDS):
-            alone.append(seconds(lambda: gamma_alone(pipeline, Path(folder)), device))
-            for stage in ("anchors", "scores"):
-                store.clear(stage)
-            every.append(seconds(lambda: every_score(pipeline), device))
-        store.close()
-    ratio = (shared + min(every)) / (shared + min(alone))
-    print("| study | device | features and probes (s) | Γ alone (s) | every score (s) | ratio |")
-    print("|---|---|--:|--:|--:|--:|")
-    print(
-        f"| {study.name} | {device} | {shared:.1f} | {min(alone):.1f} | {min(every):.1f} "
-        f"| {ratio:.2f} |"
-    )
-    return int(ratio > LIMIT)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+ROWS = (
+    Row(
+        name="scores",
+        what="every score of every candidate, of the built-in study",
+        reach={ALONE: within(1.25)},
+        sides=_sides,
+        sizes={"cpu": {}, "cuda": {}},
+        rounds=2,
+        warm_up=False,
+    ),
+)

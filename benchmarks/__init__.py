@@ -1,0 +1,1 @@
+"""Claims of speed, each against a named baseline in the same run: ``python -m benchmarks``."""
