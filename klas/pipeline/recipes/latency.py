@@ -121,7 +121,7 @@ def _runs(result: Latency, context: Context) -> dict[str, Callable[[], None]]:
     """A forward pass of each network, by ``"i-j"`` or by the anchor's name."""
     val = context.val
     views = next(context.batches(val.images, val.rows[:1], *result.names, batch=1))
-    family = fitted_family(result, context)
+    family = fitted_family(result, context, context.places(*result.names))
     members: tuple[Member, ...] = (*family.places, *family.anchors)
     return {
         family.title(member): _run(family.network(member), family.view(member, *views[:2]))

@@ -1,5 +1,7 @@
 """Tier ``tuned``: every candidate's stitch layer trained with the anchors frozen, then measured."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from klas.measures.normalisation import CALIBRATION
@@ -14,18 +16,39 @@ from klas.pipeline.recipes.zero_shot import (
     calibrated,
     fitted_family,
     measured,
+    moving_macs,
     seconds_of_pass,
+    source_macs,
 )
-from klas.results.result import DIVERGED, Tuned
+from klas.results.result import DIVERGED, Places, Tuned
+from klas.selection.groups import balanced_groups
+from klas.selection.space import Place
 from klas.storage.arrays import Arrays
 
 MARGIN = 0.02  # by how much a loss may end above where it began: a few steps may do that
 BACKWARD = 1.6  # cost of a backward pass to the stitch layer, in forward passes
 
 
+def tuned_groups(result: Tuned, context: Context) -> tuple[Places, ...]:
+    """The candidates in groups to be trained apart.
+
+    Each runs the source in every step, and in half of them the target, once for all it has.
+    """
+    costs = {p: round((1 + BACKWARD) * macs) for p, macs in moving_macs(result, context).items()}
+    wanted = context.costs[result.target].total_macs // 2
+    return balanced_groups(costs, source_macs(result, context) + wanted)
+
+
 def _tune(result: Tuned, context: Context, tick: Tick) -> Arrays:
-    """Layers, statistics and outcomes of the stitches that learned something; who diverged."""
-    family, settings = fitted_family(result, context), context.study.tuning
+    return tune_group(result, context, context.places(*result.names), tick)
+
+
+def tune_group(result: Tuned, context: Context, places: Sequence[Place], tick: Tick) -> Arrays:
+    """Layers, statistics and outcomes of the stitches that learned something; who diverged.
+
+    They are the same to the bit whichever other stitches are in the group.
+    """
+    family, settings = fitted_family(result, context, places), context.study.tuning
     check_batch("tuning", settings.batch, family.target)
     before = calibrated(family, context)
     with enough_memory_for(f"a batch of {settings.batch} images; lower [tuning] batch"):

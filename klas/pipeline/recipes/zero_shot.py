@@ -1,5 +1,7 @@
 """Tier ``zero_shot``: every candidate with its fitted layer, measured as it is."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from klas.measures.accuracy import stitch_outcomes
@@ -10,24 +12,56 @@ from klas.pipeline.context import Context
 from klas.pipeline.recipes.calibration import calibration_batches
 from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
 from klas.pipeline.recipes.scores import layers_memory_bytes
-from klas.results.result import OUTCOMES, Fit, OfPair, ZeroShot
+from klas.results.result import OUTCOMES, Fit, OfPair, Places, ZeroShot
+from klas.selection.groups import balanced_groups
 from klas.selection.space import Place, name_of
 from klas.storage.arrays import Arrays
 
 
+def zero_shot_groups(result: OfPair, context: Context) -> tuple[Places, ...]:
+    """The candidates in groups to be measured apart; each runs the source once for all it has."""
+    costs = moving_macs(result, context)
+    return balanced_groups(costs, source_macs(result, context))
+
+
+def moving_macs(result: OfPair, context: Context) -> dict[Place, int]:
+    """MACs of each candidate from the source's activation on: its layer, and the target's rest."""
+    source, target = result.names
+    front = context.costs[source].front
+    return {
+        (i, j): context.stitch_cost(source, i, target, j).macs - front(i).macs
+        for i, j in context.places(source, target)
+    }
+
+
+def source_macs(result: OfPair, context: Context) -> int:
+    """MACs of the source up to the deepest cut that a candidate leaves it at."""
+    deepest = max((i for i, _ in context.places(*result.names)), default=0)
+    return context.costs[result.source].front(deepest).macs
+
+
 def _measure(result: ZeroShot, context: Context, tick: Tick) -> Arrays:
-    """Each stitch's normalisation statistics, and its outcomes."""
-    family = fitted_family(result, context)
+    return measure_group(result, context, context.places(*result.names), tick)
+
+
+def measure_group(
+    result: ZeroShot, context: Context, places: Sequence[Place], tick: Tick
+) -> Arrays:
+    """Each stitch's normalisation statistics, and its outcomes.
+
+    They are the same to the bit whichever other stitches are in the group.
+    """
+    family = fitted_family(result, context, places)
     if has_statistics(family.target):
         calibrated(family, context)
     outcomes = measured(family, context, lambda samples: tick(samples * len(family.places)))
     return family.statistics_arrays() | outcomes
 
 
-def fitted_family(result: OfPair, context: Context) -> Family:
-    """Every candidate of a pair with its layer by least squares."""
+def fitted_family(result: OfPair, context: Context, places: Sequence[Place]) -> Family:
+    """Some candidates of a pair with their layers by least squares."""
     fitted = context.read(Fit(source=result.source, target=result.target))
-    return context.family(result.names, fitted, context.places(result.source, result.target))
+    return context.family(result.names, fitted, places)
 
 
 def calibrated(family: Family, context: Context) -> dict[Place, float]:

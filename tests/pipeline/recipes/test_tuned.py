@@ -10,12 +10,14 @@ from klas.deploy.weights_file import save_layers
 from klas.errors import KlasError, SelectionError
 from klas.measures.training import tune
 from klas.pipeline.recipes import tuned as recipe
+from klas.pipeline.recipes.registry import recipe_of
+from klas.pipeline.recipes.zero_shot import measure_group, zero_shot_groups
 from klas.pipeline.run import Pipeline
 from klas.results.comparison import compare
 from klas.results.formats import write
 from klas.results.notes import notes
 from klas.results.pair import pairs_of
-from klas.results.result import DIVERGED, Tuned
+from klas.results.result import DIVERGED, Tuned, ZeroShot
 from klas.results.selections import choose
 from klas.results.stages import stages_done
 from klas.storage.store import Store
@@ -66,6 +68,37 @@ def tuned(store, study=STUDY):
     pipeline = Pipeline(study, store, device="cpu")
     document = pipeline.run()
     return pipeline, document, pipeline.context.read(Tuned(source=NAMES[0], target=NAMES[1]))
+
+
+def test_a_group_alone_is_what_it_is_beside_all_others(untuned, sound, tmp_path):
+    """To the bit, also where the target has statistics: so groups may be made anywhere."""
+    _, whole = sound
+    ends = {"source": NAMES[0], "target": NAMES[1]}
+    with copied(untuned, tmp_path) as store:
+        context = Pipeline(STUDY, store, device="cpu").context
+        places = context.places(*NAMES)
+        measured = context.read(ZeroShot(**ends))
+        for result, make, arrays in (
+            (ZeroShot(**ends), measure_group, measured),
+            (Tuned(**ends), recipe.tune_group, whole),
+        ):
+            joined, done = {}, []
+            for group in (places[:1], places[1:4], places[4:]):
+                part = make(result, context, group, done.append)
+                assert part.keys() & joined.keys() <= {DIVERGED}
+                joined |= part
+            assert joined.keys() == arrays.keys()
+            assert all(np.array_equal(joined[name], arrays[name]) for name in arrays)
+            assert sum(done) == recipe_of(result).units(result, context)
+
+
+def test_the_groups_of_a_pair_are_all_of_its_candidates(untuned, tmp_path):
+    with copied(untuned, tmp_path) as store:
+        context = Pipeline(STUDY, store, device="cpu").context
+        result = Tuned(source=NAMES[0], target=NAMES[1])
+        for groups in (recipe.tuned_groups(result, context), zero_shot_groups(result, context)):
+            assert len(groups) > 1
+            assert [place for group in groups for place in group] == context.places(*NAMES)
 
 
 def test_a_rate_that_is_too_high_leaves_nothing_that_is_worse_than_before(untuned, tmp_path):
