@@ -4,7 +4,7 @@ Behind a stitch, and after a joint training, the statistics that an anchor was t
 those of other activations. So every member's are taken again from training images.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -90,7 +90,11 @@ def calibrate_stitches(
                     outputs = family.target.resume(moved, place[1])
                     losses[place].append(objective.loss(outputs, targets))
     family.use("target")
-    return {place: float(torch.stack(each).mean()) for place, each in losses.items()}
+    if not losses:
+        return {}
+    # One transfer for all: each would wait for the device.
+    means = torch.stack([torch.stack(each).mean() for each in losses.values()])
+    return dict(zip(losses, means.tolist()))
 
 
 def blank_statistics(family: Family) -> None:
@@ -159,3 +163,19 @@ def normalising_by_batch(network: nn.Module, number: int = 1) -> Iterator[None]:
         for layer, momentum in zip(layers, momenta):
             layer.training = False
             layer.momentum = momentum
+
+
+@contextmanager
+def spoiling(network: nn.Module, spare: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let a network normalise by each batch's own statistics, and keep those that it has.
+
+    Args:
+        spare: what is spoiled in their place, by their names in the network's state.
+    """
+    kept = statistics_of(network)
+    put_statistics(network, spare)
+    try:
+        with normalising_by_batch(network):
+            yield
+    finally:
+        put_statistics(network, kept)

@@ -145,8 +145,7 @@ class Family(nn.Module):
             one = self._joined(member) if isinstance(member, tuple) else self._anchor(member)
             slots = _slots(one, own)
             self._slots[member] = own, slots
-        for layer, entry, value in slots:
-            setattr(layer, entry, value)
+        _fill(slots)
         return self
 
     @property
@@ -244,8 +243,7 @@ def statistics_of(network: nn.Module) -> dict[str, Tensor]:
 
 def put_statistics(network: nn.Module, statistics: Mapping[str, Tensor]) -> None:
     """Let a network's layers use these very tensors from now on; nothing is copied."""
-    for layer, entry, value in _slots(network, statistics):
-        setattr(layer, entry, value)
+    _fill(_slots(network, statistics))
 
 
 _Slot = tuple[nn.Module, str, Tensor]
@@ -255,6 +253,12 @@ _Slot = tuple[nn.Module, str, Tensor]
 def _slots(network: nn.Module, statistics: Mapping[str, Tensor]) -> list[_Slot]:
     paths = ((name.rpartition("."), value) for name, value in statistics.items())
     return [(network.get_submodule(layer), entry, value) for (layer, _, entry), value in paths]
+
+
+def _fill(slots: Iterable[_Slot]) -> None:
+    for layer, entry, value in slots:
+        # Past the module's own checks, which would be felt where a member runs for milliseconds.
+        layer._buffers[entry] = value
 
 
 def _with_own_buffers(anchor: Anchor) -> Anchor:
