@@ -36,7 +36,7 @@ class Reach:
     Attributes:
         kind: whether the other side's measure is divided by ours (``times as fast``, at least), or
             ours by the other side's (``times as long``, at most), or ours stands alone.
-        limit: the least or the greatest value.
+        limit: the least or the greatest value; None is shown without a limit.
 
     Examples:
         >>> Reach("times as fast", 10).value(0.5, 6.0), Reach("times as long", 1.15).met(1.2)
@@ -44,7 +44,7 @@ class Reach:
     """
 
     kind: Kind
-    limit: float
+    limit: float | None = None
 
     def value(self, ours: float, other: float) -> float:
         """What is compared with the limit."""
@@ -58,21 +58,23 @@ class Reach:
 
     def met(self, value: float) -> bool:
         """Whether a value reaches it."""
+        if self.limit is None:
+            return True
         return value >= self.limit if self.kind == "times as fast" else value <= self.limit
 
 
-def faster(times: float) -> Reach:
-    """At least so many times as fast as the other side."""
+def faster(times: float | None = None) -> Reach:
+    """At least so many times as fast as the other side; without a number, no limit."""
     return Reach("times as fast", times)
 
 
-def within(times: float) -> Reach:
-    """At most so many times what the other side takes."""
+def within(times: float | None = None) -> Reach:
+    """At most so many times what the other side takes; without a number, no limit."""
     return Reach("times as long", times)
 
 
-def at_most(value: float) -> Reach:
-    """Ours alone, in the row's unit."""
+def at_most(value: float | None = None) -> Reach:
+    """Ours alone, in the row's unit; without a number, no limit."""
     return Reach("at most", value)
 
 
@@ -113,8 +115,7 @@ class Row:
     Attributes:
         name: what picks it on the command line.
         what: our side, in words.
-        reach: baseline in words → what must be reached against it; None measures without a limit.
-            ``""`` is no baseline.
+        reach: baseline in words → what must be reached against it. ``""`` is no baseline.
         sides: a generator function of a device and sizes; it yields once, then cleans up.
         sizes: kind of device (``cpu``, ``cuda``) → the keyword arguments of ``sides`` there; a row
             without an entry is not measured there.
@@ -125,7 +126,7 @@ class Row:
 
     name: str
     what: str
-    reach: Mapping[str, Reach | None]
+    reach: Mapping[str, Reach]
     sides: Callable[..., Iterator[Sides]]
     sizes: Mapping[str, Mapping[str, Any]]
     rounds: int = 5
@@ -148,7 +149,7 @@ class Comparison:
 
     row: Row
     baseline: str
-    reach: Reach | None
+    reach: Reach
     ours: float
     other: float | None
     median: float
@@ -158,7 +159,7 @@ class Comparison:
     @property
     def met(self) -> bool:
         """Whether the median reaches what it has to."""
-        return self.reach is None or self.reach.met(self.median)
+        return self.reach.met(self.median)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +214,7 @@ def measured(row: Row, device: torch.device) -> Outcome:
 
 def _compared(row: Row, baseline: str, took: Mapping[str, list[float]]) -> Comparison:
     reach = row.reach[baseline]
-    ratio = reach or (within(1) if baseline else at_most(0))
-    values = [ratio.value(ours, other) for ours, other in zip(took[""], took[baseline])]
+    values = [reach.value(*taken) for taken in zip(took[""], took[baseline])]
     return Comparison(
         row=row,
         baseline=baseline,
@@ -268,12 +268,12 @@ def to_json(outcomes: list[Outcome], device: torch.device) -> str:
                     "ours": c.ours,
                     "other": c.other,
                     "ratio": {
-                        "is": c.reach.kind if c.reach else "times as long",
+                        "is": c.reach.kind,
                         "median": c.median,
                         "lowest": c.lowest,
                         "highest": c.highest,
                     },
-                    "reach": c.reach.limit if c.reach else None,
+                    "reach": c.reach.limit,
                     "met": c.met,
                 }
                 for c in outcome.comparisons
@@ -319,8 +319,8 @@ def _cells(c: Comparison) -> tuple[str, str, str, str]:
     return c.baseline or "–", f"{c.ours:.3g} {c.row.unit}", theirs, spread
 
 
-def _reached(reach: Reach | None, met: bool, unit: str) -> str:
-    if reach is None:
+def _reached(reach: Reach, met: bool, unit: str) -> str:
+    if reach.limit is None:
         return ""
     match reach.kind:
         case "times as fast":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from klas.measures.divergence import sum_dtype
+from klas.measures.divergence import widened
 from klas.networks.anchor import Anchor
 from klas.networks.device import Precision, autocast
 from klas.networks.layout import Layout, maps_and_prefix, resized
@@ -118,26 +118,17 @@ def _state(rows: _Rows, weight: Tensor, bias: Tensor, target: Layout) -> State:
 def _source_rows(activation: Tensor, layout: Layout, rows: _Rows) -> Tensor:
     maps, prefix = maps_and_prefix(activation, layout)
     if rows.grid is None:
-        return _wide(maps.float().mean((1, 2)))
+        return widened(maps.float().mean((1, 2)))
     maps = resized(maps.float(), rows.grid).flatten(1, 2)
-    return _wide(torch.cat([prefix.float(), maps], 1) if rows.prefix else maps).flatten(0, 1)
+    return widened(torch.cat([prefix.float(), maps], 1) if rows.prefix else maps).flatten(0, 1)
 
 
 def _target_rows(activation: Tensor, layout: Layout, rows: _Rows) -> Tensor:
     maps, prefix = maps_and_prefix(activation, layout)
     if rows.grid is None:
-        return _wide(prefix.flatten(1))  # every token's channels are columns of their own
+        return widened(prefix.flatten(1))  # every token's channels are columns of their own
     maps = maps.flatten(1, 2)
-    return _wide(torch.cat([prefix, maps], 1) if rows.prefix else maps).flatten(0, 1)
-
-
-def _wide(values: Tensor) -> Tensor:
-    """In float64, because second moments square the condition number.
-
-    A device without float64 hands its few rows to the CPU.
-    """
-    has_float64 = sum_dtype(values.device) == torch.float64
-    return values.to(values.device if has_float64 else "cpu", torch.float64)
+    return widened(torch.cat([prefix, maps], 1) if rows.prefix else maps).flatten(0, 1)
 
 
 @torch.inference_mode()

@@ -205,7 +205,7 @@ class Keys:
     def _theta_output(self, result: ThetaOutput) -> Key:
         return Key(
             stage="anchors",
-            version=1,
+            version=2,
             inputs={
                 "what": "theta_output",
                 "of": [self._validation(name).digest for name in result.names],
@@ -216,7 +216,7 @@ class Keys:
     def _theta(self, result: Theta) -> Key:
         return Key(
             stage="scores",
-            version=2,
+            version=3,
             inputs={
                 "probes": [self._probes(name).digest for name in result.names],
                 "val": [self._validation(name).digest for name in result.names],

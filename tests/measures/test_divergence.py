@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from klas.measures.divergence import chunk_bounds, kl_sums, prediction_sums, theta
+from klas.measures import divergence
+from klas.measures.divergence import chunk_bounds, pair_sums, prediction_sums, theta
 from klas.selection.bootstrap import block_of
 
 
@@ -37,22 +38,91 @@ def test_theta_matches_float64_kl_div(seed, scale, classes):
     assert close(theta(chunks), reference(first, second))
 
 
-def test_float32_sums_keep_small_divergences():
-    """The path of devices without float64: neighbours that differ by little, among far ones."""
+scales = st.floats(-2, 2).map(lambda power: 10**power)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    seed=st.integers(0, 10_000),
+    classes=st.sampled_from([2, 10, 300]),
+    samples=st.sampled_from([1, 3, 40]),
+    alike=st.booleans(),
+    peaked=scales,
+    apart=scales,
+    nearly_equal=st.floats(-6, 0.5).map(lambda power: 10**power),
+    offset=st.floats(-1e3, 1e3),
+)
+def test_theta_is_that_of_float64_however_the_predictions_lie(
+    seed, classes, samples, alike, peaked, apart, nearly_equal, offset
+):
+    """Cuts that are close to each other and far from the rest, peaked or flat, over all sizes.
+
+    ``alike``: every sample is the same, so that no error of rounding averages out.
+    """
+    torch.manual_seed(seed)
+    shape = (samples, classes)
+    base = torch.randn(shape) * peaked
+    far = base + torch.randn(shape) * peaked * apart
+    cuts = [base, base * (1 + nearly_equal), far, far + torch.randn(shape) * nearly_equal]
+    first, second = torch.stack(cuts), torch.stack(cuts[::-1]) + offset
+    if alike:
+        first, second = (x[:, :1].repeat(1, samples, 1) for x in (first, second))
+    assert close(theta([(first, second)]), reference(first, second))
+    assert close(theta([(first, first)]), reference(first, first))
+    assert close_squares(pair_sums(first, second, squares=True).squares / samples, first, second)
+
+
+def close_squares(actual, first, second):
+    p, q = (x.double().softmax(-1) for x in (first, second))
+    wanted = (p[:, None] - q).square().sum(-1).mean(-1)
+    return ((actual - wanted).abs() <= 1e-4 * wanted + 1e-9).all()
+
+
+@pytest.mark.parametrize("distance", [1e-12, 1e-9, 1e-6, 1e-3, 1.0, 50.0])
+def test_theta_of_every_size_beside_predictions_that_are_far_away(distance):
     torch.manual_seed(0)
-    base = torch.randn(1, 2000, 100)
-    near = base + 0.05 * torch.randn(4, 2000, 100)
-    log = near.log_softmax(-1)
-    actual = kl_sums(log, log) / 2000
-    wanted = reference(near, near)
-    off = ~torch.eye(4, dtype=bool)
-    assert ((actual.double() - wanted)[off] / wanted[off]).abs().max() < 1e-4
+    base = torch.randn(30, 50)
+    near = base + (2 * distance) ** 0.5 * torch.randn(30, 50)
+    first, second = torch.stack([base, 9 * base]), torch.stack([near, -9 * base])
+    wanted = reference(first, second)
+    assert 0.1 * distance < wanted[0, 0] < 10 * distance
+    assert close(theta([(first, second)]), wanted)
+
+
+def test_little_is_made_again_in_float64(monkeypatch):
+    """Only the neighbours that are close; a cut and itself are known to be alike."""
+    made = []
+    kl_of_logs = divergence._kl_of_logs
+
+    def counted(log_p, log_q):
+        made.append((len(log_p), len(log_q)))
+        return kl_of_logs(log_p, log_q)
+
+    monkeypatch.setattr(divergence, "_kl_of_logs", counted)
+    torch.manual_seed(0)
+    cuts = torch.randn(6, 40, 100)
+    theta([(cuts, torch.randn(5, 40, 100))])
+    theta([(cuts, cuts)])
+    assert made == []
+    cuts[3] = cuts[4] + 0.01 * torch.randn(40, 100)
+    theta([(cuts, cuts)])
+    assert made == [(2, 2)]
+
+
+def test_samples_beyond_one_tile_count_as_any(monkeypatch):
+    torch.manual_seed(0)
+    first, second = torch.randn(3, 20, 10), torch.randn(2, 20, 10)
+    whole = pair_sums(first, second, squares=True)
+    monkeypatch.setattr(divergence, "TILE_BYTES", 4 * 5 * 10 * 7)  # 7 samples, so the last has 6
+    for part, wanted in zip(pair_sums(first, second, squares=True), whole):
+        assert torch.allclose(part, wanted, rtol=1e-6)
 
 
 def test_equal_predictions_are_at_distance_zero_and_nothing_is_below():
     logits = torch.randn(5, 100, 7)
     actual = theta([(logits, logits)])
-    assert actual.diagonal().abs().max() < 1e-12
+    assert (actual.diagonal() == 0).all()
+    assert theta([(logits, logits.clone())]).diagonal().abs().max() < 1e-12
     assert (actual >= 0).all()
 
 
@@ -88,9 +158,9 @@ def test_sums_of_predictions_are_those_of_each_block(seed, samples, rows):
         here = blocks == block
         for i in range(3):
             entropy = -(p[i, here] * np.log(p[i, here])).sum()
-            assert actual["entropy"][block, i] == pytest.approx(entropy)
+            assert actual["entropy"][block, i] == pytest.approx(entropy, rel=1e-4, abs=1e-6)
             for j in range(2):
                 kl = (p[i, here] * np.log(p[i, here] / q[j, here])).sum()
                 squares = ((p[i, here] - q[j, here]) ** 2).mean(1).sum()
-                assert actual["kl"][block, i, j] == pytest.approx(kl)
-                assert actual["squares"][block, i, j] == pytest.approx(squares)
+                assert actual["kl"][block, i, j] == pytest.approx(kl, rel=1e-4, abs=1e-9)
+                assert actual["squares"][block, i, j] == pytest.approx(squares, rel=1e-4, abs=1e-9)
