@@ -39,6 +39,10 @@ class JobError(KlasError):
     """A background job cannot be started, watched or cancelled."""
 
 
+class WorkerError(KlasError):
+    """A process or a host that makes results cannot begin, or died."""
+
+
 def one_line(error: Exception) -> str:
     """Another library's error, to quote in a sentence: its type and its first line."""
     lines = str(error).strip().splitlines()

@@ -195,6 +195,24 @@ class SelectionSpec(_Section):
     space: Literal["paper", "with-stem"] = "paper"
 
 
+EngineName = Literal["auto", "here", "processes"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+
+class EngineSpec(_Section):
+    """What carries results out. The results are the same, so no key depends on it.
+
+    Attributes:
+        name: ``here`` (one after another in this process), ``processes`` (as many as there are
+            cores, or GPUs), or ``auto``: processes where the work is long enough and there is more
+            than one core or GPU, else here.
+        workers: at most so many processes.
+    """
+
+    name: EngineName = "auto"
+    workers: Annotated[int, Field(gt=0, le=10_000)] | None = None
+
+
 PairRule = Literal["cheaper-first", "both-directions"]
 PrecisionRule = Literal["auto", "float32", "bfloat16"]
 
@@ -211,6 +229,7 @@ class Study(_Section):
             it, else float32. Sums and probes are float32 or wider in any case.
         data: where the images are.
         probes, fit, tuning, finetuning, selection: the settings of each stage.
+        engine: what carries the work out.
 
     Examples:
         >>> study = Study(
@@ -235,6 +254,7 @@ class Study(_Section):
     tuning: TuningSpec = TuningSpec()
     finetuning: FinetuningSpec = FinetuningSpec()
     selection: SelectionSpec = SelectionSpec()
+    engine: EngineSpec = EngineSpec()
 
     @field_validator("anchors", mode="before")
     @classmethod
@@ -281,11 +301,15 @@ class Study(_Section):
 
     def results_key(self) -> str:
         """SHA-256 of all that the scores document depends on: not how stitches are chosen."""
-        raw = self.model_dump(mode="json", exclude={"name", "finetuning"})
+        raw = self.model_dump(mode="json", exclude={"name", "finetuning", "engine"})
         raw["selection"] = raw["selection"]["space"]
         raw["document"] = DOCUMENT
         text = json.dumps(raw, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def content(self) -> dict[str, Any]:
+        """Plain values of all but the engine: what documents hold, whoever computed them."""
+        return self.model_dump(mode="json", exclude={"engine"})
 
     def to_toml(self) -> str:
         """The study as a file that :func:`load_study` reads back to an equal study."""

@@ -16,7 +16,7 @@ from klas.results.comparison import compare
 from klas.results.pair import Pair
 from klas.selection.curves import Envelope, envelope
 from klas.storage.store import Store
-from klas.study import DIGITS, FinetuningSpec, FitSpec, Study, TuningSpec
+from klas.study import DIGITS, EngineSpec, FinetuningSpec, FitSpec, Study, TuningSpec
 
 # Tests run side by side. Processes with as many threads as cores would stall each other, also
 # those that tests start.
@@ -37,6 +37,7 @@ SMALL = DIGITS.model_copy(
         "tuning": TuningSpec(steps=4, batch=32),
         "finetuning": FinetuningSpec(steps=12, batch=32),
         "selection": DIGITS.selection.model_copy(update={"buckets": 4}),
+        "engine": EngineSpec(name="here"),  # whatever the machine's load makes of it
     }
 )
 """The digits study with few samples and steps: every stage in seconds, nothing to conclude."""

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from klas.cli.printing import is_closed_pipe, prints_anywhere
 from klas.errors import KlasError
-from klas.study import METRICS, STAGES, TIERS
+from klas.study import ENGINES, METRICS, STAGES, TIERS
 
 INTERRUPTED = 130
 
@@ -152,6 +152,10 @@ def _add_study(parser: argparse.ArgumentParser, *, computes: bool = False) -> No
     parser.add_argument("study", nargs="?", help=text)
     if computes:
         _add_allow_code(parser)
+        text = "what does the work: this process or several (default: what is quicker)"
+        parser.add_argument("--engine", choices=ENGINES, help=text)
+        text = "at most so many processes"
+        parser.add_argument("--workers", type=int, help=text)
 
 
 def _add_allow_code(parser: argparse.ArgumentParser) -> None:

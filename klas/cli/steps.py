@@ -13,7 +13,7 @@ from klas.cli.terminal import TerminalProgress
 from klas.errors import SelectionError
 from klas.results.pair import Pair
 from klas.storage.store import Store
-from klas.study import Study, change
+from klas.study import EngineSpec, Study, change
 
 if TYPE_CHECKING:
     from klas.pipeline.run import Pipeline
@@ -41,10 +41,21 @@ def open_pipeline(options: argparse.Namespace, study: Study) -> "Iterator[Pipeli
             device=options.device,
             allow_code=options.allow_code,
             progress=progress,
+            engine=_engine(options, study),
         )
         for note in pipeline.context.open():
             print(note, file=sys.stderr)
         yield pipeline
+
+
+def _engine(options: argparse.Namespace, study: Study) -> EngineSpec:
+    """The study's engine, with what the options say otherwise.
+
+    Raises:
+        StudyError: a value is out of range.
+    """
+    asked = {"name": options.engine, "workers": options.workers}
+    return change(study, "engine", **asked).engine
 
 
 def with_selection(study: Study, options: argparse.Namespace) -> Study:

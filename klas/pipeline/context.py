@@ -51,6 +51,7 @@ class Context:
         progress: where the progress of the work is reported.
         device: where networks run.
         precision: what forward passes compute in.
+        allow_code: whether an anchor may be a Python function of the user's.
         objective: the study's task.
         splits: its data.
         used: digests of the results that were read or made through this context.
@@ -84,7 +85,7 @@ class Context:
         self.objective: Objective = Classification()
         self.used: set[str] = set()
         self.splits = Splits(study, self.compute, self.progress)
-        self._allow_code = allow_code
+        self.allow_code = allow_code
         # Where keys say float32, convolutions must not round to TF32 on CUDA.
         torch.backends.cudnn.allow_tf32 = False
 
@@ -108,7 +109,7 @@ class Context:
         study = self.study
         # What is cheap to refuse comes first; weights may take minutes to load.
         for spec in study.anchors:
-            check_model_name(spec, allow_code=self._allow_code)
+            check_model_name(spec, allow_code=self.allow_code)
         class_map = read_class_map(study.data.class_map)
         class_names = self.splits.class_names
         anchors = {
@@ -116,7 +117,7 @@ class Context:
                 spec,
                 crop=study.data.crop,
                 interpolation=study.data.interpolation,
-                allow_code=self._allow_code,
+                allow_code=self.allow_code,
             )
             for spec in study.anchors
         }

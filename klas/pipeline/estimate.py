@@ -1,46 +1,45 @@
 """What a run will cost on this machine, before the work begins.
 
 The machine's speed is measured on a small batch; from it each recipe says what its result costs
-(:class:`klas.pipeline.recipes.recipe.Recipe`).
+(:class:`klas.pipeline.recipes.recipe.Recipe`), and from that the order of work how long all takes.
 """
 
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from klas.errors import StoreError
 from klas.memory import peak_memory_bytes
-from klas.networks.device import autocast
-from klas.pipeline.context import Context
-from klas.pipeline.engines import missing
-from klas.pipeline.recipes.recipe import Cost, Speed
+from klas.pipeline.engines.choice import workers_for
+from klas.pipeline.engines.crew import work_of
+from klas.pipeline.engines.engine import missing
+from klas.pipeline.engines.schedule import makespan
 from klas.pipeline.recipes.registry import recipe_of
 from klas.pipeline.run import Pipeline
 from klas.results.accuracies import full_validation
 from klas.results.pair import Pair
-from klas.results.plan import stages_until
 from klas.results.result import Finetuned, Result
 from klas.results.trainings import method_trainings
 from klas.study import Stage, Tier
-
-TIMED_IMAGES = 50  # in the batch that is timed, where so many fit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """What the missing work takes: seconds, bytes on disk, bytes of memory at the peak.
 
-    Memory is this process's and the device's together. Features are on disk.
+    Memory is this process's, the device's and all workers' together. Features are on disk.
+
+    Attributes:
+        workers: how many results are made side by side.
     """
 
     seconds: float
     disk_bytes: int
     memory_bytes: int
+    workers: int = 1
 
 
 def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
@@ -51,11 +50,13 @@ def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
     Raises:
         StoreError: the results will not fit on the disk.
     """
-    steps = (step for stage in stages_until(until) for step in pipeline.steps(stage))
-    costs = _costs([result for step in steps for result in step.results], pipeline.context)
-    if not costs:
+    context = pipeline.context
+    absent = list(missing(pipeline.results(until), context))
+    if not absent:
         return Estimate(seconds=0.0, disk_bytes=0, memory_bytes=peak_memory_bytes())
-    disk, root = sum(4 * cost.values for cost in costs), pipeline.context.store.root
+    workers, speed = workers_for(pipeline.engine, context, absent)
+    costs = [recipe_of(result).cost(result, context, speed) for result in absent]
+    disk, root = sum(4 * cost.values for cost in costs), context.store.root
     free = shutil.disk_usage(root).free
     if disk > free:
         raise StoreError(
@@ -63,10 +64,12 @@ def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
             f"{free / 1e6:,.1f} MB are free; free some room (`klas cache clear`), take fewer "
             "samples, or name another folder with --cache-dir or KLAS_CACHE_DIR"
         )
+    own, most = peak_memory_bytes(), max(cost.memory_bytes for cost in costs)
     return Estimate(
-        seconds=sum(cost.seconds for cost in costs),
+        seconds=_seconds(pipeline, absent),
         disk_bytes=disk,
-        memory_bytes=peak_memory_bytes() + max(cost.memory_bytes for cost in costs),
+        memory_bytes=own + most if workers == 1 else own + workers * (own + most),
+        workers=workers,
     )
 
 
@@ -81,7 +84,7 @@ def training_seconds(pipeline: Pipeline, trainings: Sequence[Finetuned]) -> tupl
     context = pipeline.context
     absent = [t for t in dict.fromkeys(trainings) if not context.has(t)]
     results = [result for t in absent for result in pipeline.training_results(t)]
-    return len(absent), sum(cost.seconds for cost in _costs(results, context))
+    return len(absent), _seconds(pipeline, list(missing(results, context)))
 
 
 def full_val_seconds(
@@ -89,46 +92,12 @@ def full_val_seconds(
 ) -> float:
     """About how long the chosen stitches take on every validation image."""
     wanted = full_validation(pair, chosen, pipeline.context.study, tier)
-    return sum(cost.seconds for cost in _costs([wanted], pipeline.context))
+    return _seconds(pipeline, list(missing([wanted], pipeline.context)))
 
 
-def _costs(results: Sequence[Result], context: Context) -> list[Cost]:
-    """The costs of what is missing among some results and all that they need."""
-    absent = list(missing(results, context))
+def _seconds(pipeline: Pipeline, absent: Sequence[Result]) -> float:
+    """How long missing results take the pipeline's engine."""
     if not absent:
-        return []
-    forward = {name: _seconds_per_image(context, name) for name in context.anchors}
-    speed = Speed(forward=forward, loading=_loading_seconds(context))
-    return [recipe_of(result).cost(result, context, speed) for result in absent]
-
-
-def _seconds_per_image(context: Context, name: str) -> float:
-    seconds = context.batch.retrying(lambda tick: _timed(context, name), lambda n: None)
-    return float(seconds)
-
-
-@torch.inference_mode()  # only here: networks that are opened inside it can't be traced
-def _timed(context: Context, name: str) -> float:
-    info = context.anchors[name].info
-    batch = min(TIMED_IMAGES, context.batch.size)
-    images = torch.zeros(batch, *info.transform.input_size, device=context.device)
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        with autocast(context.device, context.precision):
-            outputs = context.anchors[name](images)
-        outputs.sum().item()  # waits for the device
-        times.append(time.perf_counter() - start)
-    return min(times) / batch
-
-
-def _loading_seconds(context: Context) -> float:
-    val, first = context.val, next(iter(context.anchors))
-    rows = val.rows[:TIMED_IMAGES]
-    times = []
-    for _ in range(2):  # the first pass may have to find, or draw, the pictures
-        start = time.perf_counter()
-        for _ in context.batches(val.images, rows, first):
-            pass
-        times.append(time.perf_counter() - start)
-    return min(times) / max(len(rows), 1)
+        return 0.0
+    workers, speed = workers_for(pipeline.engine, pipeline.context, absent)
+    return makespan(work_of(absent, pipeline.context, speed), workers)

@@ -1,7 +1,7 @@
 """Run a study's stages into the store. What the command and a worker process call."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from klas.errors import DivergedError, SelectionError
 from klas.pipeline.context import Context
-from klas.pipeline.engines import Engine, Here, missing, units, units_of
+from klas.pipeline.engines.choice import engine_for
+from klas.pipeline.engines.engine import Engine, missing, units, units_of
+from klas.pipeline.engines.here import Here
 from klas.pipeline.recipes.latency import machine
 from klas.pipeline.scores_document import scores_document
 from klas.progress import Progress
@@ -23,7 +25,7 @@ from klas.results.timings import note_timings
 from klas.results.trainings import joint_training, method_trainings
 from klas.storage.arrays import Arrays
 from klas.storage.store import Store
-from klas.study import STAGES, Stage, Study, Tier
+from klas.study import STAGES, EngineSpec, Stage, Study, Tier
 
 
 class Pipeline:
@@ -32,7 +34,9 @@ class Pipeline:
     Attributes:
         study, store: what is computed, and where it is kept.
         context: what results are made from; nothing is opened before it is needed.
-        engine: what carries results out.
+        engine: what carries results out, or its name and settings; the study's own unless another
+            is given.
+        memory_bytes: the most that workers took together, beside this process.
     """
 
     def __init__(
@@ -43,14 +47,16 @@ class Pipeline:
         device: str = "auto",
         allow_code: bool = False,
         progress: Progress | None = None,
+        engine: EngineSpec | Engine | None = None,
     ) -> None:
-        """Prepare a study; the arguments are those of :class:`Context`."""
+        """Prepare a study; most arguments are those of :class:`Context`."""
         self.study = study
         self.store = store
         self.context = Context(
             study, store, device=device, allow_code=allow_code, progress=progress
         )
-        self.engine: Engine = Here()
+        self.engine: EngineSpec | Engine = engine or study.engine
+        self.memory_bytes = 0
 
     def steps(self, stage: Stage) -> list[Step]:
         """A stage's work, in order."""
@@ -66,19 +72,25 @@ class Pipeline:
             KlasError: anything about the study, its anchors or its data that does not fit.
         """
         first, *_ = stages = stages_until(until)
-        for stage in stages:
-            try:
-                made = [self._carry_out(step) for step in self.steps(stage)]
-            except BaseException:
-                # What it finished of a later stage is shown too; the error matters more.
-                if stage != first:
-                    with contextlib.suppress(Exception):
-                        self._publish()
-                raise
-            # Finished stages are shown however the next one ends.
-            if any(made) and stage != until:
-                self._publish()
+        with self._working(self.results(until)) as engine:
+            for stage in stages:
+                try:
+                    made = [self._carry_out(step, engine) for step in self.steps(stage)]
+                except BaseException:
+                    # What it finished of a later stage is shown too; the error matters more.
+                    if stage != first:
+                        with contextlib.suppress(Exception):
+                            self._publish()
+                    raise
+                # Finished stages are shown however the next one ends.
+                if any(made) and stage != until:
+                    self._publish()
         return self._publish()
+
+    def results(self, until: Stage) -> list[Result]:
+        """All that the stages up to ``until`` consist of."""
+        every = (step for stage in stages_until(until) for step in self.steps(stage))
+        return [result for step in every for result in step.results]
 
     def finetune(self, pair: Pair, chosen: NDArray[np.bool_]) -> dict[str, Any]:
         """Train a pair's chosen stitches and its anchors jointly; return their accuracies.
@@ -93,8 +105,7 @@ class Pipeline:
         if not chosen.any():
             raise SelectionError(f"{pair.name}: nothing is chosen, so there is nothing to train")
         training = joint_training(pair, chosen, self.study.finetuning)
-        results = self.training_results(training)
-        self._carry_out(Step(name="finetuned", unit="steps", results=results), label=pair.name)
+        self._make("finetuned", "steps", self.training_results(training), label=pair.name)
         accuracies: dict[str, Any] = self.context.read(training)
         return accuracies
 
@@ -107,16 +118,25 @@ class Pipeline:
             A sentence for each that diverged.
         """
         context, diverged = self.context, []
-        for pair in pairs:
-            trainings = method_trainings(pair, self.study)
-            every = [r for t in trainings for r in self.training_results(t.result)]
-            context.progress.start("finetuned", "steps", units(every, context))
-            for training in trainings:
-                label = f"{pair.name}: {training.metric}, {training.steps:,} steps"
-                try:
-                    self.train(training.result, label=label)
-                except DivergedError as error:
-                    diverged.append(f"{pair.name}, {training.metric}: {error}")
+        trainings = {pair.name: method_trainings(pair, self.study) for pair in pairs}
+        of_pairs = {
+            name: [r for training in each for r in self.training_results(training.result)]
+            for name, each in trainings.items()
+        }
+        with self._working([result for each in of_pairs.values() for result in each]) as engine:
+            for name, every in of_pairs.items():
+                labels: dict[Result, str] = {
+                    result: f"{name}: {training.metric}, {training.steps:,} steps"
+                    for training in trainings[name]
+                    for result in missing(self.training_results(training.result), context)
+                }
+                context.progress.start("finetuned", "steps", units(every, context))
+                ended = engine.carry_out(every, context, labels=labels, tolerated=(DivergedError,))
+                diverged += [
+                    f"{name}, {training.metric}: {ended[training.result]}"
+                    for training in trainings[name]
+                    if training.result in ended
+                ]
         context.record()
         return diverged
 
@@ -133,7 +153,7 @@ class Pipeline:
             raise SelectionError(f"{pair.name}: nothing is chosen, so there is nothing to measure")
         self.stored_layers(pair, chosen, tier)
         wanted = full_validation(pair, chosen, self.study, tier)
-        self._carry_out(Step(name="full_val", unit="images", results=(wanted,)), label=pair.name)
+        self._make("full_val", "images", (wanted,), label=pair.name)
         accuracies: dict[str, Any] = self.context.read(wanted)
         return accuracies
 
@@ -148,7 +168,8 @@ class Pipeline:
         """
         context, (source, target) = self.context, pair.names
         wanted = Latency(source=source, target=target, machine=machine(context.device))
-        self._carry_out(Step(name="latency", unit="turns", results=(wanted,)), label=pair.name)
+        step = Step(name="latency", unit="turns", results=(wanted,))
+        self._carry_out(step, Here(), label=pair.name)  # alone on the machine, or it says nothing
         note_timings(self.store, self.study, pair, wanted.machine)
         times: dict[str, Any] = context.read(wanted)
         return times
@@ -171,16 +192,14 @@ class Pipeline:
             raise SelectionError(f"{pair.name}: tier {tier} is not computed yet; run {command}")
         return self.context.layers(layers)
 
-    def train(self, training: Finetuned, *, label: str | None = None) -> None:
+    def train(self, training: Finetuned) -> None:
         """Make a joint training's results, if they are missing.
-
-        Args:
-            label: what progress shows for it.
 
         Raises:
             DivergedError: the loss is no longer a number.
         """
-        self.engine.carry_out(self.training_results(training), self.context, label=label)
+        results = self.training_results(training)
+        self._make("finetuned", "steps", results, label=" → ".join(training.names))
 
     def training_results(self, training: Finetuned) -> tuple[Result, ...]:
         """A joint training's results, those on the test split included."""
@@ -189,12 +208,30 @@ class Pipeline:
         tested = (TestOutcomes(anchor=name) for name in training.names)
         return (training, outcomes_of(training.weights, "test"), *tested)
 
-    def _carry_out(self, step: Step, *, label: str | None = None) -> bool:
+    @contextlib.contextmanager
+    def _working(self, results: Sequence[Result]) -> Iterator[Engine]:
+        """An engine that suits some results, until they are made."""
+        engine = self.engine
+        if isinstance(engine, EngineSpec):
+            engine = engine_for(engine, self.context, results)
+        try:
+            yield engine
+        finally:
+            engine.close()
+            self.memory_bytes = max(self.memory_bytes, engine.memory_bytes)
+
+    def _make(self, name: str, unit: str, results: tuple[Result, ...], *, label: str) -> None:
+        """Make a step's missing results with an engine of their own."""
+        with self._working(results) as engine:
+            self._carry_out(Step(name=name, unit=unit, results=results), engine, label=label)
+
+    def _carry_out(self, step: Step, engine: Engine, *, label: str | None = None) -> bool:
         """Make a step's missing results; returns whether there were any."""
         absent = list(missing(step.results, self.context))
         self.context.progress.start(step.name, step.unit, units_of(absent, self.context))
         if absent:
-            self.engine.carry_out(step.results, self.context, label=label)
+            labels = {} if label is None else dict.fromkeys(absent, label)
+            engine.carry_out(step.results, self.context, labels=labels)
         self.context.record()
         return bool(absent)
 

@@ -36,7 +36,7 @@ def scores_document(context: Context) -> ScoresDocument:
     return {
         "format": "klas-scores",
         "version": 1,
-        "study": context.study.model_dump(mode="json"),
+        "study": context.study.content(),
         "made_with": {
             "klas": importlib.metadata.version("klas"),
             "torch": importlib.metadata.version("torch"),

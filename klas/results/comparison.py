@@ -80,7 +80,7 @@ def compare(
     return {
         "format": "klas-comparison",
         "version": 1,
-        "study": study.model_dump(mode="json"),
+        "study": study.content(),
         "made_with": document["made_with"],
         "task": document["task"],
         "accuracy_metric": document["accuracy_metric"],

@@ -260,7 +260,13 @@ class Store:
 
     def _record(self, key: Key, kind: str, sha256: str, size: int) -> Entry:
         """Record in the index a file that is in its place."""
-        entry = Entry(
+        entry = self._entry(key, kind, sha256, size)
+        self._writable().set(entry)
+        return entry
+
+    @staticmethod
+    def _entry(key: Key, kind: str, sha256: str, size: int) -> Entry:
+        return Entry(
             digest=key.digest,
             stage=key.stage,
             label=key.label,
@@ -268,8 +274,16 @@ class Store:
             sha256=sha256,
             bytes=size,
         )
-        self._writable().set(entry)
-        return entry
+
+    def take(self, key: Key, file: Path, *, sha256: str, size: int) -> None:
+        """Store arrays that are a finished file already: it is moved to its place.
+
+        Args:
+            sha256, size: of the file.
+        """
+        entry = self._entry(key, "safetensors", sha256, size)
+        self.adopt(entry, file)
+        self._known_whole.add(_identity(entry, self.path_of(entry).stat()))
 
     def adopt(self, entry: Entry, file: Path) -> None:
         """Take over a verified file of another store: it is moved to its place."""
@@ -305,7 +319,7 @@ class Store:
     def _remove_abandoned(self) -> None:
         """Delete what killed processes left half written: nobody holds its lock."""
         for path in (self.root / "tmp").glob("*.rows"):
-            lock = self.lock(path.stem)
+            lock = self.lock(path.name.partition(".")[0])
             if not lock.is_locked:  # by this thread, which could take it again
                 with suppress(Timeout, OSError), lock.acquire(timeout=0):
                     path.unlink()

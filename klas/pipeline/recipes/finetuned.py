@@ -17,7 +17,8 @@ from klas.networks.batch_size import enough_memory_for
 from klas.networks.family import Family, layer_states
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.calibration import calibration_batches, check_batch
-from klas.pipeline.recipes.recipe import Cost, Recipe, Speed, no_cost, no_units
+from klas.pipeline.recipes.recipe import Cost, Recipe, no_cost, no_units, undivided
+from klas.pipeline.speed import Speed
 from klas.results.result import (
     Finetuned,
     FinetunedOutcomes,
@@ -171,6 +172,10 @@ def _measuring_cost(result: FinetunedOutcomes, context: Context, speed: Speed) -
     return Cost(seconds=samples * macs / macs_per_second(result.names, context, speed))
 
 
-FINETUNED_WEIGHTS = Recipe[FinetunedWeights](units=_steps, make=_train, cost=_training_cost)
-FINETUNED_OUTCOMES = Recipe[FinetunedOutcomes](units=no_units, make=_measure, cost=_measuring_cost)
-FINETUNED = Recipe[Finetuned](units=no_units, make=_summarise, cost=no_cost)
+FINETUNED_WEIGHTS = Recipe[FinetunedWeights](
+    units=_steps, shares=undivided(_train), cost=_training_cost
+)
+FINETUNED_OUTCOMES = Recipe[FinetunedOutcomes](
+    units=no_units, shares=undivided(_measure), cost=_measuring_cost
+)
+FINETUNED = Recipe[Finetuned](units=no_units, shares=undivided(_summarise), cost=no_cost)

@@ -6,7 +6,8 @@ from klas.measures.accuracy import stitch_outcomes
 from klas.measures.sweep import Tick
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.finetuned import macs_per_second
-from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
+from klas.pipeline.recipes.recipe import Cost, Recipe, undivided
+from klas.pipeline.speed import Speed
 from klas.results.result import FullValidation
 from klas.selection.space import name_of
 
@@ -40,4 +41,4 @@ def _cost(result: FullValidation, context: Context, speed: Speed) -> Cost:
     return Cost(seconds=_samples(result, context) * each)
 
 
-FULL_VALIDATION = Recipe[FullValidation](units=_samples, make=_measure, cost=_cost)
+FULL_VALIDATION = Recipe[FullValidation](units=_samples, shares=undivided(_measure), cost=_cost)

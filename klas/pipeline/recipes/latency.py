@@ -20,8 +20,9 @@ from klas.networks.batch_size import enough_memory_for
 from klas.networks.device import autocast
 from klas.networks.family import Member
 from klas.pipeline.context import Context
-from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
+from klas.pipeline.recipes.recipe import Cost, Recipe, undivided
 from klas.pipeline.recipes.zero_shot import fitted_family
+from klas.pipeline.speed import Speed
 from klas.results.result import Latency, Machine
 
 Floats = NDArray[np.float64]
@@ -154,4 +155,4 @@ def _spread(seconds: Floats) -> dict[str, float | int]:
     return {"median_ms": median, "low_ms": low, "high_ms": high, "passes": len(seconds)}
 
 
-LATENCY = Recipe[Latency](units=_timings, make=_measure, cost=_cost)
+LATENCY = Recipe[Latency](units=_timings, shares=undivided(_measure), cost=_cost)

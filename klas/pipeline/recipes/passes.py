@@ -1,49 +1,86 @@
 """An anchor's passes over the data, and Θ between the outputs of two anchors."""
 
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from klas.measures.accuracy import network_outcomes
 from klas.measures.cka import CHUNK, TRIANGLE, GramMatrices
 from klas.measures.divergence import chunk_rows, theta
-from klas.measures.sweep import Collector, Outputs, PooledFeatures, Tick, sweep
-from klas.networks.batch_size import image_bytes
+from klas.measures.sweep import Append, Collector, Outputs, PooledFeatures, Tick, sweep
+from klas.networks.batch_size import LARGEST_BATCH, image_bytes
 from klas.pipeline.context import Context
-from klas.pipeline.recipes.recipe import Cost, Recipe, Speed, no_cost, no_units
+from klas.pipeline.recipes.recipe import (
+    Cost,
+    Make,
+    Recipe,
+    Rows,
+    no_cost,
+    no_units,
+    undivided,
+)
+from klas.pipeline.speed import Speed
 from klas.results.result import OUTCOMES, Features, TestOutcomes, ThetaOutput, Validation
 from klas.storage.arrays import Arrays, chunks
 
+SHARE_SAMPLES = 4 * LARGEST_BATCH
+"""A sweep is cut here. Whole batches, and whole chunks of CKA, lie on either side."""
 
-def _validate(result: Validation, context: Context, tick: Tick) -> None:
-    """One pass over the validation samples serves all that is asked of one anchor."""
-    anchor, split, pool = context.anchors[result.anchor], context.val, context.study.probes.pool
+assert SHARE_SAMPLES % CHUNK == 0
+
+
+def _validation_passes(result: Validation, context: Context) -> Sequence[Make]:
+    return [partial(_validate, result, rows, context) for rows in _blocks(context.val.rows)]
+
+
+def _validate(result: Validation, rows: NDArray[np.int64], context: Context, tick: Tick) -> Rows:
+    """One pass over some validation samples serves all that is asked of one anchor."""
+    anchor, pool, samples = context.anchors[result.anchor], context.study.probes.pool, len(rows)
     shapes = {
-        **PooledFeatures.shapes(anchor.info, split.samples),
-        **GramMatrices.shapes(anchor.info, split.samples),
+        **PooledFeatures.shapes(anchor.info, samples),
+        **GramMatrices.shapes(anchor.info, samples),
     }
     if anchor.info.classes:
-        shapes |= Outputs.shapes(anchor.info, split.samples)
-    with context.store.writing(context.keys.of(result), shapes) as out:
+        shapes |= Outputs.shapes(anchor.info, samples)
+
+    def fill(append: Append) -> None:
         collectors: list[Collector] = [
-            PooledFeatures(anchor, context.objective, pool, out.append),
-            GramMatrices(anchor, split.samples, out.append),
+            PooledFeatures(anchor, context.objective, pool, append),
+            GramMatrices(anchor, samples, append),
         ]
         if anchor.info.classes:
-            collectors.append(Outputs(anchor, out.append))
-        loader = context.batches(split.images, split.rows, result.anchor)
+            collectors.append(Outputs(anchor, append))
+        loader = context.batches(context.val.images, rows, result.anchor)
         sweep(anchor, loader, collectors, tick, precision=context.precision)
 
+    return Rows(shapes=shapes, fill=fill)
 
-def _collect_features(result: Features, context: Context, tick: Tick) -> None:
-    """One pass over the training samples."""
-    anchor, split, pool = context.anchors[result.anchor], context.train, context.study.probes.pool
-    shapes = PooledFeatures.shapes(anchor.info, split.samples)
-    with context.store.writing(context.keys.of(result), shapes) as out:
-        features = PooledFeatures(anchor, context.objective, pool, out.append)
-        loader = context.batches(split.images, split.rows, result.anchor)
+
+def _training_passes(result: Features, context: Context) -> Sequence[Make]:
+    return [
+        partial(_collect_features, result, rows, context) for rows in _blocks(context.train.rows)
+    ]
+
+
+def _collect_features(
+    result: Features, rows: NDArray[np.int64], context: Context, tick: Tick
+) -> Rows:
+    """One pass over some training samples."""
+    anchor, pool = context.anchors[result.anchor], context.study.probes.pool
+
+    def fill(append: Append) -> None:
+        features = PooledFeatures(anchor, context.objective, pool, append)
+        loader = context.batches(context.train.images, rows, result.anchor)
         sweep(anchor, loader, [features], tick, precision=context.precision)
+
+    return Rows(shapes=PooledFeatures.shapes(anchor.info, len(rows)), fill=fill)
+
+
+def _blocks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [rows[start : start + SHARE_SAMPLES] for start in range(0, len(rows), SHARE_SAMPLES)]
 
 
 def _test(result: TestOutcomes, context: Context, tick: Tick) -> Arrays:
@@ -96,15 +133,17 @@ def feature_width(context: Context, anchor: str) -> int:
     return sum(layout.channels for layout in context.anchors[anchor].info.layouts)
 
 
-def _val_samples(result: Any, context: Context) -> int:
+def _val_samples(result: Validation, context: Context) -> int:
     return context.val.samples
 
 
-def _train_samples(result: Any, context: Context) -> int:
+def _train_samples(result: Features, context: Context) -> int:
     return context.train.samples
 
 
-VALIDATION = Recipe[Validation](units=_val_samples, make=_validate, cost=_validation_cost)
-FEATURES = Recipe[Features](units=_train_samples, make=_collect_features, cost=_features_cost)
-TEST_OUTCOMES = Recipe[TestOutcomes](units=no_units, make=_test, cost=_test_cost)
-THETA_OUTPUT = Recipe[ThetaOutput](units=no_units, make=_compare_outputs, cost=no_cost)
+VALIDATION = Recipe[Validation](
+    units=_val_samples, shares=_validation_passes, cost=_validation_cost
+)
+FEATURES = Recipe[Features](units=_train_samples, shares=_training_passes, cost=_features_cost)
+TEST_OUTCOMES = Recipe[TestOutcomes](units=no_units, shares=undivided(_test), cost=_test_cost)
+THETA_OUTPUT = Recipe[ThetaOutput](units=no_units, shares=undivided(_compare_outputs), cost=no_cost)

@@ -1,6 +1,7 @@
 """Probes: trained on an anchor's features, and what they predict on the validation samples."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,40 +13,45 @@ from klas.measures.sweep import Tick
 from klas.networks.batch_size import memory_budget_bytes
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.passes import feature_width
-from klas.pipeline.recipes.recipe import Cost, Recipe, Speed, no_cost, no_units
+from klas.pipeline.recipes.recipe import Cost, Make, Recipe, no_cost, no_units, undivided
+from klas.pipeline.speed import Speed
 from klas.results.result import Features, ProbeAccuracy, Probes, Validation
 from klas.selection.bootstrap import block_of
 from klas.storage.arrays import Arrays, parts
 
+PARTS = ("mean", "std", "weight", "bias")  # of a probe
 HELD_OUT = 10_000  # units; plenty for one temperature
 PASSES = 150  # evaluations that L-BFGS needs to converge, about
 CHUNKS_AT_ONCE = 6  # arrays of a chunk's size that training has in memory
 HISTORY = 40  # earlier steps and gradients that L-BFGS remembers
 
 
-def _train(result: Probes, context: Context, tick: Tick) -> Arrays:
+def _trainings(result: Probes, context: Context) -> Sequence[Make]:
+    """Each cut's probe is trained apart."""
+    cuts = range(context.anchors[result.anchor].info.depth + 1)
+    return [partial(_train, result, k, context) for k in cuts]
+
+
+def _train(result: Probes, k: int, context: Context, tick: Tick) -> Arrays:
     arrays = context.read(Features(anchor=result.anchor))
     labels = torch.from_numpy(arrays["labels"].copy()).to(context.device)
     settings, classes = context.study.probes, len(context.splits.class_names)
     # A fitted temperature needs units that the probe has not seen.
     held_out = min(len(labels) // 10, HELD_OUT) if settings.temperature == "fitted" else 0
     kept = len(labels) - held_out
-    trained: Arrays = {}
-    converged, temperatures = [], []
-    for k in range(context.anchors[result.anchor].info.depth + 1):
-        features = arrays[f"cut{k}"]
-        probe = train_probe(features[:kept], labels[:kept], classes, l2=settings.l2)
-        for part in ("mean", "std", "weight", "bias"):
-            trained[f"cut{k}.{part}"] = getattr(probe, part).cpu().numpy()
-        converged.append(probe.converged)
-        if settings.temperature == "fitted":
-            unseen = torch.from_numpy(features[kept:].copy()).to(context.device)
-            temperatures.append(fit_temperature(probe.logits(unseen), labels[kept:]))
-        else:
-            temperatures.append(settings.temperature)
-        tick(1)
-    trained["temperature"] = np.array(temperatures)
-    return {**trained, "converged": np.array(converged)}
+    features = arrays[f"cut{k}"]
+    probe = train_probe(features[:kept], labels[:kept], classes, l2=settings.l2)
+    if settings.temperature == "fitted":
+        unseen = torch.from_numpy(features[kept:].copy()).to(context.device)
+        temperature = fit_temperature(probe.logits(unseen), labels[kept:])
+    else:
+        temperature = settings.temperature
+    tick(1)
+    return {
+        **{f"cut{k}.{part}": getattr(probe, part).cpu().numpy() for part in PARTS},
+        "temperature": np.array([temperature]),
+        "converged": np.array([probe.converged]),
+    }
 
 
 def _measure(result: ProbeAccuracy, context: Context, tick: Tick) -> list[float]:
@@ -66,7 +72,7 @@ def probe_logits(context: Context, anchor: str, bounds: Bounds) -> Iterator[Tens
     for k, converged in enumerate(arrays["converged"]):
         values = {
             part: torch.from_numpy(arrays[f"cut{k}.{part}"].copy()).to(context.device)
-            for part in ("mean", "std", "weight", "bias")
+            for part in PARTS
         }
         temperature = float(arrays["temperature"][k])
         probes.append(Probe(converged=bool(converged), temperature=temperature, **values))
@@ -102,5 +108,5 @@ def _cost(result: Probes, context: Context, speed: Speed) -> Cost:
     )
 
 
-PROBES = Recipe[Probes](units=_cuts, make=_train, cost=_cost)
-PROBE_ACCURACY = Recipe[ProbeAccuracy](units=no_units, make=_measure, cost=no_cost)
+PROBES = Recipe[Probes](units=_cuts, shares=_trainings, cost=_cost)
+PROBE_ACCURACY = Recipe[ProbeAccuracy](units=no_units, shares=undivided(_measure), cost=no_cost)

@@ -1,26 +1,20 @@
 """What a recipe is: how a result is made, how much work that is, and what it costs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
-from klas.measures.sweep import Tick
+from klas.measures.sweep import Append, Tick
 from klas.pipeline.context import Context
+from klas.pipeline.speed import Speed
+from klas.storage.arrays import Shapes
 
 R = TypeVar("R")
 
-
-@dataclass(frozen=True, kw_only=True)
-class Speed:
-    """How fast this machine is, as measured: seconds for one sample.
-
-    Attributes:
-        forward: for a pass of each anchor, by name.
-        loading: for decoding and transforming it.
-    """
-
-    forward: Mapping[str, float]
-    loading: float
+Make = Callable[[Tick], Any]
+"""Makes a share of a result: arrays by name, :class:`Rows`, or JSON values. It calls ``tick`` with
+the units done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +33,38 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Arrays that are too large for memory and come in rows.
+
+    Attributes:
+        shapes: of the arrays.
+        fill: does the work, and hands over their rows as they come.
+    """
+
+    shapes: Shapes
+    fill: Callable[[Append], None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe(Generic[R]):
     """How results of one kind are made.
 
     Attributes:
         units: how much work a result is, in the step's unit; 0 where it is too little to count.
-        make: makes its value from what it needs, which is in the store: arrays by name, or JSON
-            values; None if it has stored the value itself. It calls ``tick`` with the units done.
-        cost: what that takes.
+        shares: the parts that can be made apart, each from what the result needs, which is in the
+            store; how they are joined, :mod:`klas.pipeline.engines.shares` says. They follow from
+            the study alone, never from the machine, or engines would give other bytes.
+        cost: what all of it takes.
     """
 
     units: Callable[[R, Context], int]
-    make: Callable[[R, Context, Tick], Any]
+    shares: Callable[[R, Context], Sequence[Make]]
     cost: Callable[[R, Context, Speed], Cost]
+
+
+def undivided(make: Callable[[R, Context, Tick], Any]) -> Callable[[R, Context], Sequence[Make]]:
+    """The shares of results that are made as a whole."""
+    return lambda result, context: [partial(make, result, context)]
 
 
 def no_units(result: Any, context: Context) -> int:

@@ -18,7 +18,8 @@ from klas.networks.batch_size import image_bytes
 from klas.networks.family import Family
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.probes import prediction_bounds, probe_logits
-from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
+from klas.pipeline.recipes.recipe import Cost, Recipe, undivided
+from klas.pipeline.speed import Speed
 from klas.results.result import Cka, Fit, OfPair, Theta, Validation
 from klas.selection.bootstrap import BLOCKS, block_of
 from klas.storage.arrays import Arrays
@@ -131,6 +132,6 @@ def _fit_units(result: Fit, context: Context) -> int:
     return len(_matching_samples(context))
 
 
-THETA = Recipe[Theta](units=_one, make=_theta, cost=_matrix_cost)
-CKA = Recipe[Cka](units=_one, make=_cka, cost=_matrix_cost)
-FIT = Recipe[Fit](units=_fit_units, make=_fit, cost=_fit_cost)
+THETA = Recipe[Theta](units=_one, shares=undivided(_theta), cost=_matrix_cost)
+CKA = Recipe[Cka](units=_one, shares=undivided(_cka), cost=_matrix_cost)
+FIT = Recipe[Fit](units=_fit_units, shares=undivided(_fit), cost=_fit_cost)

@@ -1,6 +1,7 @@
 """Tier ``tuned``: every candidate's stitch layer trained with the anchors frozen, then measured."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from klas.measures.training import tune
 from klas.networks.batch_size import enough_memory_for
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.calibration import check_batch
-from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
+from klas.pipeline.recipes.recipe import Cost, Make, Recipe
 from klas.pipeline.recipes.scores import layer_values, layers_memory_bytes
 from klas.pipeline.recipes.zero_shot import (
     calibrated,
@@ -20,6 +21,7 @@ from klas.pipeline.recipes.zero_shot import (
     seconds_of_pass,
     source_macs,
 )
+from klas.pipeline.speed import Speed
 from klas.results.result import DIVERGED, Places, Tuned
 from klas.selection.groups import balanced_groups
 from klas.selection.space import Place
@@ -39,8 +41,9 @@ def tuned_groups(result: Tuned, context: Context) -> tuple[Places, ...]:
     return balanced_groups(costs, source_macs(result, context) + wanted)
 
 
-def _tune(result: Tuned, context: Context, tick: Tick) -> Arrays:
-    return tune_group(result, context, context.places(*result.names), tick)
+def _by_groups(result: Tuned, context: Context) -> Sequence[Make]:
+    groups = tuned_groups(result, context) or ((),)
+    return [partial(tune_group, result, context, places) for places in groups]
 
 
 def tune_group(result: Tuned, context: Context, places: Sequence[Place], tick: Tick) -> Arrays:
@@ -90,4 +93,4 @@ def _cost(result: Tuned, context: Context, speed: Speed) -> Cost:
     )
 
 
-TUNED = Recipe[Tuned](units=_stitch_steps, make=_tune, cost=_cost)
+TUNED = Recipe[Tuned](units=_stitch_steps, shares=_by_groups, cost=_cost)

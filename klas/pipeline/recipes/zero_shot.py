@@ -1,6 +1,7 @@
 """Tier ``zero_shot``: every candidate with its fitted layer, measured as it is."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -10,8 +11,9 @@ from klas.measures.sweep import Tick
 from klas.networks.family import Family
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.calibration import calibration_batches
-from klas.pipeline.recipes.recipe import Cost, Recipe, Speed
+from klas.pipeline.recipes.recipe import Cost, Make, Recipe
 from klas.pipeline.recipes.scores import layers_memory_bytes
+from klas.pipeline.speed import Speed
 from klas.results.result import OUTCOMES, Fit, OfPair, Places, ZeroShot
 from klas.selection.groups import balanced_groups
 from klas.selection.space import Place, name_of
@@ -40,8 +42,9 @@ def source_macs(result: OfPair, context: Context) -> int:
     return context.costs[result.source].front(deepest).macs
 
 
-def _measure(result: ZeroShot, context: Context, tick: Tick) -> Arrays:
-    return measure_group(result, context, context.places(*result.names), tick)
+def _by_groups(result: ZeroShot, context: Context) -> Sequence[Make]:
+    groups = zero_shot_groups(result, context) or ((),)
+    return [partial(measure_group, result, context, places) for places in groups]
 
 
 def measure_group(
@@ -109,4 +112,4 @@ def _cost(result: ZeroShot, context: Context, speed: Speed) -> Cost:
     )
 
 
-ZERO_SHOT = Recipe[ZeroShot](units=_stitch_samples, make=_measure, cost=_cost)
+ZERO_SHOT = Recipe[ZeroShot](units=_stitch_samples, shares=_by_groups, cost=_cost)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from klas.errors import DivergedError, KlasError, StoreError
 from klas.pipeline.context import Context
-from klas.pipeline.engines import Here, missing, units
-from klas.pipeline.recipes.recipe import Recipe, no_cost
+from klas.pipeline.engines.engine import missing, units
+from klas.pipeline.engines.here import Here
+from klas.pipeline.recipes.recipe import Recipe, no_cost, undivided
 from klas.pipeline.run import Pipeline
 from klas.results.keys import Keys
 from klas.results.pair import pairs_of
@@ -123,8 +124,9 @@ def make_bench(store, patch):
         return {"kind": type(result).__name__}
 
     failing = {}
-    recipe = Recipe(units=lambda result, context: 1, make=make, cost=no_cost)
-    patch.setattr("klas.pipeline.engines.recipe_of", lambda result: recipe)
+    recipe = Recipe(units=lambda result, context: 1, shares=undivided(make), cost=no_cost)
+    for module in ("engine", "shares"):
+        patch.setattr(f"klas.pipeline.engines.{module}.recipe_of", lambda result: recipe)
     return SimpleNamespace(context=context, made=made, failing=failing, store=store)
 
 
@@ -155,7 +157,8 @@ def test_each_result_has_its_own_label_unless_one_is_given(bench):
     wanted = [Validation(anchor="small"), Fit(**ENDS)]
     Here().carry_out(wanted, bench.context)
     assert bench.context.progress.labels == [bench.context.keys.of(r).label for r in wanted]
-    Here().carry_out([Tuned(**ENDS), ZeroShot(**ENDS)], bench.context, label="small → own")
+    named = dict.fromkeys([Tuned(**ENDS), ZeroShot(**ENDS)], "small → own")
+    Here().carry_out([*named], bench.context, labels=named)
     assert bench.context.progress.labels[2:] == ["small → own"] * 2
 
 
@@ -184,11 +187,17 @@ def test_the_units_that_are_missing_are_the_units_that_are_told_of(bench):
 class Recording:
     """An engine that writes down what it is asked for, and makes nothing."""
 
+    memory_bytes = 0
+
     def __init__(self):
         self.asked = []
 
-    def carry_out(self, results, context, *, label=None):
-        self.asked.append((tuple(results), label))
+    def carry_out(self, results, context, *, labels=None, tolerated=()):
+        self.asked.append((tuple(results), {*labels.values()}))
+        return {}
+
+    def close(self):
+        pass
 
 
 def pipeline_of(store):
@@ -214,8 +223,8 @@ def test_an_engine_gets_the_results_of_each_step_that_is_not_done(computed):
         store.delete(store.entry(context.keys.of(result).digest))
     shown = pipeline.run()
     assert pipeline.engine.asked == [
-        (pipeline.steps("zero_shot")[0].results, None),
-        (pipeline.steps("tuned")[0].results, None),
+        (pipeline.steps("zero_shot")[0].results, set()),
+        (pipeline.steps("tuned")[0].results, set()),
     ]
     # This engine has made nothing, and the document says so.
     first, *others = shown["pairs"]
@@ -233,8 +242,8 @@ def test_an_engine_gets_a_joint_training_with_its_pairs_name(computed):
     pipeline, pair = pipeline_of(store), pairs_of(document)[0]
     with pytest.raises(StoreError, match="run it again"):  # this engine makes nothing
         pipeline.finetune(pair, pair.snnet)
-    ((results, label),) = pipeline.engine.asked
-    assert label == pair.name
+    ((results, labels),) = pipeline.engine.asked
+    assert labels == {pair.name}
     training, tested, *anchors = results
     assert training == joint_training(pair, pair.snnet, SMALL.finetuning)
     assert tested == outcomes_of(training.weights, "test")

@@ -1,46 +1,54 @@
-"""Engines carry results out. The results are the same bytes whichever engine it was."""
+"""What an engine is, and which results it has to make."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from klas.errors import KlasError
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.registry import recipe_of
 from klas.results.result import Result
+
+Errors = tuple[type[KlasError], ...]
 
 
 class Engine(Protocol):
     """Makes results: in this process, in other ones, or on other hosts."""
 
+    @property
+    def memory_bytes(self) -> int:
+        """The most memory that its workers took together, as far as they told."""
+        ...
+
     def carry_out(
-        self, results: Sequence[Result], context: Context, *, label: str | None = None
-    ) -> None:
+        self,
+        results: Sequence[Result],
+        context: Context,
+        *,
+        labels: Mapping[Result, str] | None = None,
+        tolerated: Errors = (),
+    ) -> dict[Result, KlasError]:
         """Make results, and first what they need, and put them into the context's store.
 
-        Every result's label and units are reported as progress. Each result is noted as the
-        study's as soon as it is stored, whatever becomes of the rest.
+        What is at work and the units done are reported as progress. Each result is noted as the
+        study's before it is made, whatever becomes of the rest.
 
         Args:
             results: what is wanted; whatever it needs that is missing is made too.
-            label: what progress shows for all of it, instead of each result's own label.
+            labels: what progress shows for some results, instead of their keys' labels.
+            tolerated: errors that end a result, and those that need it, but not the others.
+
+        Returns:
+            The results that ended so, with their errors.
 
         Raises:
-            KlasError: a result cannot be made; those before it are kept.
+            KlasError: a result cannot be made, and the error is not tolerated; those that were
+                finished are kept.
         """
         ...
 
-
-class Here:
-    """One result after another, in this process."""
-
-    def carry_out(
-        self, results: Sequence[Result], context: Context, *, label: str | None = None
-    ) -> None:
-        """As :meth:`Engine.carry_out`."""
-        for result in missing(results, context):
-            key, make = context.keys.of(result), partial(recipe_of(result).make, result, context)
-            context.progress.label(label or key.label)
-            context.compute(key, partial(context.batch.retrying, make, context.progress.advance))
+    def close(self) -> None:
+        """Let go of the processes that it has; it can be used again."""
+        ...
 
 
 def missing(results: Sequence[Result], context: Context) -> Iterator[Result]:

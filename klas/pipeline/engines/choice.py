@@ -1,0 +1,90 @@
+"""Which engine carries some work out: the one that the study names, or the one that suits it."""
+
+import os
+from collections.abc import Sequence
+
+import torch
+
+from klas.memory import available_memory_bytes, peak_memory_bytes
+from klas.pipeline.context import Context
+from klas.pipeline.engines.crew import work_of
+from klas.pipeline.engines.engine import Engine, missing
+from klas.pipeline.engines.here import Here
+from klas.pipeline.engines.processes import Place, Processes
+from klas.pipeline.engines.schedule import makespan
+from klas.pipeline.recipes.registry import recipe_of
+from klas.pipeline.speed import Speed, speed_of
+from klas.results.result import Result
+from klas.study import EngineSpec
+
+BEGIN_SECONDS = 8.0  # until a new process has imported torch and opened the networks
+MEMORY_SHARE = 0.8  # of what is available, for all workers together
+
+
+def engine_for(spec: EngineSpec, context: Context, results: Sequence[Result]) -> Engine:
+    """The engine for some results."""
+    where = _places(spec, context, results)
+    return Processes(where) if where else Here()
+
+
+def workers_for(
+    engine: EngineSpec | Engine, context: Context, results: Sequence[Result]
+) -> tuple[int, Speed]:
+    """How many workers an engine would have for some results, and how fast each is."""
+    where = _places(engine, context, results) if isinstance(engine, EngineSpec) else []
+    if not where:
+        return 1, speed_of(context)
+    return len(where), speed_of(context, where[0].threads)
+
+
+def _places(spec: EngineSpec, context: Context, results: Sequence[Result]) -> list[Place]:
+    """Where processes would compute; nowhere if this one does it all."""
+    if spec.name == "here":
+        return []
+    where = _possible(context, results)[: spec.workers]
+    if spec.name == "processes":
+        return where
+    return where if len(where) > 1 and _pays(where, context, results) else []
+
+
+def _possible(context: Context, results: Sequence[Result]) -> list[Place]:
+    """Every GPU if the device is CUDA, else the cores.
+
+    On a CPU there are as many as memory lets; each needs networks and activations of its own.
+    """
+    device, cores = context.device, usable_cores()
+    if str(device) == "cuda":
+        gpus = torch.cuda.device_count()
+        threads = max(1, cores // gpus)
+        return [Place(device=f"cuda:{k}", threads=threads) for k in range(gpus)]
+    if device.type == "cpu":
+        return [Place(device="cpu", threads=1)] * _fitting(cores, context, results)
+    return [Place(device=str(device), threads=cores)]
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _fitting(cores: int, context: Context, results: Sequence[Result]) -> int:
+    """How many workers there is memory for, and cores."""
+    free = available_memory_bytes()
+    if free is None or cores == 1:
+        return cores
+    speed = speed_of(context, 1)
+    costs = [recipe_of(r).cost(r, context, speed) for r in missing(results, context)]
+    each = peak_memory_bytes() + max((cost.memory_bytes for cost in costs), default=0)
+    return int(max(1, min(cores, MEMORY_SHARE * free // each)))
+
+
+def _pays(where: Sequence[Place], context: Context, results: Sequence[Result]) -> bool:
+    """Whether processes are done before this one alone would be, their start included."""
+    absent = list(missing(results, context))
+    beside, alone = (
+        work_of(absent, context, speed)
+        for speed in (speed_of(context, where[0].threads), speed_of(context))
+    )
+    return makespan(beside, len(where)) + BEGIN_SECONDS < makespan(alone, 1)
