@@ -9,6 +9,7 @@ import torch
 from benchmarks.harness import Row, Sides, seconds_of, within
 from klas.measures.divergence import chunk_rows, theta
 from klas.measures.sweep import Collector, Outputs, PooledFeatures, sweep
+from klas.pipeline.engines.here import Here
 from klas.pipeline.recipes.probes import probe_logits
 from klas.pipeline.run import Pipeline
 from klas.progress import Silent
@@ -65,7 +66,7 @@ def every_score(pipeline: Pipeline) -> None:
     """The same with everything that the rivals need."""
     for stage in ("anchors", "scores"):
         for step in pipeline.steps(stage):
-            pipeline.engine.carry_out(step.results, pipeline.context)
+            Here().carry_out(step.results, pipeline.context)
 
 
 ROWS = (

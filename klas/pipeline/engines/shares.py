@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from klas.measures.sweep import Append, Tick
 from klas.pipeline.context import Context
@@ -121,8 +122,11 @@ def _joined_shapes(parts: Sequence[Shapes]) -> Shapes:
 
 
 def _joined(parts: Sequence[Arrays]) -> Arrays:
-    names = dict.fromkeys(name for part in parts for name in part)
-    return {name: np.concatenate([p[name] for p in parts if name in p]) for name in names}
+    every: dict[str, list[NDArray[Any]]] = {}
+    for part in parts:
+        for name, array in part.items():
+            every.setdefault(name, []).append(array)
+    return {n: np.concatenate(some) if len(some) > 1 else some[0] for n, some in every.items()}
 
 
 def _as_rows(value: Any) -> Rows | None:

@@ -59,7 +59,8 @@ def spoil(monkeypatch, place, value):
 
     def spoiled(family, *args, **settings):
         tune(family, *args, **settings)
-        family.layer(place).weight.data.fill_(value)
+        if place in family.places:  # of this group
+            family.layer(place).weight.data.fill_(value)
 
     monkeypatch.setattr(recipe, "tune", spoiled)
 
