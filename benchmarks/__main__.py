@@ -4,13 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import divergence, scores
+from benchmarks import divergence, scores, stitches
 from benchmarks.harness import Outcome, Row, measured, print_table, to_json
 from klas.errors import KlasError
 from klas.networks.device import pick_device
 
 RESULTS = Path(__file__).parent / "results"
-ROWS: dict[str, Row] = {row.name: row for row in (*scores.ROWS, *divergence.ROWS)}
+_ALL = (*scores.ROWS, *divergence.ROWS, *stitches.ROWS)
+ROWS: dict[str, Row] = {row.name: row for row in _ALL}
 
 
 def main(argv: list[str] | None = None) -> int:
