@@ -68,9 +68,10 @@ def _print_estimate(pipeline: "Pipeline", until: Stage) -> None:
     from klas.pipeline.estimate import estimate
 
     expected = estimate(pipeline, until)
+    workers = f" ({expected.workers} processes)" if expected.workers > 1 else ""
     if expected.seconds > 1:
         print(
-            f"about {duration(expected.seconds)} on {pipeline.context.device}, "
+            f"about {duration(expected.seconds)} on {pipeline.context.device}{workers}, "
             f"{size(expected.disk_bytes)} of disk, {size(expected.memory_bytes)} of memory",
             file=sys.stderr,
         )
@@ -82,4 +83,5 @@ def _print_peak(pipeline: "Pipeline") -> None:
     device = pipeline.context.device
     on_device = peak_device_bytes(device)
     beside = f", {size(on_device)} on {device}" if on_device else ""
-    print(f"peak memory {size(peak_memory_bytes())}{beside}", file=sys.stderr)
+    together = peak_memory_bytes() + pipeline.memory_bytes
+    print(f"peak memory {size(together)}{beside}", file=sys.stderr)

@@ -41,7 +41,7 @@ from klas.study import Metric, Study, parse_study
 if TYPE_CHECKING:
     from klas.pipeline.run import Pipeline
 
-NICENESS = 5  # so that the app stays quick; on Linux it lowers the priority on the disk too
+NICENESS = 10  # so that the app stays quick; on Linux it lowers the priority on the disk too
 
 
 def main(folder: Path, root: Path) -> int:
@@ -49,8 +49,6 @@ def main(folder: Path, root: Path) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(OSError, AttributeError):  # Windows has none
         os.nice(NICENESS)
-    # The app needs a core. torch reads this when it starts its threads.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() - 1)))
     submission = read_submission(folder)
     if submission is None:
         print(f"{folder}: there is no job in this folder", file=sys.stderr)
@@ -75,12 +73,6 @@ def main(folder: Path, root: Path) -> int:
         store.close()
     status.write("done")
     return 0
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _work(store: Store, name: str, submission: Submission, status: StatusFile) -> None:
@@ -123,6 +115,7 @@ def _pipeline(device: str, submission: Submission, store: Store, status: StatusF
     on = pipeline.context.device
     status.device = str(on)
     status.device_bytes = lambda: peak_device_bytes(on)
+    status.workers_bytes = lambda: pipeline.memory_bytes
     return pipeline
 
 

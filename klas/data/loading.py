@@ -1,6 +1,5 @@
 """From rows to batches: decode, transform, stack, and put on the device."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -70,8 +69,8 @@ def loader_threads(images: Images) -> int:
     """
     if not images.stored:
         return 0
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(MOST_THREADS, usable or 1)
+    # As many as torch may use: of several processes on a machine each has its share of the cores.
+    return min(MOST_THREADS, torch.get_num_threads())
 
 
 def in_order(

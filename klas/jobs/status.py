@@ -76,7 +76,7 @@ class Status(BaseModel):
         began: when its work began, if it has.
         updated: when this was written.
         stopping: whether it is alive and was asked to stop.
-        memory_bytes: the most that the process took.
+        memory_bytes: the most that the process and its workers took.
         device_bytes: the most that it took on a CUDA device.
         answer: what an estimate came to.
     """
@@ -127,6 +127,7 @@ class StatusFile:
     Attributes:
         device: where the job runs, once that is known.
         device_bytes: the most memory that it took on a CUDA device so far.
+        workers_bytes: the most memory that the processes that work for it took so far.
         answer: what an estimate came to.
     """
 
@@ -141,6 +142,7 @@ class StatusFile:
         self._written = 0.0
         self.device = ""
         self.device_bytes: Callable[[], int] = int  # 0, until there is a device
+        self.workers_bytes: Callable[[], int] = int
         self.answer: EstimateAnswer | None = None
 
     def begin(self) -> None:
@@ -188,7 +190,7 @@ class StatusFile:
             rate=rate,
             seconds_left=left,
             device=self.device,
-            memory_bytes=peak_memory_bytes(),
+            memory_bytes=peak_memory_bytes() + self.workers_bytes(),
             device_bytes=self.device_bytes(),
             error=error,
             answer=self.answer,

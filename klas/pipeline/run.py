@@ -36,7 +36,6 @@ class Pipeline:
         context: what results are made from; nothing is opened before it is needed.
         engine: what carries results out, or its name and settings; the study's own unless another
             is given.
-        memory_bytes: the most that workers took together, beside this process.
     """
 
     def __init__(
@@ -56,7 +55,14 @@ class Pipeline:
             study, store, device=device, allow_code=allow_code, progress=progress
         )
         self.engine: EngineSpec | Engine = engine or study.engine
-        self.memory_bytes = 0
+        self._at_work: Engine | None = None
+        self._memory_bytes = 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """The most memory that workers took together, beside this process, so far."""
+        now = self._at_work.memory_bytes if self._at_work else 0
+        return max(self._memory_bytes, now)
 
     def steps(self, stage: Stage) -> list[Step]:
         """A stage's work, in order."""
@@ -214,11 +220,12 @@ class Pipeline:
         engine = self.engine
         if isinstance(engine, EngineSpec):
             engine = engine_for(engine, self.context, results)
+        self._at_work = engine
         try:
             yield engine
         finally:
             engine.close()
-            self.memory_bytes = max(self.memory_bytes, engine.memory_bytes)
+            self._memory_bytes, self._at_work = self.memory_bytes, None
 
     def _make(self, name: str, unit: str, results: tuple[Result, ...], *, label: str) -> None:
         """Make a step's missing results with an engine of their own."""

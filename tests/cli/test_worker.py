@@ -30,10 +30,10 @@ from tests.small_catalogue import put_catalogue
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_worker_left")]
 
 
-def test_workers_leave_a_core_to_the_page(monkeypatch, store):
+def test_workers_give_way_to_the_page_and_take_every_core_else(monkeypatch, store):
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(os, "nice", lambda more: more)
+    given_way = []
+    monkeypatch.setattr(os, "nice", given_way.append)
     job = "0123"
     folder = store.root / "jobs" / job
     folder.mkdir()
@@ -43,7 +43,8 @@ def test_workers_leave_a_core_to_the_page(monkeypatch, store):
     before = signal.getsignal(signal.SIGTERM)
     assert worker.main(folder, store.root) == 130
     signal.signal(signal.SIGTERM, before)
-    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert given_way == [worker.NICENESS]
+    assert "OMP_NUM_THREADS" not in os.environ
     assert status_of(store, job).state == "cancelled"
 
 
