@@ -4,14 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import divergence, scores, stitches
+from benchmarks import cka, divergence, least_squares, scores, stitches, sweeps
 from benchmarks.harness import Outcome, Row, measured, print_table, to_json
 from klas.errors import KlasError
 from klas.networks.device import pick_device
 
 RESULTS = Path(__file__).parent / "results"
-_ALL = (*scores.ROWS, *divergence.ROWS, *stitches.ROWS)
-ROWS: dict[str, Row] = {row.name: row for row in _ALL}
+_MODULES = (scores, divergence, least_squares, cka, sweeps, stitches)
+ROWS: dict[str, Row] = {row.name: row for module in _MODULES for row in module.ROWS}
 
 
 def main(argv: list[str] | None = None) -> int:

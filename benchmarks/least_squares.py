@@ -35,14 +35,14 @@ def _sides(
     device: torch.device, *, cuts: int, images: int, widths: tuple[int, int]
 ) -> Iterator[Sides]:
     torch.manual_seed(0)
-    layouts = [[Layout(channels=w, grid=(14, 14), prefix=1)] * cuts for w in widths]
+    have, want = ([Layout(channels=w, grid=(14, 14), prefix=1)] * cuts for w in widths)
     shared = torch.randn(images, 197, min(widths) // 2, device=device)
     source, target = (token_activations(cuts, w, images, shared, device) for w in widths)
     pairs = [(i, j) for i in range(cuts) for j in range(cuts)]
     ones = torch.ones(images * 197, 1, device=device)
 
     def ours() -> dict[tuple[int, int], State]:
-        moments = CrossMoments(*layouts, pairs)
+        moments = CrossMoments(have, want, pairs)
         moments.update(source, target)
         return moments.solve()
 
