@@ -16,6 +16,7 @@ from klas.measures.least_squares import fit_stitch_layers
 from klas.measures.sweep import Collector, Outputs, PooledFeatures, sweep
 from klas.networks.anchor import Anchor
 from klas.networks.device import autocast, forward_precision
+from klas.pipeline.engines.here import Here
 from klas.pipeline.run import Pipeline
 from klas.results.result import Features, Validation
 from klas.selection.space import candidates
@@ -116,7 +117,7 @@ def _anchors(device: torch.device, *, counts: tuple[int, ...], samples: int) -> 
                     pipeline.context.open()
                     every = [s.results for stage in SWEEPS for s in pipeline.steps(stage)]
                     swept = [r for rs in every for r in rs if isinstance(r, Validation | Features)]
-                    work = partial(pipeline.engine.carry_out, tuple(swept), pipeline.context)
+                    work = partial(Here().carry_out, tuple(swept), pipeline.context)
                     took = seconds_of(work, device)()
                     store.close()
                 return took / count
