@@ -11,34 +11,21 @@ from klas.measures.training import tune
 from klas.networks.batch_size import enough_memory_for
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.calibration import check_batch
+from klas.pipeline.recipes.groups import BACKWARD, tuned_groups
 from klas.pipeline.recipes.recipe import Cost, Make, Recipe
 from klas.pipeline.recipes.scores import layer_values, layers_memory_bytes
 from klas.pipeline.recipes.zero_shot import (
     calibrated,
     fitted_family,
     measured,
-    moving_macs,
     seconds_of_pass,
-    source_macs,
 )
 from klas.pipeline.speed import Speed
-from klas.results.result import DIVERGED, Places, Tuned
-from klas.selection.groups import balanced_groups
+from klas.results.result import DIVERGED, Tuned
 from klas.selection.space import Place
 from klas.storage.arrays import Arrays
 
 MARGIN = 0.02  # by how much a loss may end above where it began: a few steps may do that
-BACKWARD = 1.6  # cost of a backward pass to the stitch layer, in forward passes
-
-
-def tuned_groups(result: Tuned, context: Context) -> tuple[Places, ...]:
-    """The candidates in groups to be trained apart.
-
-    Each runs the source in every step, and in half of them the target, once for all it has.
-    """
-    costs = {p: round((1 + BACKWARD) * macs) for p, macs in moving_macs(result, context).items()}
-    wanted = context.costs[result.target].total_macs // 2
-    return balanced_groups(costs, source_macs(result, context) + wanted)
 
 
 def _by_groups(result: Tuned, context: Context) -> Sequence[Make]:

@@ -11,35 +11,13 @@ from klas.measures.sweep import Tick
 from klas.networks.family import Family
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.calibration import calibration_batches
+from klas.pipeline.recipes.groups import zero_shot_groups
 from klas.pipeline.recipes.recipe import Cost, Make, Recipe
 from klas.pipeline.recipes.scores import layers_memory_bytes
 from klas.pipeline.speed import Speed
-from klas.results.result import OUTCOMES, Fit, OfPair, Places, ZeroShot
-from klas.selection.groups import balanced_groups
+from klas.results.result import OUTCOMES, Fit, OfPair, ZeroShot
 from klas.selection.space import Place, name_of
 from klas.storage.arrays import Arrays
-
-
-def zero_shot_groups(result: OfPair, context: Context) -> tuple[Places, ...]:
-    """The candidates in groups to be measured apart; each runs the source once for all it has."""
-    costs = moving_macs(result, context)
-    return balanced_groups(costs, source_macs(result, context))
-
-
-def moving_macs(result: OfPair, context: Context) -> dict[Place, int]:
-    """MACs of each candidate from the source's activation on: its layer, and the target's rest."""
-    source, target = result.names
-    front = context.costs[source].front
-    return {
-        (i, j): context.stitch_cost(source, i, target, j).macs - front(i).macs
-        for i, j in context.places(source, target)
-    }
-
-
-def source_macs(result: OfPair, context: Context) -> int:
-    """MACs of the source up to the deepest cut that a candidate leaves it at."""
-    deepest = max((i for i, _ in context.places(*result.names)), default=0)
-    return context.costs[result.source].front(deepest).macs
 
 
 def _by_groups(result: ZeroShot, context: Context) -> Sequence[Make]:

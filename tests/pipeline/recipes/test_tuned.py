@@ -11,7 +11,7 @@ from klas.errors import KlasError, SelectionError
 from klas.measures.training import tune
 from klas.pipeline.recipes import tuned as recipe
 from klas.pipeline.recipes.registry import recipe_of
-from klas.pipeline.recipes.zero_shot import measure_group, zero_shot_groups
+from klas.pipeline.recipes.zero_shot import measure_group
 from klas.pipeline.run import Pipeline
 from klas.results.comparison import compare
 from klas.results.formats import write
@@ -91,15 +91,6 @@ def test_a_group_alone_is_what_it_is_beside_all_others(untuned, sound, tmp_path)
             assert joined.keys() == arrays.keys()
             assert all(np.array_equal(joined[name], arrays[name]) for name in arrays)
             assert sum(done) == recipe_of(result).units(result, context)
-
-
-def test_the_groups_of_a_pair_are_all_of_its_candidates(untuned, tmp_path):
-    with copied(untuned, tmp_path) as store:
-        context = Pipeline(STUDY, store, device="cpu").context
-        result = Tuned(source=NAMES[0], target=NAMES[1])
-        for groups in (recipe.tuned_groups(result, context), zero_shot_groups(result, context)):
-            assert len(groups) > 1
-            assert [place for group in groups for place in group] == context.places(*NAMES)
 
 
 def test_a_rate_that_is_too_high_leaves_nothing_that_is_worse_than_before(untuned, tmp_path):
