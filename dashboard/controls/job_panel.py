@@ -172,6 +172,8 @@ def _bar(stage: StageStatus, status: Status) -> None:
 
 def _facts(status: Status) -> str:
     parts = [duration(time.time() - (status.began or status.started)), status.label, status.device]
+    if status.workers > 1:
+        parts.append(f"{status.workers} workers")
     if status.memory_bytes:
         parts.append(f"{size(status.memory_bytes)} of memory")
     if status.device_bytes:

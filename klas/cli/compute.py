@@ -68,7 +68,7 @@ def _print_estimate(pipeline: "Pipeline", until: Stage) -> None:
     from klas.pipeline.estimate import estimate
 
     expected = estimate(pipeline, until)
-    workers = f" ({expected.workers} processes)" if expected.workers > 1 else ""
+    workers = f" ({expected.workers} workers)" if expected.workers > 1 else ""
     if expected.seconds > 1:
         print(
             f"about {duration(expected.seconds)} on {pipeline.context.device}{workers}, "

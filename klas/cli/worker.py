@@ -115,6 +115,7 @@ def _pipeline(device: str, submission: Submission, store: Store, status: StatusF
     on = pipeline.context.device
     status.device = str(on)
     status.device_bytes = lambda: peak_device_bytes(on)
+    status.workers = lambda: pipeline.workers
     status.workers_bytes = lambda: pipeline.memory_bytes
     return pipeline
 

@@ -76,6 +76,7 @@ class Status(BaseModel):
         began: when its work began, if it has.
         updated: when this was written.
         stopping: whether it is alive and was asked to stop.
+        workers: how many results are made side by side.
         memory_bytes: the most that the process and its workers took.
         device_bytes: the most that it took on a CUDA device.
         answer: what an estimate came to.
@@ -93,6 +94,7 @@ class Status(BaseModel):
     rate: Amount | None = None
     seconds_left: Amount | None = None
     device: Text = ""
+    workers: Count = 1
     memory_bytes: Count = 0
     device_bytes: Count = 0
     error: Text = ""
@@ -127,6 +129,7 @@ class StatusFile:
     Attributes:
         device: where the job runs, once that is known.
         device_bytes: the most memory that it took on a CUDA device so far.
+        workers: how many processes work for it now.
         workers_bytes: the most memory that the processes that work for it took so far.
         answer: what an estimate came to.
     """
@@ -142,6 +145,7 @@ class StatusFile:
         self._written = 0.0
         self.device = ""
         self.device_bytes: Callable[[], int] = int  # 0, until there is a device
+        self.workers: Callable[[], int] = lambda: 1
         self.workers_bytes: Callable[[], int] = int
         self.answer: EstimateAnswer | None = None
 
@@ -190,6 +194,7 @@ class StatusFile:
             rate=rate,
             seconds_left=left,
             device=self.device,
+            workers=self.workers(),
             memory_bytes=peak_memory_bytes() + self.workers_bytes(),
             device_bytes=self.device_bytes(),
             error=error,

@@ -59,6 +59,11 @@ class Pipeline:
         self._memory_bytes = 0
 
     @property
+    def workers(self) -> int:
+        """How many workers are at work now, this process included if it is all there is."""
+        return self._at_work.workers if self._at_work else 1
+
+    @property
     def memory_bytes(self) -> int:
         """The most memory that workers took together, beside this process, so far."""
         now = self._at_work.memory_bytes if self._at_work else 0

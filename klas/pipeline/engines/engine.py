@@ -15,6 +15,11 @@ class Engine(Protocol):
     """Makes results: in this process, in other ones, or on other hosts."""
 
     @property
+    def workers(self) -> int:
+        """How many results, or shares of them, are made side by side."""
+        ...
+
+    @property
     def memory_bytes(self) -> int:
         """The most memory that its workers took together, as far as they told."""
         ...

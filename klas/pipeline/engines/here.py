@@ -13,6 +13,7 @@ from klas.results.result import Result
 class Here:
     """One result after another, in this process."""
 
+    workers = 1
     memory_bytes = 0  # beside this process
 
     def carry_out(

@@ -56,6 +56,11 @@ class Processes:
         self._memory = 0
 
     @property
+    def workers(self) -> int:
+        """How many processes there are."""
+        return len(self.places)
+
+    @property
     def memory_bytes(self) -> int:
         """The most memory that the workers took together, as far as they told."""
         return max(self._memory, self._crew.memory_bytes if self._crew else 0)

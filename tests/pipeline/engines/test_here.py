@@ -187,7 +187,7 @@ def test_the_units_that_are_missing_are_the_units_that_are_told_of(bench):
 class Recording:
     """An engine that writes down what it is asked for, and makes nothing."""
 
-    memory_bytes = 0
+    workers, memory_bytes = 1, 0
 
     def __init__(self):
         self.asked = []

@@ -67,10 +67,21 @@ def here(tmp_path_factory):
 
 
 def test_the_bytes_are_those_of_engine_here(here, store):
-    engine = Processes(TWO)
-    document = Pipeline(LONGER, store, device="cpu", engine=engine).run()
+    engine, workers = Processes(TWO), set()
+    pipeline = Pipeline(
+        LONGER,
+        store,
+        device="cpu",
+        progress=Watching(lambda progress: workers.add(pipeline.workers)),
+        engine=engine,
+    )
+    document = pipeline.run()
+    assert workers == {2}
+    assert pipeline.workers == 1  # at work no more
     assert (document, files_of(store)) == here
-    assert engine.memory_bytes > 2 * 10**8  # two processes that have loaded torch
+    assert (
+        pipeline.memory_bytes == engine.memory_bytes > 2 * 10**8
+    )  # two processes that have loaded torch
     assert processes_of(os.getpid()) == []
 
 
