@@ -71,6 +71,7 @@ def tune(
             if matching:
                 activation = target.run_blocks(target.stem(own), 0)
                 wanted = objective.head_features(activation, last).float()
+                spread = wanted.var().clamp(min=TINY)
         for group in optimizer.param_groups:
             group["lr"] = lr * one_cycle(step, steps)
         optimizer.zero_grad()
@@ -81,7 +82,7 @@ def tune(
                     if matching:
                         activation = target.run_blocks(moved, j)
                         features = objective.head_features(activation, last).float()
-                        loss = mse_loss(features, wanted) / wanted.var().clamp(min=TINY)
+                        loss = mse_loss(features, wanted) / spread
                     else:
                         loss = objective.loss(target.resume(moved, j), targets)
                 loss.backward()
