@@ -28,7 +28,7 @@ from klas.jobs.kinds import (
     RunJob,
     UnknownJob,
 )
-from klas.jobs.queue import device_for, device_slots, is_free, visible_gpus
+from klas.jobs.queue import DeviceSlot, device_slots, devices_for, is_free, visible_gpus
 from klas.jobs.status import EstimateAnswer, StatusFile
 from klas.jobs.submission import Submission, read_submission
 from klas.results.pair import Document, Pair, pairs_of
@@ -88,19 +88,21 @@ def _work(store: Store, name: str, submission: Submission, status: StatusFile) -
             status.begin()
             slots = device_slots(submission.device, visible_gpus())
             free = [slot for slot in slots if is_free(store, slot)]
-            pipeline = _pipeline((free or slots)[0].device, submission, store, status)
+            pipeline = _pipeline(free or slots[:1], submission, store, status)
             answer = _estimate(pipeline, of)
             status.answer = answer.model_copy(update={"beside_other_work": not free})
         case DeviceJob() as job:
             status.write("queued")
-            with device_for(store, name, submission.device) as slot:
+            with devices_for(store, name, submission.device) as slots:
                 status.begin()
-                _compute(_pipeline(slot.device, submission, store, status), job)
+                _compute(_pipeline(slots, submission, store, status), job)
         case never:
             assert_never(never)
 
 
-def _pipeline(device: str, submission: Submission, store: Store, status: StatusFile) -> "Pipeline":
+def _pipeline(
+    slots: Sequence[DeviceSlot], submission: Submission, store: Store, status: StatusFile
+) -> "Pipeline":
     study = parse_study(submission.study or {}, "job")
     # torch takes seconds to import: the status file is there before it.
     import torch
@@ -109,9 +111,11 @@ def _pipeline(device: str, submission: Submission, store: Store, status: StatusF
     from klas.pipeline.run import Pipeline
 
     # A GPU may be there that this installation of torch can't use.
-    usable = torch.cuda.is_available() or not device.startswith("cuda")
-    wish = device if usable else submission.device
-    pipeline = Pipeline(study, store, device=wish, progress=status)
+    named = [slot.device for slot in slots]
+    usable = torch.cuda.is_available() or not named[0].startswith("cuda")
+    wish = named[0] if usable else submission.device
+    devices = named if usable else ()
+    pipeline = Pipeline(study, store, device=wish, devices=devices, progress=status)
     on = pipeline.context.device
     status.device = str(on)
     status.device_bytes = lambda: peak_device_bytes(on)

@@ -1,4 +1,4 @@
-"""The queue for devices: one worker a device, and the job that was asked for first goes first.
+"""The queue for devices: one job a device, and the job that was asked for first goes first.
 
 A device has a lock file in the store, held by the worker that uses it and released when that ends,
 however it ends. A waiting worker takes the device when no living job before it would take it. No
@@ -10,7 +10,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -68,31 +68,45 @@ def visible_gpus() -> list[str]:
 
 
 @contextmanager
-def device_for(store: Store, job: str, wish: str) -> Iterator[DeviceSlot]:
+def devices_for(store: Store, job: str, wish: str) -> Iterator[list[DeviceSlot]]:
     """Wait until a device is free and no job ahead in the queue would take it; hold it.
+
+    Others that are free and that no waiting job would take are held too.
 
     Args:
         wish: as :func:`device_slots` takes it.
 
     Raises:
-        StoreError: the lock file can't be opened.
+        StoreError: a lock file can't be opened.
     """
     gpus = visible_gpus()
-    while True:
-        ahead = takewhile(lambda one: one.id != job, waiting(store))
-        wanted = {slot.lock for one in ahead for slot in device_slots(one.device, gpus)}
-        for slot in device_slots(wish, gpus):
-            if slot.lock not in wanted:
-                path = _lock_path(store, slot)
-                try:
-                    lock = path.open("ab")
-                except OSError as error:
-                    raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
-                with lock:
-                    if try_lock(lock):
-                        yield slot
-                        return
-        time.sleep(LOOK_EVERY)
+    with ExitStack() as held:
+        taken: list[DeviceSlot] = []
+        while not taken:
+            queue = waiting(store)
+            ahead = list(takewhile(lambda one: one.id != job, queue))
+            for slot in device_slots(wish, gpus):
+                others = ahead if not taken else [one for one in queue if one.id != job]
+                wanted = {s.lock for one in others for s in device_slots(one.device, gpus)}
+                if slot.lock not in wanted and _held(store, slot, held):
+                    taken.append(slot)
+            if not taken:
+                time.sleep(LOOK_EVERY)
+        yield taken
+
+
+def _held(store: Store, slot: DeviceSlot, held: ExitStack) -> bool:
+    """Take a device's lock, if it is free, until ``held`` ends."""
+    path = _lock_path(store, slot)
+    try:
+        lock = path.open("ab")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+    if not try_lock(lock):
+        lock.close()
+        return False
+    held.enter_context(lock)
+    return True
 
 
 def is_free(store: Store, slot: DeviceSlot) -> bool:

@@ -30,6 +30,13 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def visible_devices(device: torch.device) -> tuple[str, ...]:
+    """What a device stands for: every GPU for ``cuda`` without a number, else itself."""
+    if str(device) != "cuda":
+        return (str(device),)
+    return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+
+
 def forward_precision(device: torch.device, wanted: PrecisionRule = "auto") -> Precision:
     """What forward passes compute in: bfloat16 on CUDA devices built for it, else float32.
 

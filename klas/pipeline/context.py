@@ -4,7 +4,7 @@ Nothing is opened before it is asked for, so a context is cheap to make wherever
 made: in this process, in another one, on another host.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from itertools import combinations
@@ -24,7 +24,7 @@ from klas.measures.schedule import batch_rows
 from klas.networks.anchor import Anchor, freeze
 from klas.networks.batch_size import BatchSize, image_bytes, memory_budget_bytes
 from klas.networks.cost import AnchorCost, Cost, anchor_cost, deployed_stitch_cost, stitch_cost
-from klas.networks.device import forward_precision, pick_device
+from klas.networks.device import forward_precision, pick_device, visible_devices
 from klas.networks.family import Family
 from klas.networks.load import check_model_name, load_anchor
 from klas.networks.splitting.split import SPLITTER
@@ -50,6 +50,7 @@ class Context:
         study, store: what is computed, and where it is kept.
         progress: where the progress of the work is reported.
         device: where networks run.
+        devices: where those of workers may run, as torch calls them.
         precision: what forward passes compute in.
         allow_code: whether an anchor may be a Python function of the user's.
         objective: the study's task.
@@ -66,6 +67,7 @@ class Context:
         store: Store,
         *,
         device: str = "auto",
+        devices: Sequence[str] = (),
         allow_code: bool = False,
         progress: Progress | None = None,
     ) -> None:
@@ -73,6 +75,8 @@ class Context:
 
         Args:
             device: ``auto`` (CUDA, else MPS, else the CPU) or what torch calls it.
+            devices: all that workers may take, this one included; without a word that is every
+                GPU if the device is ``auto`` or ``cuda``, else this one alone.
             allow_code: whether an anchor may be a Python function of the user's
                 (``"package.module:factory"``), which is then run.
             progress: where the progress of the work is reported.
@@ -81,6 +85,7 @@ class Context:
         self.store = store
         self.progress: Progress = progress or Silent()
         self.device = pick_device(device)
+        self.devices = tuple(devices) or visible_devices(self.device)
         self.precision = forward_precision(self.device, study.precision)
         self.objective: Objective = Classification()
         self.used: set[str] = set()

@@ -44,6 +44,7 @@ class Pipeline:
         store: Store,
         *,
         device: str = "auto",
+        devices: Sequence[str] = (),
         allow_code: bool = False,
         progress: Progress | None = None,
         engine: EngineSpec | Engine | None = None,
@@ -52,7 +53,12 @@ class Pipeline:
         self.study = study
         self.store = store
         self.context = Context(
-            study, store, device=device, allow_code=allow_code, progress=progress
+            study,
+            store,
+            device=device,
+            devices=devices,
+            allow_code=allow_code,
+            progress=progress,
         )
         self.engine: EngineSpec | Engine = engine or study.engine
         self._at_work: Engine | None = None

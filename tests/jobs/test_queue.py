@@ -2,12 +2,14 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
 from klas.jobs import process
+from klas.jobs import queue as queues
 from klas.jobs.listing import all_jobs, status_of, studies_at_work
-from klas.jobs.queue import device_slots, visible_gpus
+from klas.jobs.queue import device_slots, devices_for, visible_gpus
 from tests.jobs.workers import (
     RUN,
     at_work,
@@ -78,6 +80,42 @@ def test_a_job_for_another_device_overtakes(store, monkeypatch, hold):
     second = process.start(store, tiny_study(1), RUN)
     wait_for(store, second, at_work)
     assert waiting(store) == [first]
+
+
+def devices_of(store, job, wish="auto"):
+    """The devices that a job would get now."""
+    with devices_for(store, job, wish) as taken:
+        return [slot.device for slot in taken]
+
+
+def test_a_job_takes_every_free_device_that_nobody_waits_for(store, monkeypatch, hold):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
+    queue = []
+    monkeypatch.setattr(queues, "waiting", lambda store: queue)
+    me, behind, at_cpu = (
+        SimpleNamespace(id=name, device=device)
+        for name, device in (("me", "auto"), ("behind", "cuda:1"), ("at the CPU", "cpu"))
+    )
+    assert devices_of(store, "me") == ["cuda:0", "cuda:1", "cuda:2"]
+    assert devices_of(store, "me", "cuda:1") == ["cuda:1"]
+    queue[:] = [me, at_cpu]
+    assert devices_of(store, "me") == ["cuda:0", "cuda:1", "cuda:2"]
+    queue[:] = [me, behind]
+    assert devices_of(store, "me") == ["cuda:0", "cuda:2"]
+    queue[:] = [me, behind, SimpleNamespace(id="third", device="auto")]
+    assert devices_of(store, "me") == ["cuda:0"]
+    queue[:] = [behind, me]
+    assert devices_of(store, "me") == ["cuda:0", "cuda:2"]
+    queue.clear()
+    hold("gpu-4")
+    assert devices_of(store, "me") == ["cuda:1", "cuda:2"]
+    monkeypatch.setattr(queues.time, "sleep", time_out)
+    with devices_for(store, "me", "auto"), pytest.raises(TimeoutError):
+        devices_of(store, "another")  # it waits, for all are held
+
+
+def time_out(seconds):
+    raise TimeoutError
 
 
 def slots(wish, gpus):

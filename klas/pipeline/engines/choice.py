@@ -3,8 +3,6 @@
 import os
 from collections.abc import Sequence
 
-import torch
-
 from klas.memory import available_memory_bytes, peak_memory_bytes
 from klas.pipeline.context import Context
 from klas.pipeline.engines.crew import work_of
@@ -48,18 +46,16 @@ def _places(spec: EngineSpec, context: Context, results: Sequence[Result]) -> li
 
 
 def _possible(context: Context, results: Sequence[Result]) -> list[Place]:
-    """Every GPU if the device is CUDA, else the cores.
+    """Every GPU that may be taken; on a CPU the cores.
 
-    On a CPU there are as many as memory lets; each needs networks and activations of its own.
+    There are as many processes on a CPU as memory lets; each needs networks and activations of
+    its own.
     """
-    device, cores = context.device, usable_cores()
-    if str(device) == "cuda":
-        gpus = torch.cuda.device_count()
-        threads = max(1, cores // gpus)
-        return [Place(device=f"cuda:{k}", threads=threads) for k in range(gpus)]
-    if device.type == "cpu":
+    cores = usable_cores()
+    if context.device.type == "cpu":
         return [Place(device="cpu", threads=1)] * _fitting(cores, context, results)
-    return [Place(device=str(device), threads=cores)]
+    threads = max(1, cores // len(context.devices))
+    return [Place(device=device, threads=threads) for device in context.devices]
 
 
 def usable_cores() -> int:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from klas.networks.device import visible_devices
 from klas.pipeline.engines import choice
 from klas.pipeline.engines.choice import engine_for, workers_for
 from klas.pipeline.engines.here import Here
@@ -23,11 +24,12 @@ def machine(monkeypatch):
     """A machine by its cores, memory and GPUs, and what a result takes there."""
 
     def make(*, device="cpu", cores=8, free=64 * GB, gpus=0, seconds=60.0, memory=GB):
-        context = SimpleNamespace(device=torch.device(device), has=lambda result: False)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        on = torch.device(device)
+        context = SimpleNamespace(device=on, devices=visible_devices(on), has=lambda result: False)
         monkeypatch.setattr(choice, "usable_cores", lambda: cores)
         monkeypatch.setattr(choice, "available_memory_bytes", lambda: free)
         monkeypatch.setattr(choice, "peak_memory_bytes", lambda: GB)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         speed = Speed(forward={}, loading=0.0)
         monkeypatch.setattr(choice, "speed_of", lambda context, threads=None: speed)
         recipe = Recipe(
