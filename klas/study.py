@@ -124,11 +124,20 @@ class ProbesSpec(_Section):
         pool: what a unit's features are, the mean over all positions or over the prefix tokens.
         l2: the weight of ½‖W‖² beside the mean loss.
         temperature: what logits are divided by: one number, or ``"fitted"`` for each probe.
+        trainer: ``"lbfgs"`` trains all probes to the optimum on features that are taken once;
+            ``"probenet"`` is the paper's way, for comparison: gradient steps with one probe active
+            in every forward pass.
     """
 
     pool: Literal["mean", "prefix"] = "mean"
     l2: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
     temperature: Rate | Literal["fitted"] = 1.0
+    trainer: Literal["lbfgs", "probenet"] = "lbfgs"
+
+    def inputs(self) -> dict[str, Any]:
+        """What keys are made of; results from before there were two trainers are of the first."""
+        usual = {"trainer"} if self.trainer == "lbfgs" else None
+        return self.model_dump(mode="json", exclude=usual)
 
 
 class FitSpec(_Section):
@@ -303,6 +312,7 @@ class Study(_Section):
         """SHA-256 of all that the scores document depends on: not how stitches are chosen."""
         raw = self.model_dump(mode="json", exclude={"name", "finetuning", "engine"})
         raw["selection"] = raw["selection"]["space"]
+        raw["probes"] = self.probes.inputs()
         raw["document"] = DOCUMENT
         text = json.dumps(raw, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()

@@ -93,7 +93,7 @@ def train_probe(
         tolerance: stop when the gradient's norm is this share of its norm at zero.
     """
     rows = _chunk_rows(max(classes, features.shape[1]))
-    mean, std = _mean_and_std(features, rows, labels.device)
+    mean, std = mean_and_std(features, labels.device)
 
     def standardised() -> Iterator[tuple[Tensor, Tensor]]:
         for part, target in zip(_tensors(features, rows, labels.device), labels.split(rows)):
@@ -148,14 +148,13 @@ def train_probe(
     )
 
 
-def _mean_and_std(
-    features: NDArray[np.float32], rows: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """(C,) each, float32; a feature that hardly varies has deviation 1.
+def mean_and_std(features: NDArray[np.float32], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(C,) each of features (N, C), float32; one that hardly varies has deviation 1.
 
     Each chunk's own are joined in the widest float: Σ n (s² + (m − mean)²) / N.
     """
     wide = sum_dtype(device)
+    rows = _chunk_rows(features.shape[1])
     parts = [
         (len(part), part.mean(0).to(wide), part.std(0, correction=0).to(wide))
         for part in _tensors(features, rows, device)

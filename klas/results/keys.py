@@ -185,7 +185,7 @@ class Keys:
             version=1,
             inputs={
                 "features": self._features(name).digest,
-                "probes": self.study.probes.model_dump(mode="json"),
+                "probes": self.study.probes.inputs(),
             },
             label=f"{name}: probes",
         )

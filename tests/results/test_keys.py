@@ -193,3 +193,10 @@ def test_an_open_study_and_its_document_have_the_same_keys(computed):
     assert {type(result).__name__ for result in results} == EVERYTHING
     for result in results:
         assert context.keys.of(result) == read_back.of(result)  # the label too
+
+
+def test_probes_of_the_papers_trainer_have_keys_of_their_own_and_no_others_change():
+    papers = change(STUDY, "probes", trainer="probenet")
+    other = {type(r).__name__ for r in DIGESTS if keys(papers).of(r).digest != keys().of(r).digest}
+    assert other == {"Probes", "ProbeAccuracy", "Theta"}
+    assert papers.results_key() != STUDY.results_key()

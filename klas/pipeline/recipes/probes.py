@@ -5,12 +5,15 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from klas.measures.divergence import Bounds, chunk_bounds, chunk_rows
-from klas.measures.probes import CHUNK_BYTES, Probe, fit_temperature, train_probe
+from klas.measures.probenet import BATCH, EPOCHS, steps_of, train_by_passes
+from klas.measures.probes import CHUNK_BYTES, Probe, fit_temperature, mean_and_std, train_probe
+from klas.measures.schedule import batch_rows
 from klas.measures.sweep import Tick
-from klas.networks.batch_size import memory_budget_bytes
+from klas.networks.batch_size import enough_memory_for, memory_budget_bytes
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.passes import feature_width
 from klas.pipeline.recipes.recipe import Cost, Make, Recipe, no_cost, no_units, undivided
@@ -40,7 +43,10 @@ def _train(result: Probes, k: int, context: Context, tick: Tick) -> Arrays:
     held_out = min(len(labels) // 10, HELD_OUT) if settings.temperature == "fitted" else 0
     kept = len(labels) - held_out
     features = arrays[f"cut{k}"]
-    probe = train_probe(features[:kept], labels[:kept], classes, l2=settings.l2)
+    if settings.trainer == "probenet":
+        probe = _train_by_passes(result, k, context, features[:kept])
+    else:
+        probe = train_probe(features[:kept], labels[:kept], classes, l2=settings.l2)
     if settings.temperature == "fitted":
         unseen = torch.from_numpy(features[kept:].copy()).to(context.device)
         temperature = fit_temperature(probe.logits(unseen), labels[kept:])
@@ -52,6 +58,31 @@ def _train(result: Probes, k: int, context: Context, tick: Tick) -> Arrays:
         "temperature": np.array([temperature]),
         "converged": np.array([probe.converged]),
     }
+
+
+def _train_by_passes(
+    result: Probes, k: int, context: Context, features: NDArray[np.float32]
+) -> Probe:
+    """The paper's way; of the features of the training images it takes the scale alone."""
+    train, settings = context.train, context.study.probes
+    steps = steps_of(len(features))
+    order = batch_rows(0, steps, rows=len(features), batch=BATCH, seed=context.study.seed)
+    batches = context.batches(train.images, train.rows[order], result.anchor, batch=BATCH)
+    mean, std = mean_and_std(features, context.device)
+    with enough_memory_for(f"probes' batches of {BATCH} images"):
+        return train_by_passes(
+            context.anchors[result.anchor],
+            k,
+            batches,
+            steps,
+            mean=mean,
+            std=std,
+            classes=len(context.splits.class_names),
+            l2=settings.l2,
+            objective=context.objective,
+            pool=settings.pool,
+            precision=context.precision,
+        )
 
 
 def _measure(result: ProbeAccuracy, context: Context, tick: Tick) -> list[float]:
@@ -101,8 +132,13 @@ def _cost(result: Probes, context: Context, speed: Speed) -> Cost:
     fastest = max(context.costs[n].total_macs / s for n, s in speed.forward.items())
     features = 4 * widest * samples
     kept = features if features <= memory_budget_bytes(context.device) else 0
+    if context.study.probes.trainer == "probenet":
+        half = speed.forward[result.anchor] / 2 + speed.loading  # passes end at cut 0 … n
+        seconds = EPOCHS * samples * _cuts(result, context) * half
+    else:
+        seconds = PASSES * 3 * samples * width * classes / fastest
     return Cost(
-        seconds=PASSES * 3 * samples * width * classes / fastest,
+        seconds=seconds,
         values=classes * width,
         memory_bytes=kept + 4 * HISTORY * widest * classes + CHUNKS_AT_ONCE * CHUNK_BYTES,
     )
