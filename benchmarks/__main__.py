@@ -4,13 +4,33 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import cka, divergence, least_squares, scores, stitches, sweeps
+from benchmarks import (
+    cka,
+    divergence,
+    least_squares,
+    memory,
+    probes,
+    scores,
+    selection,
+    stitches,
+    sweeps,
+)
 from benchmarks.harness import Outcome, Row, measured, print_table, to_json
 from klas.errors import KlasError
 from klas.networks.device import pick_device
 
 RESULTS = Path(__file__).parent / "results"
-_MODULES = (scores, divergence, least_squares, cka, sweeps, stitches)
+_MODULES = (
+    scores,
+    divergence,
+    sweeps,
+    probes,
+    cka,
+    least_squares,
+    stitches,
+    selection,
+    memory,
+)
 ROWS: dict[str, Row] = {row.name: row for module in _MODULES for row in module.ROWS}
 
 

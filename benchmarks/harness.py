@@ -315,8 +315,12 @@ def _cells(c: Comparison) -> tuple[str, str, str, str]:
     spread = f"{c.median:.2f} ({c.lowest:.2f} … {c.highest:.2f})"
     if not c.baseline:
         spread = f"({c.lowest:.3g} … {c.highest:.3g})"
-    theirs = "" if c.other is None else f"{c.other:.3g} {c.row.unit}"
-    return c.baseline or "–", f"{c.ours:.3g} {c.row.unit}", theirs, spread
+    theirs = "" if c.other is None else _amount(c.other, c.row.unit)
+    return c.baseline or "–", _amount(c.ours, c.row.unit), theirs, spread
+
+
+def _amount(value: float, unit: str) -> str:
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
 def _reached(reach: Reach, met: bool, unit: str) -> str:

@@ -6,6 +6,7 @@ import timm
 import torch
 from torch import Tensor
 
+import klas.digits  # noqa: F401 - registers the built-in networks
 from klas.networks.anchor import Anchor, Transform, freeze
 
 
@@ -25,12 +26,17 @@ def anchor(model: str, device: torch.device) -> Anchor:
 
 
 def images(
-    count: int, batch: int, device: torch.device, *, views: int = 1
+    count: int,
+    batch: int,
+    device: torch.device,
+    *,
+    size: tuple[int, int, int] = (3, 224, 224),
+    views: int = 1,
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Batches of synthetic images (n, 3, 224, 224), ``views`` times each, and labels (n,)."""
+    """Batches of synthetic images (n, C, H, W), ``views`` times each, and labels (n,)."""
     torch.manual_seed(1)
-    made = torch.randn(batch, 3, 224, 224, device=device)
+    made = torch.randn(batch, *size, device=device)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
     for start in range(0, count, batch):
-        size = min(batch, count - start)
-        yield (*[made[:size]] * views, labels[:size])
+        n = min(batch, count - start)
+        yield (*[made[:n]] * views, labels[:n])
