@@ -204,7 +204,7 @@ class SelectionSpec(_Section):
     space: Literal["paper", "with-stem"] = "paper"
 
 
-EngineName = Literal["auto", "here", "processes"]
+EngineName = Literal["auto", "here", "processes", "ray"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 
@@ -213,13 +213,16 @@ class EngineSpec(_Section):
 
     Attributes:
         name: ``here`` (one after another in this process), ``processes`` (as many as there are
-            cores, or GPUs), or ``auto``: processes where the work is long enough and there is more
-            than one core or GPU, else here.
+            cores, or GPUs), ``ray`` (on a Ray cluster), or ``auto``: processes where the work is
+            long enough and there is more than one core or GPU, else here.
         workers: at most so many processes.
+        address: of the Ray cluster, as ``HOST:PORT``; without one it is what ``RAY_ADDRESS``
+            names, else the cluster that runs on this machine, else one that is started here.
     """
 
     name: EngineName = "auto"
     workers: Annotated[int, Field(gt=0, le=10_000)] | None = None
+    address: Annotated[str, Field(min_length=1, max_length=300)] | None = None
 
 
 PairRule = Literal["cheaper-first", "both-directions"]

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 
 from klas.cli.printing import json_for
 from klas.cli.terminal import TerminalProgress
-from klas.errors import SelectionError
+from klas.errors import SelectionError, StudyError
 from klas.results.pair import Pair
 from klas.storage.store import Store
 from klas.study import EngineSpec, Study, change
@@ -52,10 +52,16 @@ def _engine(options: argparse.Namespace, study: Study) -> EngineSpec:
     """The study's engine, with what the options say otherwise.
 
     Raises:
-        StudyError: a value is out of range.
+        StudyError: a value is out of range; an address is given for another engine than ray.
     """
-    asked = {"name": options.engine, "workers": options.workers}
-    return change(study, "engine", **asked).engine
+    asked = {"name": options.engine, "workers": options.workers, "address": options.address}
+    engine = change(study, "engine", **asked).engine
+    if options.address is not None and engine.name != "ray":
+        raise StudyError(
+            f"--address {options.address}: is for engine ray, and this is {engine.name}; "
+            "add --engine ray"
+        )
+    return engine
 
 
 def with_selection(study: Study, options: argparse.Namespace) -> Study:

@@ -50,6 +50,7 @@ class Context:
         study, store: what is computed, and where it is kept.
         progress: where the progress of the work is reported.
         device: where networks run.
+        wish: the device as it was asked for.
         devices: where those of workers may run, as torch calls them.
         precision: what forward passes compute in.
         allow_code: whether an anchor may be a Python function of the user's.
@@ -84,6 +85,7 @@ class Context:
         self.study = study
         self.store = store
         self.progress: Progress = progress or Silent()
+        self.wish = device
         self.device = pick_device(device)
         self.devices = tuple(devices) or visible_devices(self.device)
         self.precision = forward_precision(self.device, study.precision)

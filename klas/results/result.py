@@ -214,8 +214,9 @@ class FullValidation(OfPair):
 
     @property
     def needs(self) -> tuple["Result", ...]:
-        """The tier's layers."""
-        return (self.layers,)
+        """The tier's layers; those of ``zero_shot`` are the fitted ones."""
+        fitted = self.layers.needs if isinstance(self.layers, ZeroShot) else ()
+        return (self.layers, *fitted)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """Which engine carries some work out: the one that the study names, or the one that suits it."""
 
-import os
 from collections.abc import Sequence
 
 from klas.memory import available_memory_bytes, peak_memory_bytes
@@ -8,7 +7,8 @@ from klas.pipeline.context import Context
 from klas.pipeline.engines.crew import work_of
 from klas.pipeline.engines.engine import Engine, missing
 from klas.pipeline.engines.here import Here
-from klas.pipeline.engines.processes import Place, Processes
+from klas.pipeline.engines.processes import Place, Processes, usable_cores
+from klas.pipeline.engines.ray import RayCluster, room_for, speed_on_ray
 from klas.pipeline.engines.schedule import makespan
 from klas.pipeline.recipes.registry import recipe_of
 from klas.pipeline.speed import Speed, speed_of
@@ -21,6 +21,12 @@ MEMORY_SHARE = 0.8  # of what is available, for all workers together
 
 def engine_for(spec: EngineSpec, context: Context, results: Sequence[Result]) -> Engine:
     """The engine for some results."""
+    if spec.name == "ray":
+        return RayCluster(
+            address=spec.address,
+            workers=spec.workers,
+            memory_each=_memory_each(context, results),
+        )
     where = _places(spec, context, results)
     return Processes(where) if where else Here()
 
@@ -28,7 +34,16 @@ def engine_for(spec: EngineSpec, context: Context, results: Sequence[Result]) ->
 def workers_for(
     engine: EngineSpec | Engine, context: Context, results: Sequence[Result]
 ) -> tuple[int, Speed]:
-    """How many workers an engine would have for some results, and how fast each is."""
+    """How many workers an engine would have for some results, and how fast each is.
+
+    On a cluster that is as fast as this machine.
+
+    Raises:
+        WorkerError: there is no such cluster.
+    """
+    if isinstance(engine, EngineSpec) and engine.name == "ray":
+        room = room_for(context, engine.address, _memory_each(context, results))
+        return min(room, engine.workers or room), speed_on_ray(context)
     where = _places(engine, context, results) if isinstance(engine, EngineSpec) else []
     if not where:
         return 1, speed_of(context)
@@ -58,22 +73,19 @@ def _possible(context: Context, results: Sequence[Result]) -> list[Place]:
     return [Place(device=device, threads=threads) for device in context.devices]
 
 
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _fitting(cores: int, context: Context, results: Sequence[Result]) -> int:
     """How many workers there is memory for, and cores."""
     free = available_memory_bytes()
     if free is None or cores == 1:
         return cores
+    return int(max(1, min(cores, MEMORY_SHARE * free // _memory_each(context, results))))
+
+
+def _memory_each(context: Context, results: Sequence[Result]) -> int:
+    """What a worker takes at its peak, about."""
     speed = speed_of(context, 1)
     costs = [recipe_of(r).cost(r, context, speed) for r in missing(results, context)]
-    each = peak_memory_bytes() + max((cost.memory_bytes for cost in costs), default=0)
-    return int(max(1, min(cores, MEMORY_SHARE * free // each)))
+    return peak_memory_bytes() + max((cost.memory_bytes for cost in costs), default=0)
 
 
 def _pays(where: Sequence[Place], context: Context, results: Sequence[Result]) -> bool:

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -65,7 +65,11 @@ class Answer:
 
 
 class Worker:
-    """Makes shares of one study's results. Networks and data are opened once and kept."""
+    """Makes shares of one study's results. Networks and data are opened once and kept.
+
+    Attributes:
+        store: its own.
+    """
 
     def __init__(self, setting: Setting) -> None:
         import torch
@@ -73,9 +77,9 @@ class Worker:
         from klas.pipeline.context import Context
 
         torch.set_num_threads(setting.threads)
-        self._store = Store(setting.root)
+        self.store = Store(setting.root)
         self._context = Context(
-            setting.study, self._store, device=setting.device, allow_code=setting.allow_code
+            setting.study, self.store, device=setting.device, allow_code=setting.allow_code
         )
 
     def make(self, order: Order, tick: Callable[[int], None]) -> Content:
@@ -91,7 +95,7 @@ class Worker:
                 f"{context.keys.of(share.result).label}: this worker sees other weights, other "
                 "data or another version of klas than the process that sent it; make them equal"
             )
-        file = self._store.root / "tmp" / f"{digest}.{share.number}.rows"
+        file = self.store.root / "tmp" / f"{digest}.{share.number}.rows"
         make = partial(make_share, share, context, file)
         content: Content = context.batch.retrying(make, tick)
         return content
@@ -119,6 +123,15 @@ def answer(worker: Worker, order: Order, tell: Callable[[Answer], None]) -> None
         tell(Answer(error=error))
     else:
         tell(Answer(units=done, content=content, memory_bytes=peak_memory_bytes()))
+
+
+def portable(what: Answer) -> Answer:
+    """An answer that can be sent: another library's error may hold what can't travel."""
+    try:
+        pickle.loads(pickle.dumps(what.error))
+    except Exception:
+        return replace(what, error=RuntimeError(str(what.error)))
+    return what
 
 
 def main() -> None:
@@ -152,11 +165,7 @@ def _read(source: BinaryIO, orders: "SimpleQueue[Any]") -> None:
 
 def _tell(target: BinaryIO, what: Answer) -> None:
     try:
-        data = pickle.dumps(what)
-    except Exception:  # an error of another library that can't travel
-        data = pickle.dumps(Answer(error=RuntimeError(str(what.error))))
-    try:
-        target.write(data)
+        pickle.dump(portable(what), target)
         target.flush()
     except OSError:
         os._exit(0)  # the owner is gone
