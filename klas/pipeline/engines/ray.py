@@ -8,8 +8,8 @@ from klas.pipeline.engines.crew import carry_out
 from klas.pipeline.engines.engine import Errors
 from klas.pipeline.engines.processes import usable_cores
 from klas.pipeline.engines.ray_connection import check_installed, connected, running_address
-from klas.pipeline.engines.ray_crew import RayCrew, uses_gpus
-from klas.pipeline.engines.ray_room import nodes, places
+from klas.pipeline.engines.ray_crew import RayCrew
+from klas.pipeline.engines.ray_room import nodes, places, uses_gpus
 from klas.pipeline.speed import Speed, speed_of
 from klas.results.result import Result
 
@@ -82,7 +82,7 @@ def room_for(context: Context, address: str | None, memory_each: int) -> int:
         return usable_cores()
     with connected(address):
         every = nodes()
-        return max(1, places(every, memory_each, gpus=uses_gpus(every, context)))
+        return max(1, places(every, memory_each, gpus=uses_gpus(every, context.wish)))
 
 
 def speed_on_ray(context: Context) -> Speed:

@@ -11,7 +11,6 @@ workers the others have or wait for, and leaves what is more than its part when 
 
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -19,39 +18,38 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from klas.errors import StoreError, WorkerError, one_line
+from klas.errors import WorkerError, one_line
 from klas.pipeline.context import Context
 from klas.pipeline.engines.crew import Event, Failed, Lost, Made, Ticked
 from klas.pipeline.engines.ray_connection import NAMESPACE, connected
+from klas.pipeline.engines.ray_needs import Needs
 from klas.pipeline.engines.ray_room import (
     Node,
     actor_name,
     nodes,
     own_part,
     places,
+    resources,
+    uses_gpus,
     workers_by_crew,
 )
 from klas.pipeline.engines.ray_worker import (
     Begun,
-    Need,
     PieceWriter,
     RayWorker,
+    check_versions,
     folder_name,
-    pieces_of,
     versions,
 )
 from klas.pipeline.engines.shares import Share
 from klas.pipeline.engines.worker import Answer, Order, Setting
 from klas.pipeline.engines.worker_folder import remove_abandoned_folders
-from klas.results.result import Result
-from klas.storage.index import Entry
 from klas.storage.key import Key
 
 LOOK_EVERY = 2.0  # seconds between two looks at the cluster's nodes and other crews
 TURN = 60.0  # seconds that a worker keeps its place where there are more crews than places
 ATTEMPTS = 3  # at beginning a worker
 PENDING_SECONDS = 10.0  # until it is said that there is no room
-KEPT_BYTES = 2**30  # of needs that stay in Ray's store for the next worker that needs them
 BACKPRESSURE = 4  # items of a worker's that wait to be taken
 SWEEP_SECONDS = 5.0  # for the hosts to delete what a crew's workers had
 
@@ -101,13 +99,13 @@ class RayCrew:
         self._workers: list[_Worker] = []
         self._begun = self._died = 0
         self._nodes: set[str] = set()  # on which there were workers
-        self._needs: OrderedDict[str, Need] = OrderedDict()
+        self._needs = Needs(context)
         self._started = self._looked = time.monotonic()
         self._connection = ExitStack()
         self._connection.enter_context(connected(address))
         try:
-            self._gpus = uses_gpus(nodes(), context)
-            self._opened = [self._need(entry) for entry in _opened(context)]
+            self._gpus = uses_gpus(nodes(), context.wish)
+            self._opened = [self._needs.of(entry) for entry in self._needs.opened()]
             self._look()
         except BaseException:
             self.dismiss()
@@ -125,12 +123,12 @@ class RayCrew:
 
     def give(self, share: Share, key: Key) -> None:
         """Let a worker make a share; one that has most of what it needs."""
-        entries = [self._entry(need) for need in share.result.needs]
+        entries = [self._needs.entry(need) for need in share.result.needs]
         worker = max(
             (worker for worker in self._workers if worker.idle),
             key=lambda worker: sum(entry.digest in worker.has for entry in entries),
         )
-        needs = [self._need(entry) for entry in entries if entry.digest not in worker.has]
+        needs = [self._needs.of(entry) for entry in entries if entry.digest not in worker.has]
         tmp = self._context.store.root / "tmp"
         worker.share = share
         worker.writer = PieceWriter(tmp / f"{key.digest}.{share.number}.rows")
@@ -205,18 +203,14 @@ class RayCrew:
     def _begin(self, every: Sequence[Node]) -> None:
         import ray
 
-        context, mine = self._context, [node for node in every if node.gpus or not self._gpus]
-        needs: dict[str, Any] = {"num_cpus": 1}
-        if self._gpus:
-            needs = {"num_gpus": 1, "num_cpus": min((n.cpus // n.gpus for n in mine), default=0)}
-        if self._memory_each and mine:
-            needs["memory"] = min(self._memory_each, *(node.memory_bytes for node in mine))
+        context = self._context
+        needs = resources(every, self._memory_each, gpus=self._gpus)
         setting = Setting(
             # Precision is part of every key, and a GPU would choose another one than this CPU.
             study=context.study.model_copy(update={"precision": context.precision}),
             root=Path(),
             device="cuda" if self._gpus else "cpu",
-            threads=max(1, needs["num_cpus"]),
+            threads=max(1, int(needs["num_cpus"])),
             allow_code=context.allow_code,
         )
         self._begun += 1
@@ -312,76 +306,6 @@ class RayCrew:
         else:
             writer.file.unlink(missing_ok=True)
             yield Lost(share=share, why=f"what the last one{_on(worker)} sent was damaged")
-
-    # -- what they need --------------------------------------------------------------------
-
-    def _entry(self, result: Result) -> Entry:
-        """What the store knows of a result that is needed.
-
-        Raises:
-            StoreError: it is not there, though it was made before.
-        """
-        context, key = self._context, self._context.keys.of(result)
-        entry = context.store.entry(key.digest) if context.has(result) else None
-        if entry is None:
-            raise StoreError(
-                f"{context.store.root}: {key.label} was deleted while it was needed; run it again"
-            )
-        return entry
-
-    def _need(self, entry: Entry) -> Need:
-        """A result in Ray's store: those that were needed last stay there for the next worker."""
-        import ray
-
-        need = self._needs.pop(entry.digest, None)
-        if need is None:
-            try:
-                pieces = [ray.put(p) for p in pieces_of(self._context.store.path_of(entry))]
-            except (OSError, ray.exceptions.RayError) as error:
-                raise WorkerError(
-                    f"{entry.label}: Ray's object store could not take it ({one_line(error)})"
-                ) from None
-            need = Need(entry=entry, pieces=pieces)
-        self._needs[entry.digest] = need
-        while sum(kept.entry.bytes for kept in self._needs.values()) > KEPT_BYTES:
-            self._needs.popitem(last=False)
-        return need
-
-
-def uses_gpus(every: Sequence[Node], context: Context) -> bool:
-    """Whether workers compute on GPUs: where there are any, unless the CPU is asked for."""
-    return context.wish != "cpu" and any(node.gpus for node in every)
-
-
-def check_versions(host: str, there: dict[str, str], here: dict[str, str]) -> None:
-    """Refuse a host whose results might be others.
-
-    Raises:
-        WorkerError: a version differs.
-
-    Examples:
-        >>> check_versions("b", {"klas": "0.1"}, {"klas": "0.2"})
-        Traceback (most recent call last):
-        klas.errors.WorkerError: host b: has klas 0.1, this machine klas 0.2; install the same ...
-    """
-    differing = [name for name in here if there.get(name) != here[name]]
-    if differing:
-        theirs = ", ".join(f"{name} {there.get(name, 'unknown')}" for name in differing)
-        ours = ", ".join(f"{name} {here[name]}" for name in differing)
-        raise WorkerError(
-            f"host {host}: has {theirs}, this machine {ours}; install the same versions on "
-            "every host of the cluster"
-        )
-
-
-def _opened(context: Context) -> list[Entry]:
-    """What was found out when the study was opened: damaged images, and costs of the anchors.
-
-    Workers get it, or each of them would look at every image again.
-    """
-    _ = context.costs, context.data
-    entries = (context.store.entry(digest) for digest in sorted(context.used))
-    return [e for e in entries if e and e.kind == "json" and e.stage in ("data", "anchors")]
 
 
 def _on(worker: _Worker) -> str:

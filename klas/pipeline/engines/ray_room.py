@@ -33,6 +33,37 @@ def nodes() -> list[Node]:
     ]
 
 
+def uses_gpus(every: Sequence[Node], wish: str) -> bool:
+    """Whether workers compute on GPUs: where there are any, unless the CPU is asked for.
+
+    Args:
+        wish: the device that was asked for.
+    """
+    return wish != "cpu" and any(node.gpus for node in every)
+
+
+def resources(every: Sequence[Node], memory_each: int, *, gpus: bool) -> dict[str, int]:
+    """What a worker asks Ray for: no more than the smallest node that it may be on has.
+
+    Args:
+        memory_each: that a worker takes.
+
+    Examples:
+        >>> node = Node(name="a", cpus=9, gpus=2, memory_bytes=10)
+        >>> resources([node], 3, gpus=False)
+        {'num_cpus': 1, 'memory': 3}
+        >>> resources([node], 30, gpus=True)
+        {'num_cpus': 4, 'num_gpus': 1, 'memory': 10}
+    """
+    mine = [node for node in every if (node.gpus if gpus else node.cpus)]
+    asked = {"num_cpus": 1}
+    if gpus:
+        asked = {"num_cpus": min((n.cpus // n.gpus for n in mine), default=0), "num_gpus": 1}
+    if memory_each and mine:
+        asked["memory"] = min(memory_each, *(node.memory_bytes for node in mine))
+    return asked
+
+
 def places(every: Sequence[Node], memory_each: int, *, gpus: bool) -> int:
     """How many workers there is room for on some nodes: one for each GPU, or for each CPU.
 

@@ -56,6 +56,22 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("klas", "torch", "timm")}
 
 
+def check_versions(host: str, there: dict[str, str], here: dict[str, str]) -> None:
+    """Refuse a host whose results might be others.
+
+    Raises:
+        WorkerError: a version differs.
+    """
+    differing = [name for name in here if there.get(name) != here[name]]
+    if differing:
+        theirs = ", ".join(f"{name} {there.get(name, 'unknown')}" for name in differing)
+        ours = ", ".join(f"{name} {here[name]}" for name in differing)
+        raise WorkerError(
+            f"host {host}: has {theirs}, this machine {ours}; install the same versions on "
+            "every host of the cluster"
+        )
+
+
 def pieces_of(file: Path) -> Iterator[Piece]:
     """A file's bytes, in pieces."""
     if not file.stat().st_size:
