@@ -22,11 +22,8 @@ MEMORY_SHARE = 0.8  # of what is available, for all workers together
 def engine_for(spec: EngineSpec, context: Context, results: Sequence[Result]) -> Engine:
     """The engine for some results."""
     if spec.name == "ray":
-        return RayCluster(
-            address=spec.address,
-            workers=spec.workers,
-            memory_each=_memory_each(context, results),
-        )
+        each = _memory_each(context, results)
+        return RayCluster(address=spec.address, at_most=spec.workers, memory_each=each)
     where = _places(spec, context, results)
     return Processes(where) if where else Here()
 

@@ -19,16 +19,23 @@ class RayCluster:
 
     Attributes:
         address: of the cluster, as :func:`klas.pipeline.engines.ray_connection.connected` takes it.
-        workers: at most so many.
+        at_most: so many workers.
         memory_each: that a worker takes, about.
     """
 
-    def __init__(self, *, address: str | None, workers: int | None, memory_each: int = 0) -> None:
+    def __init__(
+        self, *, address: str | None, at_most: int | None = None, memory_each: int = 0
+    ) -> None:
         self.address = address
-        self.workers = workers
+        self.at_most = at_most
         self.memory_each = memory_each
         self._crew: RayCrew | None = None
         self._memory = 0
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are now; some may still begin."""
+        return self._crew.size if self._crew else 0
 
     @property
     def memory_bytes(self) -> int:
@@ -49,7 +56,7 @@ class RayCluster:
             self._crew = RayCrew(
                 context,
                 address=self.address,
-                workers=self.workers,
+                at_most=self.at_most,
                 memory_each=self.memory_each,
             )
         try:

@@ -89,11 +89,11 @@ class RayCrew:
     """
 
     def __init__(
-        self, context: Context, *, address: str | None, workers: int | None, memory_each: int
+        self, context: Context, *, address: str | None, at_most: int | None, memory_each: int
     ) -> None:
         """Connect to a cluster and ask for workers there; as :class:`RayCluster` takes it."""
         self._context = context
-        self._wanted = workers
+        self._at_most = at_most
         self._memory_each = memory_each
         self._name = uuid4().hex[:8]
         self._workers: list[_Worker] = []
@@ -110,6 +110,11 @@ class RayCrew:
         except BaseException:
             self.dismiss()
             raise
+
+    @property
+    def size(self) -> int:
+        """How many workers there are."""
+        return len(self._workers)
 
     @property
     def memory_bytes(self) -> int:
@@ -182,7 +187,7 @@ class RayCrew:
         names = ray.util.list_named_actors(all_namespaces=True)
         crews = workers_by_crew([each["name"] for each in names])
         crews.pop(self._name, None)
-        part = own_part(room, crews.values(), self._wanted)
+        part = own_part(room, crews.values(), self._at_most)
         staying = [worker for worker in self._workers if not worker.leaving]
         # Those that have not begun go first, then those that have nothing to do.
         staying.sort(key=lambda w: (w.begun is not None, w.share is not None, w.since))

@@ -115,7 +115,7 @@ def test_the_command_makes_the_same_bytes_on_a_cluster(cluster, nodes, tmp_path,
 
 
 def test_what_a_killed_worker_made_is_made_again(cluster, store, expected):
-    engine = RayCluster(address=cluster.address, workers=None)
+    engine = RayCluster(address=cluster.address)
     killed = []
 
     def kill():
@@ -134,7 +134,7 @@ def test_what_a_killed_worker_made_is_made_again(cluster, store, expected):
 
 
 def test_a_node_is_removed_and_one_is_added(cluster, nodes, store, expected):
-    engine = RayCluster(address=cluster.address, workers=None)
+    engine = RayCluster(address=cluster.address)
     (second,) = cluster.worker_nodes
     removed = []
 
@@ -155,7 +155,7 @@ def test_a_node_is_removed_and_one_is_added(cluster, nodes, store, expected):
 
 def test_two_crews_share_the_nodes(cluster, tmp_path):
     with Store(tmp_path / "a") as one, Store(tmp_path / "b") as two:
-        settings = {"address": cluster.address, "workers": None, "memory_each": 0}
+        settings = {"address": cluster.address, "at_most": None, "memory_each": 0}
         first = RayCrew(Context(TINY, one, device="cpu"), **settings)
         second = None
         try:
@@ -183,7 +183,7 @@ def test_two_studies_at_once(cluster, tmp_path, expected):
 
     def run(folder, study):
         with Store(tmp_path / folder) as store:
-            engine = RayCluster(address=cluster.address, workers=None)
+            engine = RayCluster(address=cluster.address)
             return compute(store, engine, study)
 
     with ThreadPoolExecutor(2) as threads:
@@ -196,7 +196,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_leaves_the_cluster(cluster, s
     def interrupt():
         raise KeyboardInterrupt
 
-    engine = RayCluster(address=cluster.address, workers=None)
+    engine = RayCluster(address=cluster.address)
     with pytest.raises(KeyboardInterrupt):
         compute(store, engine, progress=Telling(": Θ", interrupt))
     kept = content(store)
@@ -216,7 +216,7 @@ def test_a_worker_without_the_data_says_so_by_host_and_path(cluster, store, tmp_
             Image.new("L", (20, 20), 20 * digit + number).save(folder / f"{number}.png")
     study = change(TINY, "data", train="train", val="val", train_samples=20, val_samples=20)
     monkeypatch.chdir(tmp_path)  # where the folders are; workers are elsewhere
-    engine = RayCluster(address=cluster.address, workers=None)
+    engine = RayCluster(address=cluster.address)
     with pytest.raises(DataError, match=r"^host [\w.-]+: train"):
         compute(store, engine, study)
 
@@ -248,6 +248,6 @@ def test_a_node_on_which_nothing_can_be_made_is_named(
     bad = add_node(cluster, Path(cache or tmp_path), **variables)
     try:
         with pytest.raises(error, match=says):
-            compute(store, RayCluster(address=cluster.address, workers=None))
+            compute(store, RayCluster(address=cluster.address))
     finally:
         cluster.remove_node(bad)
