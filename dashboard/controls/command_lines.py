@@ -4,15 +4,19 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from dashboard.session.resources import store, study_arguments
+from dashboard.session.engine import engine
+from dashboard.session.resources import store, study, study_arguments
 from klas.study import STAGES, SelectionSpec, Stage, Study, Tier
 
 
 def run_command(until: Stage) -> str:
-    """Computes the study at hand into the same folder, on the same device."""
+    """Computes the study at hand into the same folder, on the same device, by the same engine."""
     command = ["klas", "run", *study_arguments()]
     if until != STAGES[-1]:
         command += ["--until", until]
+    if (chosen := engine()) != study().engine:
+        command += ["--engine", chosen.name]
+        command += ["--address", chosen.address] if chosen.address else []
     if "KLAS_CACHE_DIR" in os.environ:
         command += ["--cache-dir", str(store().root)]
     device = os.environ.get("KLAS_DEVICE", "auto")

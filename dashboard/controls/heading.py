@@ -81,6 +81,7 @@ def open_study(name: str) -> None:
 
 def _open(name: str) -> None:
     session().study_name = name
+    session().engine = None
     forget_all()
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.session.engine import with_engine
 from dashboard.session.resources import store
 from klas.errors import KlasError
 from klas.jobs import process
@@ -29,6 +30,7 @@ def start_button(
     help: str | None = None,
 ) -> None:
     """A button that starts a job, or queues it behind others; while it is alive, what it does."""
+    study = None if study is None else with_engine(study)
     job = job_id(study, spec)
     status = status_of(store(), job)
     if status is not None and status.alive:
@@ -48,7 +50,7 @@ def estimate(study: Study, of: RunJob | FinetuneJob | CompareJob | FullValJob) -
 
     The answer is shown until results change.
     """
-    spec = EstimateJob(of=of)
+    study, spec = with_engine(study), EstimateJob(of=of)
     start_button("Estimate", study, spec, icon=":material/timer:", kind="secondary")
     status = status_of(store(), job_id(study, spec))
     if status is None or status.state != "done" or status.updated <= _last_result(study):

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.controls.command_lines import run_command
+from dashboard.controls.engine_choice import engine_choice
 from dashboard.controls.jobs import estimate, start_button
 from klas.jobs.kinds import RunJob
 from klas.results.pair import Document
@@ -51,6 +52,7 @@ def study_run(document: Document | None, at_hand: Study) -> None:
         job = RunJob(until=until)
         start_button(label, at_hand, job)
         estimate(at_hand, job)
+        engine_choice()
     st.code(run_command(until), language="bash", wrap_lines=True)
 
 

@@ -13,6 +13,7 @@
 ``typed_budget``     what the field says where that is no budget
 ``map``              what the map of a pair was drawn with
 ``tradeoff``         what the chart of accuracy against cost was drawn with
+``engine``           what carries jobs out, where it is not what the study says
 ``draft``            the study that is being made on the Anchors page
 ``uploaded_list``    the list from a file beside one's own, and the uploader that it came through
 ``studies_row``      the row that is marked on the Studies page
@@ -38,7 +39,7 @@ from klas.results.costs import CostName
 from klas.results.documents.stitches import StitchList
 from klas.selection.buckets import Binning, TauMode
 from klas.selection.space import Place
-from klas.study import Metric, Tier
+from klas.study import EngineSpec, Metric, Tier
 
 KEY = "session"
 PictureFormat = Literal["png", "svg"]
@@ -178,6 +179,7 @@ class Session:
     typed_budget: tuple[tuple[CostName, int | str], float | None] | None = None
     map: MapDrawing = field(default_factory=MapDrawing)
     tradeoff: TradeoffDrawing | None = None
+    engine: EngineSpec | None = None
     draft: Draft = field(default_factory=Draft)
     uploaded_list: UploadedList = field(default_factory=UploadedList)
     studies_row: StudiesRow | None = None

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from klas.errors import JobError
-from klas.jobs.kinds import DeviceJob, JobSpec, UnknownJob, read_spec
+from klas.jobs.kinds import DeviceJob, EstimateJob, JobSpec, UnknownJob, read_spec
 from klas.jobs.status import Status, Text, Time
 from klas.storage.key import canonical_json
 from klas.storage.store import Store
@@ -83,5 +83,8 @@ def plain_study(study: Study | None) -> dict[str, Any] | None:
 
 def job_id(study: Study | None, spec: JobSpec) -> str:
     """The id of a job, a digest of what is asked for: the same job asked for twice runs once."""
-    asked = {"study": plain_study(study), "task": spec.model_dump(mode="json")}
+    plain = plain_study(study)
+    if study is not None and not isinstance(spec, EstimateJob):
+        plain = study.content()  # without the engine: whoever does it, it is the same job
+    asked = {"study": plain, "task": spec.model_dump(mode="json")}
     return hashlib.sha256(canonical_json(asked).encode()).hexdigest()[:16]

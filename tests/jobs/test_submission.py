@@ -7,8 +7,9 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given
 
-from klas.jobs.kinds import RunJob
-from klas.jobs.submission import Submission, read_submission
+from klas.jobs.kinds import EstimateJob, RunJob
+from klas.jobs.submission import Submission, job_id, read_submission
+from klas.study import EngineSpec
 from tests.conftest import SMALL
 from tests.jobs.odd_files import odd
 
@@ -49,3 +50,10 @@ def test_no_file_raises(content):
         assert isinstance(submission.spec.kind, str)
         assert isinstance(submission.study_name, str | None)
         assert isinstance(Submission.model_validate_json(submission.model_dump_json()), Submission)
+
+
+def test_a_job_is_the_same_by_whatever_engine_but_its_estimate_is_not():
+    by_ray = SMALL.model_copy(update={"engine": EngineSpec(name="ray", address="head:6379")})
+    run = RunJob(until="tuned")
+    assert job_id(by_ray, run) == job_id(SMALL, run)
+    assert job_id(by_ray, EstimateJob(of=run)) != job_id(SMALL, EstimateJob(of=run))
