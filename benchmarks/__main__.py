@@ -13,7 +13,9 @@ from benchmarks import (
     scores,
     selection,
     stitches,
+    study,
     sweeps,
+    threads,
 )
 from benchmarks.harness import Outcome, Row, measured, print_table, to_json
 from klas.errors import KlasError
@@ -30,6 +32,8 @@ _MODULES = (
     stitches,
     selection,
     memory,
+    threads,
+    study,
 )
 ROWS: dict[str, Row] = {row.name: row for module in _MODULES for row in module.ROWS}
 
