@@ -114,7 +114,7 @@ ROWS = tuple(
         reach={PROBENET: reach},
         sides=_sides,
         sizes={
-            "cpu": {"model": "digits_vit_base", "depth": depth, "samples": 2_000, "epochs": 12},
+            "cpu": {"model": "digits_vit_base", "depth": depth, "samples": 2_000, "epochs": 16},
             "cuda": {"model": "digits_vit_base", "depth": depth, "samples": 20_000, "epochs": 4},
         },
         rounds=2,

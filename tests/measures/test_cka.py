@@ -291,3 +291,16 @@ def test_what_is_not_finite_is_refused_by_name(bad):
     broken[3, 4] = bad
     with pytest.raises(AnchorError, match="net: the activations at cut 1 "):
         collected([fine, broken], 64)
+
+
+@pytest.mark.parametrize("columns", [1, 7, 10_000])
+def test_columns_that_are_multiplied_apart_add_up(monkeypatch, columns):
+    torch.manual_seed(0)
+    rows = torch.randn(2, 64, 100) + 30 * torch.randn(100)
+    monkeypatch.setattr(module, "TILE_BYTES", 4 * 2 * 64 * columns)
+    centred = rows.double() - rows.double().mean(1, keepdim=True)
+    wanted = u_centred(centred @ centred.mT)
+    actual = u_centred(module._grams(rows).double())
+    assert torch.allclose(actual, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+    constant = rows[:, :1].expand(2, 64, 100)
+    assert (module._grams(constant) == 0).all()

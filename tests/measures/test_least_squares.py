@@ -1,6 +1,8 @@
+import pytest
 import torch
 from torch.nn.functional import interpolate
 
+from klas.measures import least_squares
 from klas.measures.least_squares import CrossMoments
 from klas.networks.layout import Layout
 from klas.networks.stitch import stitch_layer
@@ -32,6 +34,47 @@ def test_full_rank_rows_give_lstsqs_fitted_values_for_every_pair_of_cuts():
     for (i, j), state in moments.solve().items():
         wanted = lstsq(source[i], target[j])
         assert (fitted(state, source[i]) - wanted).norm() < 1e-4 * wanted.norm()
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e4])
+def test_rows_whose_channels_differ_by_orders_of_magnitude(condition):
+    """As in deep networks; the second moments' condition is the square of the rows'."""
+    torch.manual_seed(6)
+    mix = torch.linalg.qr(torch.randn(20, 20)).Q
+    x = torch.randn(80, 5, 20) * torch.logspace(0, 1, 20).pow(torch.tensor(condition).log10())
+    x = x @ mix + 100
+    y = x @ torch.randn(20, 8) / condition + torch.randn(80, 5, 8)
+    moments = CrossMoments([tokens(20, 5)], [tokens(8, 5)], [(0, 0)])
+    moments.update([x], [y])
+    weight, bias = (v.double() for v in moments.solve()[0, 0].values())
+    wanted = lstsq(x, y)
+    fitted_here = x.flatten(0, 1).double() @ weight.T + bias
+    assert (fitted_here - wanted).norm() < 1e-4 * wanted.norm()
+
+
+def test_any_set_of_stitches_gives_each_what_it_has_alone(monkeypatch):
+    """Sources with unequal sets of targets, unequal grids and prefixes, more than one tile."""
+    monkeypatch.setattr(least_squares, "TILE_BYTES", 8 * 12 * 30)
+    torch.manual_seed(7)
+    plain = Layout(channels=5, grid=(2, 2), prefix=1)
+    have = [plain, Layout(channels=4, grid=(3, 3), prefix=0, form="NHWC"), plain]
+    want = [plain, Layout(channels=3, grid=(2, 2), prefix=2), plain]
+    sources = [torch.randn(40, 5, 5), torch.randn(40, 3, 3, 4), torch.randn(40, 5, 5)]
+    targets = [torch.randn(40, 5, 5), torch.randn(40, 6, 3), torch.randn(40, 5, 5)]
+    stitches = [(0, 0), (0, 1), (0, 2), (1, 1), (2, 0), (2, 2), (1, 0)]
+    together = CrossMoments(have, want, stitches)
+    for k in range(0, 40, 15):
+        here = slice(k, k + 15)
+        together.update([x[here] for x in sources], [y[here] for y in targets])
+    states = together.solve()
+    assert set(states) == set(stitches)
+    for stitch, state in states.items():
+        alone = CrossMoments(have, want, [stitch])
+        alone.update(sources, targets)
+        wanted = alone.solve()[stitch]
+        assert state.keys() == wanted.keys()
+        for name, value in state.items():
+            assert torch.allclose(value, wanted[name], rtol=1e-5, atol=1e-6)
 
 
 def test_an_exact_linear_map_is_recovered():
