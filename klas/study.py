@@ -217,7 +217,7 @@ class EngineSpec(_Section):
             long enough and there is more than one core or GPU, else here.
         workers: at most so many processes.
         address: of the Ray cluster, as ``HOST:PORT``; without one it is what ``RAY_ADDRESS``
-            names, else the cluster that runs on this machine, else one that is started here.
+            names, else the cluster that `ray start` began on this machine, else a new one here.
     """
 
     name: EngineName = "auto"

@@ -48,7 +48,7 @@ def connected(address: str | None) -> Iterator[None]:
 
     Args:
         address: ``HOST:PORT``; without one it is what ``RAY_ADDRESS`` names, else the cluster that
-            runs on this machine, else one that is started on this machine's cores.
+            ``ray start`` began on this machine, else one that is started on its cores.
 
     Raises:
         WorkerError: Ray is not installed; there is no such cluster; it is of another version.
@@ -86,11 +86,13 @@ def running_address(address: str | None) -> str | None:
         return named
     from ray._private.services import get_ray_address_from_environment  # no public one
 
-    try:
-        found: str = get_ray_address_from_environment("auto", None)
-        _check_reachable(found)
-    except (ConnectionError, WorkerError):  # none, or what a cluster that crashed left behind
-        return None
+    # One that `ray start` began: another process's own would end with that process.
+    found: str | None = get_ray_address_from_environment(None, None)
+    if found is not None:
+        try:
+            _check_reachable(found)
+        except WorkerError:  # it crashed, and its address was left behind
+            return None
     return found
 
 

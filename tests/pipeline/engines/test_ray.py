@@ -164,6 +164,10 @@ def test_two_crews_share_the_nodes(cluster, tmp_path):
             until(lambda: (first.idle, second.idle) == (1, 1), first, second)
             first.dismiss()
             until(lambda: second.idle == 2, second)
+            third = add_node(cluster, tmp_path / "third")
+            until(lambda: second.idle == 3, second)
+            cluster.remove_node(third)
+            until(lambda: second.idle == 2, second)
         finally:
             for crew in filter(None, (first, second)):
                 crew.dismiss()

@@ -94,3 +94,16 @@ def test_an_address_is_for_engine_ray(tmp_path, capsys):
         main(["run", "--address", "a:1", "--engine", "here", "--cache-dir", str(tmp_path)])
     assert status.value.code == 1
     assert "--address a:1: is for engine ray, and this is here" in capsys.readouterr().err
+
+
+def test_what_a_crashed_cluster_left_behind_is_no_cluster(monkeypatch):
+    services = pytest.importorskip("ray._private.services")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        left = f"127.0.0.1:{free.getsockname()[1]}"
+    for found in (left, None):
+        monkeypatch.setattr(
+            services, "get_ray_address_from_environment", lambda *a, found=found: found
+        )
+        assert running_address(None) is None
