@@ -7,9 +7,9 @@ from dashboard.session.choices import bound
 from klas.study import EngineName
 
 TITLES: dict[EngineName, str] = {
-    "auto": "whichever is quicker on this machine",
+    "auto": "what is quicker here",
     "here": "one process",
-    "processes": "several processes on this machine",
+    "processes": "several on this machine",
     "ray": "a Ray cluster",
 }
 
