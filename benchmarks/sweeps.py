@@ -149,7 +149,7 @@ ROWS = (
         reach={"2 anchors": within(1.1), "4 anchors": within(1.1)},
         sides=_anchors,
         sizes={
-            "cpu": {"counts": (2, 4, 8), "samples": 1_000},
+            "cpu": {"counts": (2, 4, 8), "samples": 3_000},
             "cuda": {"counts": (2, 4, 8), "samples": 5_000},
         },
         rounds=3,
