@@ -81,7 +81,7 @@ def pack(store: Store, study: Study, path: Path, progress: Progress | None = Non
     manifest = {
         "format": FORMAT,
         "version": VERSION,
-        "study": study.content(),
+        "study": study.model_dump(mode="json"),
         "results": [vars(e) for e in entries],
     }
     progress.start("pack", "results", len(entries))

@@ -52,7 +52,7 @@ def note_used(store: Store, study: Study, digests: Iterable[str]) -> None:
         return
     key, new = study.results_key(), set(digests)
     if store.get_ref(study_ref(key)) is None:
-        store.set_ref(study_ref(key), study.content())
+        store.set_ref(study_ref(key), study.model_dump(mode="json"))
     name = used_ref(key)
     with store.lock(name):
         known = used_digests(store, key)

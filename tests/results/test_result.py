@@ -50,7 +50,7 @@ def test_every_kind_has_a_recipe_and_no_recipe_is_without_one():
     assert registry._RECIPES.keys() == {*KINDS}
     for result in DIGESTS:
         recipe = registry.recipe_of(result)
-        assert all(map(callable, (recipe.units, recipe.make, recipe.cost)))
+        assert all(map(callable, (recipe.units, recipe.shares, recipe.cost)))
 
 
 @pytest.mark.parametrize("result", DIGESTS, ids=lambda r: type(r).__name__)
