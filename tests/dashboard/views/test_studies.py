@@ -134,7 +134,7 @@ def test_a_study_known_by_its_results_can_be_kept_or_freed(copied, app, monkeypa
     tester.run()
     assert tester.subheader[0].value == "small"
     press(tester, "Save it here")
-    assert open_study(copied, "small") == SMALL
+    assert open_study(copied, "small").content() == SMALL.content()  # a document has no engine
     assert row(tester, "small")["kept as"] == "saved here"
 
 
