@@ -154,7 +154,7 @@ def _add_study(parser: argparse.ArgumentParser, *, computes: bool = False) -> No
         _add_allow_code(parser)
         text = "what does the work: this process, several, or Ray (default: what is quicker here)"
         parser.add_argument("--engine", choices=ENGINES, help=text)
-        text = "at most so many processes"
+        text = "at most so many workers: processes, or a cluster's"
         parser.add_argument("--workers", type=int, help=text)
         text = "the Ray cluster's (default: RAY_ADDRESS, else this machine's)"
         parser.add_argument("--address", metavar="HOST:PORT", help=text)

@@ -10,7 +10,7 @@ The paper does not say more than that probes have converged by about the fourth 
 rate and batch are our reading; features are standardised, and ½ L2 ‖W‖² is added, as in ours.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -24,9 +24,6 @@ from klas.tasks.objective import Objective
 EPOCHS = 4
 BATCH = 128
 LR = 0.1  # the peak of Adam's; 0.01 and 0.03 end farther from the optimum
-
-Batches = Callable[[int, int], Iterator[tuple[Tensor, ...]]]
-"""From a first and a last step (excluded) to their batches: images (n, C, H, W), labels (n,)."""
 
 
 def steps_of(samples: int) -> int:

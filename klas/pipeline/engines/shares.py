@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from klas.measures.sweep import Append, Tick
 from klas.pipeline.context import Context
@@ -63,15 +62,14 @@ def make_here(result: Result, context: Context, tick: Tick) -> Any:
     """Make every share, one after another, and join them.
 
     Returns:
-        The value; None if it is stored already, because it comes in rows.
+        The value; None if it is stored already, because it comes in rows or in several shares.
     """
     values = [make(tick) for make in recipe_of(result).shares(result, context)]
     if len(values) == 1 and not isinstance(values[0], Rows):
         return values[0]
-    if all(isinstance(value, Rows) for value in values):
-        _store_rows(context.store, context.keys.of(result), values)
-        return None
-    return _joined(values)
+    parts = [rows for value in values if (rows := _as_rows(value)) is not None]
+    _store_rows(context.store, context.keys.of(result), parts)
+    return None
 
 
 def make_share(share: Share, context: Context, file: Path, tick: Tick) -> Content:
@@ -119,14 +117,6 @@ def _joined_shapes(parts: Sequence[Shapes]) -> Shapes:
             before = joined[name][0][0] if name in joined else 0
             joined[name] = ((before + shape[0], *shape[1:]) if shape else shape, dtype)
     return joined
-
-
-def _joined(parts: Sequence[Arrays]) -> Arrays:
-    every: dict[str, list[NDArray[Any]]] = {}
-    for part in parts:
-        for name, array in part.items():
-            every.setdefault(name, []).append(array)
-    return {n: np.concatenate(some) if len(some) > 1 else some[0] for n, some in every.items()}
 
 
 def _as_rows(value: Any) -> Rows | None:
