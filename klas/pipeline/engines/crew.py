@@ -69,6 +69,11 @@ class Crew(Protocol):
         """How many more shares they would begin at once."""
         ...
 
+    @property
+    def memory_bytes(self) -> int:
+        """The most memory that they took together, as far as they told."""
+        ...
+
     def give(self, share: Share, key: Key) -> None:
         """Let a worker make a share of the result with this key. What it needs is stored."""
         ...

@@ -15,20 +15,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
-from klas.errors import KlasError
 from klas.pipeline.context import Context
-from klas.pipeline.engines.crew import Event, Failed, Lost, Made, Ticked, carry_out
-from klas.pipeline.engines.engine import Errors
+from klas.pipeline.engines.crew import Event, Failed, Lost, Made, Ticked
+from klas.pipeline.engines.crew_engine import CrewEngine
 from klas.pipeline.engines.shares import Share
 from klas.pipeline.engines.worker import Answer, Order, Setting
-from klas.pipeline.speed import speed_of
-from klas.results.result import Result
+from klas.pipeline.speed import Speed, speed_of
 from klas.storage.key import Key
 
 GRACE = 2.0  # seconds from a closed pipe to the end of a process
@@ -50,7 +48,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-class Processes:
+class Processes(CrewEngine["_Crew"]):
     """As many processes as there are places.
 
     Attributes:
@@ -58,46 +56,21 @@ class Processes:
     """
 
     def __init__(self, places: Sequence[Place]) -> None:
+        super().__init__()
         self.places = tuple(places)
-        self._crew: _Crew | None = None
-        self._memory = 0
 
     @property
     def workers(self) -> int:
         """How many processes there are."""
         return len(self.places)
 
-    @property
-    def memory_bytes(self) -> int:
-        """The most memory that the workers took together, as far as they told."""
-        return max(self._memory, self._crew.memory_bytes if self._crew else 0)
+    def begin(self, context: Context) -> "_Crew":
+        """Start the processes."""
+        return _Crew(context, self.places)
 
-    def carry_out(
-        self,
-        results: Sequence[Result],
-        context: Context,
-        *,
-        labels: Mapping[Result, str] | None = None,
-        tolerated: Errors = (),
-    ) -> dict[Result, KlasError]:
-        """As :meth:`klas.pipeline.engines.engine.Engine.carry_out`."""
-        speed = speed_of(context, self.places[0].threads)
-        if self._crew is None:
-            self._crew = _Crew(context, self.places)
-        try:
-            return carry_out(
-                results, context, self._crew, speed, labels=labels, tolerated=tolerated
-            )
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """End the processes."""
-        if self._crew is not None:
-            self._memory = self.memory_bytes
-            self._crew.dismiss()
-            self._crew = None
+    def speed(self, context: Context) -> Speed:
+        """With as many threads as each of them has."""
+        return speed_of(context, self.places[0].threads)
 
 
 class _Crew:

@@ -1,20 +1,15 @@
 """Engine ``ray``: workers on all nodes of a cluster, one for each GPU, or for each CPU."""
 
-from collections.abc import Mapping, Sequence
-
-from klas.errors import KlasError
 from klas.pipeline.context import Context
-from klas.pipeline.engines.crew import carry_out
-from klas.pipeline.engines.engine import Errors
+from klas.pipeline.engines.crew_engine import CrewEngine
 from klas.pipeline.engines.processes import usable_cores
 from klas.pipeline.engines.ray_connection import check_installed, connected, running_address
 from klas.pipeline.engines.ray_crew import RayCrew
 from klas.pipeline.engines.ray_room import nodes, places, uses_gpus
 from klas.pipeline.speed import Speed, speed_of
-from klas.results.result import Result
 
 
-class RayCluster:
+class RayCluster(CrewEngine[RayCrew]):
     """Workers on a Ray cluster.
 
     Attributes:
@@ -26,53 +21,25 @@ class RayCluster:
     def __init__(
         self, *, address: str | None, at_most: int | None = None, memory_each: int = 0
     ) -> None:
+        super().__init__()
         self.address = address
         self.at_most = at_most
         self.memory_each = memory_each
-        self._crew: RayCrew | None = None
-        self._memory = 0
 
     @property
     def workers(self) -> int:
         """How many workers there are now; some may still begin."""
-        return self._crew.size if self._crew else 0
+        return self.crew.size if self.crew else 0
 
-    @property
-    def memory_bytes(self) -> int:
-        """The most memory that the workers took together, as far as they told."""
-        return max(self._memory, self._crew.memory_bytes if self._crew else 0)
+    def begin(self, context: Context) -> RayCrew:
+        """Connect to the cluster, and ask for workers there."""
+        return RayCrew(
+            context, address=self.address, at_most=self.at_most, memory_each=self.memory_each
+        )
 
-    def carry_out(
-        self,
-        results: Sequence[Result],
-        context: Context,
-        *,
-        labels: Mapping[Result, str] | None = None,
-        tolerated: Errors = (),
-    ) -> dict[Result, KlasError]:
-        """As :meth:`klas.pipeline.engines.engine.Engine.carry_out`."""
-        speed = speed_on_ray(context)
-        if self._crew is None:
-            self._crew = RayCrew(
-                context,
-                address=self.address,
-                at_most=self.at_most,
-                memory_each=self.memory_each,
-            )
-        try:
-            return carry_out(
-                results, context, self._crew, speed, labels=labels, tolerated=tolerated
-            )
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """End the workers, and leave the cluster."""
-        if self._crew is not None:
-            self._memory = self.memory_bytes
-            self._crew.dismiss()
-            self._crew = None
+    def speed(self, context: Context) -> Speed:
+        """As fast as this machine."""
+        return speed_on_ray(context)
 
 
 def room_for(context: Context, address: str | None, memory_each: int) -> int:

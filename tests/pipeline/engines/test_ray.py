@@ -94,7 +94,7 @@ def actors(address):
 
 def busy(engine):
     """The workers that make a share at the moment."""
-    return [worker for worker in engine._crew._workers if worker.share is not None]
+    return [worker for worker in engine.crew._workers if worker.share is not None]
 
 
 def test_the_command_makes_the_same_bytes_on_a_cluster(cluster, nodes, tmp_path, capfd, expected):
