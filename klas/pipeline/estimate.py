@@ -66,7 +66,7 @@ def estimate(pipeline: Pipeline, until: Stage) -> Estimate:
         )
     own, most = peak_memory_bytes(), max(cost.memory_bytes for cost in costs)
     return Estimate(
-        seconds=_seconds(pipeline, absent),
+        seconds=makespan(work_of(absent, context, speed), workers),
         disk_bytes=disk,
         memory_bytes=own + most if workers == 1 else own + workers * (own + most),
         workers=workers,

@@ -1,7 +1,7 @@
 """Run a study's stages into the store. What the command and a worker process call."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,7 +148,11 @@ class Pipeline:
                     for result in missing(self.training_results(training.result), context)
                 }
                 context.progress.start("finetuned", "steps", units(every, context))
-                ended = engine.carry_out(every, context, labels=labels, tolerated=(DivergedError,))
+                if not labels:
+                    continue  # nothing is missing
+                ended = engine().carry_out(
+                    every, context, labels=labels, tolerated=(DivergedError,)
+                )
                 diverged += [
                     f"{name}, {training.metric}: {ended[training.result]}"
                     for training in trainings[name]
@@ -186,7 +190,7 @@ class Pipeline:
         context, (source, target) = self.context, pair.names
         wanted = Latency(source=source, target=target, machine=machine(context.device))
         step = Step(name="latency", unit="turns", results=(wanted,))
-        self._carry_out(step, Here(), label=pair.name)  # alone on the machine, or it says nothing
+        self._carry_out(step, Here, label=pair.name)  # alone on the machine, or it says nothing
         note_timings(self.store, self.study, pair, wanted.machine)
         times: dict[str, Any] = context.read(wanted)
         return times
@@ -226,16 +230,26 @@ class Pipeline:
         return (training, outcomes_of(training.weights, "test"), *tested)
 
     @contextlib.contextmanager
-    def _working(self, results: Sequence[Result]) -> Iterator[Engine]:
-        """An engine that suits some results, until they are made."""
-        engine = self.engine
-        if isinstance(engine, EngineSpec):
-            engine = engine_for(engine, self.context, results)
-        self._at_work = engine
+    def _working(self, results: Sequence[Result]) -> Iterator[Callable[[], Engine]]:
+        """Gives the engine that suits some results, until they are made.
+
+        To choose it the machine is timed, so that waits until something is to be made.
+        """
+
+        def engine() -> Engine:
+            if self._at_work is None:
+                chosen = self.engine
+                if isinstance(chosen, EngineSpec):
+                    absent = list(missing(results, self.context))
+                    chosen = engine_for(chosen, self.context, absent)
+                self._at_work = chosen
+            return self._at_work
+
         try:
             yield engine
         finally:
-            engine.close()
+            if self._at_work is not None:
+                self._at_work.close()
             self._memory_bytes, self._at_work = self.memory_bytes, None
 
     def _make(self, name: str, unit: str, results: tuple[Result, ...], *, label: str) -> None:
@@ -243,13 +257,15 @@ class Pipeline:
         with self._working(results) as engine:
             self._carry_out(Step(name=name, unit=unit, results=results), engine, label=label)
 
-    def _carry_out(self, step: Step, engine: Engine, *, label: str | None = None) -> bool:
+    def _carry_out(
+        self, step: Step, engine: Callable[[], Engine], *, label: str | None = None
+    ) -> bool:
         """Make a step's missing results; returns whether there were any."""
         absent = list(missing(step.results, self.context))
         self.context.progress.start(step.name, step.unit, units_of(absent, self.context))
         if absent:
             labels = {} if label is None else dict.fromkeys(absent, label)
-            engine.carry_out(step.results, self.context, labels=labels)
+            engine().carry_out(step.results, self.context, labels=labels)
         self.context.record()
         return bool(absent)
 

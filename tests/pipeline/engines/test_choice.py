@@ -11,12 +11,28 @@ from klas.pipeline.engines.choice import engine_for, workers_for
 from klas.pipeline.engines.here import Here
 from klas.pipeline.engines.processes import Place, Processes
 from klas.pipeline.recipes.recipe import Cost, Recipe, no_units
+from klas.pipeline.run import Pipeline
 from klas.pipeline.speed import Speed
 from klas.results.result import Features
 from klas.study import EngineSpec
+from tests.conftest import SMALL
 
 GB = 10**9
 RESULTS = [Features(anchor=name) for name in ("a", "b", "c", "d")]
+
+
+def test_where_nothing_is_missing_no_engine_is_chosen_and_nothing_timed(computed, monkeypatch):
+    store, document = computed
+
+    def time(*_):
+        raise AssertionError("the machine was timed")
+
+    for module in ("choice", "processes", "ray"):
+        monkeypatch.setattr(f"klas.pipeline.engines.{module}.speed_of", time)
+    pipeline = Pipeline(SMALL, store, device="cpu", engine=EngineSpec())
+    assert pipeline.run() == document
+    with pytest.raises(AssertionError, match="timed"):
+        engine_for(EngineSpec(name="ray"), pipeline.context, pipeline.results("anchors"))
 
 
 @pytest.fixture
