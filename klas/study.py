@@ -215,7 +215,7 @@ class EngineSpec(_Section):
         name: ``here`` (one after another in this process), ``processes`` (as many as there are
             cores, or GPUs), ``ray`` (on a Ray cluster), or ``auto``: processes where the work is
             long enough and there is more than one core or GPU, else here.
-        workers: at most so many processes.
+        workers: at most so many processes, or workers of a cluster.
         address: of the Ray cluster, as ``HOST:PORT``; without one it is what ``RAY_ADDRESS``
             names, else the cluster that `ray start` began on this machine, else a new one here.
     """

@@ -17,7 +17,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
+import torch
+
 from klas.errors import KlasError, WorkerError
+from klas.memory import peak_memory_bytes
+from klas.pipeline.context import Context
 from klas.pipeline.engines.shares import Content, Share, make_share
 from klas.storage.store import Store
 from klas.study import Study
@@ -72,10 +76,6 @@ class Worker:
     """
 
     def __init__(self, setting: Setting) -> None:
-        import torch
-
-        from klas.pipeline.context import Context
-
         torch.set_num_threads(setting.threads)
         self.store = Store(setting.root)
         self._context = Context(
@@ -103,8 +103,6 @@ class Worker:
 
 def answer(worker: Worker, order: Order, tell: Callable[[Answer], None]) -> None:
     """Make a share, and tell of the units done meanwhile and of what comes of it."""
-    from klas.memory import peak_memory_bytes
-
     told, done = time.monotonic(), 0
 
     def tick(units: int) -> None:
@@ -159,8 +157,8 @@ def _read(source: BinaryIO, orders: "SimpleQueue[Any]") -> None:
     try:
         while True:
             orders.put(pickle.load(source))
-    except EOFError:
-        os._exit(0)  # the owner is gone, however it ended: nobody wants what is being made
+    except Exception:  # not EOFError alone: the owner may have ended in the middle of an order
+        os._exit(0)  # it is gone, however it ended: nobody wants what is being made
 
 
 def _tell(target: BinaryIO, what: Answer) -> None:

@@ -1,6 +1,7 @@
 """Engine ``processes``: real processes, which die, are killed, and outlive nobody."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -149,6 +150,14 @@ def test_workers_end_with_their_owner_however_it_ends(store, tmp_path):
             os.sched_yield()
 
 
+def test_a_worker_ends_with_an_order_that_is_cut_off():
+    whole = pickle.dumps(Answer())
+    for sent in (b"", whole[: len(whole) // 2]):
+        code = "from klas.pipeline.engines.worker import main; main()"
+        ended = subprocess.run([sys.executable, "-c", code], input=sent, timeout=120)
+        assert ended.returncode == 0
+
+
 def test_what_a_worker_cannot_open_is_one_sentence(store):
     with Pipeline(SMALL, store, device="cpu").context.store:
         context = Context(SMALL, store, device="cpu")
@@ -175,8 +184,6 @@ def test_an_error_that_cannot_travel_is_told_all_the_same(tmp_path):
     with (tmp_path / "pipe").open("w+b") as pipe:
         worker._tell(pipe, Answer(error=OddError("it broke")))
         pipe.seek(0)
-        import pickle
-
         told = pickle.load(pipe)
     assert "it broke" in str(told.error)
 
