@@ -1,7 +1,8 @@
 """Engine ``processes``: workers of this machine, one thread each on a CPU, one for each GPU.
 
-Small networks gain little from a second thread, and two threads that wait for each other at every
-operation stop whenever one of them is not scheduled; processes don't wait for each other.
+Two threads that wait for each other at every operation stop whenever one of them is not scheduled;
+processes don't wait for each other. On an idle machine that gains little: two processes of one
+thread tune the built-in networks in 0.9 of the time of one with two threads.
 
 The processes are started anew, not forked: a fork of a process that runs CUDA or OpenMP threads
 may hang. They are no ``multiprocessing`` either, whose spawned processes run the user's script

@@ -76,7 +76,8 @@ class Worker:
     """
 
     def __init__(self, setting: Setting) -> None:
-        torch.set_num_threads(setting.threads)
+        if torch.get_num_threads() != setting.threads:  # see klas.pipeline.speed why not always
+            torch.set_num_threads(setting.threads)
         self.store = Store(setting.root)
         self._context = Context(
             setting.study, self.store, device=setting.device, allow_code=setting.allow_code
