@@ -137,7 +137,7 @@ ROWS = (
         reach={BARE: within(1.15)},
         sides=_sweeps,
         sizes={
-            "cpu": {"models": DEITS, "train": 256, "val": 256, "batch": 64},
+            "cpu": {"models": DEITS, "train": 768, "val": 512, "batch": 64},
             "cuda": {"models": DEITS, "train": 16_384, "val": 8_192, "batch": 256},
         },
         rounds=2,
