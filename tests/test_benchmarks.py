@@ -1,6 +1,8 @@
 """The harness of the benchmarks: turns, ratios, what counts as reached, and the exit status."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from benchmarks.harness import (
 )
 
 CPU = torch.device("cpu")
+FOLDER = Path(command.__file__).parent
 
 
 def row(ours, reach, others=(), **settings):
@@ -127,3 +130,25 @@ def test_an_unknown_row_is_refused(capsys):
         command.main(["nothing"])
     assert ended.value.code == 2
     assert "there is no row 'nothing'" in capsys.readouterr().err
+
+
+def test_the_readme_shows_the_committed_results_and_no_others():
+    committed = json.loads((FOLDER / "results" / "cpu.json").read_text(encoding="utf-8"))
+    expected = []
+    for entry in committed["rows"]:
+        for comparison in entry["comparisons"]:
+            ratio, alone = comparison["ratio"], comparison["baseline"] is None
+            numbers = [comparison["ours"]] if alone else [ratio["median"]]
+            if entry["rounds"] > 1 and not alone:
+                numbers += [ratio["lowest"], ratio["highest"]]
+            expected.append((entry["row"], [f"{n:.3g}" for n in numbers], comparison["met"]))
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    shown = []
+    for name, against, ratio, reach in re.findall(
+        r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", text, flags=re.M
+    ):
+        numbers = re.findall(r"[0-9.]+(?:e-?[0-9]+)?", ratio)
+        if against == "–":
+            numbers = numbers[:1]
+        shown.append((name, numbers, "missed" not in reach))
+    assert shown == expected
