@@ -30,8 +30,10 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 Tier = Literal["zero_shot", "tuned", "finetuned"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
-Metric = Literal["kl", "theta", "cka", "mse", "ce", "dm", "random", "snnet"]
-METRICS: tuple[Metric, ...] = get_args(Metric)  # snnet is a set, not a score
+Metric = Literal["kl", "theta", "cka", "mse", "ce", "dm", "random", "snnet", "race"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+SETS: tuple[Metric, ...] = ("snnet", "race")
+"""The methods without a score: SN-Net's set, and the stitches of a race, which training decides."""
 
 DOCUMENT = 4  # raised when a scores document says more: an older one is made again, not shown
 

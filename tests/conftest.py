@@ -14,9 +14,19 @@ from numpy.typing import NDArray
 
 from klas.results.comparison import compare
 from klas.results.pair import Pair
+from klas.results.selections import choose, own_or_fair_share
 from klas.selection.curves import Envelope, envelope
 from klas.storage.store import Store
-from klas.study import DIGITS, EngineSpec, FinetuningSpec, FitSpec, Study, TuningSpec
+from klas.study import (
+    DIGITS,
+    EngineSpec,
+    FinetuningSpec,
+    FitSpec,
+    Metric,
+    SelectionSpec,
+    Study,
+    TuningSpec,
+)
 
 # Tests run side by side. Processes with as many threads as cores would stall each other, also
 # those that tests start.
@@ -52,6 +62,12 @@ def method_envelope(
         np.append(pair.macs[chosen], [a["macs"] for a in anchors]),
         np.append(accuracy[chosen], [a["accuracy"] for a in anchors]),
     )
+
+
+def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np.bool_]:
+    """(N,) what a method chooses when it is compared; of a race, who starts."""
+    ours = choose(pair, spec.model_copy(update={"metric": "kl"}))
+    return own_or_fair_share(pair, ours, "kl", metric)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,7 @@ METHODS = {
     "dm": "DM",
     "random": "random",
     "snnet": "SN-Net's set",
+    "race": "race",
 }
 ENDS = ("value", "low", "high")
 

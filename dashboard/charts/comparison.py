@@ -9,15 +9,17 @@ from plotly.subplots import make_subplots
 
 from dashboard.charts.anchors import anchors_trace
 from dashboard.charts.methods import AT_FIRST, STYLES, curve_traces, method_marker, on_top
-from dashboard.charts.theme import FAINT, LEGEND, MARGIN, log_axis
+from dashboard.charts.theme import ANCHOR, FAINT, LEGEND, MARGIN, log_axis
 from dashboard.text.comparison import buckets_of_all
 from dashboard.text.quantities import QUANTITIES
 from klas.results.comparison_view import (
     AnyMethodFigures,
+    anchors_alone,
     anchors_at,
     chance_of,
     chosen_at,
     chosen_of,
+    measured_at,
     methods_of,
     ranked_candidates,
     samples_of,
@@ -29,6 +31,9 @@ from klas.selection.bootstrap import wilson
 from klas.selection.curves import Envelope, envelope
 from klas.study import METRICS, Metric, Tier
 from klas.tasks.task import task_named
+
+FORETELLING = tuple(metric for metric in METRICS if metric != "race")
+"""The methods that say before any training which stitches are good."""
 
 DECADE = 10.0  # scores that span more than this are drawn on a logarithmic axis
 
@@ -52,7 +57,7 @@ def curves_chart(comparison: Comparison, pair: ComparedPair, tier: Tier) -> go.F
     samples = samples_of(comparison, tier)
     figure = go.Figure()
     for metric in sorted(METRICS, key=on_top):
-        stitches = [s for s in pair["chosen"][metric] if s["accuracy"][tier] is not None]
+        stitches = measured_at(pair, metric, tier)
         if not stitches:
             continue
         macs, accuracies = chosen_at(pair, metric, tier)
@@ -73,6 +78,10 @@ def curves_chart(comparison: Comparison, pair: ComparedPair, tier: Tier) -> go.F
         figure.add_traces([{**trace, "visible": visible} for trace in traces])
     named = anchors_trace(anchors, unit, accuracy)
     figure.add_trace(named | {"textposition": ["top right", "bottom left"][: len(anchors)]})
+    trained = _trained_alone(comparison, pair, tier)
+    if trained:
+        alone = anchors_trace(trained, unit, accuracy)
+        figure.add_trace(alone | _HOLLOW)
     # Fixed: what is switched on must not move what is there.
     costs = np.append(_costs(pair), [macs for _, macs, _ in anchors]) / unit.scale
     pad = 0.04 * (costs.max() - costs.min()) if costs.size else 0.0
@@ -83,10 +92,31 @@ def curves_chart(comparison: Comparison, pair: ComparedPair, tier: Tier) -> go.F
             "title": unit.title,
             "range": [costs.min() - pad, costs.max() + pad] if costs.size else None,
         },
-        yaxis={"title": accuracy.axis, "range": _accuracy_range(pair, anchors, tier, samples)},
+        yaxis={
+            "title": accuracy.axis,
+            "range": _accuracy_range(pair, [*anchors, *trained], tier, samples),
+        },
         legend=LEGEND,
     )
     return figure
+
+
+_HOLLOW = {
+    "name": "anchors trained alone, for as many steps",
+    "mode": "markers",  # they stand above or below those with names
+    "marker": {"symbol": "diamond-open", "size": 13, "color": ANCHOR, "line": {"width": 2}},
+}
+
+
+def _trained_alone(
+    comparison: Comparison, pair: ComparedPair, tier: Tier
+) -> list[tuple[str, float, float]]:
+    """Name, MACs and accuracy of the anchors after the same training without stitches, if known."""
+    if tier != "finetuned":
+        return []
+    macs = {a["name"]: float(a["macs"]) for a in comparison["anchors"]}
+    known = anchors_alone(pair, comparison["study"]["finetuning"]["steps"])
+    return [(name, macs[name], number(figure["value"])) for name, figure in known.items()]
 
 
 def score_chart(pair: Pair, metric: Metric, chosen: set[tuple[int, int]]) -> go.Figure:
@@ -156,8 +186,9 @@ def agreement_chart(comparison: Comparison) -> go.Figure:
         subplot_titles=[title for title, _, _ in panels],
     )
     for column, (_, read, scale) in enumerate(panels, start=1):
-        for metric in METRICS:
-            figure_of_method = read(every["methods"][metric])
+        for metric in FORETELLING:
+            method = methods_of(every).get(metric)
+            figure_of_method = None if method is None else read(method)
             if figure_of_method is not None:
                 for trace in _dot(metric, figure_of_method, scale):
                     figure.add_trace(trace, row=1, col=column)
@@ -181,8 +212,8 @@ def agreement_chart(comparison: Comparison) -> go.Figure:
     figure.update_xaxes(range=[min(ends) - pad, max(ends) + pad], row=1, col=3)
     figure.update_yaxes(
         categoryorder="array",
-        categoryarray=[METHODS[metric] for metric in reversed(METRICS)],
-        range=[-0.6, len(METRICS) - 0.4],
+        categoryarray=[METHODS[metric] for metric in reversed(FORETELLING)],
+        range=[-0.6, len(FORETELLING) - 0.4],
     )
     margin = {**MARGIN, "t": 48}  # titles of two lines, which stay apart in a narrow window
     figure.update_layout(margin=margin, height=392, showlegend=False)

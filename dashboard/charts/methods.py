@@ -29,6 +29,7 @@ STYLES: dict[Metric, Style] = {
     "dm": Style("#7b4fa6", "star"),
     "random": Style("#6b7078", "cross-thin"),
     "snnet": Style(SNNET, "x-thin"),
+    "race": Style("#cc2233", "hexagon"),
 }
 AT_FIRST: tuple[Metric, ...] = ("kl", "cka", "snnet")
 """The methods whose curves are shown at first; the others are a click away."""

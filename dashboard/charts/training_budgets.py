@@ -10,7 +10,6 @@ from dashboard.charts.theme import LEGEND, MARGIN
 from dashboard.model.training_budgets import BudgetFigure, Methods, at_budget, budgets_of
 from klas.results.formatting import METHODS
 from klas.results.pair import number
-from klas.study import METRICS
 from klas.tasks.metric import AccuracyMetric
 
 SIDE_BY_SIDE = (
@@ -32,7 +31,7 @@ def budget_chart(methods: Methods, name: BudgetFigure, accuracy: AccuracyMetric)
     """
     scale = 100.0 if name == "mean_top1" else 1.0
     steps = budgets_of(methods)
-    shown = [metric for metric in METRICS if budgets_of({metric: methods[metric]})]
+    shown = [metric for metric in methods if budgets_of({metric: methods[metric]})]
     figure = go.Figure()
     for k, metric in enumerate(shown):
         # Side by side, or whiskers would hide each other; but none as if it were trained longer.

@@ -2,10 +2,13 @@
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from dashboard.controls.heading import says_errors
 from dashboard.model.list_entries import entries_of, entry_of
 from dashboard.session import my_list
+from dashboard.session.accuracies import race_accuracy
+from dashboard.text.markup import plain
 from klas.results.formatting import METHODS
 from klas.results.pair import Document, Pair, pairs_of
 from klas.results.selections import choose, own_or_fair_share
@@ -49,16 +52,22 @@ def _by_rule(document: Document, spec: SelectionSpec) -> None:
     st.caption(
         f"{METHODS[spec.metric]} with τ = {spec.tau:g} ({spec.tau_mode}) in {spec.buckets} "
         f"buckets of equal {spec.binning}, as on **Stitches**; another score takes as many in "
-        "each bucket, SN-Net's set is taken as it is."
+        "each bucket, SN-Net's set is taken as it is, and of a race what it kept."
     )
     # Chosen before a button asks for it: what can't be chosen is said here.
+    taken = {name: _taken(pairs[name], spec, method) for name in names}
     chosen = [
         entry
-        for pair in map(pairs.__getitem__, names)
-        for entry in entries_of(
-            pair, own_or_fair_share(pair, choose(pair, spec), spec.metric, method)
-        )
+        for name, mask in taken.items()
+        if mask is not None
+        for entry in entries_of(pairs[name], mask)
     ]
+    if waiting := [name for name, mask in taken.items() if mask is None]:
+        st.info(
+            f"No race of {plain(', '.join(waiting))} is run yet, and its training decides what is "
+            "kept. To run it, choose the tier finetuned and the curve **race** on **Stitches**.",
+            icon=":material/info:",
+        )
     left, right = st.columns(2)
     left.button(
         "Add them", on_click=my_list.add, args=(chosen,), disabled=not chosen, width="stretch"
@@ -66,6 +75,14 @@ def _by_rule(document: Document, spec: SelectionSpec) -> None:
     right.button(
         "Replace", on_click=my_list.change_to, args=(chosen,), disabled=not chosen, width="stretch"
     )
+
+
+def _taken(pair: Pair, spec: SelectionSpec, method: Metric) -> NDArray[np.bool_] | None:
+    """(N,) what a method chooses beside the selection; None of a race that was not run."""
+    if method != "race":
+        return own_or_fair_share(pair, choose(pair, spec), spec.metric, method)
+    kept = race_accuracy(pair, spec)
+    return None if kept is None else np.isfinite(kept)
 
 
 def _by_hand(document: Document) -> None:

@@ -1,6 +1,6 @@
 """Which methods' curves are drawn beside the chosen score's, and what is missing of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import streamlit as st
 
@@ -13,13 +13,13 @@ from klas.jobs.kinds import FinetuneJob
 from klas.results.formatting import METHODS
 from klas.results.notes import why_no_cka
 from klas.results.pair import Pair
-from klas.study import METRICS, Metric, SelectionSpec, Tier
+from klas.study import METRICS, SETS, Metric, SelectionSpec, Tier
 
 
 def pick_curves(own: Metric) -> tuple[Metric, ...]:
     """The methods whose curves stand beside the chosen score's."""
     others = [metric for metric in METRICS if metric != own]
-    wanted = [m for m in choices().get("curves", AT_FIRST) if m != own]
+    wanted = [m for m in choices().get("curves", _at_first()) if m != own]
 
     def change(named: Sequence[Metric]) -> None:
         keep("curves", tuple(metric for metric in METRICS if metric in named))
@@ -35,6 +35,12 @@ def pick_curves(own: Metric) -> tuple[Metric, ...]:
     return tuple(wanted)
 
 
+def _at_first() -> tuple[Metric, ...]:
+    """Also the study's own method where that is no score, which then can't be chosen above."""
+    own = study().selection.metric
+    return (*AT_FIRST, own) if own in SETS and own not in AT_FIRST else AT_FIRST
+
+
 def rival_of(own: Metric) -> Metric:
     """The method that a score is compared with in a sentence."""
     rival = choices().get("rival", "snnet")
@@ -48,7 +54,8 @@ def pick_rival(own: Metric, rival: Metric) -> None:
         [metric for metric in METRICS if metric != own],
         format_func=METHODS.__getitem__,
         help="A rival takes in every bucket as many stitches as the chosen score took. SN-Net's "
-        "set is compared as it is. Intervals by bootstrap are on the **Compare** page.",
+        "set is compared as it is, and of a race what it kept. Intervals by bootstrap are on the "
+        "**Compare** page.",
         **bound("rival", rival, own),
     )
 
@@ -59,8 +66,14 @@ def missing_curves(
     tier: Tier,
     unscored: Sequence[Metric],
     unmeasured: Sequence[Metric],
+    wanted: Collection[Metric],
 ) -> None:
     """What is not drawn, for want of its score or of its accuracies, and how to get them."""
+    if "race" in wanted and tier != "finetuned":
+        st.info(
+            "A race is decided by joint training, so its curve is drawn at tier finetuned alone.",
+            icon=":material/info:",
+        )
     names = ", ".join(METHODS[metric] for metric in unmeasured)
     if unscored:
         reason = why_no_cka(pair.document) if list(unscored) == ["cka"] else None

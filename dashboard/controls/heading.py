@@ -31,7 +31,7 @@ from klas.errors import KlasError
 from klas.results.formatting import METHODS
 from klas.results.pair import Document, Pair, pairs_of
 from klas.storage.saved_studies import saved_studies
-from klas.study import DIGITS, METRICS, TIERS, Metric, SelectionSpec, Tier, change
+from klas.study import DIGITS, METRICS, SETS, TIERS, Metric, SelectionSpec, Tier, change
 
 P = ParamSpec("P")
 ALL_PAIRS = "All pairs"
@@ -127,8 +127,8 @@ def pick_pair(scores: Document, *, or_all: bool = False) -> Pair | None:
 
 
 def pick_metric() -> Metric:
-    """A selector of the score, shared by the pages. SN-Net's set is none: there KLAS's is."""
-    scored = [metric for metric in METRICS if metric != "snnet"]
+    """A selector of the score, shared by the pages. A set is none: there KLAS's is."""
+    scored = [metric for metric in METRICS if metric not in SETS]
     start = metric_at_hand()
     shown = bound("metric", start)
     metric: Metric = st.selectbox(
@@ -145,7 +145,7 @@ def pick_metric() -> Metric:
 def metric_at_hand() -> Metric:
     """The score that chooses, as :func:`pick_metric` shows it."""
     own = study().selection.metric
-    return choices().get("metric", "kl" if own == "snnet" else own)
+    return choices().get("metric", "kl" if own in SETS else own)
 
 
 def pick_tier(start: Tier) -> Tier:

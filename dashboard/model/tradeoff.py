@@ -17,7 +17,7 @@ from klas.results.pair import Pair, number
 from klas.results.selections import own_or_fair_share
 from klas.selection.buckets import Selection
 from klas.selection.curves import Envelope
-from klas.study import METRICS, TIERS, Metric, Tier
+from klas.study import METRICS, SETS, TIERS, Metric, Tier
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.bool_]
@@ -102,17 +102,17 @@ def curves(
     picked: Selection,
     own: Metric,
     wanted: Iterable[Metric],
-    accuracy: Callable[[Bits], Floats | None],
+    accuracy: Callable[[Metric, Bits], Floats | None],
 ) -> tuple[list[Curve], list[Metric], list[Metric]]:
     """The methods' choices at a tier, sorted by whether they are measured.
 
     Every rival takes in each bucket as many candidates as ``own`` took; SN-Net's set is taken as
-    it is. What chooses nothing is none of them.
+    it is, and of a race what it kept. What chooses nothing is none of them.
 
     Args:
         picked: what ``own`` chose.
         wanted: the methods in question.
-        accuracy: (N,) of a choice at the tier; None where it was not measured.
+        accuracy: (N,) of a method's choice at the tier; None where it was not measured.
 
     Returns:
         The choices that are measured, the methods whose scores are not computed, and those whose
@@ -128,8 +128,10 @@ def curves(
             unscored.append(metric)
             continue
         chosen = own_or_fair_share(pair, picked, own, metric)
-        accuracies = accuracy(chosen) if chosen.any() else None
-        if accuracies is not None and not pair.unmeasured(accuracies, chosen).any():
+        accuracies = accuracy(metric, chosen) if chosen.any() else None
+        if accuracies is not None and (
+            metric == "race" or not pair.unmeasured(accuracies, chosen).any()
+        ):
             drawn.append(Curve(metric, chosen & np.isfinite(accuracies), accuracies))
         elif chosen.any():
             unmeasured.append(metric)
@@ -137,8 +139,8 @@ def curves(
 
 
 def _lacks_score(pair: Pair, picked: Selection, metric: Metric) -> bool:
-    """Whether a score is not computed where it would have to choose; SN-Net's set has none."""
-    if metric == "snnet":
+    """Whether a score is not computed where it would have to choose; a set has none."""
+    if metric in SETS:
         return False
     return bool(np.isnan(pair.scores(metric)[picked.bucket >= 0]).any())
 

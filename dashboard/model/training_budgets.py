@@ -38,14 +38,23 @@ def budget_pairs(methods: Mapping[Metric, PairsMethodFigures], name: BudgetFigur
 
 
 def untrained(pair: ComparedPair) -> list[int]:
-    """The steps of every training that a pair still lacks; methods with equal sets share one."""
+    """The steps of every training that a pair still lacks; methods with equal sets share one.
+
+    A race shares its own with none. The anchors alone are one too, where the document knows of
+    them.
+    """
     missing = {
-        (int(steps), tuple((s["source_block"], s["target_block"]) for s in chosen))
+        (
+            int(steps),
+            metric == "race",
+            tuple((s["source_block"], s["target_block"]) for s in chosen),
+        )
         for metric, chosen in chosen_of(pair).items()
         for steps, areas in pair["methods"][metric]["budgets"].items()
         if chosen and not areas
     }
-    return sorted(steps for steps, _ in missing)
+    alone = [int(steps) for steps, known in pair.get("anchors_alone", {}).items() if not known]
+    return sorted([*(steps for steps, *_ in missing), *alone])
 
 
 def at_budget(method: AnyMethodFigures, steps: int, name: BudgetFigure) -> Figure | None:

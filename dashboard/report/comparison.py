@@ -32,7 +32,7 @@ from klas.results.formatting import METHODS, tally, whole, with_interval
 from klas.results.pair import Document, Pair, number, of_pairs
 from klas.selection.space import Place
 from klas.storage.store import Store
-from klas.study import METRICS, TIERS, Metric, Study, Tier
+from klas.study import METRICS, SETS, TIERS, Metric, Study, Tier
 from klas.tasks.metric import AccuracyMetric
 from klas.tasks.task import task_named
 
@@ -93,7 +93,7 @@ def verdict(comparison: Comparison) -> str:
     methods = methods_of(every)
     if not buckets:
         return "No bucket holds two candidates, so no score has a choice to make."
-    scored: list[Metric] = [metric for metric in METRICS if metric != "snnet"]
+    scored: list[Metric] = [metric for metric in METRICS if metric not in SETS]
     first = max(scored, key=lambda m: _hits(methods[m]))
     named: list[Metric] = list(dict.fromkeys(("kl", "cka", first)))  # the best, whichever it is
     hits = [f"{METHODS[m]} in {tally(methods[m]['overlap'])}" for m in named]
@@ -119,7 +119,8 @@ def overall_parts(comparison: Comparison) -> Iterable[Part]:
     pairs = comparison["pairs"]
     yield Paragraph(
         text="In each bucket every other score takes as many candidates as KLAS took there; "
-        "SN-Net's set is compared as it is. The best stitches are those with the highest accuracy "
+        "SN-Net's set is compared as it is, and of a race what it kept of each bucket. The best "
+        "stitches are those with the highest accuracy "
         f"at tier tuned. Intervals are {level(comparison)}, from "
         f"{comparison['bootstrap']['replicates']:,} bootstrap replicates over 100 blocks of "
         "samples."

@@ -66,7 +66,9 @@ def _curves(sheet: Sheet, selection: Selection) -> Iterable[Figure]:
     pair, costs = sheet.pair, sheet.costs["macs"]
     is_tuned = not pair.unmeasured(sheet.accuracy["tuned"], selection.chosen).any()
     tier: Tier = "tuned" if is_tuned else "zero_shot"
-    drawn, *missing = curves(pair, selection, "kl", METRICS, lambda _: sheet.accuracy[tier])
+    drawn, *missing = curves(
+        pair, selection, "kl", {*METRICS} - {"race"}, lambda *_: sheet.accuracy[tier]
+    )
     if not drawn:
         return
     ends = limits(costs)

@@ -16,7 +16,7 @@ from dashboard.session.state import Choices
 from dashboard.text.quantities import SHOWN, THE_SCORE
 from klas.errors import StudyError
 from klas.results.pair import Pair
-from klas.study import TIERS, Study, change
+from klas.study import SETS, TIERS, Study, change
 
 SETTINGS = ("metric", "tau", "tau_mode", "buckets", "binning")
 EVERY_PAIR = "all"
@@ -49,10 +49,10 @@ def parse(asked: Mapping[str, str], own: Study) -> tuple[Choices, list[str]]:
             complaints.append(complaint(name, asked[name], f"{reason}; the study's own is shown"))
         else:
             read[name] = getattr(spec, name)
-    if read.get("metric") == "snnet":
+    if (metric := read.get("metric")) in SETS:
         del read["metric"]
         complaints.append(
-            complaint("metric", "snnet", "a set, not a score; it is shown beside every choice")
+            complaint("metric", metric, "a set, not a score; it is shown beside every choice")
         )
     for name, known in (("tier", TIERS), ("show", SHOWN)):
         if name in asked:

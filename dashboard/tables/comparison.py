@@ -63,8 +63,9 @@ def comparison_table(
         },
     )
     st.caption(
-        f"Chance alone hits {whole(chance_of(part))} of {buckets}. SN-Net's set has "
-        "no score, so it ranks nothing."
+        f"Chance alone hits {whole(chance_of(part))} of {buckets}. SN-Net's set and a race have "
+        "no score, so they rank nothing; a race chooses by joint training, so it has no curve at "
+        "the other tiers."
     )
 
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dashboard.model.deployment import Deployable, Network
 from dashboard.text.markup import plain
 from klas.results.costs import Costs
-from klas.results.formatting import METHODS, percent
+from klas.results.formatting import METHODS, in_prose, percent
 from klas.selection.budget import Pick
-from klas.study import Metric, Tier
+from klas.study import SETS, Metric, Tier
 
 
 def deploy(costs: Costs, deployable: Deployable, pick: Pick, budget: float, of: str) -> str:
@@ -70,7 +70,7 @@ def basis_of_pair(
     parts += [
         f"the {_stitches(count)} that {own}"
         if method == metric
-        else f"the {_stitches(count)} of {METHODS[method]}"
+        else f"the {_stitches(count)} of {in_prose(method)}"
         for method, count in chosen.items()
     ]
     how = "each choice trained jointly by itself" if len(chosen) > 1 else "trained jointly"
@@ -122,7 +122,7 @@ def shown_cost(costs: Costs, value: float) -> str:
 
 
 def _training(method: Metric) -> str:
-    return METHODS[method] if method == "snnet" else f"the choice of {METHODS[method]}"
+    return in_prose(method) if method in SETS else f"the choice of {METHODS[method]}"
 
 
 def _and(parts: Sequence[str]) -> str:

@@ -43,10 +43,10 @@ def rules(comparison: Comparison, spec: SelectionSpec, tier: Tier) -> str:
     return (
         f"KLAS chooses with τ = {spec.tau:g} ({spec.tau_mode}) in {spec.buckets} buckets of equal "
         f"{spec.binning}; change this on **Stitches**. Every other score takes as many candidates "
-        "in each bucket as KLAS took there; SN-Net's set is compared as it is. The best "
-        "stitch is the one with the highest accuracy at tier tuned. Curves and their areas: tier "
-        f"{tier}, {judged(comparison, tier)}. Intervals are {level(comparison)}: a bootstrap over "
-        "100 blocks of samples."
+        "in each bucket as KLAS took there; SN-Net's set is compared as it is, and of a race what "
+        "it kept of each bucket. The best stitch is the one with the highest accuracy at tier "
+        f"tuned. Curves and their areas: tier {tier}, {judged(comparison, tier)}. Intervals are "
+        f"{level(comparison)}: a bootstrap over 100 blocks of samples."
     )
 
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from klas.results.documents.scores import CANDIDATE_TIERS
 from klas.results.formatting import METHODS
 from klas.results.pair import Pair
-from klas.study import METRICS, TIERS, Metric, Stage, Tier
+from klas.study import METRICS, SETS, TIERS, Metric, Stage, Tier
 from klas.tasks.metric import AccuracyMetric
 
 THE_SCORE = "score"
-SCORES: tuple[Metric, ...] = tuple(metric for metric in METRICS if metric != "snnet")
+SCORES: tuple[Metric, ...] = tuple(metric for metric in METRICS if metric not in SETS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,23 +2,26 @@
 
 from dashboard.model.tradeoff import Curve, steps
 from klas.results.costs import Costs, above_anchors
-from klas.results.formatting import METHODS, percent
+from klas.results.formatting import in_prose, percent
 from klas.results.pair import Pair, number
 from klas.selection.curves import gain, saving
+from klas.selection.race import ENTRANTS
 
 METHOD_HELP = (
     "What chose the stitches. KLAS (Γ): by Γ = Ω / Σ, the distance across the stitch over the "
     "capacity of the block that follows. Ω = Θ(Pᵢ of the source, Pⱼ of the target) and "
     "Σ = Θ(Pⱼ, Pⱼ₊₁), both of the target; Θ(P, Q) = mean KL(P ‖ Q) says how many nats apart two "
     "probes' predictions are. Ω alone: without Σ. Every other score takes in each bucket as many "
-    "stitches as the score that is chosen above; SN-Net's set is taken as it is."
+    "stitches as the score that is chosen above; SN-Net's set is taken as it is. A race trains up "
+    f"to {ENTRANTS} stitches of each bucket, measures them on the way and keeps the best one, so "
+    "it has a curve at tier finetuned alone."
 )
 """What the methods' names say."""
 
 
 def verdict(pair: Pair, costs: Costs, ours: Curve, theirs: Curve) -> list[str]:
     """How a method does against another: points at equal cost, cost ratio at equal accuracy."""
-    name, other = METHODS[ours.metric], METHODS[theirs.metric]
+    name, other = in_prose(ours.metric), in_prose(theirs.metric)
     mine, rival = steps(costs, pair, ours), steps(costs, pair, theirs)
     ends = sorted(costs.anchors.values())
     won = gain(mine, rival, ends[0], ends[-1]) if len(ends) > 1 else None

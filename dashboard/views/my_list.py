@@ -1,7 +1,9 @@
 """My list: stitches chosen by a rule and edited by hand, beside a list from a file."""
 
 from collections.abc import Sequence
+from functools import partial
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -29,7 +31,9 @@ from dashboard.model.list_comparison import (
     of_own_anchors,
 )
 from dashboard.model.list_entries import picks
+from dashboard.model.tradeoff import Bits, Floats
 from dashboard.session import my_list
+from dashboard.session.accuracies import race_accuracy
 from dashboard.session.resources import store, study
 from dashboard.tables.columns import number_column
 from dashboard.text.lists import list_verdict
@@ -37,7 +41,7 @@ from dashboard.text.markup import plain
 from klas.results.accuracies import finetuned_accuracy
 from klas.results.documents.stitches import StitchList
 from klas.results.formatting import METHODS
-from klas.results.pair import Document, cost_unit
+from klas.results.pair import Document, Pair, cost_unit
 from klas.results.selections import choose
 from klas.results.stitch_list import stitch_list
 from klas.study import TIERS, SelectionSpec
@@ -123,8 +127,17 @@ def _own_list(
         spec,
         pairs=[pair for pair, _ in picked],
         by_hand=None if by_rule else [mask for _, mask in picked],
-        finetuned=lambda pair, chosen: finetuned_accuracy(store(), pair, chosen, study()),
+        finetuned=partial(_trained, spec),
     )
+
+
+def _trained(spec: SelectionSpec, pair: Pair, chosen: Bits) -> Floats | None:
+    """(N,) accuracies of the list's stitches: trained jointly as they are, or kept by a race."""
+    trained = finetuned_accuracy(store(), pair, chosen, study())
+    if trained is not None:
+        return trained
+    raced = race_accuracy(pair, spec)
+    return raced if raced is not None and (np.isfinite(raced) == chosen).all() else None
 
 
 def _unknown(count: int) -> None:

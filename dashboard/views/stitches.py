@@ -22,6 +22,7 @@ from dashboard.controls.heading import (
 )
 from dashboard.controls.job_panel import job_panel
 from dashboard.controls.open_stitch import LINE, open_stitch
+from dashboard.controls.race import race_panel
 from dashboard.controls.selection import selection_controls
 from dashboard.model.tradeoff import Bits, Curve, Floats, Sheet, curves, within
 from dashboard.session.accuracies import first_tier
@@ -32,10 +33,11 @@ from dashboard.text.markup import plain
 from dashboard.text.quantities import QUANTITIES
 from dashboard.text.tradeoff import METHOD_HELP, above, verdict
 from klas.results.accuracies import finetuned_accuracy
+from klas.results.choice_notes import resolution_note
 from klas.results.costs import Costs
 from klas.results.formatting import METHODS
 from klas.results.pair import Pair
-from klas.results.selections import choose, why_nothing
+from klas.results.selections import choose, racing_in, why_nothing
 from klas.results.timings import timings_of
 from klas.selection.buckets import Selection
 from klas.study import Metric, SelectionSpec, Tier
@@ -107,13 +109,17 @@ def _one_pair(sheets: Sequence[Sheet], metric: Metric, start: Tier) -> None:
     with right:
         if drawn:
             areas_table(pair, drawn)
-        missing_curves(pair, spec, tier, unscored, unmeasured)
+        missing_curves(pair, spec, tier, unscored, unmeasured, wanted | {rival})
     in_any_range = [curve for curve in measured if curve.metric in wanted]
     budget_picker(
         cost.sheet, cost.costs, cost.limits, metric, picked, accuracies, tier, in_any_range
     )
 
+    if tier == "finetuned":
+        race_panel(pair, picked, metric)
     st.subheader("Chosen stitches")
+    if note := resolution_note(pair, picked, metric):
+        st.warning(f"{plain(note)}.", icon=":material/warning:")
     chosen_table(cost.sheet, metric, picked, chosen, accuracies)
     add_button([(pair, chosen)], limited=cost.is_limited)
     if cost.is_limited:
@@ -134,7 +140,7 @@ def _choice(cost: CostChoice, picked: Selection, spec: SelectionSpec) -> None:
     )
     with st.container(height=LINE, border=False):
         reason = why_nothing(pair, spec)
-        st.caption(plain(f"{reason}.") if reason else _about_choice(cost, picked))
+        st.caption(plain(f"{reason}.") if reason else _about_choice(cost, picked, metric))
     st.plotly_chart(
         choice_chart(
             cost.sheet,
@@ -150,8 +156,13 @@ def _choice(cost: CostChoice, picked: Selection, spec: SelectionSpec) -> None:
     )
 
 
-def _about_choice(cost: CostChoice, picked: Selection) -> str:
-    sentences = ["Dotted: edges of the buckets. Lines: the highest score that τ lets through."]
+def _about_choice(cost: CostChoice, picked: Selection, metric: Metric) -> str:
+    sentences = []
+    if resolution_note(cost.sheet.pair, picked, metric):  # in full it would move what is below
+        sentences.append(
+            ":material/warning: The choice hangs on changes of resolution: see **Chosen stitches**."
+        )
+    sentences += ["Dotted: edges of the buckets. Lines: the highest score that τ lets through."]
     if cost.is_limited:
         count = int((picked.chosen & cost.inside).sum())
         sentences.append(f"**{count}** of the chosen lie in the range of cost.")
@@ -175,11 +186,13 @@ def _measured(
         known: (N,) accuracies of what ``own`` chose; of ``finetuned`` the others' are their own.
     """
 
-    def accuracy(chosen: Bits) -> Floats | None:
+    def accuracy(metric: Metric, chosen: Bits) -> Floats | None:
         if tier != "finetuned" or chosen is picked.chosen:
             return known
-        return finetuned_accuracy(store(), pair, chosen, study())
+        return finetuned_accuracy(store(), pair, chosen, study(), racing_in(picked, metric))
 
+    if tier != "finetuned":
+        wanted = {*wanted} - {"race"}  # which has stitches of its own only there
     return curves(pair, picked, own, wanted, accuracy)
 
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from klas.cli.steps import open_pipeline, output, wanted_pairs, with_selection
 from klas.cli.tables.stitches import check_lines, stitch_tables
-from klas.cli.tables.study import empty_choices
+from klas.cli.tables.study import choice_notes
 from klas.errors import SelectionError
 from klas.results import formats
-from klas.results.accuracies import finetuned_accuracy
+from klas.results.accuracies import Racing, finetuned_accuracy
 from klas.results.pair import Pair, pairs_of
-from klas.results.selections import choose
+from klas.results.selections import choose, kept_in_race, racing_in
 from klas.results.stitch_list import stitch_list
 from klas.study import load_study
 
@@ -27,20 +27,30 @@ def select(options: argparse.Namespace) -> None:
         document = pipeline.run("scores")
         pairs = wanted_pairs(pairs_of(document), options.pair)
 
+        def racing(pair: Pair) -> Racing:
+            return racing_in(choose(pair, study.selection), study.selection.metric)
+
+        def to_deliver(pair: Pair) -> tuple[Pair, NDArray[np.bool_], Racing]:
+            chosen, buckets = choose(pair, study.selection).chosen, racing(pair)
+            if buckets is None or options.tier == "finetuned" or not chosen.any():
+                return pair, chosen, buckets
+            # Of another tier only what the list names, which is what was kept.
+            return pair, kept_in_race(pair, finetuned(pair, chosen)), None
+
         def finetuned(pair: Pair, chosen: NDArray[np.bool_]) -> Any:
-            return finetuned_accuracy(pipeline.store, pair, chosen, study)
+            return finetuned_accuracy(pipeline.store, pair, chosen, study, racing(pair))
 
         def on_all_images(pair: Pair, chosen: NDArray[np.bool_]) -> Any:
             return {
                 "tier": options.tier,
-                **pipeline.full_validation(pair, chosen, options.tier),
+                **pipeline.full_validation(pair, chosen, options.tier, racing(pair)),
             }
 
         weights_file = None
         if options.weights is not None:
             from klas.deploy.weights_file import save_layers
 
-            picked = [(pair, choose(pair, study.selection).chosen) for pair in pairs]
+            picked = [to_deliver(pair) for pair in pairs]
             weights_file = save_layers(pipeline, picked, options.tier, options.weights)
         stitches = stitch_list(
             document,
@@ -52,8 +62,8 @@ def select(options: argparse.Namespace) -> None:
         )
         if options.out is not None:
             formats.write(stitches, options.out)
-        nothing = empty_choices(pairs, study.selection)
-        output(options, stitches, lambda: [*stitch_tables(stitches, options.out), *nothing])
+        notes = choice_notes(pairs, study.selection)
+        output(options, stitches, lambda: [*stitch_tables(stitches, options.out), *notes])
 
 
 def check(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from klas.results import comparison, formats
 from klas.results.formatting import duration
 from klas.results.pair import Pair, of_pairs, pairs_of
 from klas.results.refs import stored_scores
-from klas.results.selections import choose
+from klas.results.selections import choose, racing_in, reasons_for_nothing
 from klas.study import load_study
 
 if TYPE_CHECKING:
@@ -37,15 +37,17 @@ def finetune(options: argparse.Namespace) -> None:
 def _finetune_selections(
     options: argparse.Namespace, pipeline: "Pipeline", pairs: list[Pair]
 ) -> None:
-    results = []
+    results, spec = [], pipeline.study.selection
     for pair in pairs:
-        chosen = choose(pair, pipeline.study.selection).chosen
-        if chosen.any():
-            results.append((pair, chosen, pipeline.finetune(pair, chosen)))
+        selection = choose(pair, spec)
+        if selection.chosen.any():
+            racing = racing_in(selection, spec.metric)
+            results.append((pair, pipeline.finetune(pair, selection.chosen, racing)))
     if not results:
-        raise SelectionError("nothing is chosen in any pair, so there is nothing to train")
+        reasons = "; ".join(reasons_for_nothing(pairs, spec))
+        raise SelectionError(f"nothing is chosen, so there is nothing to train: {reasons}")
     plain = [
-        {"source": pair.names[0], "target": pair.names[1], **result} for pair, _, result in results
+        {"source": pair.names[0], "target": pair.names[1], **result} for pair, result in results
     ]
     output(options, {"finetuned": plain}, lambda: finetuned_tables(results))
 

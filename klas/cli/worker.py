@@ -31,9 +31,10 @@ from klas.jobs.kinds import (
 from klas.jobs.queue import DeviceSlot, device_slots, devices_for, is_free, visible_gpus
 from klas.jobs.status import EstimateAnswer, StatusFile
 from klas.jobs.submission import Submission, read_submission
+from klas.results.accuracies import Racing
 from klas.results.pair import Document, Pair, pairs_of
 from klas.results.refs import stored_scores
-from klas.results.selections import choose, own_or_fair_share
+from klas.results.selections import choose, own_or_fair_share, racing_in
 from klas.results.trainings import joint_training
 from klas.storage.store import Store
 from klas.study import Metric, Study, parse_study
@@ -132,17 +133,19 @@ def _compute(
             pipeline.run(stage)
         case FinetuneJob(pair=names, metrics=metrics):
             (pair,) = _named(pipeline.run("scores"), [names])
-            for chosen in _choices(pair, pipeline.study, metrics):
-                pipeline.finetune(pair, chosen)
+            for chosen, racing in _choices(pair, pipeline.study, metrics):
+                pipeline.finetune(pair, chosen, racing)
         case CompareJob(pairs=names):
             diverged = pipeline.finetune_methods(_named(pipeline.run("scores"), names))
             if diverged:
                 raise KlasError("; ".join(diverged))
         case FullValJob(pairs=names, tier=tier):
             for pair in _named(pipeline.run("scores"), names):
-                chosen = choose(pair, pipeline.study.selection).chosen
-                if chosen.any():
-                    pipeline.full_validation(pair, chosen, tier)
+                spec = pipeline.study.selection
+                selection = choose(pair, spec)
+                if selection.chosen.any():
+                    racing = racing_in(selection, spec.metric)
+                    pipeline.full_validation(pair, selection.chosen, tier, racing)
         case LatencyJob(pairs=names):
             for pair in _named(pipeline.run("scores"), names):
                 pipeline.latency(pair)
@@ -166,18 +169,23 @@ def _estimate(
         case FinetuneJob(pair=names, metrics=metrics):
             (pair,) = _named(_document(pipeline), [names])
             choices = _choices(pair, study, metrics)
-            wanted = [joint_training(pair, chosen, study.finetuning) for chosen in choices]
+            wanted = [
+                joint_training(pair, chosen, study.finetuning, racing) for chosen, racing in choices
+            ]
             trainings = [estimate.training_seconds(pipeline, wanted)]
         case CompareJob(pairs=names):
             pairs = _named(_document(pipeline), names)
             trainings = [estimate.comparison_seconds(pipeline, pair) for pair in pairs]
         case FullValJob(pairs=names, tier=tier):
             pairs = _named(_document(pipeline), names)
-            chosen = [(pair, choose(pair, study.selection).chosen) for pair in pairs]
+            metric = study.selection.metric
+            chosen = [(pair, choose(pair, study.selection)) for pair in pairs]
             seconds = [
-                estimate.full_val_seconds(pipeline, pair, mask, tier)
-                for pair, mask in chosen
-                if mask.any()
+                estimate.full_val_seconds(
+                    pipeline, pair, selection.chosen, tier, racing_in(selection, metric)
+                )
+                for pair, selection in chosen
+                if selection.chosen.any()
             ]
             return EstimateAnswer(seconds=sum(seconds))
         case never:
@@ -203,11 +211,18 @@ def _named(document: Document, wanted: Sequence[PairNames]) -> list[Pair]:
     return [by_names[names] for names in wanted]
 
 
-def _choices(pair: Pair, study: Study, metrics: Sequence[Metric]) -> list[NDArray[np.bool_]]:
-    """What each method chooses from a pair beside the study's selection; none of them empty."""
+def _choices(
+    pair: Pair, study: Study, metrics: Sequence[Metric]
+) -> list[tuple[NDArray[np.bool_], Racing]]:
+    """What each method chooses from a pair beside the study's selection; none of them empty.
+
+    Of each also the buckets in which that races, if it does.
+    """
     own, ours = study.selection.metric, choose(pair, study.selection)
-    chosen = [own_or_fair_share(pair, ours, own, metric) for metric in metrics]
-    return [mask for mask in chosen if mask.any()]
+    chosen = [
+        (own_or_fair_share(pair, ours, own, metric), racing_in(ours, metric)) for metric in metrics
+    ]
+    return [(mask, racing) for mask, racing in chosen if mask.any()]
 
 
 if __name__ == "__main__":

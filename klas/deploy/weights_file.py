@@ -21,6 +21,7 @@ from klas.errors import FormatError, SelectionError
 from klas.networks.anchor import Anchor
 from klas.networks.family import Family, layer_states
 from klas.pipeline.run import Pipeline
+from klas.results.accuracies import Racing
 from klas.results.documents.stitches import WeightsFile
 from klas.results.formats import file_sha256
 from klas.results.pair import Pair
@@ -32,11 +33,14 @@ from klas.study import Tier
 
 def save_layers(
     pipeline: Pipeline,
-    picked: Sequence[tuple[Pair, NDArray[np.bool_]]],
+    picked: Sequence[tuple[Pair, NDArray[np.bool_], Racing]],
     tier: Tier,
     path: Path,
 ) -> WeightsFile:
     """Write the stitch layers (and jointly trained anchors) of chosen stitches to safetensors.
+
+    Args:
+        picked: of each pair what is chosen, (N,), and the buckets in which that raced, if it did.
 
     Returns:
         The list's ``weights_file``: name, sha256, tier.
@@ -45,11 +49,13 @@ def save_layers(
         SelectionError: a chosen stitch was not measured at that tier yet.
     """
     tensors: dict[str, Tensor] = {}
-    for pair, chosen in picked:
-        arrays, names = pipeline.stored_layers(pair, chosen, tier), pair.names
+    for pair, chosen, racing in picked:
+        arrays, names = pipeline.stored_layers(pair, chosen, tier, racing), pair.names
         layers = layer_states(arrays)
         for place in pair.places(chosen):
             if place not in layers:
+                if racing is not None:
+                    continue  # it dropped out
                 raise SelectionError(
                     f"{pair.name}, {place[0]} → {place[1]}: its tuning diverged, so it has no "
                     f"layer of tier {tier}; lower [tuning] lr, or take another tier's weights"

@@ -11,12 +11,14 @@ from torch.nn.functional import mse_loss
 
 from klas.errors import DivergedError
 from klas.measures.normalisation import spoiling
+from klas.measures.race import Race
 from klas.measures.schedule import load_training, one_cycle, save_training
 from klas.measures.sweep import Tick
 from klas.networks.device import Precision, autocast
 from klas.networks.family import Family, Member, statistics_of
 from klas.tasks.objective import Objective
 
+MATCHED = 0.5  # the share of the tuning steps in which features are matched
 STITCH_RATE = 3.0  # a stitch layer starts untrained, so it may learn faster than its anchors
 WEIGHT_DECAY = 0.05
 CLIP = 1.0
@@ -36,6 +38,7 @@ def tune(
     steps: int,
     lr: float,
     tick: Tick,
+    matched: float = MATCHED,
     precision: Precision = "float32",
 ) -> None:
     """Train every stitch's T by AdamW on the same batches, the anchors frozen; in place.
@@ -45,16 +48,19 @@ def tune(
     normalises by each batch's own statistics; the stitches are left without any. With fixed ones,
     the target's or the stitch's first, T learns to live with what does not fit it.
 
-    In the first half of the steps T learns to give the target's head what the target itself would
-    give it (arXiv 2603.12433), then the task. At equal steps that is better than the task alone on
-    every network tried (docs/results.md), while matching the whole last activation, token by
-    token, is far worse where few channels are mapped.
+    At first, by default in half of the steps, T learns to give the target's head what the target
+    itself would give it (arXiv 2603.12433), then the task. At equal steps that is better than the
+    task alone on every network tried (docs/results.md), while matching the whole last activation,
+    token by token, is far worse where few channels are mapped.
 
     One stitch follows another, so that its numbers don't depend on which others there are.
     Several as one batch, so that each block of the target is called once for all that have entered,
     would gain little: at 128 images and one thread, the passes through the target take 4 % less in
     digits tiny → small and 12 % less in small → convnet, but 3 % (two stitches) to 21 % (twelve)
     more in small → base, whose activations then leave the processor's cache.
+
+    Args:
+        matched: the share of the steps before the task's.
     """
     family.use("target").eval()
     family.statistics.clear()
@@ -65,7 +71,7 @@ def tune(
     last = target.info.layouts[-1]
     spare = {name: value.clone() for name, value in statistics_of(target).items()}
     for step, (inputs, own, targets) in zip(range(steps), batches_from(0)):
-        matching = step < steps // 2
+        matching = step < int(matched * steps)
         with torch.no_grad(), autocast(inputs.device, precision):
             activations = source.cut_activations(inputs, upto=deepest)
             if matching:
@@ -102,6 +108,7 @@ def finetune(
     tick: Tick,
     teach: Callable[[Tensor, Tensor], Tensor] | None = None,
     anchors_too: bool = True,
+    race: Race | None = None,
     precision: Precision = "float32",
 ) -> None:
     """Train stitches and anchors jointly, SN-Net's way: one random member a step; in place.
@@ -114,11 +121,12 @@ def finetune(
         teach: from the source's and the target's view to a teacher's outputs; the classes that
             these predict are then half of the loss (hard distillation, as in SN-Net).
         anchors_too: whether the anchors are members too; their weights are trained in any case.
+        race: drops stitches on the way, which then are members no longer.
 
     Raises:
         DivergedError: the loss is no longer a number; names the step.
     """
-    members: list[Member] = [*family.places, *(family.anchors if anchors_too else ())]
+    anchors: list[Member] = [*(family.anchors if anchors_too else ())]
     stitch_parameters = list(family.layers.parameters())
     anchor_parameters = [*family.source.parameters(), *family.target.parameters()]
     for parameter in anchor_parameters:
@@ -132,11 +140,16 @@ def finetune(
     )
     modules: dict[str, nn.Module] = {"source": family.source, "target": family.target}
     modules |= {f"stitch-{name}": layer for name, layer in family.layers.items()}
+    if race is not None:
+        modules["race"] = race
     done = load_training(checkpoint, modules, optimizer)
     tick(done)
     family.train()
     saved = time.monotonic()
     for step, (inputs, own, targets) in zip(range(done, steps), batches_from(done)):
+        if race is not None:
+            race.hold(step, family)
+        members = [*(family.places if race is None else race.places(step)), *anchors]
         torch.manual_seed(seed * 2**24 + step)  # so that dropout depends on the step alone too
         member = members[int(np.random.default_rng([seed, step]).integers(len(members)))]
         with autocast(inputs.device, precision):
@@ -159,3 +172,5 @@ def finetune(
             saved = time.monotonic()
         tick(1)
     family.eval()
+    if race is not None and steps == 0:
+        race.hold(0, family)

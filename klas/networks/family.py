@@ -116,6 +116,11 @@ class Family(nn.Module):
         network.train(self.training)
         return network
 
+    def copy_of(self, places: Iterable[Place]) -> Self:
+        """Some of the stitches and the anchors, with weights of their own and no statistics."""
+        states = {place: self.layer(place).state_dict() for place in places}
+        return type(self)(deepcopy(self.source), deepcopy(self.target), states)
+
     def title(self, member: Member) -> str:
         """A member by its name in results: ``i-j``, or the anchor's."""
         return name_of(member) if isinstance(member, tuple) else self._anchor(member).info.name

@@ -19,7 +19,7 @@ from klas.pipeline.engines.engine import missing
 from klas.pipeline.engines.schedule import makespan
 from klas.pipeline.recipes.registry import recipe_of
 from klas.pipeline.run import Pipeline
-from klas.results.accuracies import full_validation
+from klas.results.accuracies import Racing, full_validation
 from klas.results.pair import Pair
 from klas.results.result import Finetuned, Result
 from klas.results.trainings import method_trainings
@@ -88,10 +88,10 @@ def training_seconds(pipeline: Pipeline, trainings: Sequence[Finetuned]) -> tupl
 
 
 def full_val_seconds(
-    pipeline: Pipeline, pair: Pair, chosen: NDArray[np.bool_], tier: Tier
+    pipeline: Pipeline, pair: Pair, chosen: NDArray[np.bool_], tier: Tier, racing: Racing = None
 ) -> float:
     """About how long the chosen stitches take on every validation image."""
-    wanted = full_validation(pair, chosen, pipeline.context.study, tier)
+    wanted = full_validation(pair, chosen, pipeline.context.study, tier, racing)
     return _seconds(pipeline, list(missing([wanted], pipeline.context)))
 
 

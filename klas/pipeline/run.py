@@ -15,7 +15,7 @@ from klas.pipeline.engines.here import Here
 from klas.pipeline.recipes.latency import machine
 from klas.pipeline.scores_document import scores_document
 from klas.progress import Progress
-from klas.results.accuracies import full_validation, tier_layers
+from klas.results.accuracies import Racing, full_validation, tier_layers
 from klas.results.documents.scores import ScoresDocument
 from klas.results.pair import Pair
 from klas.results.plan import Step, stages_until, steps
@@ -109,11 +109,17 @@ class Pipeline:
         every = (step for stage in stages_until(until) for step in self.steps(stage))
         return [result for step in every for result in step.results]
 
-    def finetune(self, pair: Pair, chosen: NDArray[np.bool_]) -> dict[str, Any]:
+    def finetune(
+        self, pair: Pair, chosen: NDArray[np.bool_], racing: Racing = None
+    ) -> dict[str, Any]:
         """Train a pair's chosen stitches and its anchors jointly; return their accuracies.
 
         The result is ``{"accuracy": {"i-j": …}, "anchors": {name: …}, "steps": …}`` on the
-        validation samples. How they do on every sample is stored too, also on the test split.
+        validation samples, of a race of those that are kept, and its ``"rungs"``. How they do on
+        every sample is stored too, also on the test split.
+
+        Args:
+            racing: (N,) the buckets in which the stitches race, if they do.
 
         Raises:
             SelectionError: nothing is chosen.
@@ -121,13 +127,13 @@ class Pipeline:
         """
         if not chosen.any():
             raise SelectionError(f"{pair.name}: nothing is chosen, so there is nothing to train")
-        training = joint_training(pair, chosen, self.study.finetuning)
+        training = joint_training(pair, chosen, self.study.finetuning, racing)
         self._make("finetuned", "steps", self.training_results(training), label=pair.name)
         accuracies: dict[str, Any] = self.context.read(training)
         return accuracies
 
     def finetune_methods(self, pairs: Sequence[Pair]) -> list[str]:
-        """Train what every method of the comparison chooses, at every budget.
+        """Train what every method chooses, and the anchors alone, at every budget of a comparison.
 
         A method whose training diverges is left out; the others go on.
 
@@ -143,7 +149,7 @@ class Pipeline:
         with self._working([result for each in of_pairs.values() for result in each]) as engine:
             for name, every in of_pairs.items():
                 labels: dict[Result, str] = {
-                    result: f"{name}: {training.metric}, {training.steps:,} steps"
+                    result: f"{name}: {training.name}, {training.steps:,} steps"
                     for training in trainings[name]
                     for result in missing(self.training_results(training.result), context)
                 }
@@ -154,14 +160,16 @@ class Pipeline:
                     every, context, labels=labels, tolerated=(DivergedError,)
                 )
                 diverged += [
-                    f"{name}, {training.metric}: {ended[training.result]}"
+                    f"{name}, {training.name}: {ended[training.result]}"
                     for training in trainings[name]
                     if training.result in ended
                 ]
         context.record()
         return diverged
 
-    def full_validation(self, pair: Pair, chosen: NDArray[np.bool_], tier: Tier) -> dict[str, Any]:
+    def full_validation(
+        self, pair: Pair, chosen: NDArray[np.bool_], tier: Tier, racing: Racing = None
+    ) -> dict[str, Any]:
         """Measure a pair's chosen stitches at a tier on every validation sample.
 
         Returns:
@@ -172,8 +180,8 @@ class Pipeline:
         """
         if not chosen.any():
             raise SelectionError(f"{pair.name}: nothing is chosen, so there is nothing to measure")
-        self.stored_layers(pair, chosen, tier)
-        wanted = full_validation(pair, chosen, self.study, tier)
+        self.stored_layers(pair, chosen, tier, racing)
+        wanted = full_validation(pair, chosen, self.study, tier, racing)
         self._make("full_val", "images", (wanted,), label=pair.name)
         accuracies: dict[str, Any] = self.context.read(wanted)
         return accuracies
@@ -195,7 +203,9 @@ class Pipeline:
         times: dict[str, Any] = context.read(wanted)
         return times
 
-    def stored_layers(self, pair: Pair, chosen: NDArray[np.bool_], tier: Tier) -> Arrays:
+    def stored_layers(
+        self, pair: Pair, chosen: NDArray[np.bool_], tier: Tier, racing: Racing = None
+    ) -> Arrays:
         """What the store holds of a pair at a tier.
 
         ``i-j.weight``, ``i-j.bias`` and, finetuned, the anchors under ``source/`` and ``target/``.
@@ -203,7 +213,7 @@ class Pipeline:
         Raises:
             SelectionError: that tier was not computed.
         """
-        layers = tier_layers(pair, chosen, self.study, tier)
+        layers = tier_layers(pair, chosen, self.study, tier, racing)
         if not self.context.has(layers):
             command = {
                 "zero_shot": "`klas run --until zero_shot`",

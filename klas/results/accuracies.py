@@ -8,35 +8,50 @@ from numpy.typing import NDArray
 
 from klas.results.keys import Keys
 from klas.results.pair import Pair
-from klas.results.result import FullValidation, Layers, layers_of
+from klas.results.race_note import Rung, race_note
+from klas.results.result import FullValidation, Layers, Tuned, ZeroShot
 from klas.results.trainings import joint_training
+from klas.selection.race import RUNGS, survivors
 from klas.selection.space import name_of
 from klas.storage.store import Store
 from klas.study import Study, Tier
 
+Racing = NDArray[np.int64] | None
+"""(N,) the buckets in which the chosen race (:func:`klas.results.selections.racing_in`)."""
 
-def tier_layers(pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier) -> Layers:
+
+def tier_layers(
+    pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier, racing: Racing = None
+) -> Layers:
     """The result that holds a pair's stitch layers at a tier; at ``finetuned``, the chosen ones'.
 
     Args:
         chosen: (N,) of the pair's candidates.
     """
-    return layers_of(pair.names, tier, tuple(pair.places(chosen)), study.finetuning)
+    source, target = pair.names
+    match tier:
+        case "zero_shot":
+            return ZeroShot(source=source, target=target)
+        case "tuned":
+            return Tuned(source=source, target=target)
+        case "finetuned":
+            return joint_training(pair, chosen, study.finetuning, racing).weights
 
 
 def full_validation(
-    pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier
+    pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier, racing: Racing = None
 ) -> FullValidation:
     """A pair's chosen stitches at a tier, on every validation sample there is.
 
-    Those whose tuning diverged have no layer at ``tuned`` and are left out there.
+    Those whose tuning diverged have no layer at ``tuned`` and are left out there; what dropped out
+    of a race is left out too.
     """
     source, target = pair.names
     stitches = chosen & ~pair.diverged if tier == "tuned" else chosen
     return FullValidation(
         source=source,
         target=target,
-        layers=tier_layers(pair, chosen, study, tier),
+        layers=tier_layers(pair, chosen, study, tier, racing),
         stitches=tuple(pair.places(stitches)),
     )
 
@@ -64,20 +79,59 @@ def full_val_accuracy(
 
 
 def finetuned_accuracy(
-    store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study
+    store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study, racing: Racing = None
 ) -> NDArray[np.float64] | None:
-    """(N,) of the chosen stitches after joint training, NaN elsewhere; None if that was not run."""
+    """(N,) of the chosen stitches after joint training, NaN elsewhere; None if that was not run.
+
+    What dropped out of a race has none.
+    """
     if not chosen.any():
         return None
-    training = joint_training(pair, chosen, study.finetuning)
+    training = joint_training(pair, chosen, study.finetuning, racing)
     result = store.get(Keys.of_document(pair.document, study).of(training))
-    return None if result is None else by_row(pair, chosen, result["accuracy"])
+    return None if result is None else by_row(pair, result["accuracy"])
 
 
-def by_row(
-    pair: Pair, chosen: NDArray[np.bool_], accuracy: Mapping[str, float]
-) -> NDArray[np.float64]:
-    """(N,) the accuracies of the chosen stitches, which are stored by ``"i-j"``; NaN elsewhere."""
-    by_candidate = np.full(len(chosen), np.nan)
-    by_candidate[chosen] = [accuracy[name_of(place)] for place in pair.places(chosen)]
-    return by_candidate
+class Raced(TypedDict):
+    """A race, or as much as is over of it.
+
+    rungs: what each measured on some validation samples; left: who did not drop out, by ``"i-j"``;
+    accuracy: of these on all samples at the end, None while it goes on; steps: of the whole
+    training.
+    """
+
+    rungs: list[Rung]
+    left: list[str]
+    accuracy: dict[str, float] | None
+    steps: int
+
+
+def raced(
+    store: Store, pair: Pair, chosen: NDArray[np.bool_], study: Study, racing: NDArray[np.int64]
+) -> Raced | None:
+    """A pair's race; None where it has not come to its first rung.
+
+    Args:
+        chosen: (N,) who starts.
+        racing: (N,) the buckets.
+    """
+    if not chosen.any():
+        return None
+    training = joint_training(pair, chosen, study.finetuning, racing)
+    key = Keys.of_document(pair.document, study).of(training)
+    result, steps = store.get(key), study.finetuning.steps
+    if result is not None:
+        accuracy = result["accuracy"]
+        return Raced(rungs=result["rungs"], left=[*accuracy], accuracy=accuracy, steps=steps)
+    rungs = race_note(store, key).rungs()
+    if not rungs:
+        return None
+    measured, kept = by_row(pair, rungs[-1]["accuracy"]), RUNGS[: len(rungs)][-1].kept
+    on = survivors(measured, pair.macs, racing, np.isfinite(measured), kept)
+    left = [name_of(place) for place in pair.places(on)]
+    return Raced(rungs=rungs, left=left, accuracy=None, steps=steps)
+
+
+def by_row(pair: Pair, accuracy: Mapping[str, float]) -> NDArray[np.float64]:
+    """(N,) accuracies that are stored by ``"i-j"``; NaN elsewhere."""
+    return np.array([accuracy.get(name_of(place), np.nan) for place in pair.everywhere])

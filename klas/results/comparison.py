@@ -21,7 +21,7 @@ from klas.results.documents.comparison import (
 from klas.results.documents.numbers import optional, optional_number
 from klas.results.pair import Document, Pair, pairs_of
 from klas.results.resampling import REPLICATES, SEED, Bits, Floats, ResampledStudy
-from klas.results.selections import choose, own_or_fair_share
+from klas.results.selections import choose, own_or_fair_share, racing_in
 from klas.results.trainings import budget_steps
 from klas.selection.aggregate import Tree, WeightedFigure, over_pairs
 from klas.selection.agreement import (
@@ -36,7 +36,7 @@ from klas.selection.bootstrap import interval
 from klas.selection.buckets import OUTSIDE
 from klas.selection.curves import area_replicates, gain_replicates, saving_replicates
 from klas.storage.store import Store
-from klas.study import METRICS, TIERS, Metric, Study, Tier
+from klas.study import METRICS, SETS, TIERS, Metric, Study, Tier
 
 LEVEL = 0.95
 
@@ -115,9 +115,14 @@ class _Contest:
         self.judged_bucket = np.where(self.judged, ours.bucket, OUTSIDE)
         self.steps = resampled.study.finetuning.steps
         self.trained = {
-            steps: {m: resampled.trained_accuracy(pair, c, steps) for m, c in self.sets.items()}
+            steps: {
+                m: resampled.trained_accuracy(pair, c, steps, racing_in(ours, m))
+                for m, c in self.sets.items()
+            }
             for steps in budget_steps(resampled.study)
         }
+        if "race" in self.sets and (raced := self.trained[self.steps]["race"]) is not None:
+            self.sets["race"] = raced.kept  # before, it is who starts
 
     def entry(self, figures: Any) -> ComparedPair:
         """The pair's part of the document.
@@ -133,12 +138,20 @@ class _Contest:
             "chosen": cast(ByMethod[list[ComparedStitch]], chosen),
             "chance": figures["chance"],
             "methods": figures["methods"],
+            "anchors_alone": {
+                str(steps): {
+                    name: _figure(values)
+                    for name, values in self.resampled.anchors_alone(self.pair, steps).items()
+                }
+                for steps in self.trained
+                if steps
+            },
         }
 
     def _stitches(self, metric: Metric) -> list[ComparedStitch]:
         pair = self.pair
         trained = self.trained[self.steps][metric]
-        scores = np.full(len(pair.macs), np.nan) if metric == "snnet" else pair.scores(metric)
+        scores = np.full(len(pair.macs), np.nan) if metric in SETS else pair.scores(metric)
         return [
             {
                 "source_block": int(pair.stitches[row, 0]),
@@ -149,7 +162,7 @@ class _Contest:
                 "accuracy": {
                     "zero_shot": float(self.accuracy["zero_shot"][0, row]),
                     "tuned": optional(self.accuracy["tuned"][0, row]),
-                    "finetuned": None if trained is None else float(trained[0, place]),
+                    "finetuned": None if trained is None else float(trained.accuracy[0, place]),
                 },
             }
             for place, row in enumerate(np.flatnonzero(self.sets[metric]))
@@ -158,7 +171,7 @@ class _Contest:
     def figures(self) -> Tree:
         """Agreement with the oracle, curves at every tier, budgets."""
         oracle = self.accuracy["tuned"]  # (R + 1, N)
-        scored = [metric for metric in self.sets if metric != "snnet"]
+        scored = [metric for metric in self.sets if metric not in SETS]
         scores = self.resampled.scores(self.pair, scored)  # (K, R + 1, N)
         inside, bucket = self.pair.in_space & self.judged, self.judged_bucket
         best = dict(zip(scored, overlap(scores, oracle, bucket)))
@@ -170,14 +183,17 @@ class _Contest:
         methods = {
             metric: {
                 "overlap": best.get(metric),
-                "containment": containment(chosen & inside, oracle, bucket).astype(float),
+                # A race looks at more than it keeps, and with other networks than the oracle's.
+                "containment": None
+                if metric == "race"
+                else containment(chosen & inside, oracle, bucket).astype(float),
                 "spearman": overall.get(metric),
                 "spearman_within": within.get(metric),
                 **{tier: self._curve(metric, tier) for tier in TIERS},
                 "budgets": {
                     str(steps): None
-                    if (accuracy := trained[metric]) is None
-                    else self._areas(metric, accuracy, "finetuned")
+                    if (ended := trained[metric]) is None
+                    else self._areas(ended.kept, ended.accuracy, "finetuned")
                     for steps, trained in self.trained.items()
                 },
             }
@@ -190,11 +206,11 @@ class _Contest:
         mine, ours = self._at(metric, tier), self._at("kl", tier)
         if mine is None:
             return None
-        curve = self._areas(metric, mine, tier)
+        curve = self._areas(*mine, tier)
         names = ("gain", "greatest_gain", "saving", "greatest_saving")
         if metric == "kl" or ours is None:
             return {**curve, **dict.fromkeys(names)}
-        both = self._points("kl", ours, tier), self._points(metric, mine, tier)
+        both = self._points(*ours, tier), self._points(*mine, tier)
         cheap, costly = (float(a["macs"]) for a in self.pair.cheap_and_costly)
         gains: tuple[Floats | None, ...] = (None, None)
         if cheap < costly:
@@ -202,33 +218,33 @@ class _Contest:
         savings = saving_replicates(*both)
         return {**curve, **dict(zip(names, (*gains, *savings), strict=True))}
 
-    def _points(self, metric: Metric, accuracy: Floats, tier: Tier) -> tuple[Floats, Floats]:
+    def _points(self, rows: Bits, accuracy: Floats, tier: Tier) -> tuple[Floats, Floats]:
         """(M,) costs and (R + 1, M) accuracies of a method's stitches and the pair's anchors."""
         anchors = self.pair.measured_anchors
-        costs = np.append(self.pair.macs[self._rows(metric, tier)], [a["macs"] for a in anchors])
+        costs = np.append(self.pair.macs[rows], [a["macs"] for a in anchors])
         return costs, np.column_stack([accuracy, *(self._anchor(a["name"], tier) for a in anchors)])
 
-    def _areas(self, metric: Metric, accuracy: Floats, tier: Tier) -> Tree:
+    def _areas(self, rows: Bits, accuracy: Floats, tier: Tier) -> Tree:
         cheap, costly = (
             (float(a["macs"]), self._anchor(a["name"], tier)) for a in self.pair.cheap_and_costly
         )
-        costs = self.pair.macs[self._rows(metric, tier)]
-        return dict(area_replicates(costs, accuracy, cheap, costly))
+        return dict(area_replicates(self.pair.macs[rows], accuracy, cheap, costly))
 
     def _anchor(self, name: str, tier: Tier) -> Floats:
         split = self.resampled.trained_on if tier == "finetuned" else "val"
         return self.resampled.anchor_accuracy(name, split)
 
-    def _at(self, metric: Metric, tier: Tier) -> Floats | None:
-        """(R + 1, M) accuracies of what a method chose; None where nothing is measured."""
+    def _at(self, metric: Metric, tier: Tier) -> tuple[Bits, Floats] | None:
+        """(N,) what a method chose and what has an accuracy at a tier, and that, (R + 1, M).
+
+        None where nothing is measured. A race has stitches of its own at ``finetuned`` alone.
+        """
         if tier == "finetuned":
             return self.trained[self.steps][metric]
-        rows = self._rows(metric, tier)
-        return self.accuracy[tier][:, rows] if rows.any() else None
-
-    def _rows(self, metric: Metric, tier: Tier) -> Bits:
-        """(N,) what a method chose and what has an accuracy at a tier."""
-        return self.sets[metric] & self.judged if tier == "tuned" else self.sets[metric]
+        rows = self.sets[metric] & self.judged if tier == "tuned" else self.sets[metric]
+        if metric == "race" or not rows.any():
+            return None
+        return rows, self.accuracy[tier][:, rows]
 
 
 def _figures(tree: Any) -> Any:

@@ -103,12 +103,28 @@ def anchors_at(
 def chosen_at(pair: ComparedPair, metric: Metric, tier: Tier) -> tuple[Floats, Floats]:
     """(M,) MACs and accuracies of what a method chose; none where the tier is not measured."""
     points = [
-        (float(stitch["macs"]), float(accuracy))
-        for stitch in pair["chosen"][metric]
-        if (accuracy := stitch["accuracy"][tier]) is not None
+        (float(stitch["macs"]), float(stitch["accuracy"][tier] or 0.0))
+        for stitch in measured_at(pair, metric, tier)
     ]
     macs, accuracies = np.array(points, dtype=np.float64).reshape(-1, 2).T
     return macs, accuracies
+
+
+def measured_at(pair: ComparedPair, metric: Metric, tier: Tier) -> list[ComparedStitch]:
+    """What a method chose and what has an accuracy at a tier.
+
+    A race has stitches of its own at ``finetuned`` alone, and older documents have none.
+    """
+    if metric == "race" and tier != "finetuned":
+        return []
+    chosen = chosen_of(pair).get(metric, [])
+    return [stitch for stitch in chosen if stitch["accuracy"][tier] is not None]
+
+
+def anchors_alone(pair: ComparedPair, steps: int) -> dict[str, Figure]:
+    """The pair's anchors, each trained without stitches for so many steps; empty if that is not."""
+    trained = pair.get("anchors_alone", {}).get(str(steps), {})
+    return {name: figure for name, figure in trained.items() if figure is not None}
 
 
 def ranked_candidates(method: AnyMethodFigures) -> int:
@@ -142,8 +158,8 @@ def _is_flat(comparison: Comparison, pair: ComparedPair, tier: Tier) -> bool:
     if len(anchors) < 2:
         return False
     (_, low, floor), (_, high, best) = anchors
-    chosen = [s for stitches in chosen_of(pair).values() for s in stitches]
-    accuracies = [number(s["accuracy"][tier]) for s in chosen if s["accuracy"][tier] is not None]
+    chosen = [s for metric in chosen_of(pair) for s in measured_at(pair, metric, tier)]
+    accuracies = [number(s["accuracy"][tier]) for s in chosen]
     # A stitch cheaper than both anchors has costs of its own, which a saving counts.
     inside = all(s["macs"] >= low for s in chosen)
     rising = low < high and floor < best

@@ -7,6 +7,7 @@ from klas.results.documents.scores import Candidate
 from klas.results.documents.sources import AnchorEntry
 from klas.results.documents.stitches import StitchEntry
 from klas.results.pair import CostUnit, number
+from klas.study import Metric
 
 METHODS = {
     "kl": "KLAS (Γ)",
@@ -17,8 +18,19 @@ METHODS = {
     "dm": "DM",
     "random": "random",
     "snnet": "SN-Net's set",
+    "race": "race",
 }
 """The methods' names for people."""
+
+
+def in_prose(metric: Metric) -> str:
+    """A method's name within a sentence.
+
+    Examples:
+        >>> in_prose("race"), in_prose("cka")
+        ('the race', 'CKA')
+    """
+    return "the race" if metric == "race" else METHODS[metric]
 
 
 # Times and sizes are written here and not by humanize, whose texts are longer or say less: its

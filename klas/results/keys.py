@@ -33,6 +33,7 @@ from klas.results.result import (
     Validation,
     ZeroShot,
 )
+from klas.selection.race import RUNG_SAMPLES, rung_steps
 from klas.selection.space import Place
 from klas.storage.key import Key
 from klas.study import FinetuningSpec, Study
@@ -285,8 +286,9 @@ class Keys:
                 "finetuning": _training(weights.finetuning),
                 "seed": self.study.seed,
                 "precision": self.precision,
+                **_race(weights),
             },
-            label=f"{_title(weights)}: finetuned",
+            label=f"{_title(weights)}: finetuned{', raced' if weights.racing else ''}",
         )
 
     def _finetuned_weights(self, result: FinetunedWeights) -> Key:
@@ -369,6 +371,15 @@ def _training(finetuning: FinetuningSpec) -> dict[str, Any]:
     if settings["distillation"]:
         settings["distillation"] = "from the best anchor"  # older results: from the costly one
     return settings
+
+
+def _race(weights: FinetunedWeights) -> dict[str, Any]:
+    """Nothing for a training without a race: such results are older."""
+    if not weights.racing:
+        return {}
+    buckets = [[*place, bucket] for place, bucket in zip(weights.stitches, weights.racing)]
+    rungs = rung_steps(weights.finetuning.steps)
+    return {"race": {"buckets": sorted(buckets), "rungs": rungs, "samples": RUNG_SAMPLES}}
 
 
 def _title(result: Result) -> str:

@@ -15,7 +15,7 @@ from klas.results.documents.scores import CandidateTier, ScoredPair, ScoresDocum
 from klas.results.documents.sources import AnchorEntry
 from klas.results.documents.stitches import StitchList
 from klas.selection.curves import Areas, areas, front_rows
-from klas.study import Metric
+from klas.study import SETS, Metric
 from klas.tasks.task import Task, task_named
 
 Document = ScoresDocument
@@ -152,6 +152,7 @@ class Pair:
                 scores = np.random.default_rng(seed).random(len(self.macs))
             else:
                 assert metric != "snnet", "a set has no scores"
+                assert metric != "race", "a set has no scores"
                 scores = np.array([number(c["scores"][metric]) for c in self.raw["candidates"]])
             scores.flags.writeable = False
             self._scores[metric] = scores
@@ -168,11 +169,11 @@ class Pair:
     def is_scored(self, metric: Metric) -> bool:
         """Whether stage ``scores`` is done, with a score for every candidate in the space.
 
-        SN-Net's set needs none.
+        A set needs none.
         """
         if self.raw["theta"] is None:
             return False
-        return metric == "snnet" or not np.isnan(self.scores(metric)[self.in_space]).any()
+        return metric in SETS or not np.isnan(self.scores(metric)[self.in_space]).any()
 
     @property
     def measured_anchors(self) -> list[AnchorEntry]:

@@ -6,7 +6,7 @@ All methods, pairs and tiers see the same draws. No torch here.
 
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from klas.results.result import (
     outcomes_of,
 )
 from klas.results.score_sums import read_score_sums
-from klas.results.trainings import joint_training
+from klas.results.trainings import anchors_training, joint_training
 from klas.selection.bootstrap import block_of, draws
 from klas.selection.scores import ScoreSums, candidate_scores
 from klas.selection.space import name_of
@@ -38,6 +38,7 @@ SEED = 0
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.bool_]
+Integers = NDArray[np.int64]
 JudgingSplit = Literal["val", "test"]
 
 
@@ -66,6 +67,18 @@ class Samples:
     def unpacked(self, packed: NDArray[np.uint8]) -> Bits:
         """(N,) bits as they were before they were packed."""
         return np.unpackbits(packed, count=self.samples).astype(bool)
+
+
+class Trained(NamedTuple):
+    """A joint training, resampled.
+
+    Attributes:
+        kept: (N,) the M candidates that were trained to the end: all but what a race dropped.
+        accuracy: (R + 1, M) of these.
+    """
+
+    kept: Bits
+    accuracy: Floats
 
 
 class ResampledStudy:
@@ -145,17 +158,35 @@ class ResampledStudy:
             accuracy[:, known] = self.val.accuracy(outcomes)
         return accuracy
 
-    def trained_accuracy(self, pair: Pair, chosen: Bits, steps: int) -> Floats | None:
-        """(R + 1, M) of a selection after so many steps of joint training; None if not trained."""
+    def trained_accuracy(
+        self, pair: Pair, chosen: Bits, steps: int, racing: Integers | None = None
+    ) -> Trained | None:
+        """A selection after so many steps of joint training; None if that was not run.
+
+        Args:
+            racing: (N,) the buckets in which it races, if it does.
+        """
         if not chosen.any():
             return None
         settings = self.study.finetuning.model_copy(update={"steps": steps})
-        weights = joint_training(pair, chosen, settings).weights
+        weights = joint_training(pair, chosen, settings, racing).weights
         stored = self._get(outcomes_of(weights, self.trained_on))
         if stored is None:
             return None
-        packed = [stored[name_of(place)] for place in pair.places(chosen)]
-        return self.judging.accuracy([self.judging.unpacked(bits) for bits in packed])
+        kept = np.array([name_of(place) in stored for place in pair.everywhere], dtype=bool)
+        packed = [stored[name_of(place)] for place in pair.places(kept)]
+        accuracy = self.judging.accuracy([self.judging.unpacked(bits) for bits in packed])
+        return Trained(kept, accuracy)
+
+    def anchors_alone(self, pair: Pair, steps: int) -> dict[str, Floats]:
+        """(R + 1,) of each anchor, trained alone for so many steps; empty if that was not run."""
+        settings = self.study.finetuning.model_copy(update={"steps": steps})
+        weights = anchors_training(pair, settings).weights
+        stored = self._get(outcomes_of(weights, self.trained_on)) if steps else None
+        return {
+            name: self.judging.accuracy([self.judging.unpacked(bits)])[:, 0]
+            for name, bits in (stored or {}).items()
+        }
 
     def _get(self, result: Result) -> Any:
         """A stored result, or None."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from klas.selection.space import Place
-from klas.study import FinetuningSpec, Tier
+from klas.study import FinetuningSpec
 
 SplitName = Literal["train", "val", "test"]
 Places = tuple[Place, ...]
@@ -164,10 +164,13 @@ class FinetunedWeights(OfPair):
     Attributes:
         stitches: those that are trained, in order.
         finetuning: the training's settings.
+        racing: each stitch's bucket if they race: the worst of a bucket drop out on the way. Empty
+            if all are trained to the end.
     """
 
     stitches: Places
     finetuning: FinetuningSpec
+    racing: tuple[int, ...] = ()
 
     @property
     def needs(self) -> tuple["Result", ...]:
@@ -201,8 +204,9 @@ class Finetuned(OfPair):
 
     @property
     def needs(self) -> tuple["Result", ...]:
-        """How they do on every sample."""
-        return (outcomes_of(self.weights, "val"),)
+        """How they do on every sample; of a race, also what its rungs measured."""
+        rungs = (self.weights,) if self.weights.racing else ()
+        return (outcomes_of(self.weights, "val"), *rungs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,26 +287,3 @@ def outcomes_of(weights: FinetunedWeights, split: SplitName) -> FinetunedOutcome
     return FinetunedOutcomes(
         source=weights.source, target=weights.target, weights=weights, split=split
     )
-
-
-def layers_of(
-    names: tuple[str, str], tier: Tier, stitches: Places, finetuning: FinetuningSpec
-) -> Layers:
-    """What holds the stitch layers of a pair at a tier.
-
-    Those of every candidate; at ``finetuned`` those of ``stitches`` alone.
-
-    Args:
-        stitches: of a joint training.
-        finetuning: its settings.
-    """
-    source, target = names
-    match tier:
-        case "zero_shot":
-            return ZeroShot(source=source, target=target)
-        case "tuned":
-            return Tuned(source=source, target=target)
-        case "finetuned":
-            return FinetunedWeights(
-                source=source, target=target, stitches=stitches, finetuning=finetuning
-            )

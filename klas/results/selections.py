@@ -1,6 +1,7 @@
 """What is chosen from a pair: by the study's rule, and by every method beside it. No torch here."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,19 +10,24 @@ from klas.errors import SelectionError
 from klas.results.notes import why_no_cka
 from klas.results.pair import Pair
 from klas.selection.buckets import OUTSIDE, Selection, matched, select
+from klas.selection.race import entrants
 from klas.study import METRICS, Metric, SelectionSpec
 
 
 def choose(pair: Pair, spec: SelectionSpec) -> Selection:
     """Apply a selection to a pair; the arrays are over all its candidates.
 
-    ``snnet`` takes its set as it is, whatever τ; its members may lie outside every bucket.
+    ``snnet`` takes its set as it is, whatever τ; its members may lie outside every bucket. Of a
+    ``race`` the choice is who starts: who is kept, its joint training decides.
 
     Raises:
         SelectionError: the metric is unknown or not computed yet.
     """
     if spec.metric not in METRICS:
         raise SelectionError(f"metric {spec.metric!r}: choose one of {', '.join(METRICS)}")
+    if spec.metric == "race":
+        by_gamma = choose(pair, spec.model_copy(update={"metric": "kl"}))
+        return replace(by_gamma, chosen=_entrants(pair, by_gamma))
     by_score = spec.metric != "snnet"
     scores = pair.scores(spec.metric) if by_score else np.zeros(len(pair.macs))
     open_to_choice = pair.in_space if by_score else pair.snnet
@@ -84,19 +90,6 @@ def no_scores(pair: Pair, metric: Metric) -> str:
     return f"{pair.name}: the {metric} scores are not computed; run `klas run`"
 
 
-def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np.bool_]:
-    """(N,) what a method chooses when it is compared: as much as KLAS in every bucket.
-
-    KLAS (``kl``) chooses by τ, ``snnet`` takes its set as it is, and every other score takes in
-    each bucket as many candidates as KLAS took there.
-
-    Raises:
-        SelectionError: the scores are not computed yet.
-    """
-    ours = choose(pair, spec.model_copy(update={"metric": "kl"}))
-    return own_or_fair_share(pair, ours, "kl", metric)
-
-
 def own_or_fair_share(
     pair: Pair, ours: Selection, own: Metric, metric: Metric
 ) -> NDArray[np.bool_]:
@@ -117,16 +110,57 @@ def fair_share(pair: Pair, ours: Selection, metric: Metric) -> NDArray[np.bool_]
     """(N,) what a method may take beside a selection.
 
     In every bucket as many candidates, those that it scores best. ``snnet`` takes its set as it
-    is.
+    is; of a ``race`` it is who starts.
 
     Raises:
         SelectionError: the scores are not computed yet.
     """
     if metric == "snnet":
         return pair.snnet
+    if metric == "race":
+        return _entrants(pair, ours)
     buckets = len(ours.edges) - 1
     counts = np.bincount(ours.bucket[ours.chosen], minlength=buckets)
     scores = pair.scores(metric)
     if np.isnan(scores[ours.bucket >= 0]).any():
         raise SelectionError(no_scores(pair, metric))
     return matched(scores, ours.bucket, counts)
+
+
+PROPOSERS: tuple[Metric, ...] = ("kl", "theta", "cka")
+"""The scores that name who starts in a race: each is best where others are not."""
+
+
+def _entrants(pair: Pair, ours: Selection) -> NDArray[np.bool_]:
+    """(N,) who starts in a race in the buckets of a selection."""
+    scores = [pair.scores(metric) for metric in PROPOSERS]
+    depths = pair.stitches / [pair.source["blocks"], pair.target["blocks"]]
+    bucket = np.where(pair.in_space, ours.bucket, OUTSIDE)
+    return entrants(scores, depths, pair.macs, bucket)
+
+
+def racing_in(selection: Selection, metric: Metric) -> NDArray[np.int64] | None:
+    """(N,) the buckets in which a method's stitches race; None if it is no race."""
+    return selection.bucket if metric == "race" else None
+
+
+def kept_in_race(pair: Pair, trained: NDArray[np.float64] | None) -> NDArray[np.bool_]:
+    """(N,) which stitches a race kept.
+
+    Args:
+        trained: (N,) accuracies after it, NaN for what dropped out; None if it was not run.
+
+    Raises:
+        SelectionError: it was not run.
+    """
+    if trained is None:
+        raise SelectionError(race_not_run(pair))
+    return np.isfinite(trained)
+
+
+def race_not_run(pair: Pair) -> str:
+    """That nobody knows yet what a race keeps, and what to do, in a sentence."""
+    return (
+        f"{pair.name}: which stitches a race keeps is decided by training; run "
+        "`klas finetune --metric race` with the same study and selection first"
+    )

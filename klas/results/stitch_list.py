@@ -25,10 +25,10 @@ from klas.results.documents.stitches import (
     WeightsFile,
 )
 from klas.results.pair import Document, Pair, pairs_of
-from klas.results.selections import choose, reasons_for_nothing
+from klas.results.selections import choose, kept_in_race, reasons_for_nothing
 from klas.selection.buckets import Selection
 from klas.selection.space import name_of
-from klas.study import TIERS, Metric, SelectionSpec
+from klas.study import SETS, TIERS, Metric, SelectionSpec
 
 _Column = Literal[
     "source", "source_block", "target", "target_block", "macs", "params", "bucket", "score"
@@ -66,6 +66,8 @@ def stitch_list(
         edges.append([float(e) for e in selection.edges])
         trained = finetuned(pair, selection.chosen) if finetuned else None
         whole = full_val(pair, selection.chosen) if full_val and selection.chosen.any() else None
+        if spec.metric == "race" and by_hand is None and selection.chosen.any():
+            selection = replace(selection, chosen=kept_in_race(pair, trained))
         stitches += _entries(pair, selection, spec.metric, trained, whole)
     used = {name for pair in pairs for name in pair.names}
     rule: SelectionEntry = {
@@ -108,7 +110,7 @@ def _entries(
 ) -> Iterator[StitchEntry]:
     """The chosen stitches of a pair, by bucket and cost."""
     unknown = np.full(len(pair.macs), np.nan)
-    scores = unknown if metric == "snnet" else pair.scores(metric)
+    scores = unknown if metric in SETS else pair.scores(metric)
     zero_shot, tuned = pair.accuracy("zero_shot"), pair.accuracy("tuned")
     finetuned = unknown if trained is None else trained
     rows = np.flatnonzero(selection.chosen)

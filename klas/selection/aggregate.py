@@ -85,10 +85,15 @@ def _over_pairs(name: str, places: Sequence[Tree]) -> Tree:
             m: _pooled(name, [leaf[m] for leaf in common]) if common and m in common[0] else None
             for m in methods
         }
-    joined: Tree = {metric: {} for metric in methods}
+    # A method that has nothing here on any pair has nothing over all pairs.
+    joined: Tree = {
+        m: {} if any(isinstance(place[m], dict) for place in places) else None for m in methods
+    }
     for inner in dict.fromkeys(inner for table in tables for inner in table):
         below = [{m: (node or {}).get(inner) for m, node in place.items()} for place in places]
         for metric, values in _over_pairs(inner, below).items():
+            if joined[metric] is None:
+                continue
             joined[metric][inner] = values
             if inner == "mean_top1":  # an int among figures: how many pairs the curve is of
                 joined[metric]["pairs"] = len(_comparable(below))

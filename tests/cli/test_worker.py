@@ -17,7 +17,7 @@ from klas.jobs.kinds import (
     LatencyJob,
 )
 from klas.jobs.listing import status_of, studies_at_work
-from klas.results.accuracies import finetuned_accuracy, full_val_accuracy
+from klas.results.accuracies import finetuned_accuracy, full_val_accuracy, raced
 from klas.results.comparison import compare
 from klas.results.comparison_view import entry_of
 from klas.results.pair import pairs_of
@@ -91,10 +91,14 @@ def test_an_estimate_counts_what_is_missing(computed, on_cpu, job_of, trainings)
 def test_joint_training_as_a_job(computed):
     store, document = computed
     pair = pairs_of(document)[0]
-    job = process.start(store, SMALL, FinetuneJob(pair=pair.names, metrics=("kl", "snnet")))
+    methods = ("kl", "snnet", "race")
+    job = process.start(store, SMALL, FinetuneJob(pair=pair.names, metrics=methods))
     status = wait_for(store, job, finished)
     assert status.state == "done", status.error
-    assert [s.stage for s in status.stages if s.stage == "finetuned"] == ["finetuned"] * 2
+    assert [s.stage for s in status.stages if s.stage == "finetuned"] == ["finetuned"] * 3
+    picked = choose(pair, SMALL.selection)
+    over = raced(store, pair, fair_share(pair, picked, "race"), SMALL, picked.bucket)
+    assert set(over["accuracy"]) == set(over["left"]) < set(over["rungs"][0]["accuracy"])
 
 
 def test_a_rival_that_is_trained_takes_in_every_bucket_as_many_as_the_choice(computed):

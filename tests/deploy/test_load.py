@@ -32,7 +32,7 @@ def export(pipeline, computed, folder, tier):
         pipeline.finetune(pair, chosen)
     weights = None
     if tier is not None:
-        weights = save_layers(pipeline, [(pair, chosen)], tier, folder / "w.safetensors")
+        weights = save_layers(pipeline, [(pair, chosen, None)], tier, folder / "w.safetensors")
     made = stitch_list(
         computed[1],
         SMALL.selection,

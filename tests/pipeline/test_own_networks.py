@@ -129,7 +129,7 @@ def finished(root, tmp_path_factory):
 def exported(pipeline, document, tier, folder, **more):
     (pair,) = pairs_of(document)
     selection = pipeline.study.selection
-    picked = [(pair, choose(pair, selection).chosen)]
+    picked = [(pair, choose(pair, selection).chosen, None)]
     weights_file = save_layers(pipeline, picked, tier, folder / "w.safetensors")
 
     def finetuned(pair, chosen):

@@ -73,8 +73,6 @@ def test_measuring_on_every_sample_needs_the_tiers_layers():
 
 
 def test_rows_without_an_accuracy_are_not_a_number():
-    rows = by_row(PAIR, NOTHING, {})
+    rows = by_row(PAIR, {})
     assert rows.shape == (4,)
     assert np.isnan(rows).all()
-    with pytest.raises(KeyError):  # a result that is not of these stitches
-        by_row(PAIR, CHOSEN, {"1-1": 0.25})

@@ -4,14 +4,19 @@ import copy
 
 import pytest
 
+from klas.cli.tables.comparison import comparison_tables
 from klas.results.comparison_view import (
     anchors_at,
     below_cheap_anchor,
     chosen_at,
+    chosen_of,
     entry_of,
+    methods_of,
     split_of,
 )
-from klas.study import TIERS
+from klas.results.formats import read, write
+from klas.results.formatting import METHODS
+from klas.study import METRICS, TIERS
 
 
 @pytest.fixture
@@ -101,3 +106,36 @@ def test_what_the_sentence_says_is_so(comparison):
         assert alike or said is None
         told += said is not None
     assert told
+
+
+def test_who_would_start_in_a_race_is_in_no_curve_of_another_tier(comparison):
+    pair = comparison["pairs"][1]
+    flatten(comparison, pair)
+    starts = pair["chosen"]["race"]
+    assert starts
+    assert all(part.size == 0 for part in chosen_at(pair, "race", "tuned"))
+    starts[0]["accuracy"]["tuned"] = 0.99  # better than all that is compared there
+    assert below_cheap_anchor(comparison, [pair], "tuned") is not None
+    for stitch in starts:
+        stitch["accuracy"]["finetuned"] = 0.75
+    macs, top1 = chosen_at(pair, "race", "finetuned")
+    assert [*macs] == [stitch["macs"] for stitch in starts]
+    assert {*top1} == {0.75}
+
+
+def test_a_comparison_from_before_races_is_read(comparison, tmp_path):
+    for part in (*comparison["pairs"], comparison["all_pairs"]):
+        for place in ("chosen", "methods"):
+            part.get(place, {}).pop("race", None)
+    write(comparison, tmp_path / "c.json")
+    older = read(tmp_path / "c.json", "klas-comparison")
+    assert "race" not in methods_of(older["all_pairs"])
+    for pair in older["pairs"]:
+        assert [*methods_of(pair)] == [*chosen_of(pair)] == [m for m in METRICS if m != "race"]
+        assert chosen_at(pair, "race", "finetuned")[0].size == 0
+    tables = [part for part in comparison_tables(older) if hasattr(part, "columns")]
+    assert tables
+    for table in tables:
+        methods = [*table.columns[0].cells]
+        assert METHODS["snnet"] in methods
+        assert METHODS["race"] not in methods

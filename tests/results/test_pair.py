@@ -7,7 +7,7 @@ from klas.cli.tables.study import anchor_tables
 from klas.results.costs import above_anchors, costs_of, envelope_along
 from klas.results.pair import Choice, Pair, front, method_areas, pairs_of
 from klas.results.selections import choose
-from klas.study import METRICS
+from klas.study import METRICS, SETS
 from tests.conftest import SMALL
 
 
@@ -155,7 +155,7 @@ def test_a_pair_is_scored_once_its_stage_is_done_and_no_score_that_may_choose_la
     gone = next(c for c in candidates if c["in_space"])
     gone["scores"] = dict.fromkeys(gone["scores"])
     # A pair reads its document once.
-    assert Pair(document=document, index=0).is_scored(metric) == (metric in ("random", "snnet"))
+    assert Pair(document=document, index=0).is_scored(metric) == (metric in ("random", *SETS))
     gone["in_space"] = False
     assert Pair(document=document, index=0).is_scored(metric)
     document["pairs"][0]["theta"] = None

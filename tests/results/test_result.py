@@ -8,7 +8,6 @@ import pytest
 
 from klas.results.keys import Keys
 from klas.results.result import (
-    FinetunedWeights,
     Fit,
     Latency,
     Machine,
@@ -17,11 +16,9 @@ from klas.results.result import (
     Result,
     Tuned,
     Validation,
-    ZeroShot,
-    layers_of,
     outcomes_of,
 )
-from klas.study import TIERS, FinetuningSpec, FitSpec
+from klas.study import FitSpec
 from tests.results.written_study import DIGESTS, DOCUMENT, ENDS, SOME, STUDY, TAUGHT
 
 KINDS = get_args(Result)
@@ -94,21 +91,6 @@ def test_only_a_taught_training_needs_the_anchors_accuracies():
     assert not passes & {*SOME.needs}
     assert passes < {*TAUGHT.needs}
     assert not passes & {*outcomes_of(SOME, "test").needs}
-
-
-@pytest.mark.parametrize("tier", TIERS)
-def test_every_tier_has_its_layers(tier):
-    stitches, finetuning = ((1, 1), (2, 1)), FinetuningSpec(steps=7)
-    layers = layers_of(("small", "own"), tier, stitches, finetuning)
-    assert layers.names == ("small", "own")
-    assert (
-        layers
-        == {
-            "zero_shot": ZeroShot(**ENDS),
-            "tuned": Tuned(**ENDS),
-            "finetuned": FinetunedWeights(**ENDS, stitches=stitches, finetuning=finetuning),
-        }[tier]
-    )
 
 
 def test_a_machine_is_what_its_json_says():

@@ -3,14 +3,14 @@ from dataclasses import replace
 
 import pytest
 
-from klas.cli.tables.study import empty_choices
+from klas.cli.tables.study import choice_notes
 from klas.errors import SelectionError
 from klas.results.formats import dumps, parse
 from klas.results.pair import pairs_of
-from klas.results.selections import choose, method_choice, why_nothing
+from klas.results.selections import choose, why_nothing
 from klas.results.stitch_list import stitch_list
-from klas.study import METRICS, SelectionSpec
-from tests.conftest import SMALL
+from klas.study import METRICS, SETS, SelectionSpec
+from tests.conftest import SMALL, method_choice
 
 
 def test_a_choice_never_leaves_the_space_nor_the_range(computed):
@@ -53,6 +53,7 @@ def test_a_method_is_compared_by_as_many_per_bucket_as_klas(computed):
             chosen = method_choice(pair, spec, metric)
             if metric == "snnet":
                 assert (chosen == pair.snnet).all()
+            if metric in SETS:
                 continue
             assert [(chosen & (ours.bucket == b)).sum() for b in range(spec.buckets)] == taken
             assert not chosen[ours.bucket < 0].any()
@@ -118,10 +119,39 @@ def test_a_pair_from_which_nothing_is_chosen_says_why(computed, change, reason):
     assert reason in why_nothing(pair, SMALL.selection)
     made = stitch_list(pair.document, SMALL.selection, pairs=[pair])
     assert made["selection"]["empty"] == [why_nothing(pair, SMALL.selection)]
-    lines = [str(line) for line in empty_choices([pair], SMALL.selection)]
+    lines = [str(line) for line in choice_notes([pair], SMALL.selection)]
     assert lines[0] == f"nothing is chosen from {why_nothing(pair, SMALL.selection)}"
     parse(dumps(made), "list", "klas-stitches")
     assert "empty" not in stitch_list(before.document, SMALL.selection)["selection"]
+
+
+@pytest.mark.parametrize("change", [none_between, none_in_space])
+def test_nothing_starts_in_a_race_without_candidates(computed, change):
+    spec = SMALL.selection.model_copy(update={"metric": "race"})
+    pair = edited(pairs_of(computed[1])[0], change)
+    assert not choose(pair, spec).chosen.any()
+    made = stitch_list(pair.document, spec, pairs=[pair])  # there is no race to wait for
+    assert made["stitches"] == []
+    assert made["selection"]["empty"] == [why_nothing(pair, spec)]
+
+
+def test_a_race_starts_from_the_scores_that_are_known(computed):
+    spec = SMALL.selection.model_copy(update={"metric": "race"})
+    pair = edited(pairs_of(computed[1])[0], all_infinite)  # by Γ alone
+    started = choose(pair, spec)
+    for bucket in {*started.bucket[pair.in_space & (started.bucket >= 0)].tolist()}:
+        assert started.chosen[started.bucket == bucket].any()
+    assert not [line for line in choice_notes([pair], spec) if "infinite" in str(line)]
+
+
+def test_before_the_scores_a_race_says_what_to_run(computed):
+    def unscored(pair):
+        for candidate in pair.raw["candidates"]:
+            candidate["scores"] = dict.fromkeys(candidate["scores"])
+
+    pair = edited(pairs_of(computed[1])[0], unscored)
+    with pytest.raises(SelectionError, match="scores are not computed; run `klas run`"):
+        choose(pair, SMALL.selection.model_copy(update={"metric": "race"}))
 
 
 def test_full_takes_what_identical_anchors_cost(computed):

@@ -27,7 +27,7 @@ def test_budgets_rise_from_nothing_to_all_the_steps(steps):
 
 
 def test_every_method_is_trained_once_at_every_budget():
-    trainings = method_trainings(PAIR, STUDY)
+    trainings = [t for t in method_trainings(PAIR, STUDY) if t.metric is not None]
     budgets = [0, 10, 40, 160]
     assert [(t.metric, t.steps) for t in trainings] == [(m, n) for n in budgets for m in METRICS]
     for training in trainings:
@@ -41,11 +41,19 @@ def test_methods_train_what_they_choose():
     choices = {t.metric: t.result.weights.stitches for t in method_trainings(PAIR, STUDY)}
     random = choices.pop("random")
     assert choices == {
+        None: (),
         "kl": ((2, 1), (2, 2)),
         **dict.fromkeys(("theta", "cka", "mse", "ce", "dm"), ((1, 1), (1, 2))),
         "snnet": ((1, 1), (2, 2)),
+        "race": ((1, 1), (1, 2), (2, 1), (2, 2)),  # up to three of each bucket start
     }
     assert len(random) == 2
+
+
+def test_only_a_race_races_in_the_buckets_of_the_selection():
+    for training in method_trainings(PAIR, STUDY):
+        racing = training.result.weights.racing
+        assert racing == ((1, 0, 1, 0) if training.metric == "race" else ())
 
 
 def test_methods_that_choose_the_same_share_a_training():
@@ -60,7 +68,19 @@ def test_a_method_that_chooses_nothing_is_not_trained():
     for candidate in document["pairs"][0]["candidates"]:
         candidate["snnet"] = False
     methods = {t.metric for t in method_trainings(Pair(document=document, index=0), STUDY)}
-    assert methods == {*METRICS} - {"snnet"}
+    assert methods == {*METRICS, None} - {"snnet"}
+
+
+def test_the_baseline_has_the_anchors_alone_for_as_many_steps_each():
+    alone = [t for t in method_trainings(PAIR, STUDY) if t.metric is None]
+    assert [t.steps for t in alone] == budget_steps(STUDY)[1:]  # none for no steps
+    for training in alone:
+        assert not training.chosen.any()
+        weights = training.result.weights
+        assert weights.stitches == ()
+        assert weights.finetuning == STUDY.finetuning.model_copy(
+            update={"steps": 2 * training.steps}
+        )
 
 
 @pytest.mark.parametrize("metric", METRICS)

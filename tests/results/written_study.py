@@ -4,6 +4,7 @@ Two anchors, one pair, four candidates in two buckets, and results of every kind
 against digests of these very values, so none of them may change.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from klas.results.result import (
@@ -174,6 +175,7 @@ SOME = training((1, 1), (2, 1), (2, 2))
 ONE = training((2, 1))
 TAUGHT = training(*SOME.stitches, distillation=True)
 RAW = training(*SOME.stitches, steps=0)
+RACED = replace(SOME, racing=(1, 1, 0))
 
 
 def full_validation(layers: Layers) -> FullValidation:
@@ -214,6 +216,10 @@ DIGESTS: dict[Result, str] = {
     outcomes_of(RAW, "val"): "9bc6ff95018bff0e",
     outcomes_of(RAW, "test"): "c0e0438c5f498289",
     finetuned(RAW): "23c4bd48c476056b",
+    RACED: "fcd30a29704a9135",
+    outcomes_of(RACED, "val"): "e52af91627e968b7",
+    outcomes_of(RACED, "test"): "dff0d07102711bf5",
+    finetuned(RACED): "a01639c8bf71f883",
     full_validation(ZeroShot(**ENDS)): "7b14e39991cf726c",
     full_validation(Tuned(**ENDS)): "80bece81d123b3d5",
     full_validation(SOME): "3c24728517628d52",

@@ -52,3 +52,17 @@ def test_hits_are_summed_and_every_mean_is_over_the_pairs_that_all_methods_have(
     np.testing.assert_allclose(kl["tuned"]["mean_top1"].values, [0.3, 0.2])
     np.testing.assert_allclose(snnet["tuned"]["mean_top1"].values, [0.4, 0.5])
     assert kl["tuned"]["pairs"] == snnet["tuned"]["pairs"] == 2
+
+
+def test_a_method_that_has_a_table_on_no_pair_has_none_over_all_pairs():
+    trees = [
+        tree(
+            1,
+            kl=(leaf(1, 1), leaf(0.5, 0.5), within(0.5, 3), {"mean_top1": leaf(0.4, 0.4)}),
+            race=(None, None, None, None),
+        )
+        for _ in range(2)
+    ]
+    methods = over_pairs(trees)["methods"]
+    assert methods["race"]["tuned"] is None
+    assert methods["kl"]["tuned"]["pairs"] == 2  # which it takes from no other

@@ -8,6 +8,7 @@ from rich.table import Table
 from klas.cli.tables.layout import new_table
 from klas.results.comparison_view import (
     AnyMethodFigures,
+    anchors_alone,
     below_cheap_anchor,
     chance_of,
     chosen_of,
@@ -36,6 +37,7 @@ def comparison_tables(comparison: Comparison) -> list[RenderableType]:
         sizes = {method: len(chosen) for method, chosen in chosen_of(pair).items()}
         parts.append(_agreement_table(title, pair, pair["buckets"], sizes))
         parts += _curve_tables(title, pair, metric)
+        parts += _baseline(comparison, pair)
     if len(pairs) > 1:
         every = comparison["all_pairs"]
         buckets = sum(pair["buckets"] for pair in pairs)
@@ -55,6 +57,16 @@ def comparison_tables(comparison: Comparison) -> list[RenderableType]:
         "weighted by that count."
     )
     return parts
+
+
+def _baseline(comparison: Comparison, pair: ComparedPair) -> list[RenderableType]:
+    """What the same training buys without stitches."""
+    steps = comparison["study"]["finetuning"]["steps"]
+    alone = [
+        f"{name} {with_interval(figure, scale=100, digits=1)} %"
+        for name, figure in anchors_alone(pair, steps).items()
+    ]
+    return [f"Each anchor alone, trained for as many steps: {', '.join(alone)}"] if alone else []
 
 
 def _agreement_table(

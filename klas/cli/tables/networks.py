@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import RenderableType
 
 from klas.cli.tables.layout import new_table
@@ -16,17 +15,18 @@ from klas.selection.space import name_of
 
 
 def finetuned_tables(
-    results: Sequence[tuple[Pair, NDArray[np.bool_], Mapping[str, Any]]],
+    results: Sequence[tuple[Pair, Mapping[str, Any]]],
 ) -> list[RenderableType]:
     """Each pair's jointly trained stitches against its pretrained anchors.
 
     Args:
-        results: for every pair what was chosen, (N,), and what its training gave.
+        results: for every pair what its training gave.
     """
     parts: list[RenderableType] = []
-    for pair, chosen, result in results:
+    for pair, result in results:
         metric = pair.task.metric
-        accuracy = by_row(pair, chosen, result["accuracy"])
+        accuracy = by_row(pair, result["accuracy"])
+        chosen = np.isfinite(accuracy)
         above = above_anchors(costs_of(pair, "macs"), pair, chosen, accuracy)
         table = new_table(
             f"{pair.name}: finetuned, {result['steps']:,} steps",
@@ -51,11 +51,30 @@ def finetuned_tables(
             table,
             f"{above.sum()} of {chosen.sum()} stitches lie above the anchors' envelope",
         ]
+        parts += _falls(pair, result)
         figures = method_areas(pair, chosen, accuracy)
         if figures.auc is not None:
             mean = percent(figures.mean_top1)
             parts.append(f"auc {figures.auc:.3f}, mean {metric.label} {mean}")
     return parts
+
+
+def _falls(pair: Pair, result: Mapping[str, Any]) -> list[RenderableType]:
+    """Of a race, what its rungs measured, and who dropped out there."""
+    if "rungs" not in result:
+        return []
+    rungs, label = result["rungs"], pair.task.metric.label
+    columns = (pair.unit.name, *(f"{label} at step {rung['step']:,}" for rung in rungs))
+    table = new_table(f"{pair.name}: the race", ("stitch", *columns, "kept"))
+    started = rungs[0]["accuracy"]
+    for place, macs in sorted(zip(pair.everywhere, pair.macs), key=lambda entry: entry[1]):
+        if (name := name_of(place)) in started:
+            measured = [percent(rung["accuracy"].get(name)) for rung in rungs]
+            kept = "yes" if name in result["accuracy"] else ""
+            table.add_row("{} → {}".format(*place), cost(macs, pair.unit), *measured, kept)
+    if len(started) > len(result["accuracy"]):
+        return [table]
+    return [table, f"{pair.name}: no bucket had two stitches to race, so all were kept"]
 
 
 def latency_tables(results: Sequence[tuple[Pair, Mapping[str, Any]]]) -> list[RenderableType]:

@@ -4,15 +4,22 @@ from collections.abc import Sequence
 
 import numpy as np
 from rich.console import RenderableType
-from rich.table import Table
 
 from klas.cli.tables.layout import new_table
 from klas.results.accuracies import finetuned_accuracy
 from klas.results.anchor_notes import anchor_notes
+from klas.results.choice_notes import resolution_note
 from klas.results.formatting import deployed, macs, percent
 from klas.results.notes import notes
 from klas.results.pair import Document, Pair, cost_unit, pairs_of
-from klas.results.selections import choose, reasons_for_nothing
+from klas.results.selections import (
+    choose,
+    kept_in_race,
+    race_not_run,
+    racing_in,
+    reasons_for_nothing,
+)
+from klas.selection.buckets import Selection
 from klas.storage.store import Store
 from klas.study import SelectionSpec, Study
 from klas.tasks.task import task_named
@@ -53,34 +60,51 @@ def run_tables(document: Document, study: Study, store: Store) -> list[Renderabl
     for pair in pairs_of(document):
         if pair.is_scored(study.selection.metric):
             parts += [
-                _selection_table(pair, study, store),
-                *empty_choices([pair], study.selection),
+                *_selection_table(pair, study, store),
+                *choice_notes([pair], study.selection),
             ]
     return parts
 
 
-def empty_choices(pairs: Sequence[Pair], spec: SelectionSpec) -> list[RenderableType]:
-    """A line for each pair, and each bucket, that chooses nothing, with the reason."""
+def choice_notes(pairs: Sequence[Pair], spec: SelectionSpec) -> list[RenderableType]:
+    """A line for each pair, and each bucket, that chooses nothing, and for each doubtful choice."""
     reasons = [f"nothing is chosen from {reason}" for reason in reasons_for_nothing(pairs, spec)]
     buckets = [
         f"{pair.name}: bucket {bucket} has only infinite scores, so nothing is chosen in it"
         for pair in pairs
-        for bucket in np.flatnonzero(np.isinf(choose(pair, spec).lowest))
+        for bucket in _without_finite_scores(choose(pair, spec))
     ]
-    return [*reasons, *buckets]
+    doubtful = [
+        note for pair in pairs if (note := resolution_note(pair, choose(pair, spec), spec.metric))
+    ]
+    return [*reasons, *buckets, *doubtful]
 
 
-def _selection_table(pair: Pair, study: Study, store: Store) -> Table:
-    selection = choose(pair, study.selection)
-    trained = finetuned_accuracy(store, pair, selection.chosen, study)
+def _without_finite_scores(selection: Selection) -> list[int]:
+    """The buckets whose lowest score is infinite; those in which a race still has entrants not."""
+    chosen_in = set(selection.bucket[selection.chosen].tolist())
+    infinite = np.flatnonzero(np.isinf(selection.lowest)).tolist()
+    return [bucket for bucket in infinite if bucket not in chosen_in]
+
+
+def _selection_table(pair: Pair, study: Study, store: Store) -> list[RenderableType]:
+    """What is chosen; of a race what it kept, or who starts and how to run it."""
+    metric, selection = study.selection.metric, choose(pair, study.selection)
+    chosen, racing = selection.chosen, racing_in(selection, metric)
+    trained = finetuned_accuracy(store, pair, chosen, study, racing)
+    done, note = "chosen", []
+    if racing is not None and trained is not None:
+        chosen, done = kept_in_race(pair, trained), "kept by a race"
+    elif racing is not None and chosen.any():
+        done, note = "to start in a race", [race_not_run(pair)]
     candidates = pair.raw["candidates"]
     fused = any("deployed" in candidate for candidate in candidates)
     more = (f"deployed {pair.unit.name}",) if fused else ()
     table = new_table(
-        f"{pair.name}: {selection.chosen.sum()} of {pair.in_space.sum()} stitches chosen",
+        f"{pair.name}: {chosen.sum()} of {pair.in_space.sum()} stitches {done}",
         ("stitch", "bucket", pair.unit.name, *more, "Γ", "zero_shot", "tuned", "finetuned"),
     )
-    rows = np.flatnonzero(selection.chosen)
+    rows = np.flatnonzero(chosen)
     for row in rows[np.lexsort((pair.macs[rows], selection.bucket[rows]))]:
         i, j = pair.stitches[row]
         table.add_row(
@@ -93,4 +117,4 @@ def _selection_table(pair: Pair, study: Study, store: Store) -> Table:
             percent(pair.accuracy("tuned")[row]),
             percent(None if trained is None else trained[row]),
         )
-    return table
+    return [table, *note]

@@ -1,5 +1,6 @@
 """Tier ``finetuned``: a pair's chosen stitches and its anchors, trained jointly, then measured."""
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
@@ -10,7 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from klas.measures.accuracy import network_outcomes, stitch_outcomes
-from klas.measures.normalisation import calibrate
+from klas.measures.normalisation import CALIBRATION, calibrate
+from klas.measures.race import Race
 from klas.measures.sweep import Tick
 from klas.measures.training import finetune
 from klas.networks.batch_size import enough_memory_for
@@ -19,6 +21,7 @@ from klas.pipeline.context import Context
 from klas.pipeline.recipes.calibration import calibration_batches, check_batch
 from klas.pipeline.recipes.recipe import Cost, Recipe, no_cost, no_units, undivided
 from klas.pipeline.speed import Speed
+from klas.results.race_note import race_note
 from klas.results.result import (
     Finetuned,
     FinetunedOutcomes,
@@ -28,7 +31,8 @@ from klas.results.result import (
     finetuned,
     outcomes_of,
 )
-from klas.selection.space import name_of
+from klas.selection.race import RUNG_SAMPLES, RUNGS, rung_steps
+from klas.selection.space import Place, name_of
 from klas.storage.arrays import Arrays
 
 BACKWARD = 2.0  # cost of a backward pass to every weight, in forward passes
@@ -40,7 +44,8 @@ def _train(result: FinetunedWeights, context: Context, tick: Tick) -> Arrays:
     source, target = (deepcopy(context.anchors[name]) for name in result.names)
     fitted = layer_states(context.read(Fit(source=result.source, target=result.target)))
     family = Family(source, target, {place: fitted[place] for place in result.stitches})
-    if settings.steps:
+    race = _race(result, context) if result.racing else None
+    if settings.steps or race:
         check_batch("finetuning", settings.batch, source, target)
         # The whole split, or as much of it as the steps can see.
         rows = np.sort(context.splits.readable_training_rows(settings.steps * settings.batch))
@@ -55,23 +60,66 @@ def _train(result: FinetunedWeights, context: Context, tick: Tick) -> Arrays:
                 checkpoint=_checkpoint(result, context),
                 tick=tick,
                 teach=teacher(result, context) if settings.distillation else None,
+                race=race,
                 precision=context.precision,
             )
-    return context.batch.retrying(lambda _: _calibrated(family, context), lambda n: None)
+    kept = family if race is None else family.copy_of(race.places(settings.steps))
+    arrays = context.batch.retrying(lambda _: _calibrated(kept, context), lambda n: None)
+    return arrays if race is None else arrays | race.to_arrays()
 
 
 def _calibrated(family: Family, context: Context) -> Arrays:
     """What was trained, as arrays, every member with normalisation statistics of its own."""
+    _calibrate(family, context)
+    return family.to_arrays(anchors=True)
+
+
+def _calibrate(family: Family, context: Context) -> None:
     calibrate(
         family, lambda viewer: calibration_batches(context, viewer), precision=context.precision
     )
-    return family.to_arrays(anchors=True)
+
+
+def _race(result: FinetunedWeights, context: Context) -> Race:
+    """The race of a training's stitches, measured on the first validation samples."""
+    split, (source, target) = context.val, result.names
+    rows = split.rows[:RUNG_SAMPLES]
+
+    note = race_note(context.store, context.keys.of(finetuned(result)))
+
+    def measure(family: Family, step: int) -> dict[Place, float]:
+        _calibrate(family, context)
+        outcomes = stitch_outcomes(
+            family,
+            lambda: context.batches(split.images, rows, source),
+            len(rows),
+            lambda n: None,
+            objective=context.objective,
+            precision=context.precision,
+        )
+        metric = context.objective.task.metric
+        accuracy = {place: metric.value(bits) for place, bits in outcomes.items()}
+        note.add(step, {name_of(place): value for place, value in accuracy.items()})
+        return accuracy
+
+    return Race(
+        result.stitches,
+        buckets=result.racing,
+        macs=[context.stitch_cost(source, i, target, j).macs for i, j in result.stitches],
+        steps=result.finetuning.steps,
+        measure=lambda family, step: context.batch.retrying(
+            lambda _: measure(family, step), lambda n: None
+        ),
+    )
 
 
 def _measure(result: FinetunedOutcomes, context: Context, tick: Tick) -> Arrays:
     """How the trained stitches and anchors do on every sample of a split, packed to bits."""
     split, stored = context.splits.named(result.split), context.read(result.weights)
-    family = context.family(result.names, stored, result.weights.stitches)
+    trained = layer_states(stored)  # not what dropped out of a race
+    family = context.family(
+        result.names, stored, [place for place in result.weights.stitches if place in trained]
+    )
 
     def loader(viewer: str) -> Any:
         return context.batches(split.images, split.rows, viewer)
@@ -98,7 +146,10 @@ def _measure(result: FinetunedOutcomes, context: Context, tick: Tick) -> Arrays:
 
 
 def _summarise(result: Finetuned, context: Context, tick: Tick) -> dict[str, Any]:
-    """``{"accuracy": {"i-j": …}, "anchors": {name: …}, "steps": …}`` on the validation samples."""
+    """``{"accuracy": {"i-j": …}, "anchors": {name: …}, "steps": …}`` on the validation samples.
+
+    Of a race also its ``"rungs"``.
+    """
     packed = context.read(outcomes_of(result.weights, "val"))
     metric, samples = context.objective.task.metric, context.val.samples
     accuracy = {
@@ -106,11 +157,28 @@ def _summarise(result: Finetuned, context: Context, tick: Tick) -> dict[str, Any
     }
     with suppress(OSError):
         _checkpoint(result.weights, context).unlink()
+    race_note(context.store, context.keys.of(result)).remove()
     return {
         "accuracy": {n: value for n, value in accuracy.items() if n not in result.names},
         "anchors": {n: value for n, value in accuracy.items() if n in result.names},
         "steps": result.weights.finetuning.steps,
-    }
+    } | ({"rungs": _rungs(result.weights, context)} if result.weights.racing else {})
+
+
+def _rungs(result: FinetunedWeights, context: Context) -> list[dict[str, Any]]:
+    """``[{"step": …, "accuracy": {"i-j": …}}, …]`` of everyone that was left at each rung."""
+    measured = context.read(result)["race/accuracy"]
+    return [
+        {
+            "step": step,
+            "accuracy": {
+                name_of(place): float(value)
+                for place, value in zip(result.stitches, accuracy)
+                if np.isfinite(value)
+            },
+        }
+        for (step, _), accuracy in zip(rung_steps(result.finetuning.steps), measured)
+    ]
 
 
 def teacher(result: FinetunedWeights, context: Context) -> Callable[[Tensor, Tensor], Tensor]:
@@ -162,8 +230,16 @@ def macs_per_second(names: tuple[str, ...], context: Context, speed: Speed) -> f
 def _training_cost(result: FinetunedWeights, context: Context, speed: Speed) -> Cost:
     macs = _members_macs(result, context)
     member = sum(macs) / len(macs) / macs_per_second(result.names, context, speed)
-    images = result.finetuning.steps * result.finetuning.batch
-    return Cost(seconds=images * member * (1 + BACKWARD))
+    images = result.finetuning.steps * result.finetuning.batch * (1 + BACKWARD)
+    if result.racing:
+        left = len(result.racing) + sum(_left(result, kept) for _, kept in RUNGS[:-1])
+        images += left * (CALIBRATION + min(RUNG_SAMPLES, context.val.samples))
+    return Cost(seconds=images * member)
+
+
+def _left(result: FinetunedWeights, kept: int) -> int:
+    """How many stitches are left after a rung."""
+    return sum(min(kept, size) for size in Counter(result.racing).values())
 
 
 def _measuring_cost(result: FinetunedOutcomes, context: Context, speed: Speed) -> Cost:

@@ -4,6 +4,7 @@ from typing import Any
 
 from klas.measures.accuracy import stitch_outcomes
 from klas.measures.sweep import Tick
+from klas.networks.family import layer_states
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.finetuned import macs_per_second
 from klas.pipeline.recipes.recipe import Cost, Recipe, undivided
@@ -15,7 +16,9 @@ from klas.selection.space import name_of
 def _measure(result: FullValidation, context: Context, tick: Tick) -> dict[str, Any]:
     """``{"samples": …, "accuracy": {"i-j": …}}``; what cannot be read is left out."""
     images, rows = context.val.images, context.splits.readable_val_rows()
-    family = context.family(result.names, context.layers(result.layers), result.stitches)
+    layers = context.layers(result.layers)
+    known = layer_states(layers)  # not what dropped out of a race
+    family = context.family(result.names, layers, [p for p in result.stitches if p in known])
     outcomes = stitch_outcomes(
         family,
         lambda: context.batches(images, rows, result.source),

@@ -1,6 +1,6 @@
 """The ``klas-comparison`` form: every method on the same candidates."""
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
@@ -140,6 +140,7 @@ class ByMethod(TypedDict, Generic[T]):
     dm: T
     random: T
     snnet: T
+    race: NotRequired[T]  # older documents have none
 
 
 class ComparedAccuracy(TypedDict):
@@ -168,9 +169,11 @@ class ComparedStitch(TypedDict):
 
 
 class ComparedPair(TypedDict):
-    """A pair, with what each method chose.
+    """A pair, with what each method chose: of a race, who was kept, before it is run who starts.
 
-    buckets: how many hold at least two candidates; chance: how many of them a random choice hits.
+    buckets: how many hold at least two candidates; chance: how many of them a random choice hits;
+    anchors_alone: by steps and name, each anchor trained without stitches for as many steps as a
+    method's whole selection; empty where that was not run.
     """
 
     source: Name
@@ -179,6 +182,7 @@ class ComparedPair(TypedDict):
     chosen: ByMethod[list[ComparedStitch]]  # not Array: the name in the schema would be unreadable
     chance: Figure | None
     methods: ByMethod[MethodFigures]
+    anchors_alone: NotRequired[dict[Steps, dict[Name, Figure | None]]]  # older documents lack it
 
 
 class AllPairs(TypedDict):

@@ -10,11 +10,11 @@ from dashboard.charts.training_budgets import budget_chart
 from dashboard.model.training_budgets import budgets_of
 from klas.results.comparison_view import chosen_at, entry_of
 from klas.results.pair import pairs_of
-from klas.results.selections import choose, method_choice
+from klas.results.selections import choose
 from klas.selection.curves import envelope
-from klas.study import METRICS
+from klas.study import METRICS, SETS
 from klas.tasks.metric import TOP1
-from tests.conftest import SMALL, method_envelope
+from tests.conftest import SMALL, method_choice, method_envelope
 from tests.expected_text import METHODS
 
 
@@ -71,7 +71,8 @@ def test_every_stitch_has_the_interval_of_its_accuracy(comparison, entry):
 @pytest.mark.parametrize("tier", ["zero_shot", "tuned"])
 def test_curves_are_those_of_the_choices_themselves(comparison, richest, entry, tier):
     figure = charts.curves_chart(comparison, entry, tier)
-    for metric in METRICS:
+    assert not [t for t in figure.data if t.name.startswith("race")]  # it has none at this tier
+    for metric in (m for m in METRICS if m != "race"):
         chosen = method_choice(richest, SMALL.selection, metric)
         accuracy = richest.accuracy(tier)
         curve = method_envelope(richest, chosen, accuracy)
@@ -147,7 +148,7 @@ def test_what_is_not_measured_has_no_curve(trained):
     )
 
 
-@pytest.mark.parametrize("metric", [m for m in METRICS if m != "snnet"])
+@pytest.mark.parametrize("metric", [m for m in METRICS if m not in SETS])
 def test_the_scatter_shows_every_candidate_once_and_marks_the_chosen(richest, metric):
     chosen = method_choice(richest, SMALL.selection, metric)
     figure = charts.score_chart(richest, metric, set(richest.places(chosen)))
@@ -225,7 +226,7 @@ def test_budgets_show_every_method_with_whiskers(trained, name):
 
 def test_a_method_without_a_figure_at_any_budget_has_no_entry_in_the_legend(trained):
     methods = trained[1]["methods"]
-    for steps in methods["dm"]["budgets"]:  # over all pairs the table stays, its figures are null
+    for steps in methods["dm"]["budgets"]:  # as where a pair is left out
         methods["dm"]["budgets"][steps] = {"mean_top1": None, "auc_stitches": None, "pairs": 2}
     names = [t.name for t in budget_chart(methods, "mean_top1", TOP1).data]
     assert METHODS["dm"] not in names
@@ -246,3 +247,28 @@ def test_the_buckets_of_the_hover_are_those_of_the_choice(comparison, richest, e
     ours = trace(figure, f"{METHODS['kl']} ({len(entry['chosen']['kl'])})")
     picked = choose(richest, SMALL.selection)
     assert [facts[1] for facts in ours.customdata] == [str(b) for b in picked.bucket[picked.chosen]]
+
+
+def test_a_race_is_drawn_at_the_tier_that_decides_it(trained):
+    comparison, entry = trained
+    figure = charts.curves_chart(comparison, entry, "finetuned")
+    kept = entry["chosen"]["race"]
+    points = trace(figure, f"race ({len(kept)})")
+    assert list(points.y) == pytest.approx([100 * s["accuracy"]["finetuned"] for s in kept])
+    assert {facts[2] for facts in points.customdata} == {"–"}  # it has no score
+
+
+def test_a_comparison_from_before_races_is_drawn_without_one(trained):
+    comparison, entry = trained
+    methods_with = charts.agreement_chart(comparison).data
+    for part in (*comparison["pairs"], comparison["all_pairs"]):
+        for place in ("chosen", "methods"):
+            part.get(place, {}).pop("race", None)
+    for tier in ("zero_shot", "tuned", "finetuned"):
+        names = [t.name for t in charts.curves_chart(comparison, entry, tier).data]
+        assert any(name.startswith("KLAS (Γ)") for name in names)
+        assert not any(name.startswith("race") for name in names)
+    assert charts.agreement_chart(comparison).data == methods_with
+    names = [t.name for t in budget_chart(entry["methods"], "mean_top1", TOP1).data]
+    assert METHODS["snnet"] in names
+    assert METHODS["race"] not in names

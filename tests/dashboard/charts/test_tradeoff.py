@@ -137,7 +137,7 @@ def test_the_axes_stand_still_whatever_tau_is(sheet, pair):
     for tau in (0.0, 0.2, 1.0):
         spec = change(SMALL, "selection", tau=tau).selection
         picked = choose(pair, spec)
-        drawn, *_ = curves(pair, picked, "kl", METRICS, lambda c: sheet.accuracy["tuned"])
+        drawn, *_ = curves(pair, picked, "kl", METRICS, lambda *_: sheet.accuracy["tuned"])
         left = choice_chart(sheet, picked, "kl", tau=tau, tau_mode="relative")
         right = tradeoff(sheet, picked, drawn)
         layouts.append((left.layout.to_json(), right.layout.to_json()))
@@ -151,7 +151,7 @@ def test_the_axes_stand_still_whatever_tau_is(sheet, pair):
 def test_the_curves_are_the_methods_stitches_and_envelopes_in_their_own_colours(
     sheet, pair, picked
 ):
-    drawn, *_ = curves(pair, picked, "kl", METRICS, lambda c: sheet.accuracy["tuned"])
+    drawn, *_ = curves(pair, picked, "kl", METRICS, lambda *_: sheet.accuracy["tuned"])
     figure = tradeoff(sheet, picked, drawn)
     for metric, chosen, accuracy in drawn:
         points = named(figure, f"{METHODS[metric]} (")
@@ -169,7 +169,7 @@ def test_the_curves_are_the_methods_stitches_and_envelopes_in_their_own_colours(
 
 
 def test_klas_is_drawn_over_the_others_and_named_first(sheet, picked):
-    drawn, *_ = curves(sheet.pair, picked, "cka", METRICS, lambda c: sheet.accuracy["tuned"])
+    drawn, *_ = curves(sheet.pair, picked, "cka", METRICS, lambda *_: sheet.accuracy["tuned"])
     points = [t for t in tradeoff(sheet, picked, drawn).data if t.legendrank]
     assert [t.legendgroup for t in points][-1] == "kl"
     assert min(points, key=lambda t: t.legendrank).legendgroup == "kl"
@@ -188,7 +188,7 @@ def test_the_ticks_of_scores_are_whole_numbers_with_all_their_digits(sheet, pick
 
 
 def test_the_hover_tells_bucket_and_choice(sheet, picked):
-    drawn, *_ = curves(sheet.pair, picked, "kl", ["kl"], lambda c: sheet.accuracy["tuned"])
+    drawn, *_ = curves(sheet.pair, picked, "kl", ["kl"], lambda *_: sheet.accuracy["tuned"])
     texts = named(tradeoff(sheet, picked, drawn), f"{METHODS['kl']} (").text
     buckets = picked.bucket[picked.chosen]
     assert list(texts) == [f"   bucket {b}, chosen" for b in buckets]

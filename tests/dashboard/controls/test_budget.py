@@ -116,6 +116,9 @@ def test_the_words_say_what_an_answer_is_over(pair):
     assert basis_of_pair(both, "kl", 0.13, {"snnet": 7}).endswith(
         "trained jointly. What KLAS (Γ) chose at τ = 0.13 is not trained yet."
     )
+    assert "and the 8 stitches of the race, each" in basis_of_pair(
+        both, "kl", 0.05, {"kl": 1, "race": 8}
+    )
     tuned = Deployable(networks=[stitch], tier="tuned")  # no anchor has a head
     assert basis_of_pair(tuned, "kl", 0.05, {}) == "Picked from the pair's 1 stitch, at tier tuned."
     assert basis_of_study(both, "kl", 0.05, 3) == (

@@ -22,9 +22,9 @@ from dashboard.model.tradeoff import (
 )
 from klas.results.costs import MILLISECONDS, Costs, Timings
 from klas.results.pair import pairs_of
-from klas.results.selections import choose, method_choice
-from klas.study import METRICS, change
-from tests.conftest import SMALL, method_envelope
+from klas.results.selections import choose
+from klas.study import METRICS, SETS, change
+from tests.conftest import SMALL, method_choice, method_envelope
 
 
 @pytest.fixture(scope="module", params=[0, 3])
@@ -89,15 +89,16 @@ def test_a_rival_takes_in_every_bucket_as_many_as_the_chosen_score(sheet, own):
     pair = sheet.pair
     spec = change(SMALL, "selection", metric=own, tau=0.3).selection
     picked = choose(pair, spec)
-    drawn, *missing = curves(pair, picked, own, METRICS, lambda c: sheet.accuracy["tuned"])
+    drawn, *missing = curves(pair, picked, own, METRICS, lambda m, c: sheet.accuracy["tuned"])
     assert missing == [[], []]
     assert {c.metric for c in drawn} == {m for m in METRICS if m != "snnet" or pair.snnet.any()}
     for metric, chosen, accuracy in drawn:
         assert accuracy is sheet.accuracy["tuned"]
         if metric == own:
             assert chosen.tolist() == picked.chosen.tolist()
-        elif metric == "snnet":
-            assert chosen.tolist() == pair.snnet.tolist()
+        elif metric in SETS:
+            assert chosen.tolist() == method_choice(pair, spec, metric).tolist()
+            assert metric != "snnet" or chosen.tolist() == pair.snnet.tolist()
         else:
             scores, expected = pair.scores(metric), set()
             for b in range(spec.buckets):
@@ -114,7 +115,7 @@ def test_what_is_not_measured_is_named_and_not_drawn(sheet):
     picked = choose(pair, SMALL.selection)
     measured = {picked.chosen.tobytes(): sheet.accuracy["tuned"]}
     drawn, unscored, missing = curves(
-        pair, picked, "kl", ["kl", "cka", "random"], lambda c: measured.get(c.tobytes())
+        pair, picked, "kl", ["kl", "cka", "random"], lambda m, c: measured.get(c.tobytes())
     )
     assert drawn[0].metric == "kl"
     assert {c.metric for c in drawn} | set(missing) == {"kl", "cka", "random"}
@@ -122,7 +123,23 @@ def test_what_is_not_measured_is_named_and_not_drawn(sheet):
     assert not unscored
     holed = sheet.accuracy["tuned"].copy()
     holed[np.flatnonzero(picked.chosen)[0]] = np.nan
-    assert curves(pair, picked, "kl", ["kl"], lambda c: holed) == ([], [], ["kl"])
+    assert curves(pair, picked, "kl", ["kl"], lambda m, c: holed) == ([], [], ["kl"])
+
+
+def test_of_a_race_what_it_kept_is_drawn_and_nothing_before_it_is_run(sheet):
+    pair, own = sheet.pair, "cka"
+    picked = choose(pair, change(SMALL, "selection", metric=own).selection)
+    starts = method_choice(pair, SMALL.selection, "race")
+    assert curves(pair, picked, own, ["race"], lambda m, c: None) == ([], [], ["race"])
+    kept = starts & (np.cumsum(starts) % 2 == 0)
+    trained = np.where(kept, 0.5, np.nan)
+    asked = []
+    drawn, *missing = curves(
+        pair, picked, own, ["race"], lambda m, c: asked.append((m, c.tolist())) or trained
+    )
+    assert asked == [("race", starts.tolist())]
+    assert [(c.metric, c.chosen.tolist()) for c in drawn] == [("race", kept.tolist())]
+    assert missing == [[], []]
 
 
 def test_a_score_that_is_not_computed_is_missing(computed):
@@ -131,7 +148,7 @@ def test_a_score_that_is_not_computed_is_missing(computed):
         candidate["scores"]["dm"] = None
     pair = pairs_of(document)[0]
     picked = choose(pair, SMALL.selection)
-    _, *missing = curves(pair, picked, "kl", ["kl", "dm"], lambda c: pair.accuracy("tuned"))
+    _, *missing = curves(pair, picked, "kl", ["kl", "dm"], lambda m, c: pair.accuracy("tuned"))
     assert missing == [["dm"], []]
 
 

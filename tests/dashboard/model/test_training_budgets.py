@@ -31,3 +31,13 @@ def test_missing_trainings_are_counted_once_for_equal_choices():
         },
     }
     assert untrained(pair) == [0, 12, 12]
+
+
+def test_a_race_shares_its_training_with_no_method_that_chose_the_same():
+    budgets = {"budgets": {"0": None, "12": None}}
+    chosen = [{"source_block": 1, "target_block": 1}]
+    pair = {
+        "chosen": {"kl": chosen, "snnet": chosen, "race": chosen},
+        "methods": {"kl": budgets, "snnet": budgets, "race": budgets},
+    }
+    assert untrained(pair) == [0, 0, 12, 12]

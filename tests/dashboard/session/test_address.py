@@ -6,9 +6,9 @@ from hypothesis import strategies as some
 
 from dashboard.session import address as links
 from dashboard.text.quantities import SHOWN
-from klas.study import DIGITS, METRICS, TIERS, change
+from klas.study import DIGITS, METRICS, SETS, TIERS, change
 
-SCORED = [metric for metric in METRICS if metric != "snnet"]
+SCORED = [metric for metric in METRICS if metric not in SETS]
 NAMES = some.text(some.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 BLOCKS = some.integers(0, 99)
 ENTRIES = some.tuples(NAMES, NAMES, BLOCKS, BLOCKS)
@@ -46,6 +46,7 @@ HOSTILE = [
     ("binning", "<b>"),
     ("metric", "__class__"),
     ("metric", "snnet"),
+    ("metric", "race"),
     ("tier", "finetuned'--"),
     ("show", "gamma"),
     ("show", "<img src=x>"),

@@ -9,11 +9,11 @@ from dashboard.session import address as links
 from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from klas.storage.saved_studies import save_study
-from klas.study import METRICS, change
+from klas.study import METRICS, SETS, change
 from tests.conftest import SMALL
 from tests.dashboard.reading import follow, look, panel, session, table, widget, widgets
 
-SCORED = [metric for metric in METRICS if metric != "snnet"]
+SCORED = [metric for metric in METRICS if metric not in SETS]
 
 
 def shown(tester):

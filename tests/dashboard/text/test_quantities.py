@@ -8,7 +8,7 @@ import pytest
 
 from dashboard.text.quantities import QUANTITIES, SHOWN, description, field, quantity, stitch_values
 from klas.results.pair import pairs_of
-from klas.study import METRICS, STAGES, TIERS
+from klas.study import METRICS, SETS, STAGES, TIERS
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_the_words_name_the_ends_and_their_places(pair):
 
 
 def test_every_score_has_words_and_costs_have_the_pairs_unit(pair):
-    assert set(METRICS) - {"snnet"} <= set(QUANTITIES)
+    assert set(METRICS) - {*SETS} <= set(QUANTITIES)
     for name in SHOWN[1:]:
         what = quantity(name, pair)
         assert (what.stage in STAGES) == (name != "finetuned")

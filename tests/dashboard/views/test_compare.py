@@ -9,10 +9,15 @@ import pytest
 from klas.jobs.kinds import CompareJob
 from klas.pipeline.run import Pipeline
 from klas.results.comparison import compare
-from klas.results.comparison_view import below_cheap_anchor, entry_of, ranked_candidates
+from klas.results.comparison_view import (
+    below_cheap_anchor,
+    curve_figure,
+    entry_of,
+    ranked_candidates,
+)
 from klas.results.formats import dumps
 from klas.results.pair import pairs_of
-from klas.results.resampling import REPLICATES, ResampledStudy
+from klas.results.resampling import REPLICATES, ResampledStudy, Trained
 from klas.study import METRICS, change
 from tests.conftest import SMALL
 from tests.dashboard.reading import captions, table, widget
@@ -71,7 +76,7 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed, comparison):
         tally(entry["methods"][m]["containment"]) for m in METRICS
     ]
     assert shown["mean top-1 (%)"].tolist() == [
-        with_interval(entry["methods"][m]["tuned"]["mean_top1"], scale=100, digits=1)
+        with_interval(curve_figure(entry["methods"][m], "tuned", "mean_top1"), scale=100, digits=1)
         for m in METRICS
     ]
     assert shown["candidates"].tolist() == [ranked_candidates(entry["methods"][m]) for m in METRICS]
@@ -82,7 +87,9 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed, comparison):
         ("area_top1 (%)", "area_top1", 100, 1),
     ):
         assert shown[column].tolist() == [
-            with_interval(entry["methods"][m]["tuned"][name], scale=scale, digits=digits)
+            with_interval(
+                curve_figure(entry["methods"][m], "tuned", name), scale=scale, digits=digits
+            )
             for m in METRICS
         ]
     said = captions(tester)
@@ -95,7 +102,9 @@ def test_one_pair_shows_curves_scores_and_the_table(app, computed, comparison):
     assert f"Spearman's ρ {with_interval(entry['methods']['cka']['spearman'])}" in captions(tester)
     widget(tester, "tier").set_value("zero_shot").run()
     assert table(tester, "method")["mean top-1 (%)"].tolist() == [
-        with_interval(entry["methods"][m]["zero_shot"]["mean_top1"], scale=100, digits=1)
+        with_interval(
+            curve_figure(entry["methods"][m], "zero_shot", "mean_top1"), scale=100, digits=1
+        )
         for m in METRICS
     ]
 
@@ -143,7 +152,9 @@ def test_where_no_stitch_reaches_the_cheap_anchor_it_says_why_figures_are_alike(
     said = below_cheap_anchor(comparison, [entry], "tuned")
     tester = app(store.root, "compare")
     assert f"{said} **auc_stitches**" in captions(tester)
-    assert {cell.split()[0] for cell in table(tester, "method")["auc"]} == {"0.00"}
+    areas = table(tester, "method").set_index("method")["auc"]
+    assert areas.pop("race") == "–"  # at this tier it has none
+    assert {cell.split()[0] for cell in areas} == {"0.00"}
     widget(tester, "pair").set_value("All pairs").run()
     every = below_cheap_anchor(comparison, comparison["pairs"], "tuned")
     assert every in captions(tester)
@@ -201,11 +212,11 @@ def test_midway_the_line_over_budgets_is_of_the_pairs_that_have_them_all(
     store, document = copied, computed[1]
     budgets = dict(zip([p.names for p in pairs_of(document)], [(0, 1, 3, 12), (0, 1), (0, 1, 3)]))
 
-    def accuracy(self, pair, chosen, steps):
+    def accuracy(self, pair, chosen, steps, racing):
         if not chosen.any() or steps not in budgets.get(pair.names, ()):
             return None
         rng = np.random.default_rng([steps, *map(len, pair.names)])
-        return rng.uniform(0.2, 0.9, (REPLICATES + 1, int(chosen.sum())))
+        return Trained(chosen, rng.uniform(0.2, 0.9, (REPLICATES + 1, int(chosen.sum()))))
 
     monkeypatch.setattr(ResampledStudy, "trained_accuracy", accuracy)
     whole = compare(document, SMALL, store)["pairs"][0]["methods"]

@@ -16,10 +16,10 @@ from dashboard.text.markup import plain
 from klas.errors import StoreError
 from klas.results.formats import dumps, parse
 from klas.results.pair import pairs_of
-from klas.results.selections import choose, fair_share, method_choice
+from klas.results.selections import choose, fair_share
 from klas.results.stitch_list import stitch_list
 from klas.selection.curves import envelope
-from tests.conftest import SMALL
+from tests.conftest import SMALL, method_choice
 from tests.dashboard.reading import press, session, table, widget
 
 LOOKS = ("#123456", "circle")

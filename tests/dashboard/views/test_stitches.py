@@ -14,11 +14,12 @@ from dashboard.text.markup import plain
 from klas.jobs import process
 from klas.jobs.kinds import LatencyJob
 from klas.pipeline.run import Pipeline
+from klas.results.choice_notes import resolution_note
 from klas.results.costs import costs_of
 from klas.results.pair import pairs_of
 from klas.results.selections import choose, fair_share
 from klas.selection.curves import gain
-from klas.study import METRICS
+from klas.study import METRICS, change
 from tests.conftest import SMALL, method_envelope
 from tests.dashboard.reading import look, press, session, widget
 from tests.dashboard.timing import MACHINE, time_pairs
@@ -88,7 +89,8 @@ def test_every_method_can_be_drawn_and_the_address_keeps_it(app, computed):
     others = [metric for metric in METRICS if metric != "kl"]
     widget(tester, "curves").set_value(others).run()
     assert not tester.exception
-    assert curve_names(tester) == {METHODS[m].split(" (")[0] for m in METRICS}
+    # A race has stitches of its own at tier finetuned alone.
+    assert curve_names(tester) == {METHODS[m].split(" (")[0] for m in METRICS if m != "race"}
     assert tester.query_params["curves"] == "~".join(others)
     widget(tester, "curves").set_value([]).run()
     assert curve_names(tester) == {"KLAS"}
@@ -444,6 +446,23 @@ def test_what_is_trained_and_what_is_not_stand_side_by_side(app, computed, pair)
     networks |= {a["name"]: a["accuracy"] for a in pair.cheap_and_costly}
     best = budget_table(tester).set_index("")["top-1 (%)"]["within the budget"]
     assert best == pytest.approx(100 * max(networks.values()))
+
+
+def test_it_is_said_where_the_choice_hangs_on_changes_of_resolution(app, computed):
+    pair = pairs_of(computed[1])[1]  # its target is a network in stages
+    tester = look(app, computed[0].root, "stitches", pair="~".join(pair.names))
+    seen = set()
+    for tau in (0.05, 1.0):
+        widget(tester, "tau").set_value(tau).run()
+        picked = choose(pair, change(SMALL, "selection", tau=tau).selection)
+        note = resolution_note(pair, picked, "kl")
+        seen.add(note is None)
+        assert [w.value for w in tester.warning] == ([] if note is None else [f"{plain(note)}."])
+        short = [c for c in tester.caption if "hangs on changes of resolution" in c.value]
+        assert len(short) == (note is not None)
+    assert seen == {False, True}
+    widget(tester, "metric").set_value("theta").run()
+    assert not tester.warning
 
 
 def test_one_pair_with_one_candidate_in_one_bucket(app, computed, retold, tmp_path):

@@ -1,5 +1,6 @@
 """Joint training of what the methods chose, and what the comparison makes of it."""
 
+import copy
 import json
 import shutil
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from klas.errors import DivergedError
+from klas.measures.schedule import one_cycle
 from klas.networks.stitch import Stitch
 from klas.pipeline.recipes import finetuned as recipe
 from klas.pipeline.run import Pipeline
@@ -17,13 +19,17 @@ from klas.results import trainings
 from klas.results.comparison import compare
 from klas.results.formats import dumps
 from klas.results.pair import pairs_of
-from klas.results.result import FinetunedWeights, Validation
-from klas.results.selections import method_choice
-from klas.results.trainings import budget_steps, joint_training, method_trainings
+from klas.results.result import FinetunedWeights, Validation, outcomes_of
+from klas.results.trainings import (
+    anchors_training,
+    budget_steps,
+    joint_training,
+    method_trainings,
+)
 from klas.selection.curves import areas
 from klas.storage.store import Store
 from klas.study import METRICS, change
-from tests.conftest import SMALL
+from tests.conftest import SMALL, method_choice
 from tests.pipeline.test_run import Record
 from tests.stored import outcomes_key, trained_outcomes_key
 
@@ -75,16 +81,74 @@ def test_every_budget_is_a_training_of_its_own(trained):
     pipeline, document = trained
     pair = pairs_of(document)[0]
     plans = method_trainings(pair, SMALL)
-    assert [(p.metric, p.steps) for p in plans] == [(m, n) for n in BUDGETS for m in METHODS]
+    assert [(p.metric, p.steps) for p in plans] == [
+        *((m, n) for n in BUDGETS for m in METHODS),
+        *((None, n) for n in BUDGETS[1:]),  # the anchors alone
+    ]
     assert tuple(budget_steps(SMALL)) == BUDGETS
     by_method = {}
     for plan in plans:
+        if plan.metric is None:
+            continue
         assert (plan.chosen == method_choice(pair, SMALL.selection, plan.metric)).all()
         assert pipeline.context.read(plan.result)["steps"] == plan.steps
         by_method.setdefault(plan.metric, []).append(pipeline.context.read(plan.result.weights))
     for states in by_method.values():
         for fewer, more in pairwise(states):
             assert any(not np.array_equal(fewer[name], more[name]) for name in fewer)
+
+
+def test_each_anchor_alone_is_trained_as_if_there_were_no_other(trained):
+    """Whatever the other one is, and no stitch has a part in it."""
+    pipeline, document = trained
+    pair, context = pairs_of(document)[0], pipeline.context
+    steps, settings = 3, budget(3).finetuning
+    weights = anchors_training(pair, settings).weights
+    stored = context.read(weights)
+    assert not [name for name in stored if name.endswith(".weight") and "/" not in name]
+    order = [
+        ("source", "target")[int(np.random.default_rng([SMALL.seed, step]).integers(2))]
+        for step in range(2 * steps)
+    ]
+    # The slow version: one optimiser, each step through one network by hand.
+    rows = np.sort(context.splits.readable_training_rows(2 * steps * settings.batch))
+    twice = settings.model_copy(update={"steps": 2 * steps})
+    anchors = {
+        role: copy.deepcopy(context.anchors[name]).train()
+        for role, name in zip(("source", "target"), pair.names)
+    }
+    for anchor in anchors.values():
+        for parameter in anchor.parameters():
+            parameter.requires_grad_(True)
+    parameters = [p for anchor in anchors.values() for p in anchor.parameters()]
+    optimizer = torch.optim.AdamW(parameters, weight_decay=0.05)
+    batches = context.training_batches(pair.names, rows, twice)(0)
+    for step, (role, (own, other, labels)) in enumerate(zip(order, batches)):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.lr * one_cycle(step, 2 * steps)
+        optimizer.zero_grad()
+        view = own if role == "source" else other
+        torch.nn.functional.cross_entropy(anchors[role](view), labels).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+    for role, anchor in anchors.items():
+        for name, parameter in anchor.named_parameters():
+            assert np.allclose(stored[f"{role}/{name}"], parameter.detach().numpy(), atol=1e-6)
+
+
+def test_the_comparison_shows_the_anchors_alone(trained):
+    pipeline, document = trained
+    pair = pairs_of(document)[0]
+    actual = compared(SMALL, pipeline, document)
+    keys, samples = pipeline.context.keys, SMALL.data.test_samples
+    for steps in BUDGETS[1:]:
+        weights = anchors_training(pair, budget(steps).finetuning).weights
+        hits = bits(pipeline.store, keys.of(outcomes_of(weights, "test")), samples)
+        shown = actual["pairs"][0]["anchors_alone"][str(steps)]
+        assert {name: figure["value"] for name, figure in shown.items()} == {
+            name: hits[name].mean() for name in pair.names
+        }
+    assert all(not any(p["anchors_alone"].values()) for p in actual["pairs"][1:])
 
 
 def test_no_steps_leave_the_zero_shot_networks(trained):
@@ -161,10 +225,13 @@ def test_what_nobody_trained_is_null(trained):
             (whole["finetuned"], ours["finetuned"]),
             (whole["budgets"]["3"], ours["budgets"]["3"]),
         ):
+            if alone is None:
+                assert got is None
+                continue
             assert got["pairs"] == 1
             figures = {n: figure for n, figure in got.items() if n != "pairs"}
             assert all(figure.pop("pairs") == 1 for figure in figures.values() if figure)
-            assert figures == (alone or dict.fromkeys(figures))
+            assert figures == alone
         assert (ours["finetuned"] is not None) == (metric in METHODS)
 
 

@@ -158,12 +158,14 @@ def _compared_without(document, before, store, folder):
 
 def _delivered_without(pipeline, pair, chosen, folder):
     with pytest.raises(SelectionError, match=r"2 → 1: its tuning diverged.*lower \[tuning\] lr"):
-        save_layers(pipeline, [(pair, chosen)], "tuned", folder / "w.safetensors")
+        save_layers(pipeline, [(pair, chosen, None)], "tuned", folder / "w.safetensors")
     measured = pipeline.full_validation(pair, chosen, "tuned")
     assert set(measured["accuracy"]) == {
         f"{i}-{j}" for i, j in pair.places(chosen) if (i, j) != (2, 1)
     }
-    save_layers(pipeline, [(pair, chosen & ~pair.diverged)], "tuned", folder / "w.safetensors")
+    save_layers(
+        pipeline, [(pair, chosen & ~pair.diverged, None)], "tuned", folder / "w.safetensors"
+    )
 
 
 def test_a_study_of_before_names_none(sound):
