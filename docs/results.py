@@ -1,6 +1,6 @@
 """Make docs/results.md: the comparison on the digits zoo, every table of it.
 
-``python docs/results.py`` computes what is missing, two parts at a time with a thread each, and
+``python -m docs.results`` computes what is missing, two parts at a time with a thread each, and
 writes the page. Everything is kept in the store, so it can be stopped and started at any time;
 once all is there the page takes a minute.
 """
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
@@ -20,6 +20,22 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
+from docs.alone import train_alone
+from docs.pages import (
+    CURVE_CAPTION,
+    curve_pairs,
+    curve_table,
+    jaccard,
+    machine,
+    others,
+    pair_named,
+    percent,
+    plain,
+    section,
+    table,
+    with_interval,
+    within_pairs,
+)
 from klas.errors import DivergedError
 from klas.results.comparison import compare
 from klas.results.comparison_view import entry_of, ranked_candidates
@@ -36,12 +52,11 @@ from klas.selection.agreement import (
     overlap_buckets,
     spearman,
     spearman_within,
-    weighted_mean,
 )
 from klas.selection.scores import candidate_scores
 from klas.storage.key import Key
 from klas.storage.store import Store
-from klas.study import DIGITS, METRICS, AnchorSpec, Study, change
+from klas.study import DIGITS, METRICS, SETS, AnchorSpec, Study, change
 
 OUT = Path(__file__).with_suffix(".md")
 DISCUSSION = Path(__file__).with_name("results-discussion.md")
@@ -67,9 +82,6 @@ POSTER_AUC = {"kl": 0.8950, "snnet": 0.8345}
 POSTER_TAU = {0.01: (83.72, 0.8934), 0.03: (83.74, 0.8942), 0.05: (83.76, 0.8950)}
 POSTER_TAU |= {0.10: (83.69, 0.8931)}
 POSTER_BUCKETS = {10: (83.65, 0.8902), 15: (83.75, 0.8947), 20: (83.76, 0.8950)}
-
-Cells = Sequence[object]
-
 
 # -- the studies -------------------------------------------------------------------------------
 
@@ -154,47 +166,15 @@ def _alone(half: int) -> Callable[[Store], None]:
     """Every second candidate of a pair, each fine-tuned from the pretrained anchors alone."""
 
     def part(store: Store) -> None:
-        from klas.measures.accuracy import stitch_outcomes
-        from klas.measures.training import finetune
-        from klas.networks.family import Family, layer_states
         from klas.pipeline.run import Pipeline
 
         pipeline = Pipeline(DIGITS, store, device="cpu")
         pair, context = pair_named(pipeline.run("tuned"), ALONE_PAIR), pipeline.context
-        fitted = Fit(source=ALONE_PAIR[0], target=ALONE_PAIR[1])
-        fit, states = context.keys.of(fitted).digest, layer_states(context.read(fitted))
+        fit = context.keys.of(Fit(source=ALONE_PAIR[0], target=ALONE_PAIR[1])).digest
         settings = DIGITS.finetuning.model_copy(update={"steps": ALONE_STEPS})
-        rows = np.sort(context.splits.readable_training_rows(settings.steps * settings.batch))
-
-        def train(stitch: tuple[int, int], key: Key) -> float:
-            source, target = (deepcopy(context.anchors[name]) for name in ALONE_PAIR)
-            family = Family(source, target, {stitch: states[stitch]})
-            checkpoint = store.root / "tmp" / f"{key.digest}.safetensors"
-            finetune(
-                family,
-                context.training_batches(ALONE_PAIR, rows, settings),
-                objective=context.objective,
-                steps=settings.steps,
-                lr=settings.lr,
-                seed=DIGITS.seed,
-                checkpoint=checkpoint,
-                tick=lambda n: None,
-                anchors_too=False,
-            )
-            val = context.val
-            outcomes = stitch_outcomes(
-                family,
-                lambda: context.batches(val.images, val.rows, ALONE_PAIR[0]),
-                val.samples,
-                lambda n: None,
-                objective=context.objective,
-            )
-            checkpoint.unlink(missing_ok=True)
-            return context.objective.task.metric.value(outcomes[stitch])
-
         for stitch in pair.places(pair.in_space)[half::2]:
             key = alone_key(fit, stitch)
-            store.compute(key, lambda s=stitch, k=key: train(s, k))
+            store.compute(key, lambda s=stitch, k=key: train_alone(context, pair, s, settings, k))
 
     return part
 
@@ -251,9 +231,11 @@ def compute() -> None:
     """Every part that is not in the store, two at a time; the cost alone, at the end."""
 
     def work(name: str) -> None:
-        command = [sys.executable, __file__, "--part", name]
+        command = [sys.executable, "-m", "docs.results", "--part", name]
         start = time.monotonic()
-        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+        done = subprocess.run(
+            command, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=OUT.parents[1]
+        )
         if done.returncode:
             raise SystemExit(f"{name}: failed with status {done.returncode}")
         bar.console.print(f"{name}: {duration(time.monotonic() - start)}")
@@ -287,7 +269,7 @@ def page(store: Store) -> str:
     made = document(DIGITS)["made_with"]
     sections = [
         "# Results on the digits zoo",
-        f"Made by `python docs/results.py` with klas {made['klas']}, torch {made['torch']}, timm "
+        f"Made by `python -m docs.results` with klas {made['klas']}, torch {made['torch']}, timm "
         f"{made['timm']} on {machine()}. Intervals are 95 % percentile intervals of 1,000 "
         "bootstrap replicates over 100 blocks of samples; what each seed varies is said with it. "
         "The poster's figures stand beside ours for orientation: they are ImageNet's, for other "
@@ -351,12 +333,13 @@ def overlap_section(comparisons: Sequence[Mapping[str, Any]]) -> str:
                 POSTER_OVERLAP.get(metric, ""),
             )
         )
+    scored = [metric for metric in METRICS if metric not in SETS]
     by_pair = [
         (
             f"{p['source']} → {p['target']}",
             p["buckets"],
             f"{p['chance']['value']:.1f}",
-            *(whole(p["methods"][m]["overlap"]["value"]) for m in METRICS if m != "snnet"),
+            *(whole(p["methods"][m]["overlap"]["value"]) for m in scored),
             plain(p["methods"]["snnet"]["containment"], 1, 0),
         )
         for p in comparisons[0]["pairs"]
@@ -388,7 +371,7 @@ def overlap_section(comparisons: Sequence[Mapping[str, Any]]) -> str:
         ),
         "Hits pair by pair (seed 0; of SN-Net's set, how often it holds the best):",
         table(
-            ("pair", "buckets", "chance", *(METHODS[m] for m in METRICS)),
+            ("pair", "buckets", "chance", *(METHODS[m] for m in (*scored, "snnet"))),
             by_pair,
         ),
     )
@@ -405,65 +388,6 @@ def tuned_section(comparisons: Sequence[Mapping[str, Any]]) -> str:
         f"in the tuning alone. {CURVE_CAPTION}",
         curve_table(each, "tuned"),
     )
-
-
-CURVE_CAPTION = (
-    "*auc* is the area under the envelope of stitches and pretrained anchors, 0 being the cheap "
-    "anchor throughout and 1 the costly one; *auc_stitches* that of the stitches alone; "
-    "*area_top1* that of auc's envelope unscaled. *Gain*: how far KLAS's envelope lies above "
-    "this method's at equal cost; *saving*: how many times cheaper KLAS's reaches the same "
-    "accuracy; both on average, and where they are greatest."
-)
-
-
-def curve_pairs(methods: Mapping[str, Any], tier: str) -> int:
-    """Over how many pairs the curves over all pairs are."""
-    return max((method[tier] or {}).get("pairs", 0) for method in methods.values())
-
-
-def curve_table(
-    by_seed: Sequence[Mapping[str, Any]],
-    tier: str,
-    sizes: Mapping[str, int] | None = None,
-    poster: Mapping[str, float] | None = None,
-) -> str:
-    """Every method's curve at a tier, of the first seed with intervals, beside the other seeds.
-
-    Args:
-        by_seed: the methods of a pair, or of all pairs, for each seed.
-        sizes: how many stitches each method chose.
-        poster: the poster's AUC.
-    """
-    rows = []
-    for metric in METRICS:
-        first, *rest = [methods[metric][tier] or {} for methods in by_seed]
-        cells: list[object] = [METHODS[metric]]
-        if sizes is not None:
-            cells.append(sizes[metric])
-        for name, scale, digits in (("mean_top1", 100, 1), ("auc_stitches", 1, 2), ("auc", 1, 3)):
-            cells.append(with_interval(first.get(name), scale, digits))
-            cells.append(others([curve.get(name) for curve in rest], scale, digits))
-        cells.append(with_interval(first.get("area_top1"), 100, 1))
-        cells += [with_interval(first.get(name), 100, 2) for name in ("gain", "greatest_gain")]
-        cells += [with_interval(first.get(name), 1, 2) for name in ("saving", "greatest_saving")]
-        if poster is not None:
-            cells.append(f"{poster[metric]:.4f}" if metric in poster else "")
-        rows.append(cells)
-    seeds = (
-        "seed 1" if len(by_seed) == 2 else f"seeds {', '.join(map(str, range(1, len(by_seed))))}"
-    )
-    head = (
-        "method",
-        *([] if sizes is None else ["stitches"]),
-        *(cell for name in ("mean top-1 (%)", "auc_stitches", "auc") for cell in (name, seeds)),
-        "area_top1 (%)",
-        "KLAS's gain (points)",
-        "greatest",
-        "KLAS's saving (×)",
-        "greatest",
-        *([] if poster is None else ["poster: AUC, ImageNet"]),
-    )
-    return table(head, rows)
 
 
 def second_section(comparison: Mapping[str, Any]) -> str:
@@ -517,7 +441,7 @@ def oracle_section(store: Store, document: Callable[[Study], Document]) -> str:
     stronger = []
     tuned = pair.accuracy("tuned")
     for name, scores in (
-        *((METHODS[m], pair.scores(m)) for m in METRICS if m != "snnet"),
+        *((METHODS[m], pair.scores(m)) for m in METRICS if m not in SETS),
         ("tuned accuracy", -tuned),
     ):
         within, candidates = spearman_within(scores, against, bucket)
@@ -850,29 +774,6 @@ def cost_section(store: Store, document: Document) -> str:
     )
 
 
-# -- small things ------------------------------------------------------------------------------
-
-
-def machine() -> str:
-    """The processor, for the records."""
-    import torch
-
-    from klas.pipeline.recipes.latency import device_name
-
-    return f"{os.cpu_count()} cores of {device_name(torch.device('cpu'))}"
-
-
-def pair_named(document: Document, names: tuple[str, str]) -> Pair:
-    """One pair of a document."""
-    return next(p for p in pairs_of(document) if p.names == names)
-
-
-def within_pairs(ranked: Sequence[tuple[np.ndarray, np.ndarray]]) -> str:
-    """ρ within the buckets of several pairs, and on how many candidates it rests."""
-    rho, candidates = (np.array(part) for part in zip(*ranked))
-    return f"{float(weighted_mean(rho, candidates)):.2f} ({candidates.sum()})"
-
-
 def rescored(pair: Pair, gamma: np.ndarray) -> Pair:
     """The pair with other Γ."""
     raw = deepcopy(pair.raw)
@@ -889,50 +790,9 @@ def alone_accuracies(store: Store, document: Document, pair: Pair) -> np.ndarray
     return np.array([store.get(alone_key(fit, stitch)) for stitch in pair.places(pair.in_space)])
 
 
-def jaccard(first: np.ndarray, second: np.ndarray) -> float:
-    """Of two sets, given as bits."""
-    return float((first & second).sum() / max((first | second).sum(), 1))
-
-
-def section(title: str, text: str, *parts: str) -> str:
-    """A section of the page."""
-    return "\n\n".join(p for p in (f"## {title}", text, *parts) if p)
-
-
-def table(head: Cells, rows: Iterable[Cells]) -> str:
-    """A Markdown table; the first column is text."""
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-def percent(figure: Mapping[str, Any] | None) -> str:
-    """An accuracy in percent."""
-    return plain(figure, 100, 2)
-
-
-def plain(figure: Mapping[str, Any] | None, scale: float, digits: int) -> str:
-    """A figure without its interval."""
-    return "" if figure is None else f"{scale * figure['value']:z.{digits}f}"
-
-
-def with_interval(figure: Mapping[str, Any] | None, scale: float, digits: int) -> str:
-    """A figure with its interval."""
-    if figure is None:
-        return ""
-    value, low, high = (
-        f"{scale * float(figure[name]):z.{digits}f}" for name in ("value", "low", "high")
-    )
-    return f"{value} [{low}, {high}]"
-
-
-def others(figures: Sequence[Mapping[str, Any] | None], scale: float, digits: int) -> str:
-    """The same figure of other seeds."""
-    return ", ".join(plain(f, scale, digits) for f in figures if f is not None)
-
-
 def main() -> None:
     """Compute what is missing and write the page, or compute one part."""
-    parser = argparse.ArgumentParser(prog="python docs/results.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m docs.results", description=__doc__)
     parser.add_argument("--part", choices=[*STUDY_PARTS, *PARTS, *LAST_PARTS], help="only this")
     part = parser.parse_args().part
     if part is not None:
