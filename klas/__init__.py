@@ -11,7 +11,9 @@ from klas.errors import KlasError
 from klas.study import DIGITS, Study, load_study
 
 if TYPE_CHECKING:
-    from klas.deploy.load import load_stitch
+    from klas.deploy.elastic import Elastic
+    from klas.deploy.load import elastic_of_list, load, load_stitch
+    from klas.deploy.network import Network
     from klas.networks.anchor import Anchor, Transform
     from klas.pipeline.run import Pipeline
     from klas.storage.store import Store
@@ -19,20 +21,28 @@ if TYPE_CHECKING:
 __all__ = [
     "DIGITS",
     "Anchor",
+    "Elastic",
     "KlasError",
+    "Network",
     "Pipeline",
     "Store",
     "Study",
     "Transform",
+    "elastic_of_list",
+    "load",
     "load_stitch",
     "load_study",
 ]
 
 _LAZY = {
     "Anchor": "klas.networks.anchor",
+    "Elastic": "klas.deploy.elastic",
+    "Network": "klas.deploy.network",
     "Pipeline": "klas.pipeline.run",
     "Store": "klas.storage.store",
     "Transform": "klas.networks.anchor",
+    "elastic_of_list": "klas.deploy.load",
+    "load": "klas.deploy.load",
     "load_stitch": "klas.deploy.load",
 }
 

@@ -3,11 +3,12 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 from timm.data import create_transform
 from torch import Tensor
 
@@ -59,6 +60,26 @@ def batches(
         yield (*(here[distinct.index(t)] for t in transforms), labels)
 
 
+def prepared(picture: Image, transform: Transform) -> Tensor:
+    """One picture as a network sees it, (C, H, W): cropped, resized and normalised.
+
+    Args:
+        picture: of any size and mode.
+        transform: the network's.
+
+    Examples:
+        >>> from PIL import Image as pictures
+        >>> transform = Transform(
+        ...     input_size=(1, 2, 2), mean=(0.5,), std=(0.5,), crop=1.0, interpolation="bilinear"
+        ... )
+        >>> prepared(pictures.new("L", (2, 2), 255), transform)
+        tensor([[[1., 1.],
+                 [1., 1.]]])
+    """
+    pixels = torch.as_tensor(_geometry(transform)(picture.convert(_mode(transform))))
+    return _normalised(pixels, transform)
+
+
 def loader_threads(images: Images) -> int:
     """How many threads decode; 0 for images that Python draws, which threads don't make faster.
 
@@ -106,17 +127,8 @@ class _Views:
 
     def __init__(self, images: Images, transforms: Sequence[Transform]) -> None:
         self._images = images
-        self._modes = ["L" if t.input_size[0] == 1 else "RGB" for t in transforms]
-        self._transforms = [
-            create_transform(
-                input_size=t.input_size,
-                is_training=False,
-                use_prefetcher=True,  # timm's word for: leave normalisation to the batch
-                interpolation=t.interpolation,
-                crop_pct=t.crop,
-            )
-            for t in transforms
-        ]
+        self._modes = [_mode(transform) for transform in transforms]
+        self._transforms = [_geometry(transform) for transform in transforms]
 
     def __call__(self, row: int) -> list[Tensor]:
         picture = self._images.image(row)
@@ -126,6 +138,22 @@ class _Views:
             raise DataError(
                 f"{self._images.where(row)}: cannot be cropped and resized ({error})"
             ) from None
+
+
+def _mode(transform: Transform) -> str:
+    return "L" if transform.input_size[0] == 1 else "RGB"
+
+
+def _geometry(transform: Transform) -> Callable[[Image], Any]:
+    """From a picture to its bytes (C, H, W), cropped and resized."""
+    geometry: Callable[[Image], Any] = create_transform(
+        input_size=transform.input_size,
+        is_training=False,
+        use_prefetcher=True,  # timm's word for: leave normalisation to the batch
+        interpolation=transform.interpolation,
+        crop_pct=transform.crop,
+    )
+    return geometry
 
 
 def _stacked(pictures: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -112,8 +112,8 @@ class ListWeights:
             FormatError: it lacks one, or they do not fit.
         """
         entries = under(self.tensors, _prefix(source.info.name, target.info.name))
-        for place in places:
-            self._check_values(entries, place, _prefix(source.info.name, target.info.name))
+        for wanted in places:
+            self._check_values(entries, wanted, _prefix(source.info.name, target.info.name))
         if self.tier == "finetuned":
             for role, anchor in (("source", source), ("target", target)):
                 self._check_fit(anchor, under(entries, f"{role}/"), anchor.info.name)
@@ -126,12 +126,9 @@ class ListWeights:
             raise FormatError(
                 f"{self.path}: the weights of stitch {named} are not those of its T"
             ) from None
-        for place, statistics in family.statistics.items():
-            known = family.network(place).state_dict()
-            shapes = {name: value.shape for name, value in statistics.items()}
-            if any(name not in known or known[name].shape != s for name, s in shapes.items()):
-                named = "{} → {}".format(*place)
-                raise FormatError(f"{self.path}: its weights file does not fit stitch {named}")
+        if (place := family.misfit()) is not None:
+            named = "{} → {}".format(*place)
+            raise FormatError(f"{self.path}: its weights file does not fit stitch {named}")
         return family
 
     def _check_values(self, entries: Mapping[str, Tensor], place: Place, prefix: str) -> None:

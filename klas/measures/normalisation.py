@@ -51,12 +51,22 @@ def calibrate(
     Args:
         batches: begins a pass over the same images as an anchor sees them, by its name.
     """
+    calibrate_places(family, batches, precision=precision)
+    for role in family.anchors:
+        recalibrate(family.network(role), batches(family.viewer(role)), precision=precision)
+
+
+def calibrate_places(
+    family: Family,
+    batches: Callable[[str], Iterable[tuple[Tensor, ...]]],
+    *,
+    precision: Precision = "float32",
+) -> None:
+    """Of :func:`calibrate` the stitches alone."""
     if has_statistics(family.source) or has_statistics(family.target):
         for place in family.places:
             network, seen = family.network(place), batches(family.viewer(place))
             family.statistics[place] = recalibrate(network, seen, precision=precision)
-    for role in family.anchors:
-        recalibrate(family.network(role), batches(family.viewer(role)), precision=precision)
 
 
 @torch.no_grad()

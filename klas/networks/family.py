@@ -4,7 +4,7 @@ Members share blocks, and with them batch normalisation layers, whose statistics
 member. All that trains, measures, times, checks or saves stitches acts on a family.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any, Literal, Self, get_args
 
@@ -81,10 +81,7 @@ class Family(nn.Module):
             _trained(target, _tensors(arrays, "target/")),
             {place: states[place] for place in places},
         )
-        device = next(source.parameters()).device
-        for place in family.places:
-            if own := _tensors(arrays, f"statistics/{name_of(place)}/"):
-                family.statistics[place] = {name: value.to(device) for name, value in own.items()}
+        family.take_statistics(arrays)
         return family
 
     @classmethod
@@ -93,6 +90,21 @@ class Family(nn.Module):
         have, want = source.info.layouts, target.info.layouts
         blank = {(i, j): StitchLayer(have[i], want[j]).state_dict() for i, j in places}
         return cls(source, target, blank)
+
+    def take_statistics(self, arrays: Arrays) -> None:
+        """Give every stitch the normalisation statistics of its own that are stored, if any."""
+        device = next(self.source.parameters()).device
+        for place in self.places:
+            if own := _tensors(arrays, f"statistics/{name_of(place)}/"):
+                self.statistics[place] = {name: value.to(device) for name, value in own.items()}
+
+    def misfit(self) -> Place | None:
+        """A stitch whose statistics are not those of its layers, if there is one."""
+        for place, statistics in self.statistics.items():
+            known = statistics_of(self.network(place))
+            if any(n not in known or known[n].shape != v.shape for n, v in statistics.items()):
+                return place
+        return None
 
     @property
     def names(self) -> tuple[str, str]:
@@ -204,6 +216,19 @@ class Family(nn.Module):
             for place, statistics in self.statistics.items()
             for entry, value in statistics.items()
         }
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # Statistics are no buffers of the module, and move with it all the same.
+        for role, own in self._of_anchors.items():
+            put_statistics(self._anchor(role), own)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.statistics = {
+            place: {name: fn(value) for name, value in own.items()}
+            for place, own in self.statistics.items()
+        }
+        self._of_anchors.clear()
+        self._slots.clear()
+        return self.use(self.member)
 
     def _joined(self, place: Place) -> Stitch:
         """A stitch as a network, whose parts stay in the modes that they are in."""

@@ -12,7 +12,7 @@ from klas.networks.splitting.split import SPLITTER
 from klas.pipeline.context import Context
 from klas.results.documents.numbers import optional_score
 from klas.results.documents.scores import Candidate, ScoredPair, Scores, ScoresDocument
-from klas.results.documents.sources import AnchorEntry, Deployed, Layout, Weights
+from klas.results.documents.sources import AnchorEntry, Deployed, Layout, MadeWith, Weights
 from klas.results.result import (
     DIVERGED,
     OUTCOMES,
@@ -37,12 +37,7 @@ def scores_document(context: Context) -> ScoresDocument:
         "format": "klas-scores",
         "version": 1,
         "study": context.study.content(),
-        "made_with": {
-            "klas": importlib.metadata.version("klas"),
-            "torch": importlib.metadata.version("torch"),
-            "timm": importlib.metadata.version("timm"),
-            "splitter": SPLITTER,
-        },
+        "made_with": made_with(),
         "task": task.name,
         "accuracy_metric": task.metric.name,
         "anchors": [_anchor_entry(context, name) for name in context.anchors],
@@ -50,6 +45,16 @@ def scores_document(context: Context) -> ScoresDocument:
         "fit": {"samples": context.study.fit.samples},
         "precision": context.precision,
         "pairs": [_pair_entry(context, *names) for names in context.pairs],
+    }
+
+
+def made_with() -> MadeWith:
+    """The versions of what makes a document now."""
+    return {
+        "klas": importlib.metadata.version("klas"),
+        "torch": importlib.metadata.version("torch"),
+        "timm": importlib.metadata.version("timm"),
+        "splitter": SPLITTER,
     }
 
 

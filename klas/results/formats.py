@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from klas.errors import FormatError
 from klas.results.documents.comparison import Comparison
 from klas.results.documents.faults import fault
+from klas.results.documents.networks import ElasticDocument, NetworkDocument
 from klas.results.documents.schemas import FORMS, Form, adapter
 from klas.results.documents.scores import ScoresDocument
 from klas.results.documents.stitches import StitchList
@@ -38,6 +39,10 @@ def read(path: Path, form: Literal["klas-scores"]) -> ScoresDocument: ...
 def read(path: Path, form: Literal["klas-stitches"]) -> StitchList: ...
 @overload
 def read(path: Path, form: Literal["klas-comparison"]) -> Comparison: ...
+@overload
+def read(path: Path, form: Literal["klas-network"]) -> NetworkDocument: ...
+@overload
+def read(path: Path, form: Literal["klas-elastic"]) -> ElasticDocument: ...
 def read(path: Path, form: Form) -> Any:
     """Read a document and check it.
 
@@ -56,6 +61,10 @@ def parse(data: bytes, name: str, form: Literal["klas-scores"]) -> ScoresDocumen
 def parse(data: bytes, name: str, form: Literal["klas-stitches"]) -> StitchList: ...
 @overload
 def parse(data: bytes, name: str, form: Literal["klas-comparison"]) -> Comparison: ...
+@overload
+def parse(data: bytes, name: str, form: Literal["klas-network"]) -> NetworkDocument: ...
+@overload
+def parse(data: bytes, name: str, form: Literal["klas-elastic"]) -> ElasticDocument: ...
 def parse(data: bytes, name: str, form: Form) -> Any:
     """Check the bytes of a document; ``name`` is what a refusal calls them.
 

@@ -1,0 +1,144 @@
+"""An anchor without its weights: described in plain values, and built again from them."""
+
+import contextlib
+import inspect
+import io
+import json
+from dataclasses import replace
+from typing import Any, cast
+
+import timm
+from timm.models import get_model_args
+from torch import nn
+
+from klas.errors import AnchorError, FormatError, one_line
+from klas.networks import factory
+from klas.networks.anchor import Anchor, Transform
+from klas.networks.fusing import fused_network
+from klas.networks.load import check_model_name
+from klas.networks.splitting.split import SPLITTER
+from klas.results.documents.networks import Architecture
+from klas.results.documents.sources import Layout
+from klas.results.documents.sources import Transform as TransformEntry
+from klas.study import AnchorSpec
+
+# Of a stranger's file only what makes the network counts, nothing that opens a file or a hub.
+_NOT_THE_NETWORKS = frozenset(inspect.signature(timm.create_model).parameters)
+
+
+def describe(anchor: Anchor) -> Architecture:
+    """All that it takes to build an anchor again, but for its weights.
+
+    Raises:
+        AnchorError: it was made with arguments that a file can't hold.
+    """
+    info = anchor.info
+    described: Architecture = {
+        "name": info.name,
+        "model": info.model,
+        "arguments": None if "code" in info.weights else _arguments(anchor),
+        "source": info.weights.get("source"),
+        "splitter": SPLITTER,
+        "transform": cast(TransformEntry, info.transform.to_json()),
+        "columns": None if info.columns is None else list(info.columns),
+        "classes": info.classes,
+        "blocks": info.depth,
+        "cuts": list(info.cuts),
+        "layouts": [cast(Layout, layout.to_json()) for layout in info.layouts],
+    }
+    if info.image_size is not None:
+        described["image_size"] = list(info.image_size)
+    if info.fused:
+        described["fused"] = True
+    return described
+
+
+def rebuild(described: Architecture, where: str, *, allow_code: bool = False) -> Anchor:
+    """The anchor with weights that mean nothing yet, in eval mode on the CPU.
+
+    No hub, no data and no cache is asked.
+
+    Args:
+        described: of :func:`describe`.
+        where: the file that says so, for an error's sentence.
+        allow_code: whether the network may be a Python function of the user's, which is then run.
+
+    Raises:
+        AnchorError: timm has no such model, or the function is not there or not allowed.
+        FormatError: what is built is not what is described.
+    """
+    name, size = described["name"], described.get("image_size")
+    spec = AnchorSpec(name=name, model=described["model"])
+    check_model_name(spec, allow_code=allow_code)
+    if factory.is_factory(spec):
+        model, origin = factory.build(spec)
+    else:
+        model, origin = _timm_network(described, where), {"tag": described["model"]}
+    transform = transform_of(described)
+    if fused := described.get("fused", False):
+        model = fused_network(model, name, transform.input_size)
+    anchor = Anchor.from_module(model, name, transform=transform, model=spec.model, origin=origin)
+    anchor.info = replace(
+        anchor.info, image_size=(size[0], size[1]) if size else None, fused=bool(fused)
+    )
+    columns = described["columns"]
+    if columns is not None and max(columns) >= anchor.info.classes:
+        raise FormatError(
+            f"{where}: anchor {name}: column {max(columns)} is stated, but its head has "
+            f"{anchor.info.classes} outputs"
+        )
+    anchor.select(None if columns is None else tuple(columns))
+    built = describe(anchor)
+    for key, value in described.items():
+        if built.get(key) != value:
+            raise FormatError(
+                f"{where}: anchor {name}: {key} is another one here than where the network was "
+                "saved; install the versions that `made_with` names, or save it again"
+            )
+    return anchor.eval()
+
+
+def transform_of(described: Architecture) -> Transform:
+    """How it takes an image."""
+    stated = described["transform"]
+    channels, height, width = stated["input_size"]
+    return Transform(
+        input_size=(channels, height, width),
+        mean=tuple(stated["mean"]),
+        std=tuple(stated["std"]),
+        crop=stated["crop"],
+        interpolation=stated["interpolation"],
+    )
+
+
+def _arguments(anchor: Anchor) -> dict[str, Any]:
+    if not hasattr(anchor.network, "_model_args"):
+        raise AnchorError(
+            f"{anchor.info.name}: nothing says how {type(anchor.network).__name__} is made; make "
+            "it in a function (package.module:function) and name that as the model"
+        )
+    try:
+        made: dict[str, Any] = json.loads(json.dumps(get_model_args(anchor.network)))
+    except (TypeError, ValueError) as error:
+        raise AnchorError(
+            f"{anchor.info.name}: it was made with arguments that a file can't hold "
+            f"({one_line(error)}); make it in a function (package.module:function) and name that "
+            "as the model"
+        ) from None
+    return made
+
+
+def _timm_network(described: Architecture, where: str) -> nn.Module:
+    name, arguments = described["name"], described["arguments"] or {}
+    if refused := sorted(_NOT_THE_NETWORKS & arguments.keys()):
+        raise FormatError(f"{where}: anchor {name}: {refused[0]} is no argument of a network")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # some constructors print
+            network: nn.Module = timm.create_model(
+                described["model"].partition(".")[0], pretrained=False, **arguments
+            )
+    except Exception as error:  # a constructor may raise anything
+        raise AnchorError(
+            f"{name}: timm cannot make {described['model']} as {where} says ({one_line(error)})"
+        ) from None
+    return network.eval()
