@@ -41,6 +41,53 @@ def test_the_shipped_schemas_are_those_of_the_types(form):
     Draft202012Validator.check_schema(json.loads(text))
 
 
+_ANCHOR = {
+    "name": "f",
+    "model": "resnet18",
+    "arguments": {"num_classes": 10},
+    "source": None,
+    "splitter": "fx-blocks-1",
+    "transform": {
+        "input_size": [3, 32, 32],
+        "mean": [0.5],
+        "std": [0.5],
+        "crop": 1.0,
+        "interpolation": "bicubic",
+    },
+    "columns": [0, 1],
+    "classes": 2,
+    "blocks": 1,
+    "cuts": ["stem", "blocks.0"],
+    "layouts": [{"channels": 4, "grid": [8, 8], "prefix": 0, "form": "NCHW"}],
+    "image_size": [32, 32],
+    "fused": True,
+}
+_MEMBER = {
+    "name": "f:1-g:2",
+    "source": "f",
+    "source_block": 1,
+    "target": "g",
+    "target_block": 2,
+    "macs": 3,
+    "params": 4,
+    "accuracy": {"tuned": 0.5},
+    "latency": {"ms": 1.5, "machine": "a processor"},
+}
+_SAVED = {
+    "version": 1,
+    "made_with": {"klas": "0", "torch": "2", "timm": "1", "splitter": "fx-blocks-1"},
+    "task": "classification",
+    "accuracy_metric": "top1",
+    "class_names": ["cat", "dog"],
+    "tier": "tuned",
+    "anchors": [_ANCHOR],
+    "weights": {"name": "model.safetensors", "sha256": "0" * 64},
+    "digest": "0" * 64,
+}
+NETWORK = {"format": "klas-network", **_SAVED, "member": _MEMBER}
+ELASTIC = {"format": "klas-elastic", **_SAVED, "members": [_MEMBER]}
+
+
 @pytest.fixture(scope="module")
 def documents(computed, comparison):
     """One of each form as it is read from a file, with as few entries as show all there is."""
@@ -56,7 +103,13 @@ def documents(computed, comparison):
     listed["weights_file"] = {"name": "w.safetensors", "sha256": "0" * 64, "tier": "tuned"}
     compared = json.loads(dumps(comparison))
     compared["pairs"] = compared["pairs"][:1]
-    return {"klas-scores": scores, "klas-stitches": listed, "klas-comparison": compared}
+    return {
+        "klas-scores": scores,
+        "klas-stitches": listed,
+        "klas-comparison": compared,
+        "klas-network": NETWORK,
+        "klas-elastic": ELASTIC,
+    }
 
 
 def places(value, path=()):
