@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import klas
 from klas.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,8 +31,8 @@ samples = 20
 """
 
 
-def write_stitch_list(folder):
-    """``stitches.json``, which the examples of `klas.load_stitch` read."""
+def write_networks(folder):
+    """``stitches.json`` and ``trained``, which the examples of `klas.deploy` read."""
     study = folder / "study.toml"
     study.write_text(STUDY)
     common = [str(study), "--device", "cpu", "--cache-dir", str(folder / "cache")]
@@ -41,11 +42,12 @@ def write_stitch_list(folder):
     ):
         with pytest.raises(SystemExit, match="0"):
             main(command)
+    klas.elastic_of_list(folder / "stitches.json").save(folder / "trained")
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if name == "klas.deploy.load":
-        write_stitch_list(tmp_path)
+    if name in ("klas.deploy.load", "klas.deploy.elastic"):
+        write_networks(tmp_path)
     assert doctest.testmod(import_module(name)).failed == 0

@@ -26,7 +26,7 @@ def model_card(document: ElasticDocument) -> dict[str, bytes]:
     environment = Environment(  # Markdown, in which nothing is escaped as in HTML
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    template = resources.files("klas").joinpath("deploy/card.md.jinja").read_text("utf-8")
+    template = resources.files("klas").joinpath("deploy/card.md.jinja").read_text(encoding="utf-8")
     text = environment.from_string(template).render(
         document=document,
         members=members,

@@ -97,9 +97,7 @@ def elastic_of_list(file: str | Path, *, allow_code: bool = False) -> Elastic:
 
     Examples:
         >>> elastic = elastic_of_list("stitches.json")
-        >>> elastic.use("digits_vit_base").member.params == elastic.extract(
-        ...     "digits_vit_base"
-        ... ).member.params
+        >>> len(elastic.members) > 2  # its two anchors, and the stitches between them
         True
     """
     listed = Listed.open(Path(file), allow_code=allow_code)
