@@ -79,7 +79,7 @@ def maps_and_prefix(activation: Tensor, layout: Layout) -> tuple[Tensor, Tensor]
             maps = activation
         case "NCHW":
             maps = activation.permute(0, 2, 3, 1)
-    return maps, maps.new_empty(len(maps), 0, layout.channels)
+    return maps, maps.new_empty(maps.shape[0], 0, layout.channels)
 
 
 def resized(maps: Tensor, grid: tuple[int, ...]) -> Tensor:

@@ -1,3 +1,5 @@
+from itertools import product
+
 import pytest
 import torch
 from torch.nn.functional import interpolate
@@ -13,6 +15,8 @@ from klas.study import AnchorSpec
 from tests.networks.layouts import LAYOUTS, activation, shape
 from tests.networks.nets import anchor as net_anchor
 from tests.networks.nets import network
+
+SEQUENCE = Layout(channels=6, grid=(), prefix=0)
 
 
 def anchor(name):
@@ -78,6 +82,35 @@ def test_the_slow_obvious_t_agrees(source, target):
     assert torch.allclose(got_maps, wanted_maps, atol=1e-4)
     for got, token in zip(got_prefix.unbind(1), wanted, strict=True):
         assert torch.allclose(got, token, atol=1e-4)
+
+
+class Side(torch.nn.Module):
+    """Stitch layers side by side, so that one export serves them all."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(layers)
+
+    def forward(self, *activations):
+        return [layer(x) for layer, x in zip(self.layers, activations, strict=True)]
+
+
+def test_t_is_exported_for_any_batch_between_any_two_forms():
+    ends = list(product([*LAYOUTS, SEQUENCE], repeat=2))
+    ends = [(a, b) for a, b in ends if bool(a.grid) == bool(b.grid)]
+    layers = Side([filled(*pair) for pair in ends])
+    dynamic = tuple({0: torch.export.Dim("batch")} for _ in ends)
+    program = torch.export.export(
+        layers, tuple(example(a, 3) for a, _ in ends), dynamic_shapes=(dynamic,)
+    )
+    for batch in (1, 5):
+        inputs = [example(a, batch) for a, _ in ends]
+        for got, want in zip(program.module()(*inputs), layers(*inputs), strict=True):
+            assert torch.allclose(got, want, atol=1e-5)
+
+
+def example(layout, batch):
+    return activation(layout, batch) if layout.grid else torch.randn(batch, 4, layout.channels)
 
 
 def test_between_sequences_t_is_a_linear_layer_at_every_position():
