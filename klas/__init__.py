@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from klas.errors import KlasError
 from klas.study import DIGITS, Study, load_study
+from klas.timm_hook import register_with_timm
 
 if TYPE_CHECKING:
     from klas.deploy.elastic import Elastic
@@ -51,3 +52,6 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'klas' has no attribute {name!r}")
+
+
+register_with_timm()

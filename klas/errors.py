@@ -27,6 +27,10 @@ class DivergedError(KlasError):
     """A training's loss is no longer a number."""
 
 
+class ExportError(KlasError):
+    """A network cannot be exported, or what was written does not give its outputs."""
+
+
 class FormatError(KlasError):
     """A file of ours is cut off, of another version, or contradicts itself."""
 

@@ -72,7 +72,7 @@ class Listed:
         return cls(
             path=path,
             document=document,
-            anchors={name: _anchor(document, name, path, allow_code) for name in names},
+            anchors={name: listed_anchor(document, name, path, allow_code) for name in names},
             weights=ListWeights.read(path, document["weights_file"]),
         )
 
@@ -142,7 +142,13 @@ class Listed:
         refuse_other(self.path, f"stitch {i} → {j}", "stitch_layer", stitch["stitch_layer"], actual)
 
 
-def _anchor(document: StitchList, name: str, path: Path, allow_code: bool) -> Anchor:
+def listed_anchor(document: StitchList, name: str, path: Path, allow_code: bool) -> Anchor:
+    """An anchor of a list with the weights that the list states.
+
+    Raises:
+        FormatError: the list contradicts it.
+        AnchorError: it can't be loaded.
+    """
     entry = next(a for a in document["anchors"] if a["name"] == name)
     size = entry.get("image_size")
     spec = AnchorSpec(

@@ -75,7 +75,7 @@ def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> Ne
     family = listed.families([stitch])[names]
     return Network(
         family.use(place).stitch(place),
-        member=_member(stitch),
+        member=listed_member(stitch),
         anchors=[describe(listed.anchors[name]) for name in dict.fromkeys(names)],
         class_names=listed.class_names(),
         tier=listed.tier,
@@ -109,7 +109,7 @@ def elastic_of_list(file: str | Path, *, allow_code: bool = False) -> Elastic:
         for entry in listed.document["anchors"]
         if entry["accuracy"] is not None
     }
-    members = [_member(stitch) for stitch in stitches]
+    members = [listed_member(stitch) for stitch in stitches]
     elastic = Elastic(
         anchors,
         {
@@ -160,7 +160,8 @@ def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]
     return {"file": str(path), "stitches": stitches}
 
 
-def _member(stitch: StitchEntry) -> Member:
+def listed_member(stitch: StitchEntry) -> Member:
+    """A stitch of a list as a member, with the costs and accuracies that the list states."""
     (f, g), (i, j) = names_of(stitch), place_of_entry(stitch)
     return Member(
         name=stitch_name(f, i, g, j),

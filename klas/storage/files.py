@@ -1,7 +1,10 @@
-"""Write a file whole or not at all; and where results are kept by default."""
+"""Write a file or a folder whole or not at all; and where results are kept by default."""
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from klas.errors import StoreError
@@ -46,6 +49,41 @@ def write_whole(path: Path, data: bytes, *, scratch: Path | None = None) -> None
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+@contextmanager
+def made_beside(path: Path) -> Iterator[Path]:
+    """Where to make what is to be at ``path``, a file or a folder, before it is moved there.
+
+    For what other libraries write. What lies beside the new ``path`` at the end is moved too, and
+    first. If the caller fails, nothing is left.
+
+    Raises:
+        StoreError: the folder cannot be written, the disk is full, or ``path`` is a folder that
+            holds something; that is as it was.
+
+    Examples:
+        >>> with made_beside(Path("model.bin")) as fresh:
+        ...     _ = fresh.write_bytes(b"weights")
+        >>> Path("model.bin").read_bytes()
+        b'weights'
+    """
+    try:
+        path = path.resolve()
+        if path.is_dir() and any(path.iterdir()):
+            raise StoreError(f"{path}: is a folder that holds something; name another, or empty it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=".klas-"))
+        try:
+            yield scratch / path.name
+            for made in sorted(scratch.iterdir(), key=lambda made: made.name == path.name):
+                if path.is_dir() and made.name == path.name:
+                    path.rmdir()  # it is empty; only POSIX would replace it
+                made.replace(path.parent / made.name)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
 

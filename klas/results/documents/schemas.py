@@ -8,17 +8,26 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from klas.results.documents.comparison import Comparison
+from klas.results.documents.exports import ExportNotes
 from klas.results.documents.networks import ElasticDocument, NetworkDocument
 from klas.results.documents.scores import ScoresDocument
 from klas.results.documents.stitches import StitchList
 
-Form = Literal["klas-scores", "klas-stitches", "klas-comparison", "klas-network", "klas-elastic"]
+Form = Literal[
+    "klas-scores",
+    "klas-stitches",
+    "klas-comparison",
+    "klas-network",
+    "klas-elastic",
+    "klas-export",
+]
 FORMS: dict[Form, Any] = {
     "klas-scores": ScoresDocument,
     "klas-stitches": StitchList,
     "klas-comparison": Comparison,
     "klas-network": NetworkDocument,
     "klas-elastic": ElasticDocument,
+    "klas-export": ExportNotes,
 }
 
 
