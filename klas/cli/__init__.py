@@ -6,6 +6,7 @@ Where each command is:
 ``run``, ``anchors``, ``scores``, ``latency``              :mod:`klas.cli.compute`
 ``finetune``, ``compare``                                  :mod:`klas.cli.methods`
 ``select``, ``check``                                      :mod:`klas.cli.choose`
+``export``                                                 :mod:`klas.cli.export`
 ``study show``, ``study save``                             :mod:`klas.cli.studies`
 ``cache ls``, ``verify``, ``clear``, ``pack``, ``unpack``  :mod:`klas.cli.cache`
 ``catalogue``                                              :mod:`klas.cli.catalogue`

@@ -105,6 +105,8 @@ def _add_choosing(commands: Any) -> None:
     check.add_argument("file", type=Path, help="a stitch list that `klas select` wrote")
     _add_allow_code(check)
 
+    _add_export(commands)
+
     text = "train a selection and its anchors jointly"
     finetune = _add(commands, "finetune", "methods:finetune", text)
     _add_study(finetune, computes=True)
@@ -117,6 +119,32 @@ def _add_choosing(commands: Any) -> None:
     _add_study(comparison)
     _add_selection(comparison)
     comparison.add_argument("--out", type=Path, help="write the comparison (JSON) here")
+
+
+def _add_export(commands: Any) -> None:
+    text = "write one network as a file that needs nothing else"
+    export = _add(commands, "export", "export:export", text)
+    text = "a stitch list, or the folder of a saved network"
+    export.add_argument("source", type=Path, metavar="LIST|DIR", help=text)
+    which = export.add_mutually_exclusive_group()
+    which.add_argument("--member", metavar="NAME", help="SOURCE:i-TARGET:j, or an anchor's name")
+    which.add_argument("--index", type=int, metavar="N", help="the list's stitch, from 0")
+    text = "the most accurate that has at most so many MACs for one image"
+    which.add_argument("--macs", type=float, metavar="M", help=text)
+    text = "the most accurate with at most so many parameters"
+    which.add_argument("--params", type=float, metavar="P", help=text)
+    text = "the most accurate that takes at most so many milliseconds here"
+    which.add_argument("--ms", type=float, metavar="T", help=text)
+    text = "whose accuracies count for a budget (default: those of the weights)"
+    export.add_argument("--tier", choices=TIERS, help=text)
+    text = "safetensors: for klas.load; timm: for timm.create_model; torch: torch.export; or onnx"
+    formats = ("safetensors", "torch", "onnx", "timm")
+    export.add_argument("--to", choices=formats, required=True, help=text)
+    text = "the file, or for safetensors and timm the folder"
+    export.add_argument("--out", type=Path, required=True, help=text)
+    text = "fold parallel branches and normalisation into single convolutions"
+    export.add_argument("--fuse", action="store_true", help=text)
+    _add_allow_code(export)
 
 
 def _add_cache_actions(actions: Any) -> None:
