@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from klas.cli.printing import is_closed_pipe, prints_anywhere
 from klas.errors import KlasError
+from klas.results.documents.exports import FORMATS
 from klas.study import ENGINES, METRICS, STAGES, TIERS
 
 INTERRUPTED = 130
@@ -138,8 +139,7 @@ def _add_export(commands: Any) -> None:
     text = "whose accuracies count for a budget (default: those of the weights)"
     export.add_argument("--tier", choices=TIERS, help=text)
     text = "safetensors: for klas.load; timm: for timm.create_model; torch: torch.export; or onnx"
-    formats = ("safetensors", "torch", "onnx", "timm")
-    export.add_argument("--to", choices=formats, required=True, help=text)
+    export.add_argument("--to", choices=FORMATS, required=True, help=text)
     text = "the file, or for safetensors and timm the folder"
     export.add_argument("--out", type=Path, required=True, help=text)
     text = "fold parallel branches and normalisation into single convolutions"

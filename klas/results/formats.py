@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from klas.errors import FormatError
 from klas.results.documents.comparison import Comparison
+from klas.results.documents.exports import ExportNotes
 from klas.results.documents.faults import fault
 from klas.results.documents.networks import ElasticDocument, NetworkDocument
 from klas.results.documents.schemas import FORMS, Form, adapter
@@ -43,6 +44,8 @@ def read(path: Path, form: Literal["klas-comparison"]) -> Comparison: ...
 def read(path: Path, form: Literal["klas-network"]) -> NetworkDocument: ...
 @overload
 def read(path: Path, form: Literal["klas-elastic"]) -> ElasticDocument: ...
+@overload
+def read(path: Path, form: Literal["klas-export"]) -> ExportNotes: ...
 def read(path: Path, form: Form) -> Any:
     """Read a document and check it.
 
@@ -65,6 +68,8 @@ def parse(data: bytes, name: str, form: Literal["klas-comparison"]) -> Compariso
 def parse(data: bytes, name: str, form: Literal["klas-network"]) -> NetworkDocument: ...
 @overload
 def parse(data: bytes, name: str, form: Literal["klas-elastic"]) -> ElasticDocument: ...
+@overload
+def parse(data: bytes, name: str, form: Literal["klas-export"]) -> ExportNotes: ...
 def parse(data: bytes, name: str, form: Form) -> Any:
     """Check the bytes of a document; ``name`` is what a refusal calls them.
 

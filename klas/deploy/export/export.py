@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,10 +13,8 @@ from klas.deploy.export.agreement import Run, example_images, largest_difference
 from klas.deploy.network import Network
 from klas.errors import ExportError
 from klas.pipeline.recipes.latency import device_name, time_runs
+from klas.results.documents.exports import FormatName
 from klas.storage.files import made_beside
-
-FormatName = Literal["safetensors", "torch", "onnx", "timm"]
-FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 
 
 @dataclass(frozen=True, kw_only=True)

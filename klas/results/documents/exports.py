@@ -1,12 +1,16 @@
 """The ``klas-export`` form: what an exported file says of itself in its metadata."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from klas.results.documents.numbers import Array, AtLeastOne, Cost, Grid, Name, Share, Version
 from klas.results.documents.sources import MadeWith, Transform
+
+FormatName = Literal["safetensors", "torch", "onnx", "timm"]
+FORMATS: tuple[FormatName, ...] = get_args(FormatName)
+"""What a network is exported to."""
 
 
 class Preparation(Transform):

@@ -10,9 +10,10 @@ from PIL import Image
 from torch import nn
 
 from klas.deploy.export import export as module
-from klas.deploy.export.export import FORMATS, about_seconds, export, refuse_ending
+from klas.deploy.export.export import about_seconds, export, refuse_ending
 from klas.deploy.export.notes import notes
 from klas.errors import ExportError, StoreError
+from klas.results.documents.exports import FORMATS
 from klas.results.formats import parse
 from tests.deploy.export.stitches import CLASSES, stitched
 
