@@ -22,29 +22,26 @@ TOLERANCE = 1e-3
 _METHODS = ("fuse", "reparameterize", "switch_to_deploy")  # what timm looks for in a module
 
 
-def fused_network(
-    network: nn.Module, name: str, input_size: tuple[int, int, int], *, asked: str = "fused"
-) -> nn.Module:
+def fused_network(network: nn.Module, name: str, input_size: tuple[int, int, int]) -> nn.Module:
     """A fused copy of a network in eval mode on the CPU; it gives the same outputs.
 
     Args:
-        name: the network's, for the error's sentence.
+        name: the anchor's, for the error's sentence.
         input_size: (channels, height, width) of its images.
-        asked: the option that asks for it, for the error's sentence.
 
     Raises:
         AnchorError: timm has nothing to fuse in it, or fuses it to something else.
     """
-    what = f"{name}: `{asked}` is asked for, but {type(network).__name__}"
+    what = f"{name}: `fused` is asked for, but {type(network).__name__}"
     try:
         fused = _fused(network)
         same = fused is not None and _gives_the_same(network, fused, input_size)
     except Exception as error:  # a module's own method may raise anything
         raise AnchorError(f"{what} cannot be fused ({one_line(error)})") from None
     if fused is None:
-        raise AnchorError(f"{what} has nothing that timm can fuse; leave `{asked}` out")
+        raise AnchorError(f"{what} has nothing that timm can fuse; leave `fused` out")
     if not same:
-        raise AnchorError(f"{what} gives other outputs when timm fuses it; leave `{asked}` out")
+        raise AnchorError(f"{what} gives other outputs when timm fuses it; leave `fused` out")
     return fused
 
 

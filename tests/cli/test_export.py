@@ -61,7 +61,7 @@ BAD = [
     (["--index", 0, "--to", "torch", "--out", "w.safetensors/n.pt2"], "cannot be written"),
     (["--index", 0, "--to", "timm", "--out", "full"], "holds something"),
     (["--index", 0, "--tier", "tuned", "--to", "timm", "--out", "n"], "is for a budget"),
-    (["--index", 0, "--fuse", "--to", "timm", "--out", "n"], "leave `--fuse` out"),
+    (["--index", 0, "--fuse", "--to", "timm", "--out", "n"], "leave --fuse out"),
     (["--index", 0, "--to", "onnx", "--out", "n.onnx"], 'pip install -e ".[onnx]"'),
 ]
 

@@ -56,7 +56,7 @@ def test_a_target_is_folded_too():
 
 
 def test_where_nothing_can_be_folded():
-    with pytest.raises(ExportError, match="has nothing that timm can fuse; leave `--fuse` out"):
+    with pytest.raises(ExportError, match="has nothing that timm can fuse; leave --fuse out"):
         fused(stitched("resnet", 2, "vit", 1))
     folded = fused(stitched("resnet", 3, "repvgg", 18))
     with pytest.raises(ExportError, match="has nothing that timm can fuse"):

@@ -86,6 +86,19 @@ _SAVED = {
 }
 NETWORK = {"format": "klas-network", **_SAVED, "member": _MEMBER}
 ELASTIC = {"format": "klas-elastic", **_SAVED, "members": [_MEMBER]}
+EXPORT = {
+    "format": "klas-export",
+    "version": 1,
+    "made_with": _SAVED["made_with"],
+    "name": "f:1-g:2",
+    "tier": "tuned",
+    "class_names": ["cat", "dog"],
+    "preprocessing": _ANCHOR["transform"] | {"resize": [36, 36]},
+    "fused": False,
+    "macs": 3,
+    "params": 4,
+    "accuracy": {"tuned": 0.5},
+}
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +121,7 @@ def documents(computed, comparison):
         "klas-stitches": listed,
         "klas-comparison": compared,
         "klas-network": NETWORK,
+        "klas-export": EXPORT,
         "klas-elastic": ELASTIC,
     }
 
