@@ -310,8 +310,12 @@ def test_a_rate_that_is_too_high_names_the_step(computed, tmp_path, monkeypatch)
     store, document = computed
     study = change(budget(2), "finetuning", lr=1e30)
     pipeline = Pipeline(study, copy_of(store, tmp_path / "store"), device="cpu")
-    (sentence,) = pipeline.finetune_methods(pairs_of(document)[:1])
-    assert sentence.endswith("diverged at step 2; lower [finetuning] lr")
+    sentences = pipeline.finetune_methods(pairs_of(document)[:1])
+    method, alone = sentences
+    for sentence in sentences:
+        assert sentence.endswith("diverged at step 2; lower [finetuning] lr")
+    assert ", kl: " in method
+    assert ", the anchors alone: " in alone
     pipeline.store.close()
 
 
@@ -368,7 +372,8 @@ def test_interrupted_it_goes_on_where_it_was(computed, tmp_path, monkeypatch):
     record = Record()
     resumed = Pipeline(study, own, device="cpu", progress=record)
     assert resumed.finetune_methods(pairs) == []
-    assert record.stages["finetuned"] == [2, 2]  # of 4 steps
+    # Of 8 steps 2 were done: two methods and each of the two anchors alone take 2 each.
+    assert record.stages["finetuned"] == [6, 6]
     resumed.finetune_methods(pairs)
     assert record.stages["finetuned"] == [0, 0]
     own.close()
