@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 import tomli_w
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -23,6 +21,8 @@ from pydantic import (
 )
 
 from klas.errors import StudyError
+from klas.recipe import TrainingSpec
+from klas.section import Positive, PrecisionRule, Rate, Section, Seed
 
 Stage = Literal["anchors", "probes", "scores", "zero_shot", "tuned"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -39,16 +39,8 @@ DOCUMENT = 4  # raised when a scores document says more: an older one is made ag
 
 LARGEST_IMAGE = 10_000  # pixels a side; more can only be a typing error
 
-Positive = Annotated[int, Field(gt=0, le=10**7)]  # more can only be a typing error
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class AnchorSpec(_Section):
+class AnchorSpec(Section):
     """One anchor.
 
     Attributes:
@@ -94,7 +86,7 @@ class AnchorSpec(_Section):
         return {k: v for k, v in plain.items() if k not in ("image_size", "fused") or v}
 
 
-class DataSpec(_Section):
+class DataSpec(Section):
     """Where the images are, and which of them are used.
 
     Attributes:
@@ -119,7 +111,7 @@ class DataSpec(_Section):
     class_map: str | dict[str, Annotated[int, Field(ge=0)]] | None = None
 
 
-class ProbesSpec(_Section):
+class ProbesSpec(Section):
     """How the linear probes are trained.
 
     Attributes:
@@ -142,13 +134,13 @@ class ProbesSpec(_Section):
         return self.model_dump(mode="json", exclude=usual)
 
 
-class FitSpec(_Section):
+class FitSpec(Section):
     """Least squares: how many class-balanced training images it uses (SN-Net uses 100)."""
 
     samples: Positive = 100
 
 
-class TuningSpec(_Section):
+class TuningSpec(Section):
     """Tier ``tuned``: AdamW on the stitch layer alone.
 
     Attributes:
@@ -164,7 +156,7 @@ class TuningSpec(_Section):
     seed: Seed = 0
 
 
-class FinetuningSpec(_Section):
+class FinetuningSpec(Section):
     """Tier ``finetuned``: steps of one random member each, for one pair's whole selection.
 
     Attributes:
@@ -184,7 +176,7 @@ class FinetuningSpec(_Section):
     seed: Seed = 0
 
 
-class SelectionSpec(_Section):
+class SelectionSpec(Section):
     """How the stitches are chosen: buckets and tolerance (paper, step 3).
 
     Attributes:
@@ -210,7 +202,7 @@ EngineName = Literal["auto", "here", "processes", "ray"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 
-class EngineSpec(_Section):
+class EngineSpec(Section):
     """What carries results out. The results are the same, so no key depends on it.
 
     Attributes:
@@ -228,10 +220,9 @@ class EngineSpec(_Section):
 
 
 PairRule = Literal["cheaper-first", "both-directions"]
-PrecisionRule = Literal["auto", "float32", "bfloat16"]
 
 
-class Study(_Section):
+class Study(Section):
     """A whole study. Frozen: derive others with :func:`change`.
 
     Attributes:
@@ -244,6 +235,7 @@ class Study(_Section):
         data: where the images are.
         probes, fit, tuning, finetuning, selection: the settings of each stage.
         engine: what carries the work out.
+        training: the recipe of `klas train`, on which no stored result depends.
 
     Examples:
         >>> study = Study(
@@ -269,6 +261,7 @@ class Study(_Section):
     finetuning: FinetuningSpec = FinetuningSpec()
     selection: SelectionSpec = SelectionSpec()
     engine: EngineSpec = EngineSpec()
+    training: TrainingSpec = TrainingSpec()
 
     @field_validator("anchors", mode="before")
     @classmethod
@@ -315,7 +308,7 @@ class Study(_Section):
 
     def results_key(self) -> str:
         """SHA-256 of all that the scores document depends on: not how stitches are chosen."""
-        raw = self.model_dump(mode="json", exclude={"name", "finetuning", "engine"})
+        raw = self.model_dump(mode="json", exclude={"name", "finetuning", "engine", "training"})
         raw["selection"] = raw["selection"]["space"]
         raw["probes"] = self.probes.inputs()
         raw["document"] = DOCUMENT
@@ -323,8 +316,8 @@ class Study(_Section):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def content(self) -> dict[str, Any]:
-        """Plain values of all but the engine: what documents hold, whoever computed them."""
-        return self.model_dump(mode="json", exclude={"engine"})
+        """Plain values of all that documents depend on, whoever computed them and trains later."""
+        return self.model_dump(mode="json", exclude={"engine", "training"})
 
     def to_toml(self) -> str:
         """The study as a file that :func:`load_study` reads back to an equal study."""
@@ -352,6 +345,23 @@ DIGITS = Study(
     tuning=TuningSpec(steps=200, lr=1e-2),
     finetuning=FinetuningSpec(steps=2_000, lr=2e-3),
     selection=SelectionSpec(buckets=8),
+    # The scenes are drawn without end and differ as much as augmentation could make them; a
+    # mirrored digit is none, and half of one is another.
+    training=TrainingSpec(
+        steps=2_000,
+        batch=128,
+        lr=2e-3,
+        warmup=0.1,
+        smoothing=0.0,
+        mixup=0.0,
+        cutmix=0.0,
+        aa="",
+        color_jitter=0.0,
+        scale=(1.0, 1.0),
+        ratio=(1.0, 1.0),
+        hflip=0.0,
+        reprob=0.0,
+    ),
 )
 """The built-in study: real data and trained networks that ship with the package."""
 

@@ -66,6 +66,11 @@ def test_relative_paths_are_taken_from_the_files_folder(tmp_path):
         (GOOD + '[selection]\nmetric = "luck"', "selection.metric"),
         (GOOD + "train_samples = 0", "data.train_samples = 0"),
         (GOOD + 'val_samples = "many"', "data.val_samples"),
+        (GOOD + "[training]\nepochs = 3", "unknown key 'training.epochs'"),
+        (GOOD + "[training]\nlr = 0", "training.lr = 0"),
+        (GOOD + '[training]\nsched = "sideways"', "training.sched"),
+        (GOOD + "[training]\nscale = [0.9, 0.1]", "the first number must not be the greater"),
+        (GOOD + "[training]\nscale = [0.1, 1.5]", "is a share of the image's area"),
         ("name = [[[", "not valid TOML"),
         ("name = 3", "name = 3: input should be a valid string"),
         (
@@ -114,6 +119,23 @@ def test_how_stitches_are_chosen_is_no_part_of_the_results_key():
     assert other.results_key() == DIGITS.results_key()
     stem = change(DIGITS, "selection", space="with-stem")
     assert stem.results_key() != DIGITS.results_key()
+
+
+def test_how_a_list_is_trained_later_is_no_part_of_what_is_stored():
+    other = change(DIGITS, "training", steps=7, distillation="soft")
+    assert other.training != DIGITS.training
+    assert other.results_key() == DIGITS.results_key()
+    assert other.content() == DIGITS.content()
+    assert "training" not in DIGITS.content()
+
+
+def test_a_recipe_is_read_and_written(tmp_path):
+    text = GOOD + '[training]\nsteps = 9\nscale = [0.5, 1]\naa = ""\ndistillation = "hard"'
+    study = load_study(written(tmp_path, text))
+    recipe = study.training
+    assert (recipe.steps, recipe.scale, recipe.aa, recipe.distillation) == (9, (0.5, 1), "", "hard")
+    assert "[training]" in study.to_toml()
+    assert load_study(written(tmp_path, study.to_toml())).training == recipe
 
 
 def test_options_of_an_anchor_are_read_and_written(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from klas.errors import KlasError
-from klas.study import PrecisionRule
+from klas.section import PrecisionRule
 
 Precision = Literal["float32", "bfloat16"]
 
