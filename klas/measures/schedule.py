@@ -3,9 +3,12 @@
 Order and learning rates depend on the step alone, and the state is one safetensors file.
 """
 
+import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +20,8 @@ from torch import Tensor, nn
 
 from klas.storage.arrays import under
 from klas.storage.files import write_whole
+
+_NUMBERS = (bool, int, float)
 
 WARMUP = 0.1  # the share of the steps in which the rate rises
 
@@ -63,10 +68,25 @@ def batch_rows(first: int, last: int, *, rows: int, batch: int, seed: int) -> ND
     epochs = positions // rows
     picked = np.empty(len(positions), dtype=np.int64)
     for epoch in np.unique(epochs):
-        order = np.random.default_rng([seed, int(epoch)]).permutation(rows)
+        order = _epoch_order(seed, int(epoch), rows)
         here = epochs == epoch
         picked[here] = order[positions[here] % rows]
     return picked
+
+
+@lru_cache(maxsize=2)  # a training asks for one step after another
+def _epoch_order(seed: int, epoch: int, rows: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def drawn_member(seed: int, step: int, members: int) -> int:
+    """Which of some members a step trains: each is as likely, whatever ran before.
+
+    Examples:
+        >>> [drawn_member(0, step, 3) for step in range(8)]
+        [2, 1, 2, 1, 1, 2, 1, 2]
+    """
+    return int(np.random.default_rng([seed, step]).integers(members))
 
 
 def save_training(
@@ -87,10 +107,26 @@ def save_training(
     for name, module in modules.items():
         for key, value in module.state_dict().items():
             tensors[f"module/{name}/{key}"] = value.detach().cpu().clone()
-    for index, state in optimizer.state_dict()["state"].items():
-        for key, value in state.items():
-            tensors[f"optimizer/{index}/{key}"] = torch.as_tensor(value).detach().cpu().clone()
+    stated = optimizer.state_dict()
+    plain: dict[str, Any] = {"groups": [], "state": {}}  # some optimisers count in Python's numbers
+    for index, group in enumerate(stated["param_groups"]):
+        plain["groups"].append({k: v for k, v in group.items() if isinstance(v, _NUMBERS)})
+        tensors |= _tensors(f"group/{index}/", group)
+    for index, state in stated["state"].items():
+        tensors |= _tensors(f"optimizer/{index}/", state)
+        plain["state"] |= {
+            f"{index}/{key}": value for key, value in state.items() if not isinstance(value, Tensor)
+        }
+    tensors["plain"] = torch.frombuffer(bytearray(json.dumps(plain).encode()), dtype=torch.uint8)
     write_whole(path, save_safetensors(tensors))
+
+
+def _tensors(prefix: str, values: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {
+        f"{prefix}{key}": value.detach().cpu().clone()
+        for key, value in values.items()
+        if isinstance(value, Tensor)
+    }
 
 
 def load_training(
@@ -104,6 +140,7 @@ def load_training(
     try:
         tensors = load_safetensors(path.read_bytes())
         step = int(tensors.pop("step"))
+        plain = json.loads(tensors.pop("plain").numpy().tobytes())
     except (OSError, SafetensorError, KeyError):
         return 0
     own: dict[str, dict[str, Tensor]] = {}
@@ -114,9 +151,14 @@ def load_training(
             return 0  # of another network; nothing was loaded yet
     for name, module in modules.items():
         module.load_state_dict(own[name])
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in under(tensors, "optimizer/").items():
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in (under(tensors, "optimizer/") | plain["state"]).items():
         index, key = name.split("/")
         state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    stated = optimizer.state_dict()
+    groups = [
+        known | kept | under(tensors, f"group/{index}/")
+        for index, (known, kept) in enumerate(zip(stated["param_groups"], plain["groups"]))
+    ]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
     return step

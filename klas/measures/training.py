@@ -4,15 +4,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from klas.errors import DivergedError
 from klas.measures.normalisation import spoiling
 from klas.measures.race import Race
-from klas.measures.schedule import load_training, one_cycle, save_training
+from klas.measures.schedule import drawn_member, load_training, one_cycle, save_training
+from klas.measures.steps import descend
 from klas.measures.sweep import Tick
 from klas.networks.device import Precision, autocast
 from klas.networks.family import Family, Member, statistics_of
@@ -145,13 +144,14 @@ def finetune(
     done = load_training(checkpoint, modules, optimizer)
     tick(done)
     family.train()
-    saved = time.monotonic()
-    for step, (inputs, own, targets) in zip(range(done, steps), batches_from(done)):
+
+    def losses(step: int, batch: tuple[Tensor, ...]) -> Iterator[Tensor]:
+        inputs, own, targets = batch
         if race is not None:
             race.hold(step, family)
         members = [*(family.places if race is None else race.places(step)), *anchors]
         torch.manual_seed(seed * 2**24 + step)  # so that dropout depends on the step alone too
-        member = members[int(np.random.default_rng([seed, step]).integers(len(members)))]
+        member = members[drawn_member(seed, step, len(members))]
         with autocast(inputs.device, precision):
             outputs = family.use(member)(family.view(member, inputs, own))
             loss = objective.loss(outputs, targets)
@@ -159,14 +159,24 @@ def finetune(
                 with torch.no_grad():
                     taught = objective.hard_targets(teach(inputs, own))
                 loss = (loss + objective.loss(outputs, taught)) / 2
-        if not bool(torch.isfinite(loss)):
-            raise DivergedError(f"fine-tuning diverged at step {step + 1}; lower [finetuning] lr")
+        yield loss
+
+    def rate(step: int) -> None:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * one_cycle(step, steps)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(anchor_parameters + stitch_parameters, CLIP)
-        optimizer.step()
+
+    taken = descend(
+        optimizer,
+        batches_from(done),
+        losses,
+        first=done,
+        last=steps,
+        rate=rate,
+        clip=CLIP,
+        diverged=lambda step: f"fine-tuning diverged at step {step + 1}; lower [finetuning] lr",
+    )
+    saved = time.monotonic()
+    for step, _ in enumerate(taken, done):
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
             save_training(checkpoint, step + 1, modules, optimizer)
             saved = time.monotonic()

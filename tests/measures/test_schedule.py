@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from timm.optim import create_optimizer_v2
 
 from klas.measures.schedule import batch_rows, load_training, one_cycle, save_training
 
@@ -25,10 +26,10 @@ def test_starting_anywhere_gives_the_same_rows_and_epochs_are_permutations(rows,
         assert sorted(whole[start : start + rows]) == list(range(rows))
 
 
-def trained(steps, path=None):
+def trained(steps, path=None, opt="adamw"):
     torch.manual_seed(0)
     layer = torch.nn.Linear(3, 2)
-    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1)
+    optimizer = create_optimizer_v2(list(layer.parameters()), opt=opt, lr=0.1)
     done = load_training(path, {"layer": layer}, optimizer) if path else 0
     for step in range(done, steps):
         data = torch.tensor(np.random.default_rng(step).normal(size=(4, 3)), dtype=torch.float32)
@@ -38,11 +39,13 @@ def trained(steps, path=None):
     return layer, optimizer
 
 
-def test_a_restored_training_goes_on_to_the_same_weights(tmp_path):
-    layer, optimizer = trained(5)
+# Lamb counts steps in a group, Adan and RAdam in numbers of Python.
+@pytest.mark.parametrize("opt", ["adamw", "sgd", "lamb", "adan", "radamlegacy", "muon", "lion"])
+def test_a_restored_training_goes_on_to_the_same_weights(tmp_path, opt):
+    layer, optimizer = trained(5, opt=opt)
     save_training(tmp_path / "c", 5, {"layer": layer}, optimizer)
-    resumed, _ = trained(9, tmp_path / "c")
-    straight, _ = trained(9)
+    resumed, _ = trained(9, tmp_path / "c", opt)
+    straight, _ = trained(9, opt=opt)
     assert torch.equal(resumed.weight, straight.weight)
 
 
