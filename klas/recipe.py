@@ -9,7 +9,7 @@ from klas.section import Positive, PrecisionRule, Rate, Section, Seed, Share
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Range = tuple[Rate, Rate]
 
-Schedule = Literal["cosine", "tanh", "poly", "wsd", "constant"]
+Schedule = Literal["cosine", "tanh", "wsd", "constant"]
 
 
 class TrainingSpec(Section):

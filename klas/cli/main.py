@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_computing(commands)
     _add_choosing(commands)
+    _add_training(commands)
+    _add_export(commands)
     text = "print or save a study with every default"
     study = _add(commands, "study", "studies:show_or_save", text)
     study.add_argument("action", choices=("show", "save"))
@@ -106,8 +108,6 @@ def _add_choosing(commands: Any) -> None:
     check.add_argument("file", type=Path, help="a stitch list that `klas select` wrote")
     _add_allow_code(check)
 
-    _add_export(commands)
-
     text = "train a selection and its anchors jointly"
     finetune = _add(commands, "finetune", "methods:finetune", text)
     _add_study(finetune, computes=True)
@@ -145,6 +145,18 @@ def _add_export(commands: Any) -> None:
     text = "fold parallel branches and normalisation into single convolutions"
     export.add_argument("--fuse", action="store_true", help=text)
     _add_allow_code(export)
+
+
+def _add_training(commands: Any) -> None:
+    text = "train all members of a stitch list jointly, into one elastic network"
+    train = _add(commands, "train", "train:train", text)
+    train.add_argument("list", type=Path, help="a stitch list that `klas select` wrote")
+    text = "study file (TOML) whose [training] and images count; without one, the list's images"
+    train.add_argument("study", nargs="?", help=text)
+    text = "the folder for the network; an interrupted training in it goes on"
+    train.add_argument("--out", type=Path, required=True, help=text)
+    train.add_argument("--steps", type=int, help="instead of the recipe's")
+    _add_allow_code(train)
 
 
 def _add_cache_actions(actions: Any) -> None:

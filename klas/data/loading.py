@@ -53,7 +53,7 @@ def batches(
         chunk = rows[start : start + batch]
         loaded = [next(pictures) for _ in chunk]
         here = [
-            _normalised(_stacked(column, device), transform)
+            normalised(_stacked(column, device), transform)
             for column, transform in zip(zip(*loaded), distinct)
         ]
         labels = torch.from_numpy(images.labels[chunk]).to(device)
@@ -76,8 +76,8 @@ def prepared(picture: Image, transform: Transform) -> Tensor:
         tensor([[[1., 1.],
                  [1., 1.]]])
     """
-    pixels = torch.as_tensor(_geometry(transform)(picture.convert(_mode(transform))))
-    return _normalised(pixels, transform)
+    pixels = torch.as_tensor(_geometry(transform)(picture.convert(mode_of(transform))))
+    return normalised(pixels, transform)
 
 
 def loader_threads(images: Images) -> int:
@@ -127,7 +127,7 @@ class _Views:
 
     def __init__(self, images: Images, transforms: Sequence[Transform]) -> None:
         self._images = images
-        self._modes = [_mode(transform) for transform in transforms]
+        self._modes = [mode_of(transform) for transform in transforms]
         self._transforms = [_geometry(transform) for transform in transforms]
 
     def __call__(self, row: int) -> list[Tensor]:
@@ -140,7 +140,8 @@ class _Views:
             ) from None
 
 
-def _mode(transform: Transform) -> str:
+def mode_of(transform: Transform) -> str:
+    """What Pillow calls the pictures that a network takes."""
     return "L" if transform.input_size[0] == 1 else "RGB"
 
 
@@ -164,8 +165,8 @@ def _stacked(pictures: Sequence[Tensor], device: torch.device) -> Tensor:
     return stacked.to(device, non_blocking=stacked.is_pinned())
 
 
-def _normalised(pixels: Tensor, transform: Transform) -> Tensor:
-    """As torchvision's ``ToTensor`` and ``Normalize``, operation by operation."""
+def normalised(pixels: Tensor, transform: Transform) -> Tensor:
+    """Bytes (…, C, H, W) as torchvision's ``ToTensor`` and ``Normalize`` make them, to the bit."""
     mean, std = (
         torch.tensor(values, device=pixels.device)[:, None, None]
         for values in (transform.mean, transform.std)

@@ -100,7 +100,11 @@ def elastic_of_list(file: str | Path, *, allow_code: bool = False) -> Elastic:
         >>> len(elastic.members) > 2  # its two anchors, and the stitches between them
         True
     """
-    listed = Listed.open(Path(file), allow_code=allow_code)
+    return elastic_of(Listed.open(Path(file), allow_code=allow_code))
+
+
+def elastic_of(listed: Listed) -> Elastic:
+    """As :func:`elastic_of_list`, of a list that is open."""
     stitches = listed.document["stitches"]
     families = listed.families(stitches)
     anchors = listed.shared_anchors(families)

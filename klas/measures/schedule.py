@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
@@ -127,6 +127,15 @@ def _tensors(prefix: str, values: Mapping[str, Any]) -> dict[str, Tensor]:
         for key, value in values.items()
         if isinstance(value, Tensor)
     }
+
+
+def steps_done(path: Path) -> int:
+    """How many steps a checkpoint holds; 0 if there is none."""
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            return int(tensors.get_tensor("step"))
+    except (OSError, SafetensorError):
+        return 0
 
 
 def load_training(

@@ -102,6 +102,10 @@ class Splits:
         assert split is not None, f"this study has no {name} split"
         return split
 
+    def images(self, name: SplitName) -> Images:
+        """All of a split's data set, which the study has to name."""
+        return self._images[name]
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """The images' classes, in the order of their labels."""
