@@ -1,6 +1,6 @@
 """A scores document seen as arrays: its pairs, their areas, their Pareto front. No torch here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -40,7 +40,12 @@ GIGA = CostUnit("GMACs", "GFLOPs", 1e9)
 
 def cost_unit(document: Document | StitchList | Comparison) -> CostUnit:
     """GMACs, or MMACs where every anchor is too small for them."""
-    return GIGA if max(a["macs"] for a in document["anchors"]) >= GIGA.scale / 10 else MEGA
+    return unit_for(anchor["macs"] for anchor in document["anchors"])
+
+
+def unit_for(macs: Iterable[float]) -> CostUnit:
+    """The unit that suits some networks' MACs."""
+    return GIGA if max(macs) >= GIGA.scale / 10 else MEGA
 
 
 def number(value: Number | None) -> float:

@@ -72,15 +72,16 @@ def check_parts(recipe: TrainingSpec, processes: int, *, normalises: str | None)
         StudyError: it can't be taken so.
     """
     parts = processes * recipe.accumulate
-    unit = 2 * parts if recipe.mixes or normalises else parts
+    unit = 2 * parts if recipe.mixes else parts
     if recipe.batch % unit:
-        why = "of the same size"
-        if recipe.mixes:
-            why = "of pairs of images, which are mixed"
-        elif normalises:
-            why = f"of two or more images, over which {normalises} normalises"
-        raise StudyError(
-            f"[training] batch = {recipe.batch}: is taken in {parts} parts (processes × "
-            f"accumulate) {why}; give a multiple of {unit}"
-        )
-    return parts
+        which = "pairs of images, which are mixed" if recipe.mixes else "the same size"
+        why, instead = f"of {which}", f"a multiple of {unit}"
+    elif normalises and recipe.batch < 2 * parts:
+        why = f"of one image, and {normalises} normalises over the images of a part"
+        instead = f"{2 * parts} or more"
+    else:
+        return parts
+    raise StudyError(
+        f"[training] batch = {recipe.batch}: is taken in {parts} parts (processes × accumulate) "
+        f"{why}; give {instead}"
+    )

@@ -59,7 +59,7 @@ class Prepared:
             "recipes": recipe,
             "training images": self.splits.images("train").fingerprint,
             "validation images": self.splits.images("val").fingerprint,
-            "images that cannot be read": hashlib.sha256(self.plan.rows.tobytes()).hexdigest(),
+            "readable images": hashlib.sha256(self.plan.rows.tobytes()).hexdigest(),
             "versions of torch": torch.__version__,
         }
 

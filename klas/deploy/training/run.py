@@ -212,13 +212,13 @@ def _claim(out: Path, prepared: Prepared) -> bool:
 
 def _difference(mine: Mapping[str, Any], theirs: Any, recipe: TrainingSpec) -> str | None:
     """What a folder holds, if that isn't this training."""
-    for name, value in mine["facts"].items():
-        if theirs.get("facts", {}).get(name) != value and name != "recipes":
-            return f"a training with other {name}"
     for name, value in recipe.decisive().items():
         there = theirs.get("recipe", {}).get(name)
         if there != value:
             return f"a training with {name} = {there}, not {value}"
+    for name, value in mine["facts"].items():
+        if theirs.get("facts", {}).get(name) != value:
+            return f"a training with other {name}"
     return None
 
 
