@@ -63,9 +63,7 @@ def expected(
     computing = per_mac * sum(macs.values()) / len(macs) * recipe.batch / ranks.count
     if plan.teacher is not None:
         computing += per_mac * macs[plan.teacher] * recipe.batch / ranks.count / 3
-    began = time.perf_counter()
-    images[0]
-    loading = time.perf_counter() - began
+    loading = min(_loading_seconds(images) for _ in range(2))  # at first pictures may be drawn
     # Workers load while this process computes.
     step = computing + loading if workers == 0 else max(computing, loading / workers)
     weights = FLOAT_BYTES * sum(parameter.numel() for parameter in elastic.parameters())
@@ -75,6 +73,13 @@ def expected(
         disk_bytes=weights * (COPIES - 1 + averages),
         memory_bytes=peak_memory_bytes() + weights * (COPIES - 2 + averages),
     )
+
+
+def _loading_seconds(images: StepImages) -> float:
+    """Of one step's images."""
+    began = time.perf_counter()
+    images[0]
+    return time.perf_counter() - began
 
 
 def _pass_seconds(elastic: Elastic, name: str, count: int, precision: Precision) -> float:

@@ -65,7 +65,7 @@ def mixed(images: Tensor, share: Tensor | None) -> Tensor:
     Examples:
         >>> images = torch.tensor([0.0, 1.0, 10.0, 20.0])[:, None, None, None]
         >>> mixed(images, torch.tensor(0.25)[None, None, None, None]).flatten()
-        tensor([5.0000, 3.2500, 7.7500, 15.0000])
+        tensor([ 5.0000,  3.2500,  7.7500, 15.0000])
     """
     if share is None:
         return images
