@@ -376,7 +376,7 @@ def _generated_pair(rng: np.random.Generator, f: int, g: int) -> dict[str, Any]:
             "scores": {
                 "kl": theta[i, j] / own[j, j + 1] if j < BLOCKS else None,
                 "theta": theta[i, j],
-                **{m: float(rng.uniform(0.1, 1)) for m in ("cka", "mse", "ce", "dm")},
+                **{m: float(rng.uniform(0.1, 1)) for m in ("theta_ce", "cka", "mse", "ce", "dm")},
             },
             "accuracy": {t: float(rng.uniform(0.2, 0.9)) for t in ("zero_shot", "tuned")},
         }

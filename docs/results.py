@@ -637,7 +637,7 @@ def ablation_section(document: Document, store: Store) -> str:
 def temperature_section(plain_document: Document, fitted: Document, store: Store) -> str:
     """Calibrated probes."""
     rows = []
-    for metric in ("kl", "theta", "mse", "ce"):
+    for metric in ("kl", "theta", "theta_ce", "mse", "ce"):
         cells: list[object] = []
         for document in (plain_document, fitted):
             hits = count = 0.0

@@ -30,7 +30,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 Tier = Literal["zero_shot", "tuned", "finetuned"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
-Metric = Literal["kl", "theta", "cka", "mse", "ce", "dm", "random", "snnet", "race"]
+Metric = Literal["kl", "theta", "theta_ce", "cka", "mse", "ce", "dm", "random", "snnet", "race"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 SETS: tuple[Metric, ...] = ("snnet", "race")
 """The methods without a score: SN-Net's set, and the stitches of a race, which training decides."""

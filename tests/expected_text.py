@@ -10,6 +10,7 @@ from typing import Any
 METHODS = {
     "kl": "KLAS (Γ)",
     "theta": "Ω alone",
+    "theta_ce": "√(Ω·CE)",
     "cka": "CKA",
     "mse": "MSE",
     "ce": "CE",

@@ -216,7 +216,7 @@ def agreement_chart(comparison: Comparison) -> go.Figure:
         range=[-0.6, len(FORETELLING) - 0.4],
     )
     margin = {**MARGIN, "t": 48}  # titles of two lines, which stay apart in a narrow window
-    figure.update_layout(margin=margin, height=392, showlegend=False)
+    figure.update_layout(margin=margin, height=430, showlegend=False)
     return figure
 
 

@@ -23,6 +23,7 @@ class Style(NamedTuple):
 STYLES: dict[Metric, Style] = {
     "kl": Style(KLAS, "circle"),
     "theta": Style("#56b4e9", "triangle-up"),
+    "theta_ce": Style("#a824fc", "hourglass"),  # the triangles of Ω and CE in one
     "cka": Style("#1c9e5f", "square"),
     "mse": Style("#d986b6", "pentagon"),
     "ce": Style("#c9a400", "triangle-down"),

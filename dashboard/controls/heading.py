@@ -26,7 +26,7 @@ from dashboard.session.resources import (
 )
 from dashboard.session.state import choices, session
 from dashboard.text.markup import plain
-from dashboard.text.quantities import QUANTITIES
+from dashboard.text.quantities import HELD_BEST, QUANTITIES
 from klas.errors import KlasError
 from klas.results.formatting import METHODS
 from klas.results.pair import Document, Pair, pairs_of
@@ -136,7 +136,7 @@ def pick_metric() -> Metric:
         scored,
         format_func=METHODS.__getitem__,
         help="What chooses: in every bucket the stitches with the lowest score. "
-        + QUANTITIES[start].explanation,
+        + f"{QUANTITIES[start].explanation}\n\n{HELD_BEST}",
         **shown,
     )
     return metric

@@ -13,6 +13,7 @@ from klas.selection.buckets import Selection
 FORMULAS = {
     "kl": "Ω / Σ",
     "theta": "Θ(Pᵢ, Pⱼ)",
+    "theta_ce": "√(Ω·CE)",
     "cka": "1 − CKA(Aᵢ, Aⱼ)",
     "mse": "mean (p − q)²",
     "ce": "mean −Σ p log q",
@@ -55,10 +56,10 @@ def stitch_scores(pair: Pair, picked: Selection, row: int) -> None:
             ),
             "formula": st.column_config.TextColumn(
                 help="P: a probe's predictions; A: activations; p, q: probabilities of the "
-                "source's and the target's probe; T: the stitch layer; Θ: mean KL(P ‖ Q) in nats, "
-                "how far apart two probes' predictions are; Ω = Θ(Pᵢ, Pⱼ): the distance across "
-                "the stitch; Σ = Θ(Pⱼ, Pⱼ₊₁), both of the target: the capacity of the block that "
-                "follows."
+                "source's and the target's probe; CE: their cross-entropy; T: the stitch layer; "
+                "Θ: mean KL(P ‖ Q) in nats, how far apart two probes' predictions are; "
+                "Ω = Θ(Pᵢ, Pⱼ): the distance across the stitch; Σ = Θ(Pⱼ, Pⱼ₊₁), both of the "
+                "target: the capacity of the block that follows."
             ),
         },
     )

@@ -11,8 +11,9 @@ METHOD_HELP = (
     "What chose the stitches. KLAS (Γ): by Γ = Ω / Σ, the distance across the stitch over the "
     "capacity of the block that follows. Ω = Θ(Pᵢ of the source, Pⱼ of the target) and "
     "Σ = Θ(Pⱼ, Pⱼ₊₁), both of the target; Θ(P, Q) = mean KL(P ‖ Q) says how many nats apart two "
-    "probes' predictions are. Ω alone: without Σ. Every other score takes in each bucket as many "
-    "stitches as the score that is chosen above; SN-Net's set is taken as it is. A race trains up "
+    "probes' predictions are. Ω alone: without Σ. √(Ω·CE): the geometric mean of Ω and the probes' "
+    "cross-entropy CE. Every other score takes in each bucket as many stitches as the score that "
+    "is chosen above; SN-Net's set is taken as it is. A race trains up "
     f"to {ENTRANTS} stitches of each bucket, measures them on the way and keeps the best one, so "
     "it has a curve at tier finetuned alone."
 )

@@ -38,5 +38,5 @@ def resolution_note(pair: Pair, selection: Selection, metric: Metric) -> str | N
         f"{pair.name}: {count} of the {every} stitches that Γ chose enter right before a block "
         f"that changes the resolution, as {100 * candidates:.0f} % of all candidates do. Σ is "
         "large there whatever the stitch, so on networks in stages Γ is no safe guide; compare "
-        "with Ω (theta), or let a race decide"
+        "with √(Ω·CE) (theta_ce), or let a race decide"
     )

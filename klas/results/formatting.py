@@ -12,6 +12,7 @@ from klas.study import Metric
 METHODS = {
     "kl": "KLAS (Γ)",
     "theta": "Ω alone",
+    "theta_ce": "√(Ω·CE)",
     "cka": "CKA",
     "mse": "MSE",
     "ce": "CE",

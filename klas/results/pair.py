@@ -15,6 +15,7 @@ from klas.results.documents.scores import CandidateTier, ScoredPair, ScoresDocum
 from klas.results.documents.sources import AnchorEntry
 from klas.results.documents.stitches import StitchList
 from klas.selection.curves import Areas, areas, front_rows
+from klas.selection.scores import theta_ce
 from klas.study import SETS, Metric
 from klas.tasks.task import Task, task_named
 
@@ -158,10 +159,17 @@ class Pair:
             else:
                 assert metric != "snnet", "a set has no scores"
                 assert metric != "race", "a set has no scores"
-                scores = np.array([number(c["scores"][metric]) for c in self.raw["candidates"]])
+                scores = self._stored_scores(metric)
             scores.flags.writeable = False
             self._scores[metric] = scores
         return self._scores[metric]
+
+    def _stored_scores(self, metric: Metric) -> NDArray[np.float64]:
+        every = [c["scores"] for c in self.raw["candidates"]]
+        if metric == "theta_ce" and not all(metric in scores for scores in every):
+            # An older document lacks it, but has all that it is made of.
+            return theta_ce(self._stored_scores("theta"), self._stored_scores("ce"))
+        return np.array([number(scores[metric]) for scores in every])
 
     @cached_property
     def _scores(self) -> dict[str, NDArray[np.float64]]:

@@ -19,7 +19,7 @@ SIGMA_FLOOR = 1e-8
 CKA_SAMPLES = 4
 """The fewest samples that HSIC₁ is defined for; with fewer there is no CKA."""
 
-SCORES = ("kl", "theta", "cka", "mse", "ce", "dm")
+SCORES = ("kl", "theta", "theta_ce", "cka", "mse", "ce", "dm")
 """What is computed for every candidate; ``random`` needs no computing and ``snnet`` is a set."""
 
 
@@ -115,14 +115,29 @@ def dm(residual: Floats, spread: Floats) -> Floats:
     return score
 
 
+def theta_ce(omega: Floats, cross_entropy: Floats) -> Floats:
+    """√(Ω·CE), the geometric mean of Ω and the cross-entropy of the two probes, in nats; each (…).
+
+    CE = Ω + H(P_i^f), so it is low where the target reads what the source says (Ω) and the source
+    has something to say (H): early in the source probes are unsure of everything, and Ω alone is
+    low between two that know nothing. It has no parameter.
+
+    Examples:
+        >>> theta_ce(np.array([1.0, 1.0, 0.0]), np.array([4.0, 1.0, 3.0]))
+        array([2., 1., 0.])
+    """
+    return np.sqrt(np.maximum(omega * cross_entropy, 0))  # rounding may take Ω = 0 below 0
+
+
 def candidate_scores(
     sums: ScoreSums, stitches: NDArray[np.int64], weights: Floats | None = None
 ) -> dict[str, Floats]:
     """Every score of every candidate, for one or many weightings of the blocks.
 
-    ``kl`` is Γ; ``theta`` is Ω alone, in nats; ``cka`` is 1 − CKA; ``mse`` is the mean squared
-    difference of the probes' probabilities; ``ce`` is the cross-entropy of the target's probe
-    under the source's, H(P_i^f) + Ω, in nats; ``dm`` is direct matching.
+    ``kl`` is Γ; ``theta`` is Ω alone, in nats; ``theta_ce`` is √(Ω·CE), in nats; ``cka`` is
+    1 − CKA; ``mse`` is the mean squared difference of the probes' probabilities; ``ce`` is the
+    cross-entropy of the target's probe under the source's, H(P_i^f) + Ω, in nats; ``dm`` is direct
+    matching.
 
     Args:
         sums: of the pair, by blocks.
@@ -141,7 +156,7 @@ def candidate_scores(
         ...     kl=np.full((1, 2, 3), 12.0),  # Ω = 12 / 4
         ...     target_kl=np.full((1, 3, 3), 8.0),  # Σ = 8 / 4
         ...     squares=np.full((1, 2, 3), 1.0),
-        ...     entropy=np.full((1, 2), 4.0),  # H = 4 / 4
+        ...     entropy=np.full((1, 2), 36.0),  # H = 36 / 4, so CE = 12
         ...     hsic=np.full((1, 2, 3), 1.0),
         ...     source_hsic=np.full((1, 2), 2.0),
         ...     target_hsic=np.full((1, 3), 2.0),
@@ -150,7 +165,7 @@ def candidate_scores(
         ... )
         >>> scores = candidate_scores(sums, np.array([[1, 1]]))
         >>> {name: float(score[0]) for name, score in scores.items()}
-        {'kl': 1.5, 'theta': 3.0, 'cka': 0.5, 'mse': 0.25, 'ce': 4.0, 'dm': 0.75}
+        {'kl': 1.5, 'theta': 3.0, 'theta_ce': 6.0, 'cka': 0.5, 'mse': 0.25, 'ce': 12.0, 'dm': 0.75}
     """
     w = np.ones(len(sums.samples)) if weights is None else weights
     i, j = stitches.T
@@ -160,14 +175,17 @@ def candidate_scores(
 
     count = total(sums.samples)[..., None]
     omega = total(sums.kl) / count[..., None]
+    across = omega[..., i, j]
+    cross_entropy = total(sums.entropy)[..., i] / count + across
     likeness = cka(total(sums.hsic), total(sums.source_hsic), total(sums.target_hsic))
     if sums.samples.sum() < CKA_SAMPLES:
         likeness = np.full_like(likeness, np.nan)
     return {
         "kl": gamma(omega, total(sums.target_kl) / count[..., None])[..., i, j],
-        "theta": omega[..., i, j],
+        "theta": across,
+        "theta_ce": theta_ce(across, cross_entropy),
         "cka": 1 - likeness[..., i, j],
         "mse": total(sums.squares)[..., i, j] / count,
-        "ce": total(sums.entropy)[..., i] / count + omega[..., i, j],
+        "ce": cross_entropy,
         "dm": dm(total(sums.residual), total(sums.spread)),
     }

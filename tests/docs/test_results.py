@@ -105,7 +105,7 @@ def test_ablations_and_calibration(results, computed, comparison):
     chosen = [int(row["chosen"]) for row in rows[:4]]
     assert chosen == sorted(chosen)
     (calibrated,) = tables(results.temperature_section(document, document, store))
-    for row, metric in zip(calibrated, ("kl", "theta", "mse", "ce"), strict=True):
+    for row, metric in zip(calibrated, ("kl", "theta", "theta_ce", "mse", "ce"), strict=True):
         assert row["hits (%)"] == row["fitted: hits (%)"]
         # The same as the comparison's: weighted by the candidates, whose number it says.
         within = comparison["all_pairs"]["methods"][metric]["spearman_within"]

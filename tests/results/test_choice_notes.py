@@ -57,6 +57,7 @@ def test_it_is_said_where_gamma_hangs_on_changes_of_resolution(pair):
     said = resolution_note(in_stages(pair, before), one, "kl")
     assert said is not None
     assert said.startswith(f"{pair.name}: 1 of the 1 stitches that Γ chose enter right before")
+    assert said.endswith("compare with √(Ω·CE) (theta_ce), or let a race decide")
 
 
 def test_flat_targets_and_empty_choices_are_passed_over(pair):

@@ -123,19 +123,20 @@ def test_who_would_start_in_a_race_is_in_no_curve_of_another_tier(comparison):
     assert {*top1} == {0.75}
 
 
-def test_a_comparison_from_before_races_is_read(comparison, tmp_path):
+@pytest.mark.parametrize("lacking", ["race", "theta_ce"])
+def test_a_comparison_from_before_a_method_is_read(comparison, tmp_path, lacking):
     for part in (*comparison["pairs"], comparison["all_pairs"]):
         for place in ("chosen", "methods"):
-            part.get(place, {}).pop("race", None)
+            part.get(place, {}).pop(lacking, None)
     write(comparison, tmp_path / "c.json")
     older = read(tmp_path / "c.json", "klas-comparison")
-    assert "race" not in methods_of(older["all_pairs"])
+    assert lacking not in methods_of(older["all_pairs"])
     for pair in older["pairs"]:
-        assert [*methods_of(pair)] == [*chosen_of(pair)] == [m for m in METRICS if m != "race"]
-        assert chosen_at(pair, "race", "finetuned")[0].size == 0
+        assert [*methods_of(pair)] == [*chosen_of(pair)] == [m for m in METRICS if m != lacking]
+        assert chosen_at(pair, lacking, "finetuned")[0].size == 0
     tables = [part for part in comparison_tables(older) if hasattr(part, "columns")]
     assert tables
     for table in tables:
         methods = [*table.columns[0].cells]
         assert METHODS["snnet"] in methods
-        assert METHODS["race"] not in methods
+        assert METHODS[lacking] not in methods

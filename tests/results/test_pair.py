@@ -144,6 +144,19 @@ def test_random_scores_depend_on_the_seed_and_the_pair_alone(computed):
     assert all(((d >= 0) & (d < 1)).all() for d in drawn)
 
 
+def test_an_older_document_has_what_its_own_scores_make(computed):
+    older = copy.deepcopy(computed[1])
+    for entry in older["pairs"]:
+        for candidate in entry["candidates"]:
+            del candidate["scores"]["theta_ce"]
+    for pair, now in zip(pairs_of(older), pairs_of(computed[1]), strict=True):
+        assert pair.scores("theta_ce") == pytest.approx(now.scores("theta_ce"), rel=1e-12)
+        assert pair.is_scored("theta_ce")
+    for candidate in older["pairs"][0]["candidates"]:  # nor is it there before the others are
+        candidate["scores"] = dict.fromkeys(candidate["scores"])
+    assert np.isnan(pairs_of(older)[0].scores("theta_ce")).all()
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_pair_is_scored_once_its_stage_is_done_and_no_score_that_may_choose_lacks(
     computed, metric

@@ -62,7 +62,7 @@ def test_anchors_are_drawn_with_the_same_samples(computed, resampled):
 
 def test_scores_are_quotients_of_the_drawn_blocks_sums(computed, resampled):
     _, document = computed
-    metrics = ["kl", "theta", "cka", "mse", "ce", "dm", "random"]
+    metrics = ["kl", "theta", "theta_ce", "cka", "mse", "ce", "dm", "random"]
     for pair in pairs_of(document)[:2]:
         actual = dict(zip(metrics, resampled.scores(pair, metrics)))
         for metric in metrics:
@@ -79,12 +79,14 @@ def test_scores_are_quotients_of_the_drawn_blocks_sums(computed, resampled):
             for row, (i, j) in enumerate(every):
                 omega = total(sums.kl[:, i, j]) / SAMPLES
                 norm = np.sqrt(total(sums.source_hsic[:, i]) * total(sums.target_hsic[:, j]))
+                cross_entropy = total(sums.entropy[:, i]) / SAMPLES + omega
                 wanted = {
                     "kl": omega / (total(sums.target_kl[:, j, j + 1]) / SAMPLES),
                     "theta": omega,
+                    "theta_ce": np.sqrt(omega * cross_entropy),
                     "cka": 1 - total(sums.hsic[:, i, j]) / norm,
                     "mse": total(sums.squares[:, i, j]) / SAMPLES,
-                    "ce": total(sums.entropy[:, i]) / SAMPLES + omega,
+                    "ce": cross_entropy,
                     "dm": total(sums.residual[:, row]) / total(sums.spread[:, row]),
                     "random": pair.scores("random")[row],
                 }

@@ -50,14 +50,18 @@ def activations(pipeline):
 def test_the_scores_from_probes_are_what_their_definitions_say(computed, log_probabilities):
     for pair in pairs_of(computed[1]):
         log_p, log_q = (log_probabilities[name] for name in pair.names)
-        actual = {metric: pair.scores(metric) for metric in ("kl", "theta", "mse", "ce")}
+        probed = ("kl", "theta", "theta_ce", "mse", "ce")
+        actual = {metric: pair.scores(metric) for metric in probed}
         for row, (i, j) in enumerate(pair.stitches):
             p, q, after = np.exp(log_p[i]), np.exp(log_q[j]), log_q[j + 1]
             omega = (p * (log_p[i] - log_q[j])).sum(1).mean()
             sigma = (q * (log_q[j] - after)).sum(1).mean()
             assert actual["theta"][row] == pytest.approx(omega, rel=1e-6)
             assert actual["kl"][row] == pytest.approx(omega / sigma, rel=1e-6)
-            assert actual["ce"][row] == pytest.approx(-(p * log_q[j]).sum(1).mean(), rel=1e-6)
+            cross_entropy = -(p * log_q[j]).sum(1).mean()
+            assert actual["ce"][row] == pytest.approx(cross_entropy, rel=1e-6)
+            both = np.sqrt(omega * cross_entropy)
+            assert actual["theta_ce"][row] == pytest.approx(both, rel=1e-6)
             assert actual["mse"][row] == pytest.approx(((p - q) ** 2).mean(), rel=1e-6)
 
 

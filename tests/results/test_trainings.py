@@ -43,7 +43,7 @@ def test_methods_train_what_they_choose():
     assert choices == {
         None: (),
         "kl": ((2, 1), (2, 2)),
-        **dict.fromkeys(("theta", "cka", "mse", "ce", "dm"), ((1, 1), (1, 2))),
+        **dict.fromkeys(("theta", "theta_ce", "cka", "mse", "ce", "dm"), ((1, 1), (1, 2))),
         "snnet": ((1, 1), (2, 2)),
         "race": ((1, 1), (1, 2), (2, 1), (2, 2)),  # up to three of each bucket start
     }

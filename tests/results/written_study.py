@@ -124,7 +124,7 @@ DATA: dict[str, Any] = {
 def _candidate(
     place: tuple[int, int], macs: int, snnet: bool, score: float, rival: float, accuracy: float
 ) -> dict[str, Any]:
-    rivals = dict.fromkeys(("theta", "cka", "mse", "ce", "dm"), rival)
+    rivals = dict.fromkeys(("theta", "theta_ce", "cka", "mse", "ce", "dm"), rival)
     return {
         "source_block": place[0],
         "target_block": place[1],

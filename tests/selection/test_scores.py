@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from klas.selection.scores import SCORES, ScoreSums, candidate_scores, cka, dm, gamma
+from klas.selection.scores import SCORES, ScoreSums, candidate_scores, cka, dm, gamma, theta_ce
 
 STITCHES = np.array([(1, 1), (2, 1), (1, 2), (2, 3)])
 
@@ -26,6 +26,26 @@ def test_cka_is_0_where_nothing_varies_and_1_of_a_cut_with_itself():
 
 def test_direct_matching_of_what_does_not_vary():
     assert dm(np.array([2.0, 2.0, 0.0]), np.array([8.0, 0.0, 0.0])).tolist() == [0.25, np.inf, 0.0]
+
+
+def test_theta_ce_of_probabilities_asks_for_agreement_and_for_something_to_say():
+    p, q = np.array([0.98, 0.01, 0.01]), np.array([0.5, 0.25, 0.25])
+    score = theta_ce(np.array((p * np.log(p / q)).sum()), np.array(-(p * np.log(q)).sum()))
+    distance = 0.98 * np.log(0.98 / 0.5) + 0.02 * np.log(0.01 / 0.25)  # natural logarithms: nats
+    entropy = -0.98 * np.log(0.98) - 0.02 * np.log(0.01)
+    assert score == pytest.approx(np.sqrt(distance * (distance + entropy)))
+    surer, vaguer = theta_ce(np.array([0.5, 0.5]), np.array([0.6, 2.0]))  # at the same distance
+    assert surer < vaguer
+
+
+def test_theta_ce_is_0_where_rounding_takes_omega_below_0():
+    assert theta_ce(np.array([-1e-17, 0.0]), np.array([1.0, 0.0])).tolist() == [0.0, 0.0]
+
+
+@given(st.floats(1e-9, 50), st.floats(0, 7))
+def test_theta_ce_lies_between_omega_and_ce(omega, entropy):
+    score = theta_ce(np.array(omega), np.array(omega + entropy))
+    assert omega * (1 - 1e-9) <= score <= (omega + entropy) * (1 + 1e-9)
 
 
 def sums(seed, blocks=5):
@@ -58,6 +78,7 @@ def slowly(s, weights, row):
     return {
         "kl": omega / (total(s.target_kl[:, j, j + 1]) / n),
         "theta": omega,
+        "theta_ce": (omega * (total(s.entropy[:, i]) / n + omega)) ** 0.5,
         "cka": 1 - total(s.hsic[:, i, j]) / norm,
         "mse": total(s.squares[:, i, j]) / n,
         "ce": total(s.entropy[:, i]) / n + omega,

@@ -134,6 +134,7 @@ class ByMethod(TypedDict, Generic[T]):
 
     kl: T
     theta: T
+    theta_ce: NotRequired[T]  # older documents have none
     cka: T
     mse: T
     ce: T

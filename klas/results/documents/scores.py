@@ -30,6 +30,7 @@ class Scores(TypedDict):
 
     kl: Score | None
     theta: Score | None
+    theta_ce: NotRequired[Score | None]  # older documents have none
     cka: Score | None
     mse: Score | None
     ce: Score | None

@@ -2,11 +2,20 @@
 
 import copy
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dashboard.text.quantities import QUANTITIES, SHOWN, description, field, quantity, stitch_values
+from dashboard.text.quantities import (
+    HELD_BEST,
+    QUANTITIES,
+    SHOWN,
+    description,
+    field,
+    quantity,
+    stitch_values,
+)
 from klas.results.pair import pairs_of
 from klas.study import METRICS, SETS, STAGES, TIERS
 
@@ -30,7 +39,9 @@ def read(candidate, name):
             return candidate["scores"][name]
 
 
-@pytest.mark.parametrize("name", ["kl", "theta", "cka", "mse", "ce", "dm", "macs", "params"])
+@pytest.mark.parametrize(
+    "name", ["kl", "theta", "theta_ce", "cka", "mse", "ce", "dm", "macs", "params"]
+)
 def test_every_cell_has_its_stitchs_value(pair, name):
     shown = field(pair, name)
     space = [c for c in pair.raw["candidates"] if c["in_space"]]
@@ -91,6 +102,19 @@ def test_the_words_name_the_ends_and_their_places(pair):
     assert re.search(r"highest [\d.]+ at target cut \d", said)
     shown.values[:] = np.inf
     assert description(pair, "kl", shown) == "Γ: no value is finite."
+
+
+def test_what_is_said_of_the_best_score_is_what_the_readme_says():
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
+    told = readme.split("**Which score when.**")[1].split("\n\n")[0]
+    ours, gammas = (
+        re.findall(r"\d\.\d", part)
+        for part in re.search(r"(√\(Ω·CE\).*)(Γ's.*)", HELD_BEST).groups()
+    )
+    theirs = re.search(r"√\(Ω·CE\)(.*?)Γ's(.*?), Ω's", told, re.DOTALL).groups()
+    assert [ours, gammas] == [re.findall(r"\d\.\d", part) for part in theirs]
+    assert (len(ours), len(gammas)) == (2, 2)
+    assert all(zoo in HELD_BEST for zoo in ("digits", "CIFAR-10"))
 
 
 def test_every_score_has_words_and_costs_have_the_pairs_unit(pair):

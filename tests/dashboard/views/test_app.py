@@ -5,6 +5,7 @@ import json
 import pytest
 
 from dashboard.controls.tour import STOPS
+from dashboard.text.quantities import HELD_BEST
 from klas.pipeline.run import Pipeline
 from klas.results.pair import pairs_of
 from klas.results.refs import scores_ref
@@ -115,13 +116,14 @@ def every_chosen(tester):
     return next(d.value for d in tester.dataframe if {"pair", "stitch"} <= {*d.value.columns})
 
 
-@pytest.mark.parametrize("metric", ["theta", "cka", "mse", "ce", "dm", "random"])
+@pytest.mark.parametrize("metric", ["theta", "theta_ce", "cka", "mse", "ce", "dm", "random"])
 def test_any_score_can_choose_and_the_command_says_which(app, computed, metric):
     store, document = computed
     richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
     tester = app(store.root, "stitches")
     widget(tester, "metric").set_value(metric).run()
     assert not tester.exception
+    assert widget(tester, "metric").help.endswith(HELD_BEST)
     assert shown_stitches(tester) == expected(richest, metric=metric)
     assert f"--metric {metric} " in tester.code[-1].value
     widget(tester, "pair").set_value("All pairs").run()
