@@ -156,20 +156,18 @@ class Pair:
             if metric == "random":
                 seed = [self.document["study"]["seed"], crc32(self.name.encode())]
                 scores = np.random.default_rng(seed).random(len(self.macs))
+            elif metric == "theta_ce" and self._lacks(metric):  # an older document, with its parts
+                scores = theta_ce(self.scores("theta"), self.scores("ce"))
             else:
                 assert metric != "snnet", "a set has no scores"
                 assert metric != "race", "a set has no scores"
-                scores = self._stored_scores(metric)
+                scores = np.array([number(c["scores"][metric]) for c in self.raw["candidates"]])
             scores.flags.writeable = False
             self._scores[metric] = scores
         return self._scores[metric]
 
-    def _stored_scores(self, metric: Metric) -> NDArray[np.float64]:
-        every = [c["scores"] for c in self.raw["candidates"]]
-        if metric == "theta_ce" and not all(metric in scores for scores in every):
-            # An older document lacks it, but has all that it is made of.
-            return theta_ce(self._stored_scores("theta"), self._stored_scores("ce"))
-        return np.array([number(scores[metric]) for scores in every])
+    def _lacks(self, metric: Metric) -> bool:
+        return any(metric not in c["scores"] for c in self.raw["candidates"])
 
     @cached_property
     def _scores(self) -> dict[str, NDArray[np.float64]]:
