@@ -58,7 +58,8 @@ def charts(tester):
 
 def curve_names(tester):
     shown = charts(tester)[1]["data"]
-    return {t["name"].split(" (")[0] for t in shown if t.get("legendgroup") and "(" in t["name"]}
+    curves = [t for t in shown if t.get("legendgroup") and t["mode"] == "markers"]
+    return {t["name"].split(" (")[0] for t in curves}
 
 
 def listed(tester):
@@ -107,7 +108,7 @@ def test_another_score_chooses_and_klas_becomes_its_rival(app, computed, pair):
     assert klas["name"] == f"KLAS (Γ) ({share.sum()})"
 
 
-@pytest.mark.parametrize("rival", ["snnet", "theta", "random"])
+@pytest.mark.parametrize("rival", ["snnet", "theta", "theta_ce", "random"])
 def test_the_sentence_follows_tau_and_the_rival(app, computed, pair, rival):
     tester = app(computed[0].root, "stitches")
     widget(tester, "rival").set_value(rival).run()
