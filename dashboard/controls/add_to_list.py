@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from dashboard.controls.heading import says_errors
 from dashboard.model.list_entries import entries_of, entry_of
 from dashboard.session import my_list
-from dashboard.session.accuracies import race_accuracy
+from dashboard.session.accuracies import race_at_hand
 from dashboard.text.markup import plain
 from klas.results.formatting import METHODS
 from klas.results.pair import Document, Pair, pairs_of
@@ -81,8 +81,8 @@ def _taken(pair: Pair, spec: SelectionSpec, method: Metric) -> NDArray[np.bool_]
     """(N,) what a method chooses beside the selection; None of a race that was not run."""
     if method != "race":
         return own_or_fair_share(pair, choose(pair, spec), spec.metric, method)
-    kept = race_accuracy(pair, spec)
-    return None if kept is None else np.isfinite(kept)
+    race = race_at_hand(pair, spec)
+    return None if race is None else np.isfinite(race.accuracy)
 
 
 def _by_hand(document: Document) -> None:

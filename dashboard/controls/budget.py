@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.controls.cost import budget_field, pick_cost, settle_axis
 from dashboard.controls.downloads import list_button
+from dashboard.controls.export import export_button
 from dashboard.controls.heading import says_errors, selection
 from dashboard.model.deployment import (
     Deployable,
@@ -22,8 +23,9 @@ from dashboard.model.deployment import (
     deployable_of_study,
     joined,
 )
-from dashboard.model.tradeoff import Curve, Floats, Limits, Sheet, limits
-from dashboard.session.accuracies import accuracy_at, best_tier
+from dashboard.model.exports import exportable_anchor, exportable_stitch
+from dashboard.model.tradeoff import Bits, Curve, Floats, Limits, Sheet, limits
+from dashboard.session.accuracies import accuracy_at, best_tier, training_at_hand
 from dashboard.session.address import EVERY_PAIR
 from dashboard.session.choices import forget, keep
 from dashboard.session.resources import store, study
@@ -37,10 +39,11 @@ from dashboard.text.budget import (
     too_little,
 )
 from dashboard.text.markup import plain
+from klas.results.accuracies import Racing
 from klas.results.costs import CostName, Costs, costs_of
 from klas.results.formatting import METHODS
-from klas.results.pair import Choice, Pair, pairs_of
-from klas.results.selections import choose
+from klas.results.pair import Choice, Pair, anchor_named, pairs_of
+from klas.results.selections import choose, own_or_fair_share, racing_in
 from klas.results.timings import timings_of
 from klas.selection.buckets import Selection
 from klas.selection.budget import pick_by_score
@@ -132,8 +135,10 @@ def _answer(
                     _all_pairs_link(asked)
         if pick is not None:
             alternatives_table(costs, deployable, pick, sheet.pair.task.metric, all_pairs=False)
+            best = deployable.networks[pick.best]
             with left:
-                _listing(deployable.networks[pick.best])
+                _listing(best)
+                _export(sheet.pair, best, deployable.tier, _trained_with(best, guess))
 
 
 @st.fragment
@@ -174,8 +179,11 @@ def budget_over_all(
         st.markdown(deploy(costs, deployable, pick, budget, "of this study"))
         st.caption(basis_of_study(deployable, metric, selection().tau, chosen))
         alternatives_table(costs, deployable, pick, choices[0].pair.task.metric, all_pairs=True)
+        best = deployable.networks[pick.best]
+        trained = next((c.chosen for c in choices if c.pair is best.pair), None)
         with left:
-            _listing(deployable.networks[pick.best])
+            _listing(best)
+            _export(choices[0].pair, best, tier, None if trained is None else (trained, None))
 
 
 def _others(sheet: Sheet, costs: Costs, metric: Metric, tier: Tier) -> Deployable:
@@ -226,6 +234,32 @@ def _to_all_pairs(budget: float) -> None:
 def _listing(network: Network) -> None:
     if network.pair is not None and network.row is not None:
         list_button(network.pair, network.row, place="budget")
+
+
+def _trained_with(network: Network, guess: _Guess) -> tuple[Bits, Racing] | None:
+    """(N,) what was trained together with a stitch, and the buckets in which that raced."""
+    if network.pair is None or network.method is None:
+        return None
+    picked, own = guess.picked, guess.metric
+    chosen = own_or_fair_share(network.pair, picked, own, network.method)
+    return chosen, None if network.method == own else racing_in(picked, network.method)
+
+
+def _export(shown: Pair, network: Network, tier: Tier, trained: tuple[Bits, Racing] | None) -> None:
+    """The answer as a file, at the tier at which it is the answer.
+
+    Args:
+        shown: a pair of the study.
+        trained: at ``finetuned``, what was trained together with it.
+    """
+    if network.pair is None or network.row is None:
+        exportable = exportable_anchor(anchor_named(shown.document, network.name))
+    else:
+        training = None
+        if tier == "finetuned" and trained is not None:
+            training = training_at_hand(network.pair, *trained)
+        exportable = exportable_stitch(network.pair, network.row, training)
+    export_button(exportable, shown.unit, place="budget", tier=tier)
 
 
 def _spread(sheet: Sheet, costs: Costs, network: Network) -> None:

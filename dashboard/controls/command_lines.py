@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from dashboard.session.engine import engine
 from dashboard.session.resources import store, study, study_arguments
-from klas.study import STAGES, SelectionSpec, Stage, Study, Tier
+from klas.jobs.kinds import ExportJob
+from klas.study import DIGITS, STAGES, SelectionSpec, Stage, Study, Tier
 
 
 def run_command(until: Stage) -> str:
@@ -42,6 +43,17 @@ def select_command(
             *("--out", out),
         ]
     )
+
+
+def export_command(job: ExportJob, out: str) -> str:
+    """Exports the same network of the study at hand from the same folder."""
+    command = ["klas", "export", *(study_arguments() or [DIGITS.name]), "--member", job.member]
+    command += [] if job.tier is None else ["--tier", job.tier]
+    command += ["--fuse"] if job.fused else []
+    command += ["--to", job.to, "--out", out]
+    if "KLAS_CACHE_DIR" in os.environ:
+        command += ["--cache-dir", str(store().root)]
+    return shlex.join(command)
 
 
 def own_selection_command(out: str) -> str:

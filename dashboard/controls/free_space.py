@@ -15,7 +15,13 @@ from dashboard.text.study_titles import titles
 from klas.errors import KlasError
 from klas.jobs import listing
 from klas.results.formatting import size
-from klas.results.freeing import free_everything, free_stage, free_study, free_unclaimed
+from klas.results.freeing import (
+    free_everything,
+    free_exports,
+    free_stage,
+    free_study,
+    free_unclaimed,
+)
 from klas.results.usage import Usage
 
 PAGE = "Cache"
@@ -96,6 +102,14 @@ def _parts(usage: Usage) -> list[_Part]:
         )
         for stage, (_, taken) in usage.stages.items()
     ]
+    parts.append(
+        _Part(
+            name="Exported networks",
+            bytes=usage.exports[1],
+            consequence="Each can be exported again, as long as its results are here.",
+            free=partial(free_exports, store()),
+        )
+    )
     parts.append(
         _Part(
             name="Everything",

@@ -11,7 +11,7 @@ from dashboard.session.state import session
 from dashboard.text.job_titles import STAGE_ACTIVITY, job_title
 from dashboard.text.markup import plain
 from klas.errors import KlasError
-from klas.jobs.kinds import EstimateJob, RunJob
+from klas.jobs.kinds import EstimateJob, ExportJob, RunJob
 from klas.jobs.listing import Job, all_jobs
 from klas.jobs.status import StageStatus, Status
 from klas.results.formatting import duration, size
@@ -109,6 +109,8 @@ def _at_work(job: Job, subject: str) -> None:
     status = job.status
     stage = status.stages[-1].stage if status.stages else ""
     activity = STAGE_ACTIVITY.get(stage, "Loading the networks")
+    if isinstance(job.spec, ExportJob):
+        activity = job_title(job.spec)
     if isinstance(job.spec, EstimateJob):
         activity = f"Estimating: {activity[0].lower()}{activity[1:]}"
     st.markdown(f"{subject}**{activity}** …")

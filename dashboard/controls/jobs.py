@@ -55,7 +55,7 @@ def estimate(study: Study, of: RunJob | FinetuneJob | CompareJob | FullValJob) -
     status = status_of(store(), job_id(study, spec))
     if status is None or status.state != "done" or status.updated <= _last_result(study):
         return
-    if status.answer is not None:
+    if isinstance(status.answer, EstimateAnswer):
         st.markdown(_answer(status.answer, status.device))
 
 

@@ -1,10 +1,15 @@
 """The table of one's own list, from which marked lines can be removed."""
 
+from collections.abc import Callable, Sequence
+
 import pandas as pd
 import streamlit as st
 
+from dashboard.controls.export import export_button
 from dashboard.controls.heading import metric_at_hand
+from dashboard.model.exports import Exportable, Training, exportable_stitch
 from dashboard.model.list_comparison import entries_in
+from dashboard.model.list_entries import Entry
 from dashboard.session import my_list
 from dashboard.tables.columns import (
     BUCKET_HELP,
@@ -16,13 +21,19 @@ from dashboard.tables.columns import (
 from dashboard.text.quantities import QUANTITIES
 from klas.results.documents.stitches import StitchList
 from klas.results.formatting import METHODS
-from klas.results.pair import Document, cost_unit, number
+from klas.results.pair import Document, Pair, cost_unit, number, pairs_of
 from klas.study import TIERS
 from klas.tasks.task import task_named
 
 
-def list_table(document: Document, own: StitchList) -> None:
-    """The list; lines that are marked can be taken out."""
+def list_table(
+    document: Document, own: StitchList, training: Callable[[Pair], Training | None]
+) -> None:
+    """The list; lines that are marked can be taken out, and one that is marked exported.
+
+    Args:
+        training: of a pair, the joint training whose accuracies the list has, if it has any.
+    """
     unit = cost_unit(document)
     listed, rule = own["stitches"], own["selection"]
     score = QUANTITIES[rule["metric"]]
@@ -71,8 +82,20 @@ def list_table(document: Document, own: StitchList) -> None:
             args=(marked,),
             help="Mark lines at the left of the table.",
         )
+        export_button(_marked_one(document, marked, training), unit, place="list")
         st.caption(
             f"The list is {'edited by hand, not ' if rule.get('edited') else ''}{chosen}. "
             f"{score.label}{ours} and the buckets are worked out for every stitch here, however it "
             "was picked."
         )
+
+
+def _marked_one(
+    document: Document, marked: Sequence[Entry], training: Callable[[Pair], Training | None]
+) -> Exportable | None:
+    """The marked stitch as it can be exported; None unless one line is marked."""
+    if len(marked) != 1:
+        return None
+    ((source, target, *place),) = marked
+    pair = next(pair for pair in pairs_of(document) if pair.names == (source, target))
+    return exportable_stitch(pair, pair.everywhere.index((place[0], place[1])), training(pair))

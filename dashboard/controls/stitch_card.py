@@ -8,8 +8,11 @@ import streamlit as st
 
 from dashboard.charts.diagram import diagram
 from dashboard.controls.downloads import list_button
+from dashboard.controls.export import export_button
 from dashboard.controls.jobs import start_button
+from dashboard.model.exports import exportable_stitch
 from dashboard.model.tradeoff import Floats
+from dashboard.session.accuracies import training_at_hand
 from dashboard.session.resources import study
 from dashboard.tables.columns import BUCKET_HELP
 from dashboard.tables.stitch_scores import stitch_scores
@@ -50,6 +53,8 @@ def stitch_card(
         st.caption("Its tuning diverged, so it has no accuracy at **tuned**.")
     with st.container(horizontal=True):
         list_button(pair, row, place="card")
+        training = None if trained is None else training_at_hand(pair, picked.chosen)
+        export_button(exportable_stitch(pair, row, training), pair.unit, place="card")
         _measure_buttons(pair, spec, picked, row, accuracy)
     stitch_scores(pair, picked, row)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from dashboard.model.exports import Training
 from dashboard.model.tradeoff import Bits, Floats
 from dashboard.session.resources import store, study
 from klas.results.accuracies import Racing, finetuned_accuracy
@@ -25,11 +26,27 @@ def accuracy_at(pair: Pair, chosen: Bits, tier: Tier, racing: Racing = None) -> 
     return np.full(len(chosen), np.nan) if trained is None else trained
 
 
-def race_accuracy(pair: Pair, spec: SelectionSpec) -> Floats | None:
-    """(N,) accuracies of what the race beside a selection kept, NaN elsewhere; None if not run."""
+def race_at_hand(pair: Pair, spec: SelectionSpec) -> Training | None:
+    """The race beside a selection; None if it was not run."""
     picked = choose(pair, spec)
     starts = own_or_fair_share(pair, picked, spec.metric, "race")
-    return finetuned_accuracy(store(), pair, starts, study(), racing_in(picked, "race"))
+    return training_at_hand(pair, starts, racing_in(picked, "race"))
+
+
+def training_at_hand(pair: Pair, chosen: Bits, racing: Racing = None) -> Training | None:
+    """The joint training of a choice; None if it was not run.
+
+    Args:
+        racing: (N,) the buckets in which that raced, if it did.
+    """
+    accuracy = finetuned_accuracy(store(), pair, chosen, study(), racing)
+    if accuracy is None:
+        return None
+    own, raced = _own_choice(pair)
+    alike = (racing is None) == (raced is None) and np.array_equal(chosen, own)
+    if racing is not None and raced is not None:
+        alike = alike and np.array_equal(racing[chosen], raced[own])
+    return Training(chosen=chosen, racing=racing, accuracy=accuracy, own=alike)
 
 
 def best_tier(accuracies: Mapping[Tier, Floats | None]) -> Tier | None:

@@ -24,6 +24,10 @@ def usage_by_stage(usage: Usage) -> None:
         }
         for stage, (count, taken) in sorted(usage.stages.items(), key=lambda s: -s[1][1])
     ]
+    count, taken = usage.exports
+    if taken:
+        what = "Exported networks, made again from results"
+        rows.append({"stage": "exports", "what": what, "results": count, SIZE: taken / 1e6})
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,

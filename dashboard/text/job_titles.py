@@ -8,6 +8,7 @@ from klas.jobs.kinds import (
     CatalogueJob,
     CompareJob,
     EstimateJob,
+    ExportJob,
     FinetuneJob,
     FullValJob,
     JobSpec,
@@ -46,6 +47,8 @@ def job_title(spec: JobSpec | UnknownJob) -> str:
             return f"Measure on every validation image: {_pairs(pairs)}"
         case LatencyJob(pairs=pairs):
             return f"Measure latency: {_pairs(pairs)}"
+        case ExportJob(member=member, to=to, fused=fused):
+            return f"Export {plain(member)} to {to}{', fused' if fused else ''}"
         case EstimateJob(of=of):
             return f"Estimate: {job_title(of)}"
         case CatalogueJob():

@@ -14,6 +14,7 @@ from dashboard.tables.usage import usage_by_stage, usage_by_study
 from dashboard.text.markup import plain
 from klas.results.formatting import size
 from klas.results.usage import Usage
+from klas.storage.exports import verify_exports
 
 
 @says_errors
@@ -43,7 +44,7 @@ def page() -> None:
     with st.expander("The same from the command line"):
         st.code(
             "klas cache ls\nklas cache verify\nklas cache clear --stage STAGE\n"
-            "klas cache clear --study STUDY",
+            "klas cache clear --study STUDY\nklas cache clear --exports",
             language="bash",
         )
 
@@ -68,7 +69,13 @@ def _verify(usage: Usage) -> None:
     if not st.button("Verify everything", icon=":material/fact_check:"):
         return
     with st.spinner("Reading every result …"):
-        bad = store().verify()
+        bad, exports = store().verify(), verify_exports(store())
+    if exports:
+        st.warning(
+            f"{len(exports):,} exported networks were damaged, and were deleted. Export them "
+            "again.",
+            icon=":material/deployed_code_alert:",
+        )
     if not bad:
         st.success(f"All {_count(usage):,} results are whole.", icon=":material/check_circle:")
         return

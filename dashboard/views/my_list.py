@@ -24,6 +24,7 @@ from dashboard.controls.job_panel import job_panel
 from dashboard.controls.list_downloads import list_downloads
 from dashboard.controls.list_file import open_list_file, other_list
 from dashboard.controls.list_table import list_table
+from dashboard.model.exports import Training
 from dashboard.model.list_comparison import (
     Listed,
     comparison_rows,
@@ -33,12 +34,11 @@ from dashboard.model.list_comparison import (
 from dashboard.model.list_entries import picks
 from dashboard.model.tradeoff import Bits, Floats
 from dashboard.session import my_list
-from dashboard.session.accuracies import race_accuracy
-from dashboard.session.resources import store, study
+from dashboard.session.accuracies import race_at_hand, training_at_hand
+from dashboard.session.resources import study
 from dashboard.tables.columns import number_column
 from dashboard.text.lists import list_verdict
 from dashboard.text.markup import plain
-from klas.results.accuracies import finetuned_accuracy
 from klas.results.documents.stitches import StitchList
 from klas.results.formatting import METHODS
 from klas.results.pair import Document, Pair, cost_unit
@@ -79,7 +79,8 @@ def _own(document: Document) -> StitchList | None:
     fill_list(document, spec)
     _unknown(len(my_list.entries()) - sum(int(mask.sum()) for _, mask in picked))
     if own is not None:
-        list_table(document, own)
+        masks = {pair.names: mask for pair, mask in scored}
+        list_table(document, own, lambda pair: _training(spec, pair, masks[pair.names]))
     elif not picked:
         st.info(
             "Nothing is picked yet. Take what a rule chooses, add stitches on **Scores** and "
@@ -132,12 +133,18 @@ def _own_list(
 
 
 def _trained(spec: SelectionSpec, pair: Pair, chosen: Bits) -> Floats | None:
-    """(N,) accuracies of the list's stitches: trained jointly as they are, or kept by a race."""
-    trained = finetuned_accuracy(store(), pair, chosen, study())
+    """(N,) accuracies of the list's stitches after joint training; None if that was not run."""
+    training = _training(spec, pair, chosen)
+    return None if training is None else training.accuracy
+
+
+def _training(spec: SelectionSpec, pair: Pair, chosen: Bits) -> Training | None:
+    """The joint training of the list's stitches as they are, or the race that kept them."""
+    trained = training_at_hand(pair, chosen)
     if trained is not None:
         return trained
-    raced = race_accuracy(pair, spec)
-    return raced if raced is not None and (np.isfinite(raced) == chosen).all() else None
+    raced = race_at_hand(pair, spec)
+    return raced if raced and (np.isfinite(raced.accuracy) == chosen).all() else None
 
 
 def _unknown(count: int) -> None:

@@ -10,8 +10,9 @@ from klas.errors import KlasError
 from klas.jobs.listing import studies_at_work
 from klas.results import archive
 from klas.results.formatting import size
-from klas.results.freeing import free_everything, free_stage, free_study
+from klas.results.freeing import free_everything, free_exports, free_stage, free_study
 from klas.results.usage import StudyUsage, usage
+from klas.storage.exports import export_names, verify_exports
 from klas.storage.saved_studies import find_study
 
 
@@ -25,6 +26,8 @@ def ls(options: argparse.Namespace) -> None:
             "bytes": whole.bytes,
             "studies": [_study_entry(study_usage) for study_usage in whole.studies],
             "unclaimed_bytes": whole.unclaimed,
+            "exports": whole.exports[0],
+            "exports_bytes": whole.exports[1],
             "entries": [vars(entry) for entry in entries],
         }
         output(options, plain, lambda: cache_tables(store.root, entries, whole))
@@ -44,21 +47,32 @@ def _study_entry(study_usage: StudyUsage) -> dict[str, Any]:
 
 
 def verify(options: argparse.Namespace) -> None:
-    """Read every result and compare its checksum; a damaged one is deleted."""
+    """Read every result and every export and compare checksums."""
     with open_store(options) as store:
         damaged = [vars(entry) for entry in store.verify()]
         checked = sum(1 for _ in store.entries())
+        exports, bad = len(export_names(store)), verify_exports(store)
     lines = [
         f"{checked} results checked, {len(damaged)} damaged",
         *(f"damaged: {entry['label']} ({entry['digest'][:12]})" for entry in damaged),
+        *([f"{exports} exported networks checked, {len(bad)} damaged"] if exports else []),
+        *(f"damaged: exports/{name}" for name in bad),
     ]
-    output(options, {"checked": checked, "damaged": damaged}, lambda: lines)
+    document = {
+        "checked": checked,
+        "damaged": damaged,
+        "exports_checked": exports,
+        "exports_damaged": bad,
+    }
+    output(options, document, lambda: lines)
     if damaged:
         raise KlasError("the damaged results are deleted; they are computed again when needed")
+    if bad:
+        raise KlasError("the damaged exports are deleted; export them again")
 
 
 def clear(options: argparse.Namespace) -> None:
-    """Delete results: all, one stage's, or those that one study alone uses."""
+    """Delete results: all, one stage's, those that one study alone uses; or what was exported."""
     shared: list[str] = []
     with open_store(options) as store:
         at_work = studies_at_work(store)
@@ -70,6 +84,8 @@ def clear(options: argparse.Namespace) -> None:
                 if study_usage.known.study == study and study_usage.shared_with
             ]
             freed = free_study(store, study, at_work=at_work, stage=options.stage)
+        elif options.exports:
+            freed = free_exports(store, at_work=at_work)
         elif options.stage is not None:
             freed = free_stage(store, options.stage, at_work=at_work)
         else:

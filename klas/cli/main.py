@@ -125,8 +125,8 @@ def _add_choosing(commands: Any) -> None:
 def _add_export(commands: Any) -> None:
     text = "write one network as a file that needs nothing else"
     export = _add(commands, "export", "export:export", text)
-    text = "a stitch list, or the folder of a saved network"
-    export.add_argument("source", type=Path, metavar="LIST|DIR", help=text)
+    text = "a stitch list, the folder of a saved network, or a study that was computed"
+    export.add_argument("source", type=Path, metavar="LIST|DIR|STUDY", help=text)
     which = export.add_mutually_exclusive_group()
     which.add_argument("--member", metavar="NAME", help="SOURCE:i-TARGET:j, or an anchor's name")
     which.add_argument("--index", type=int, metavar="N", help="the list's stitch, from 0")
@@ -136,7 +136,8 @@ def _add_export(commands: Any) -> None:
     which.add_argument("--params", type=float, metavar="P", help=text)
     text = "the most accurate that takes at most so many milliseconds here"
     which.add_argument("--ms", type=float, metavar="T", help=text)
-    text = "whose accuracies count for a budget (default: those of the weights)"
+    text = "whose accuracies count for a budget (default: those of the weights); of a study, "
+    text += "whose layers a stitch gets (default: the best that are stored)"
     export.add_argument("--tier", choices=TIERS, help=text)
     text = "safetensors: for klas.load; timm: for timm.create_model; torch: torch.export; or onnx"
     export.add_argument("--to", choices=FORMATS, required=True, help=text)
@@ -166,6 +167,8 @@ def _add_cache_actions(actions: Any) -> None:
     clear.add_argument("--stage", help="this stage's results only")
     text = "only the results that no study but this one (a name or a file) uses"
     clear.add_argument("--study", help=text)
+    text = "what was exported from the app only; it is made again from results"
+    clear.add_argument("--exports", action="store_true", help=text)
     pack = _add(actions, "pack", "cache:pack", "write a study and its results to one file")
     pack.add_argument("study", help="a saved study's name, digits, or a study file")
     pack.add_argument("--out", type=Path, required=True, help="the file to write")

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from klas.cli.export_job import export_stored
 from klas.errors import JobError, KlasError, SelectionError
 from klas.jobs.kinds import (
     CatalogueJob,
     CompareJob,
     DeviceJob,
     EstimateJob,
+    ExportJob,
     FinetuneJob,
     FullValJob,
     LatencyJob,
@@ -85,13 +87,19 @@ def _work(store: Store, name: str, submission: Submission, status: StatusFile) -
 
             status.begin()
             build_catalogue(store, status)
+        case ExportJob() as job:
+            status.begin()
+            slots = device_slots("cpu", ())
+            busy = not any(is_free(store, slot) for slot in slots)
+            answer = export_stored(store, name, _study(submission), job, status)
+            status.answer = answer.model_copy(update={"beside_other_work": busy})
         case EstimateJob(of=of):
             status.begin()
             slots = device_slots(submission.device, visible_gpus())
             free = [slot for slot in slots if is_free(store, slot)]
             pipeline = _pipeline(free or slots[:1], submission, store, status)
-            answer = _estimate(pipeline, of)
-            status.answer = answer.model_copy(update={"beside_other_work": not free})
+            estimated = _estimate(pipeline, of)
+            status.answer = estimated.model_copy(update={"beside_other_work": not free})
         case DeviceJob() as job:
             status.write("queued")
             with devices_for(store, name, submission.device) as slots:
@@ -101,10 +109,14 @@ def _work(store: Store, name: str, submission: Submission, status: StatusFile) -
             assert_never(never)
 
 
+def _study(submission: Submission) -> Study:
+    return parse_study(submission.study or {}, "job")
+
+
 def _pipeline(
     slots: Sequence[DeviceSlot], submission: Submission, store: Store, status: StatusFile
 ) -> "Pipeline":
-    study = parse_study(submission.study or {}, "job")
+    study = _study(submission)
     # torch takes seconds to import: the status file is there before it.
     import torch
 

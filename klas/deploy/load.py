@@ -69,7 +69,16 @@ def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> Ne
             ...
         klas.errors.FormatError: stitches.json: has stitches 0 to ..., but stitch 999 was asked for
     """
-    listed = Listed.open(Path(file), index, allow_code=allow_code)
+    return listed_network(Listed.open(Path(file), index, allow_code=allow_code), index)
+
+
+def listed_network(listed: Listed, index: int) -> Network:
+    """One stitch of a list whose anchors are loaded, as a network of its own.
+
+    Raises:
+        FormatError: the list or its weights contradict the anchors.
+        DataError: its layer has to be fitted, and the training images are not there.
+    """
     stitch = listed.document["stitches"][index]
     names, place = names_of(stitch), place_of_entry(stitch)
     family = listed.families([stitch])[names]

@@ -26,7 +26,7 @@ from klas.results.documents.stitches import WeightsFile
 from klas.results.formats import file_sha256
 from klas.results.pair import Pair
 from klas.selection.space import Place, name_of
-from klas.storage.arrays import under
+from klas.storage.arrays import Arrays, under
 from klas.storage.files import write_whole
 from klas.study import Tier
 
@@ -51,26 +51,40 @@ def save_layers(
     tensors: dict[str, Tensor] = {}
     for pair, chosen, racing in picked:
         arrays, names = pipeline.stored_layers(pair, chosen, tier, racing), pair.names
-        layers = layer_states(arrays)
+        places = set(layer_states(arrays))
         for place in pair.places(chosen):
-            if place not in layers:
-                if racing is not None:
-                    continue  # it dropped out
+            # What a race lacks dropped out.
+            if place not in places and racing is None:
                 raise SelectionError(
                     f"{pair.name}, {place[0]} → {place[1]}: its tuning diverged, so it has no "
                     f"layer of tier {tier}; lower [tuning] lr, or take another tier's weights"
                 )
-            for entry, value in layers[place].items():
-                tensors[f"{_prefix(*names)}{name_of(place)}.{entry}"] = value
-            for entry, array in under(arrays, own := f"statistics/{name_of(place)}/").items():
-                tensors[f"{_prefix(*names)}{own}{entry}"] = torch.from_numpy(array.copy())
-        for role in ("source/", "target/"):
-            for entry, array in under(arrays, role).items():
-                tensors[f"{_prefix(*names)}{role}{entry}"] = torch.from_numpy(array.copy())
+        tensors |= weights_of(names, arrays, [p for p in pair.places(chosen) if p in places])
     if not tensors:
         raise SelectionError("nothing is chosen, so there are no weights to write")
     write_whole(path, save_safetensors(tensors))
     return {"name": path.name, "sha256": file_sha256(path), "tier": tier}
+
+
+def weights_of(
+    names: tuple[str, str], arrays: Arrays, places: Sequence[Place]
+) -> dict[str, Tensor]:
+    """Some stitches of a pair as a weights file has them, and the anchors if they were trained.
+
+    Args:
+        arrays: as the store holds them.
+    """
+    tensors: dict[str, Tensor] = {}
+    layers = layer_states(arrays)
+    for place in places:
+        for entry, value in layers[place].items():
+            tensors[f"{_prefix(*names)}{name_of(place)}.{entry}"] = value
+        for entry, array in under(arrays, own := f"statistics/{name_of(place)}/").items():
+            tensors[f"{_prefix(*names)}{own}{entry}"] = torch.from_numpy(array.copy())
+    for role in ("source/", "target/"):
+        for entry, array in under(arrays, role).items():
+            tensors[f"{_prefix(*names)}{role}{entry}"] = torch.from_numpy(array.copy())
+    return tensors
 
 
 @dataclass(frozen=True, kw_only=True)

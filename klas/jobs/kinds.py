@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from klas.results.documents.exports import FormatName
+from klas.selection.space import Place
 from klas.study import Metric, Stage, Tier
 
 PairNames = tuple[str, str]
@@ -61,6 +63,31 @@ class LatencyJob(DeviceJob):
     pairs: tuple[PairNames, ...]
 
 
+class ExportJob(_Kind):
+    """Write one network of a study as a file that needs nothing else; the answer is in the status.
+
+    It runs on the CPU, and somebody waits for it, so it starts at once, beside other jobs.
+
+    Attributes:
+        member: ``SOURCE:i-TARGET:j``, or an anchor's name.
+        tier: whose layers a stitch gets; None for an anchor.
+        pair: of a stitch.
+        trained, racing: of ``finetuned``, the stitches that were trained together and the bucket
+            in which each raced, if they did: another training gives other weights.
+        to: the format.
+        fused: whether parallel branches and normalisation are folded first.
+    """
+
+    kind: Literal["export"] = "export"
+    member: str
+    pair: PairNames | None
+    tier: Tier | None
+    trained: tuple[Place, ...] = ()
+    racing: tuple[int, ...] = ()
+    to: FormatName
+    fused: bool = False
+
+
 class EstimateJob(_Kind):
     """Say what another job would take; the answer is in the status.
 
@@ -77,7 +104,16 @@ class CatalogueJob(_Kind):
     kind: Literal["catalogue"] = "catalogue"
 
 
-JobSpec = RunJob | FinetuneJob | CompareJob | FullValJob | LatencyJob | EstimateJob | CatalogueJob
+JobSpec = (
+    RunJob
+    | FinetuneJob
+    | CompareJob
+    | FullValJob
+    | LatencyJob
+    | ExportJob
+    | EstimateJob
+    | CatalogueJob
+)
 """What a job is to do, told apart by ``kind``."""
 
 _SPEC: TypeAdapter[JobSpec] = TypeAdapter(

@@ -68,6 +68,28 @@ class EstimateAnswer(BaseModel):
     beside_other_work: bool = False
 
 
+class ExportAnswer(BaseModel):
+    """What was exported.
+
+    Attributes:
+        difference: the largest of any output to the network's, at batches 1 and 5.
+        milliseconds: the median of one image, by the format's own runtime, on this machine.
+        macs, params: what it costs for one image.
+        python: the lines that load it from the folder that one is in, unpacked.
+        beside_other_work: whether the machine was busy, so that it is quicker than it was timed.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
+
+    difference: Amount
+    milliseconds: Amount
+    machine: Text
+    macs: Count
+    params: Count
+    python: tuple[Text, ...]
+    beside_other_work: bool = False
+
+
 class Status(BaseModel):
     """How far a job is. Times are seconds since the epoch, ``rate`` is units per second.
 
@@ -79,7 +101,7 @@ class Status(BaseModel):
         workers: how many results are made side by side.
         memory_bytes: the most that the process and its workers took.
         device_bytes: the most that it took on a CUDA device.
-        answer: what an estimate came to.
+        answer: what an estimate came to, or what was exported.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
@@ -99,7 +121,7 @@ class Status(BaseModel):
     device_bytes: Count = 0
     error: Text = ""
     stopping: bool = False
-    answer: EstimateAnswer | None = None
+    answer: EstimateAnswer | ExportAnswer | None = None
 
     @property
     def alive(self) -> bool:
@@ -107,7 +129,7 @@ class Status(BaseModel):
         return self.state in ("queued", "running")
 
     @field_serializer("answer")
-    def _known_part(self, answer: EstimateAnswer | None) -> dict[str, Any] | None:
+    def _known_part(self, answer: EstimateAnswer | ExportAnswer | None) -> dict[str, Any] | None:
         return None if answer is None else answer.model_dump(exclude_none=True)
 
     def to_bytes(self) -> bytes:
@@ -131,7 +153,7 @@ class StatusFile:
         device_bytes: the most memory that it took on a CUDA device so far.
         workers: how many processes work for it now.
         workers_bytes: the most memory that the processes that work for it took so far.
-        answer: what an estimate came to.
+        answer: what an estimate came to, or what was exported.
     """
 
     def __init__(self, folder: Path, store: Store, started: float) -> None:
@@ -147,7 +169,7 @@ class StatusFile:
         self.device_bytes: Callable[[], int] = int  # 0, until there is a device
         self.workers: Callable[[], int] = lambda: 1
         self.workers_bytes: Callable[[], int] = int
-        self.answer: EstimateAnswer | None = None
+        self.answer: EstimateAnswer | ExportAnswer | None = None
 
     def begin(self) -> None:
         """The job's work begins."""

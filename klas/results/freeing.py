@@ -1,4 +1,4 @@
-"""Delete the results of a study, of a stage, of no study, or all; saved studies stay. No torch."""
+"""Delete results (of a study, of a stage, of no study, or all) or exports. No torch here."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -10,6 +10,7 @@ import diskcache
 from klas.errors import JobError, StoreError
 from klas.results.refs import scores_ref, study_ref, timings_ref, used_digests, used_ref
 from klas.results.usage import Claims
+from klas.storage.exports import delete_exports
 from klas.storage.index import Entry
 from klas.storage.saved_studies import remove_study
 from klas.storage.store import Store
@@ -117,7 +118,7 @@ def free_unclaimed(
 
 
 def free_everything(store: Store, *, at_work: Collection[str | None]) -> int:
-    """Delete every result; the saved studies stay. Returns the bytes freed.
+    """Delete every result and every export; the saved studies stay. Returns the bytes freed.
 
     Args:
         at_work: the names of the studies that jobs are computing; None for the catalogue.
@@ -128,7 +129,22 @@ def free_everything(store: Store, *, at_work: Collection[str | None]) -> int:
     """
     _refuse_names(at_work, None)
     with changing(store):
-        return store.clear()
+        return store.clear() + delete_exports(store)
+
+
+def free_exports(store: Store, *, at_work: Collection[str | None]) -> int:
+    """Delete the exported networks, which are made again from results; returns the bytes freed.
+
+    Args:
+        at_work: the names of the studies that jobs are computing; None for the catalogue.
+
+    Raises:
+        JobError: a job is running: it may be writing one.
+        StoreError: the folder cannot be changed.
+    """
+    _refuse_names(at_work, None)
+    with changing(store):
+        return delete_exports(store)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from klas.results.plan import results_about
 from klas.results.refs import scores_ref, study_ref, used_digests, used_ref
 from klas.storage.catalogue import STAGE as CATALOGUE
 from klas.storage.catalogue import catalogue_key
+from klas.storage.exports import export_bytes, export_names
 from klas.storage.index import Entry
 from klas.storage.saved_studies import saved_studies, study_path
 from klas.storage.store import Store
@@ -78,10 +79,18 @@ class StudyUsage:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """The whole store: its studies, results and bytes by stage, and what no known study uses."""
+    """The whole store.
+
+    Attributes:
+        stages: by stage, how many results there are and the bytes that they take.
+        exports: the same of exported networks, which are no results.
+        bytes: of all.
+        unclaimed: bytes of the results that no known study uses.
+    """
 
     studies: tuple[StudyUsage, ...]
     stages: Mapping[str, tuple[int, int]]
+    exports: tuple[int, int]
     bytes: int
     unclaimed: int
 
@@ -100,10 +109,12 @@ def usage(store: Store, files: Sequence[Path] = ()) -> Usage:
     counts, sizes = Counter(e.stage for e in entries), Counter[str]()
     for entry in entries:
         sizes[entry.stage] += entry.bytes
+    exported = export_bytes(store)
     return Usage(
         studies=tuple(claims.study_usage(known) for known in claims.known),
         stages={stage: (counts[stage], sizes[stage]) for stage in sorted(counts)},
-        bytes=sum(sizes.values()),
+        exports=(len(export_names(store)), exported),
+        bytes=sum(sizes.values()) + exported,
         unclaimed=sum(e.bytes for e in claims.unclaimed()),
     )
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from klas.deploy.export import onnx_file
+from klas.results.export_formats import EXPORT_FORMATS
 from klas.results.formats import read
 
 
@@ -67,7 +67,7 @@ BAD = [
 
 
 def test_what_cannot_be_is_one_sentence_and_leaves_nothing(klas, listed, tmp_path, monkeypatch):
-    monkeypatch.setitem(onnx_file.NEEDS, "no-such-package", (1,))
+    monkeypatch.setitem(EXPORT_FORMATS["onnx"].needs, "no-such-package", (1,))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("")
     before = sorted(path.name for path in tmp_path.rglob("*"))

@@ -61,7 +61,7 @@ def chosen_network(path: Path, wanted: Wanted, *, allow_code: bool = False) -> N
     stitches = [listed_member(entry) for entry in document["stitches"]]
     if wanted.index is not None:
         return load_stitch(path, wanted.index, allow_code=allow_code)
-    members = [*stitches, *_anchor_members(document)]
+    members = [*stitches, *anchor_members(document)]
     if wanted.budget is not None and wanted.budget[0] == "ms":
         members = _timed(path, members, allow_code)
     weights = document["weights_file"]
@@ -70,7 +70,7 @@ def chosen_network(path: Path, wanted: Wanted, *, allow_code: bool = False) -> N
     names = [member.name for member in stitches]
     if taken.name in names:
         return load_stitch(path, names.index(taken.name), allow_code=allow_code)
-    return _anchor_network(path, document, taken, allow_code)
+    return anchor_network(path, document, taken, allow_code)
 
 
 def pick(members: Sequence[Member], wanted: Wanted, weights_tier: str, where: Path) -> Member:
@@ -121,7 +121,7 @@ def _only(network: Network, wanted: Wanted, path: Path) -> Network:
     )
 
 
-def _anchor_members(document: StitchList) -> list[Member]:
+def anchor_members(document: StitchList) -> list[Member]:
     """The pretrained anchors of a list that have a head, whose accuracy no tier changes."""
     return [
         Member(
@@ -136,7 +136,13 @@ def _anchor_members(document: StitchList) -> list[Member]:
     ]
 
 
-def _anchor_network(path: Path, document: StitchList, member: Member, allow_code: bool) -> Network:
+def anchor_network(path: Path, document: StitchList, member: Member, allow_code: bool) -> Network:
+    """A pretrained anchor of a list.
+
+    Raises:
+        FormatError: the list contradicts it.
+        AnchorError: it can't be loaded.
+    """
     anchor = listed_anchor(document, member.name, path, allow_code)
     listed = Listed(path=path, document=document, anchors={member.name: anchor}, weights=None)
     return Network(

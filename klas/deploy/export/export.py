@@ -14,27 +14,23 @@ from klas.deploy.network import Network
 from klas.errors import ExportError
 from klas.pipeline.recipes.latency import device_name, time_runs
 from klas.results.documents.exports import FormatName
+from klas.results.export_formats import EXPORT_FORMATS
 from klas.storage.files import made_beside
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Format:
-    """What a format is.
+    """How a format is written and read.
 
     Attributes:
         write: a network to a path.
         read: what was written, ready to run; the flag allows the functions that make anchors.
         lines: the Python that loads it.
-        ending: of a file's name; empty for a folder.
-        base_seconds, layer_seconds: about what it takes to write, and for every layer more.
     """
 
     write: Callable[[Network, Path], None]
     read: Callable[[Path, bool], Run]
     lines: Callable[[Path], tuple[str, ...]]
-    ending: str
-    base_seconds: float
-    layer_seconds: float
 
 
 _FORMATS: Mapping[FormatName, _Format] = {
@@ -42,33 +38,21 @@ _FORMATS: Mapping[FormatName, _Format] = {
         write=network_folder.write,
         read=lambda path, allow_code: network_folder.read(path, allow_code=allow_code),
         lines=network_folder.lines,
-        ending="",
-        base_seconds=1,
-        layer_seconds=0.01,
     ),
     "torch": _Format(
         write=torch_program.write,
         read=lambda path, allow_code: torch_program.read(path),
         lines=torch_program.lines,
-        ending=".pt2",
-        base_seconds=2,
-        layer_seconds=0.03,
     ),
     "onnx": _Format(
         write=onnx_file.write,
         read=lambda path, allow_code: onnx_file.read(path),
         lines=onnx_file.lines,
-        ending=".onnx",
-        base_seconds=4,
-        layer_seconds=0.08,
     ),
     "timm": _Format(
         write=timm_folder.write,
         read=lambda path, allow_code: timm_folder.read(path, allow_code=allow_code),
         lines=timm_folder.lines,
-        ending="",
-        base_seconds=1,
-        layer_seconds=0.01,
     ),
 }
 
@@ -135,16 +119,20 @@ def refuse_ending(to: FormatName, path: Path) -> None:
             ...
         klas.errors.ExportError: model.pt2: what is exported to onnx ends in .onnx
     """
-    ending = _FORMATS[to].ending
+    ending = EXPORT_FORMATS[to].ending
     if ending and path.suffix != ending:
         raise ExportError(f"{path}: what is exported to {to} ends in {ending}")
 
 
 def about_seconds(network: nn.Module, to: FormatName) -> float:
-    """About how long :func:`export` takes: it goes with the number of layers, not their size."""
-    form = _FORMATS[to]
+    """About how long :func:`export` takes."""
     layers = sum(not any(module.children()) for module in network.modules())
-    return form.base_seconds + form.layer_seconds * layers
+    return EXPORT_FORMATS[to].about_seconds(layers)
+
+
+def loading_lines(to: FormatName, path: Path) -> tuple[str, ...]:
+    """The Python that loads what was exported to a path, wherever that is by then."""
+    return _FORMATS[to].lines(path)
 
 
 def _once(run: Run, image: torch.Tensor) -> None:

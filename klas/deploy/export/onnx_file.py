@@ -2,7 +2,6 @@
 
 import io
 from contextlib import redirect_stdout
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from klas.deploy.export.notes import KEY, as_text
 from klas.deploy.export.torch_program import INPUT, program, quiet
 from klas.deploy.network import Network
 from klas.errors import ExportError, one_line
+from klas.results.export_formats import refuse_missing_extra
 
 OPSET = 18
 """The version of ONNX's operators: the one that torch translates to, without a conversion."""
@@ -22,29 +22,6 @@ OUTPUT = "logits"
 
 LARGEST = 2**31 - 2**20
 """Bytes of weights in one file: protobuf ends at 2 GiB, and the graph takes some of it."""
-
-NEEDS = {"onnx": (1, 16), "onnxscript": (0, 7, 2), "onnxruntime": (1, 20)}
-"""The least versions; onnxscript before 0.7.2 resized to 1×1 wrongly."""
-
-
-def refuse_missing_extra() -> None:
-    """Refuse early where a package is lacking or too old.
-
-    Raises:
-        ExportError: one is; the sentence names what to install.
-    """
-    for name, least in NEEDS.items():
-        wanted = ".".join(map(str, least))
-        try:
-            have = version(name)
-        except PackageNotFoundError:
-            have = ""
-        numbers = tuple(int(part) for part in have.split(".")[:3] if part.isdigit())
-        if numbers < least:
-            found = (
-                f"{name} {have} is too old (it takes {wanted})" if have else f"{name} is lacking"
-            )
-            raise ExportError(f'onnx: {found}; install it with `pip install -e ".[onnx]"`')
 
 
 def write(network: Network, path: Path) -> None:
@@ -55,7 +32,7 @@ def write(network: Network, path: Path) -> None:
     Raises:
         ExportError: a package is lacking, or torch cannot export the network.
     """
-    refuse_missing_extra()
+    refuse_missing_extra("onnx")
     exported = program(network, network.transform.input_size)
     try:
         with quiet(), redirect_stdout(io.StringIO()):
