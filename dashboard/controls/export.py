@@ -30,7 +30,7 @@ def export_button(
     """A button that opens all that there is to choose.
 
     Args:
-        network: None where there is none to export, as before one is picked.
+        network: None where the line of a table has to be marked first.
         unit: what costs are shown in.
         place: tells the buttons of a page apart.
         tier: the one to begin with; by default the best that is stored.
@@ -41,7 +41,7 @@ def export_button(
         icon=":material/deployed_code:",
         disabled=nothing,
         key=f"export:{place}",
-        help="As a file that runs without this app: ONNX, torch, timm or safetensors.",
+        help="Mark one line of the table." if network is None else None,
     ):
         if network is not None and not nothing:
             _choice(network, unit, place, tier)

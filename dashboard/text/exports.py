@@ -44,7 +44,8 @@ def what_came_out(answer: ExportAnswer, unit: CostUnit) -> str:
     """What was exported, in figures."""
     beside = " (timed beside other work: alone it is quicker)" if answer.beside_other_work else ""
     return (
-        f"Largest difference from the network, at batches 1 and 5: **{answer.difference:.2g}**. "
         f"**{cost(answer.macs, unit)}** {unit.name}, **{answer.params:,}** parameters, "
-        f"**{answer.milliseconds:.3g} ms** an image on {plain(answer.machine)}{beside}."
+        f"**{answer.milliseconds:.3g}** ms an image on {plain(answer.machine)}{beside}.  \n"
+        "Largest difference of any output from the network's, at batches 1 and 5: "
+        f"**{answer.difference:.2g}**."
     )

@@ -73,6 +73,8 @@ def verify(options: argparse.Namespace) -> None:
 
 def clear(options: argparse.Namespace) -> None:
     """Delete results: all, one stage's, those that one study alone uses; or what was exported."""
+    if options.exports and options.study is not None:
+        raise KlasError("--exports: they go whichever study they are of; leave --study out")
     shared: list[str] = []
     with open_store(options) as store:
         at_work = studies_at_work(store)

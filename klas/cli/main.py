@@ -164,11 +164,12 @@ def _add_cache_actions(actions: Any) -> None:
     _add(actions, "ls", "cache:ls", "list what is stored, by study and by stage")
     _add(actions, "verify", "cache:verify", "read every result and compare its checksum")
     clear = _add(actions, "clear", "cache:clear", "delete results; saved studies stay")
-    clear.add_argument("--stage", help="this stage's results only")
+    of = clear.add_mutually_exclusive_group()
+    of.add_argument("--stage", help="this stage's results only")
     text = "only the results that no study but this one (a name or a file) uses"
     clear.add_argument("--study", help=text)
     text = "what was exported from the app only; it is made again from results"
-    clear.add_argument("--exports", action="store_true", help=text)
+    of.add_argument("--exports", action="store_true", help=text)
     pack = _add(actions, "pack", "cache:pack", "write a study and its results to one file")
     pack.add_argument("study", help="a saved study's name, digits, or a study file")
     pack.add_argument("--out", type=Path, required=True, help="the file to write")

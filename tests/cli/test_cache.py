@@ -2,6 +2,7 @@
 
 import json
 
+from klas.storage.exports import storing_export
 from klas.storage.key import Key
 from klas.storage.store import Store
 from tests.conftest import SMALL
@@ -66,3 +67,30 @@ def test_a_stage_is_cleared_alone_and_sharers_are_named(klas, study, tmp_path):
         (studies / f"{name}.toml").write_text(text)
     cleared = klas("cache", "clear", "--study", "one", cache=cache)
     assert cleared.stdout == "freed 0 B\nwhat it shares with two stays\n"
+
+
+def test_exports_are_listed_verified_and_cleared(klas, tmp_path):
+    cache = tmp_path / "own"
+    store = Store(cache)
+    for name in ("a1", "b2"):
+        with storing_export(store, name) as folder:
+            (folder / "model.onnx").write_bytes(b"weights")
+    store.put(Key(stage="features", version=1, inputs={}), "x")
+    store.close()
+    listed = json.loads(klas("cache", "ls", "--json", cache=cache).stdout)
+    assert listed["exports"] == 2
+    assert listed["bytes"] == listed["exports_bytes"] + 3
+    assert "are 2 exported networks" in klas("cache", "ls", cache=cache).stdout
+    assert "2 exported networks checked, 0 damaged" in klas("cache", "verify", cache=cache).stdout
+    (cache / "exports" / "a1" / "model.onnx").write_bytes(b"?")
+    bad = klas("cache", "verify", cache=cache)
+    assert bad.returncode == 1
+    assert "damaged: exports/a1" in bad.stdout
+    assert "export them again" in bad.stderr
+    freed = json.loads(klas("cache", "clear", "--exports", "--json", cache=cache).stdout)
+    assert 0 < freed["freed_bytes"] < listed["exports_bytes"]
+    left = json.loads(klas("cache", "ls", "--json", cache=cache).stdout)
+    assert (left["exports"], left["exports_bytes"], len(left["entries"])) == (0, 0, 1)
+    both = klas("cache", "clear", "--exports", "--study", "digits", cache=cache)
+    assert (both.returncode, "leave --study out" in both.stderr) == (1, True)
+    assert klas("cache", "clear", "--exports", "--stage", "x", cache=cache).returncode == 2

@@ -83,3 +83,24 @@ def test_one_member_is_asked_for_in_one_way(klas, listed):
     done = klas("export", "l.json", "--index", 0, "--macs", 9, "--to", "timm", "--out", "n")
     assert done.returncode == 2
     assert "not allowed with argument" in done.stderr
+
+
+def test_a_network_of_a_study_needs_no_list(klas, study, tmp_path):
+    name = "digits_vit_tiny:1-digits_convnet:1"
+    done = klas("export", study, "--member", name, "--to", "safetensors", "--out", "n", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["notes"]["tier"] == "tuned"
+    lower = ("--member", name, "--tier", "zero_shot", "--to", "safetensors", "--out", "z", "--json")
+    assert json.loads(klas("export", study, *lower).stdout)["notes"]["tier"] == "zero_shot"
+    for arguments, words in [
+        (["--member", "nobody"], "study small: has no network 'nobody'"),
+        (["--macs", 9], "say which network by --member"),
+        (["--member", name, "--tier", "finetuned"], "the store holds no layers of tier finetuned"),
+    ]:
+        done = klas("export", study, *arguments, "--to", "timm", "--out", "t")
+        assert done.returncode == 1
+        assert words in done.stderr.splitlines()[-1]
+        assert not (tmp_path / "t").exists()
+    done = klas("export", "no-such-list", "--member", name, "--to", "timm", "--out", "t")
+    assert done.returncode == 1
+    assert "no-such-list" in done.stderr

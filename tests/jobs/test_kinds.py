@@ -11,6 +11,7 @@ from klas.jobs.kinds import (
     CatalogueJob,
     CompareJob,
     EstimateJob,
+    ExportJob,
     FinetuneJob,
     FullValJob,
     LatencyJob,
@@ -36,6 +37,21 @@ ON_DISK = [
         {"kind": "full_val", "pairs": [["f", "g"], ["g", "f"]], "tier": "finetuned"},
     ),
     (LatencyJob(pairs=(PAIR,)), {"kind": "latency", "pairs": [["f", "g"]]}),
+    (
+        ExportJob(
+            member="f:1-g:2", pair=PAIR, tier="finetuned", trained=((1, 2),), racing=(0,), to="onnx"
+        ),
+        {
+            "kind": "export",
+            "member": "f:1-g:2",
+            "pair": ["f", "g"],
+            "tier": "finetuned",
+            "trained": [[1, 2]],
+            "racing": [0],
+            "to": "onnx",
+            "fused": False,
+        },
+    ),
     (
         EstimateJob(of=CompareJob(pairs=(PAIR,))),
         {"kind": "estimate", "of": {"kind": "compare", "pairs": [["f", "g"]]}},

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from klas.errors import StoreError
-from klas.jobs.status import EstimateAnswer, StatusFile, read_status
+from klas.jobs.status import EstimateAnswer, ExportAnswer, Status, StatusFile, read_status
 from klas.results.formatting import duration, size
 from tests.jobs.odd_files import odd
 
@@ -48,6 +48,15 @@ def test_what_earlier_versions_wrote_is_read_and_written_alike(tmp_path):
     assert status.stages[0].done == 5
     assert status.answer == EstimateAnswer(seconds=4.5, trainings=3)
     assert json.loads(status.to_bytes()) == WRITTEN | {"workers": 1}
+
+
+def test_what_was_exported_is_read_back(tmp_path):
+    answer = ExportAnswer(
+        difference=1e-6, milliseconds=0.5, machine="m", macs=10, params=5, python=("import klas",)
+    )
+    status = Status(state="done", pid=1, started=1.0, updated=2.0, answer=answer)
+    (tmp_path / "status.json").write_bytes(status.to_bytes())
+    assert read_status(tmp_path / "status.json").answer == answer
 
 
 def test_a_newer_file_may_say_more_but_a_state_that_is_unknown_says_nothing(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from klas.jobs import listing
 from klas.results.usage import usage
+from klas.storage.exports import storing_export
 from klas.storage.key import Key
 from klas.storage.saved_studies import save_study
 from klas.storage.store import Store
@@ -75,6 +76,26 @@ def test_a_study_nobodys_results_and_everything_are_freed(app, copied):
     press(tester, "Yes, free 1 kB")
     assert usage(copied).bytes == 0
     assert tester.info[0].value == "Nothing is stored yet."
+
+
+def test_exports_are_measured_verified_and_freed(app, copied):
+    for name in ("a1", "b2"):
+        with storing_export(copied, name) as folder:
+            (folder / "model.onnx").write_bytes(b"x" * 5000)
+    tester = app(copied.root, "cache")
+    stages = table(tester, "stage").set_index("stage")
+    count, taken = usage(copied).exports
+    assert count == 2
+    assert stages["results"]["exports"] == 2
+    assert 1e6 * stages["size (MB)"].sum() == pytest.approx(usage(copied).bytes)
+    (copied.root / "exports" / "a1" / "model.onnx").write_bytes(b"?")
+    press(tester, "Verify everything")
+    assert "1 exported networks were damaged" in tester.warning[0].value
+    tester.run()
+    tester.selectbox(key="cache:what").select("Exported networks").run()
+    press(tester, f"Yes, free {size(taken // 2)}")
+    assert usage(copied).exports == (0, 0)
+    assert "Exported networks" not in offers(tester)
 
 
 def test_verify_finds_what_is_damaged(app, copied):
