@@ -136,7 +136,7 @@ def _answer(
         if pick is not None:
             alternatives_table(costs, deployable, pick, sheet.pair.task.metric, all_pairs=False)
             best = deployable.networks[pick.best]
-            with left:
+            with left, st.container(horizontal=True):
                 _listing(best)
                 _export(sheet.pair, best, deployable.tier, _trained_with(best, guess))
 
@@ -181,7 +181,7 @@ def budget_over_all(
         alternatives_table(costs, deployable, pick, choices[0].pair.task.metric, all_pairs=True)
         best = deployable.networks[pick.best]
         trained = next((c.chosen for c in choices if c.pair is best.pair), None)
-        with left:
+        with left, st.container(horizontal=True):
             _listing(best)
             _export(choices[0].pair, best, tier, None if trained is None else (trained, None))
 

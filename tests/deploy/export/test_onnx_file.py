@@ -1,6 +1,7 @@
 """ONNX, of stitches across families."""
 
 import json
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from klas.deploy.export import onnx_file
 from klas.deploy.export.export import export
 from klas.deploy.export.notes import notes
 from klas.errors import ExportError
+from klas.results import export_formats
 from tests.deploy.export.stitches import STITCHES, images, stitched
 
 FIRST, *REST = STITCHES
@@ -86,10 +88,10 @@ def test_weights_that_do_not_fit_into_one_file_lie_beside_it(network, tmp_path, 
 def test_a_package_that_is_missing_or_too_old(network, tmp_path, monkeypatch, have, words):
     def version(name):
         if name not in have:
-            raise onnx_file.PackageNotFoundError(name)
+            raise PackageNotFoundError(name)
         return have[name]
 
-    monkeypatch.setattr(onnx_file, "version", version)
+    monkeypatch.setattr(export_formats, "version", version)
     with pytest.raises(ExportError, match=rf'{words}.*pip install -e "\.\[onnx\]"'):
         export(network, "onnx", tmp_path / "n.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -107,7 +107,8 @@ def test_an_anchor_is_the_pretrained_one(pipeline):
 
 def test_what_is_not_there_is_one_sentence(computed, copied_store, pair):
     store, document = copied_store, computed[1]
-    name = named(pair, pair.everywhere[0])
+    never_trained = ~choose(pair, SMALL.selection).chosen
+    name = named(pair, pair.places(never_trained)[0])
     with pytest.raises(SelectionError, match="has no network 'nobody'; a stitch is called SOURCE:"):
         stored_network(store, SMALL, "nobody")
     other = change(SMALL, "tuning", steps=5)
