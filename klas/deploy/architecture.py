@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -81,13 +82,7 @@ def rebuild(described: Architecture, where: str, *, allow_code: bool = False) ->
     anchor.info = replace(
         anchor.info, image_size=(size[0], size[1]) if size else None, fused=bool(fused)
     )
-    columns = described["columns"]
-    if columns is not None and max(columns) >= anchor.info.classes:
-        raise FormatError(
-            f"{where}: anchor {name}: column {max(columns)} is stated, but its head has "
-            f"{anchor.info.classes} outputs"
-        )
-    anchor.select(None if columns is None else tuple(columns))
+    select_columns(anchor, described["columns"], where)
     built = describe(anchor)
     for key, value in described.items():
         if built.get(key) != value:
@@ -96,6 +91,20 @@ def rebuild(described: Architecture, where: str, *, allow_code: bool = False) ->
                 "saved; install the versions that `made_with` names, or save it again"
             )
     return anchor.eval()
+
+
+def select_columns(anchor: Anchor, columns: Sequence[int] | None, where: str) -> None:
+    """Let an anchor give the outputs that a file states.
+
+    Raises:
+        FormatError: its head has fewer.
+    """
+    if columns is not None and max(columns) >= anchor.info.classes:
+        raise FormatError(
+            f"{where}: anchor {anchor.info.name}: column {max(columns)} is stated, but its head "
+            f"has {anchor.info.classes} outputs"
+        )
+    anchor.select(None if columns is None else tuple(columns))
 
 
 def transform_of(described: Architecture) -> Transform:

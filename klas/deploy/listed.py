@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import klas.digits  # noqa: F401 - registers the built-in networks and images
 from klas.data import balanced_order, batches, find_unreadable, open_images
+from klas.deploy.architecture import select_columns
 from klas.deploy.weights_file import ListWeights
 from klas.errors import DataError, FormatError, SelectionError
 from klas.measures.least_squares import fit_stitch_layers
@@ -175,13 +176,7 @@ def listed_anchor(document: StitchList, name: str, path: Path, allow_code: bool)
     refuse_other(path, where, "blocks", entry["blocks"], anchor.info.depth)
     refuse_other(path, where, "cuts", entry["cuts"], list(anchor.info.cuts))
     refuse_other(path, where, "splitter", entry["splitter"], SPLITTER)
-    columns = entry["columns"]
-    if columns is not None and max(columns) >= anchor.info.classes:
-        raise FormatError(
-            f"{path}: anchor {name}: column {max(columns)} is stated, but its head has "
-            f"{anchor.info.classes} outputs"
-        )
-    anchor.select(None if columns is None else tuple(columns))
+    select_columns(anchor, entry["columns"], str(path))
     refuse_other(path, where, "transform", transform, anchor.info.transform.to_json())
     return anchor
 

@@ -8,7 +8,8 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from klas.errors import FormatError, listing
+from klas.errors import FormatError
+from klas.networks.checkpoint import shared_filled
 from klas.results.documents.networks import TensorsFile
 from klas.results.formats import file_sha256
 from klas.storage.files import write_whole
@@ -64,13 +65,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
         FormatError: one is lacking, too many, or of another shape.
     """
     try:
-        missing, unexpected = module.load_state_dict(dict(tensors), strict=False)
+        module.load_state_dict(shared_filled(dict(tensors), module))
     except RuntimeError as error:
-        shapes = " ".join(str(error).split())[:200]
-        raise FormatError(f"{where}: its tensors are not those of the network ({shapes})") from None
-    state = module.state_dict()
-    filled = {state[name].data_ptr() for name in tensors if name in state}
-    lacking = [n for n in missing if state[n].numel() and state[n].data_ptr() not in filled]
-    if lacking or unexpected:
-        what = f"lacks {listing(lacking)}" if lacking else f"has no place for {listing(unexpected)}"
-        raise FormatError(f"{where}: its tensors are not those of the network: it {what}")
+        what = " ".join(str(error).split())[:200]
+        raise FormatError(f"{where}: its tensors are not those of the network ({what})") from None

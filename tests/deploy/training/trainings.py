@@ -16,27 +16,15 @@ from klas.deploy.training.mixing import Mixing
 from klas.deploy.training.plan import Plan
 from klas.deploy.training.ranks import Ranks, joined
 from klas.recipe import TrainingSpec
+from klas.study import DIGITS
 from klas.tasks.classification import Classification
 from tests.deploy.elastics import BASE, CONVNET, SMALL, TINY, elastic, pretrained
 
 VITS = {(TINY, SMALL): [(1, 1), (2, 3)], (TINY, BASE): [(3, 4)]}
 WITH_CONVNET = {(TINY, CONVNET): [(1, 1)], (TINY, SMALL): [(2, 3)]}
 
-PLAIN = TrainingSpec(
-    steps=6,
-    batch=8,
-    lr=1e-3,
-    warmup=0.2,
-    smoothing=0.0,
-    mixup=0.0,
-    cutmix=0.0,
-    aa="",
-    color_jitter=0.0,
-    scale=(1.0, 1.0),
-    ratio=(1.0, 1.0),
-    hflip=0.0,
-    reprob=0.0,
-    log_every=1,
+PLAIN = DIGITS.training.model_copy(
+    update={"steps": 6, "batch": 8, "lr": 1e-3, "warmup": 0.2, "log_every": 1}
 )
 RICH = PLAIN.model_copy(
     update={
