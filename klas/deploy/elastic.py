@@ -31,7 +31,7 @@ from klas.networks.stitch import State, StitchLayer
 from klas.pipeline.recipes.latency import device_name, time_runs
 from klas.pipeline.scores_document import made_with
 from klas.results.documents.networks import ElasticDocument, Latency
-from klas.selection.space import Place, name_of
+from klas.selection.space import Place
 from klas.storage.arrays import under
 from klas.tasks.task import TaskName, task_named
 
@@ -378,12 +378,7 @@ class Elastic(nn.Module):
             for entry, value in anchor.state_dict().items()
         }
         for pair, family in self.families.items():
-            for name, layer in family.layers.items():
-                for entry, value in layer.state_dict().items():
-                    tensors[f"{_prefix(pair)}{name}.{entry}"] = value
-            for place, statistics in family.statistics.items():
-                for entry, value in statistics.items():
-                    tensors[f"{_prefix(pair)}statistics/{name_of(place)}/{entry}"] = value
+            tensors |= {_prefix(pair) + name: value for name, value in family.tensors().items()}
         return tensors
 
 

@@ -192,17 +192,21 @@ class Family(nn.Module):
         """The anchor whose view of an image a member sees."""
         return self.names[member == "target"]
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The layers and statistics by their names in :meth:`to_arrays`; nothing is copied."""
+        layers = {
+            f"{name}.{entry}": value
+            for name, layer in self.layers.items()
+            for entry, value in layer.state_dict().items()
+        }
+        return layers | self._statistics_tensors()
+
     def to_arrays(self, *, anchors: bool) -> dict[str, NDArray[Any]]:
         """The family as it is stored.
 
         ``i-j.weight``, …, ``statistics/i-j/…`` and, with the anchors, ``source/…``, ``target/…``.
         """
-        arrays = {
-            f"{name}.{entry}": value.cpu().numpy()
-            for name, layer in self.layers.items()
-            for entry, value in layer.state_dict().items()
-        }
-        arrays |= self.statistics_arrays()
+        arrays = {name: value.cpu().numpy() for name, value in self.tensors().items()}
         if anchors:
             for role in ("source", "target"):
                 for entry, value in self._anchor(role).state_dict().items():
@@ -211,8 +215,11 @@ class Family(nn.Module):
 
     def statistics_arrays(self) -> dict[str, NDArray[Any]]:
         """``statistics/i-j/…`` of every stitch that has its own."""
+        return {name: value.cpu().numpy() for name, value in self._statistics_tensors().items()}
+
+    def _statistics_tensors(self) -> dict[str, Tensor]:
         return {
-            f"statistics/{name_of(place)}/{entry}": value.cpu().numpy()
+            f"statistics/{name_of(place)}/{entry}": value
             for place, statistics in self.statistics.items()
             for entry, value in statistics.items()
         }
