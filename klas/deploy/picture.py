@@ -93,7 +93,7 @@ def tradeoff_svg(points: Sequence[Point], cost: str) -> str:
 def _ticks(values: NDArray[np.float64]) -> list[float]:
     """Round numbers that span the values."""
     low, high = float(values.min()), float(values.max())
-    if low == high:
+    if high - low < 1e-9 * max(1.0, abs(high)):  # no step fits in between in double precision
         low, high = low - 1, high + 1
     rough = (high - low) / _TICKS
     power = 10 ** np.floor(np.log10(rough))

@@ -3,7 +3,7 @@
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from klas.deploy.picture import Point, tradeoff_svg
@@ -22,6 +22,8 @@ points = st.lists(
 
 
 @given(points)
+@example([Point("a", 1.0, 0.0, False), Point("b", 1.0, 2**-52, False)])
+@example([Point("a", 1e6, 50.0, False), Point("b", 1e6 + 2**-20, 50.0, False)])
 def test_it_is_valid_and_shows_every_network_inside_its_frame(drawn):
     root = ElementTree.fromstring(tradeoff_svg(drawn, "MMACs"))
     space = "{http://www.w3.org/2000/svg}"

@@ -11,6 +11,7 @@ from klas.results.documents.numbers import (
     Cost,
     Count,
     Grid,
+    Mark,
     Name,
     Sha256,
     Share,
@@ -44,7 +45,7 @@ class Architecture(TypedDict):
     cuts: Array[str]
     layouts: Array[Layout]
     image_size: NotRequired[Grid]
-    fused: NotRequired[Literal[True]]
+    fused: NotRequired[Mark]
 
 
 class Latency(TypedDict):

@@ -12,14 +12,26 @@ Array = Annotated[list[T], Field(fail_fast=True)]
 """A list in which only the first fault is reported: a stranger's list may have a million."""
 
 
+# In Python True is 1, in JSON it is not.
+
+
 def _no_boolean(value: Any) -> Any:
-    if isinstance(value, bool):  # in Python True is 1, in JSON it is not
+    if isinstance(value, bool):
         raise PydanticKnownError("literal_error", {"expected": "1"})
+    return value
+
+
+def _only_boolean(value: Any) -> Any:
+    if not isinstance(value, bool):
+        raise PydanticKnownError("literal_error", {"expected": "true"})
     return value
 
 
 Version = Annotated[Literal[1], BeforeValidator(_no_boolean)]
 """Of a form: there has been one so far."""
+
+Mark = Annotated[Literal[True], BeforeValidator(_only_boolean)]
+"""A key that is there where it is true, and else not there at all."""
 
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]

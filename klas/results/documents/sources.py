@@ -12,6 +12,7 @@ from klas.results.documents.numbers import (
     Cost,
     Count,
     Grid,
+    Mark,
     Name,
     Operators,
     Sha256,
@@ -100,7 +101,7 @@ class AnchorIdentity(TypedDict):
     splitter: str
     transform: Transform
     columns: Annotated[Array[Count], Field(min_length=1)] | None
-    fused: NotRequired[Literal[True]]
+    fused: NotRequired[Mark]
 
 
 class Deployed(TypedDict):

@@ -11,6 +11,7 @@ from klas.results.documents.numbers import (
     Cost,
     Count,
     Grid,
+    Mark,
     Operators,
     Score,
     Sha256,
@@ -41,7 +42,7 @@ class SelectionEntry(TypedDict):
     pairs: Array[Annotated[Array[str], Field(min_length=2, max_length=2)]]
     edges: Array[Array[float]]
     empty: NotRequired[Array[str]]
-    edited: NotRequired[Literal[True]]
+    edited: NotRequired[Mark]
 
 
 _Channels = TypedDict("_Channels", {"in": Count, "out": Count})  # "in" can't be an attribute
