@@ -7,13 +7,13 @@ import numpy as np
 
 from dashboard.model.tradeoff import Bits, Floats
 from klas.deploy.member import stitch_name
-from klas.jobs.kinds import ExportJob, PairNames
+from klas.jobs.kinds import ExportJob
 from klas.results.accuracies import Racing
 from klas.results.documents.exports import FormatName
 from klas.results.documents.sources import AnchorEntry, Deployed
 from klas.results.export_formats import EXPORT_FORMATS, LAYERS_PER_BLOCK, START_SECONDS
 from klas.results.pair import Pair
-from klas.selection.space import Place
+from klas.selection.space import PairNames, Place
 from klas.study import TIERS, Tier
 
 

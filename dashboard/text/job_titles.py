@@ -13,10 +13,10 @@ from klas.jobs.kinds import (
     FullValJob,
     JobSpec,
     LatencyJob,
-    PairNames,
     RunJob,
     UnknownJob,
 )
+from klas.selection.space import PairNames
 
 STAGE_ACTIVITY = {
     "catalogue": "Counting the cost of every pretrained network",

@@ -26,7 +26,6 @@ from klas.jobs.kinds import (
     FinetuneJob,
     FullValJob,
     LatencyJob,
-    PairNames,
     RunJob,
     UnknownJob,
 )
@@ -38,6 +37,7 @@ from klas.results.pair import Document, Pair, pairs_of
 from klas.results.refs import stored_scores
 from klas.results.selections import choose, own_or_fair_share, racing_in
 from klas.results.trainings import joint_training
+from klas.selection.space import PairNames
 from klas.storage.store import Store
 from klas.study import Metric, Study, parse_study
 

@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -18,10 +18,12 @@ from klas.networks.anchor import Anchor, Transform
 from klas.networks.fusing import fused_network
 from klas.networks.load import check_model_name
 from klas.networks.splitting.split import SPLITTER
-from klas.results.documents.networks import Architecture
+from klas.pipeline.scores_document import made_with
+from klas.results.documents.networks import Architecture, Saved
 from klas.results.documents.sources import Layout
 from klas.results.documents.sources import Transform as TransformEntry
 from klas.study import AnchorSpec
+from klas.tasks.task import TaskName, task_named
 
 # Of a stranger's file only what makes the network counts, nothing that opens a file or a hub.
 _NOT_THE_NETWORKS = frozenset(inspect.signature(timm.create_model).parameters)
@@ -91,6 +93,27 @@ def rebuild(described: Architecture, where: str, *, allow_code: bool = False) ->
                 "saved; install the versions that `made_with` names, or save it again"
             )
     return anchor.eval()
+
+
+def rebuild_all(
+    described: Iterable[Architecture], where: str, *, allow_code: bool = False
+) -> dict[str, Anchor]:
+    """Several anchors, by name, as :func:`rebuild` makes them."""
+    return {entry["name"]: rebuild(entry, where, allow_code=allow_code) for entry in described}
+
+
+def saved(
+    anchors: Iterable[Architecture], *, task: TaskName, class_names: Sequence[str] | None
+) -> Saved:
+    """What documents of saved networks share; ``weights`` is filled when they are written."""
+    return {
+        "made_with": made_with(),
+        "task": task,
+        "accuracy_metric": task_named(task).metric.name,
+        "class_names": None if class_names is None else list(class_names),
+        "anchors": list(anchors),
+        "weights": {"name": "", "sha256": ""},
+    }
 
 
 def select_columns(anchor: Anchor, columns: Sequence[int] | None, where: str) -> None:

@@ -15,7 +15,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from klas.data.loading import prepared
-from klas.deploy.architecture import describe, rebuild
+from klas.deploy.architecture import describe, rebuild_all, saved
 from klas.deploy.card import model_card
 from klas.deploy.member import CostName, Member, stitch_name, within
 from klas.deploy.network import Network, place_of
@@ -29,14 +29,12 @@ from klas.networks.device import Precision
 from klas.networks.family import Family, layer_states
 from klas.networks.stitch import State, StitchLayer
 from klas.pipeline.recipes.latency import device_name, time_runs
-from klas.pipeline.scores_document import made_with
 from klas.results.documents.networks import ElasticDocument, Latency
-from klas.selection.space import Place
+from klas.selection.space import PairNames, Place
 from klas.storage.arrays import under
-from klas.tasks.task import TaskName, task_named
+from klas.tasks.task import TaskName
 
-Pair = tuple[str, str]
-States = Mapping[Pair, Mapping[Place, State]]
+States = Mapping[PairNames, Mapping[Place, State]]
 """Of each (source, target) by name: the values of each stitch layer by its (i, j)."""
 
 
@@ -277,17 +275,13 @@ class Elastic(nn.Module):
 
     def document(self) -> ElasticDocument:
         """All but the weights, as plain values; ``weights`` and ``digest`` are filled by saving."""
+        anchors = map(describe, self.anchors.values())
         return {
             "format": "klas-elastic",
             "version": 1,
-            "made_with": made_with(),
-            "task": self.task,
-            "accuracy_metric": task_named(self.task).metric.name,
-            "class_names": None if self.class_names is None else list(self.class_names),
+            **saved(anchors, task=self.task, class_names=self.class_names),
             "tier": self.tier,
-            "anchors": [describe(anchor) for anchor in self.anchors.values()],
             "members": [member.to_json() for member in self.members],
-            "weights": {"name": "", "sha256": ""},
             "digest": "",
         }
 
@@ -303,15 +297,12 @@ class Elastic(nn.Module):
         """
         where = str(folder / "config.json")
         tensors = read_tensors(folder, document["weights"])
-        anchors = {
-            entry["name"]: rebuild(entry, where, allow_code=allow_code)
-            for entry in document["anchors"]
-        }
+        anchors = rebuild_all(document["anchors"], where, allow_code=allow_code)
         for name, anchor in anchors.items():
             fill(anchor, under(tensors, f"anchors/{name}/"), f"{folder}: anchor {name}")
             anchor.forget_tables()
         depths = {name: anchor.info.depth for name, anchor in anchors.items()}
-        states: dict[Pair, dict[Place, State]] = {}
+        states: dict[PairNames, dict[Place, State]] = {}
         members = [Member.from_json(entry) for entry in document["members"]]
         for member in members:
             place = place_of(member, depths, where)
@@ -382,7 +373,7 @@ class Elastic(nn.Module):
         return tensors
 
 
-def _prefix(pair: Pair) -> str:
+def _prefix(pair: PairNames) -> str:
     """What begins the names of a pair's tensors, as in the weights file of a stitch list."""
     return "{}|{}/".format(*pair)
 
@@ -423,7 +414,7 @@ def _members(
 
 
 def _checked(
-    state: State | None, anchors: Mapping[str, Anchor], pair: Pair, place: Place, where: str
+    state: State | None, anchors: Mapping[str, Anchor], pair: PairNames, place: Place, where: str
 ) -> State:
     """T's values, as they must be between these cuts."""
     (f, g), (i, j) = pair, place

@@ -30,11 +30,9 @@ from klas.results.documents.sources import Layout
 from klas.results.documents.stitches import StitchEntry, StitchList
 from klas.results.formats import read
 from klas.results.stitch_list import stitch_layer_entry
-from klas.selection.space import Place
+from klas.selection.space import PairNames, Place
 from klas.study import AnchorSpec
 from klas.tasks.classification import Classification
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +89,7 @@ class Listed:
             return None
         return images.class_names if images.fingerprint == train["fingerprint"] else None
 
-    def families(self, stitches: Sequence[StitchEntry]) -> dict[Pair, Family]:
+    def families(self, stitches: Sequence[StitchEntry]) -> dict[PairNames, Family]:
         """Some of its stitches, pair by pair, with their layers.
 
         Without a weights file these are fitted again, from the training images.
@@ -100,7 +98,7 @@ class Listed:
             FormatError: the weights file lacks one, or they do not fit.
             DataError: the training images are not there or have changed.
         """
-        places: dict[Pair, list[Place]] = {}
+        places: dict[PairNames, list[Place]] = {}
         for stitch in stitches:
             self.check_layer(stitch)
             places.setdefault(names_of(stitch), []).append(place_of_entry(stitch))
@@ -113,7 +111,7 @@ class Listed:
                 families[f, g] = self.weights.family(source, target, own)
         return families
 
-    def shared_anchors(self, families: Mapping[Pair, Family]) -> dict[str, Anchor]:
+    def shared_anchors(self, families: Mapping[PairNames, Family]) -> dict[str, Anchor]:
         """The anchors that the families have in common.
 
         Raises:
@@ -224,7 +222,7 @@ def refuse_other(path: Path, where: str, what: str, stated: Any, actual: Any) ->
         raise FormatError(f"{path}: {where}: {what} is stated as {stated}, but is {actual}")
 
 
-def names_of(stitch: StitchEntry) -> Pair:
+def names_of(stitch: StitchEntry) -> PairNames:
     """Source and target."""
     return stitch["source"], stitch["target"]
 

@@ -8,13 +8,14 @@ import torch
 import klas.digits  # noqa: F401 - registers the built-in networks and images
 from klas.deploy.architecture import describe
 from klas.deploy.elastic import Elastic
-from klas.deploy.listed import Listed, Pair, names_of, place_of_entry, refuse_other
+from klas.deploy.listed import Listed, names_of, place_of_entry, refuse_other
 from klas.deploy.member import Member, stitch_name
 from klas.deploy.network import Network
 from klas.deploy.writing import form_of, read_config
 from klas.networks.cost import anchor_cost, count_macs
 from klas.networks.family import Family
 from klas.results.documents.stitches import StitchEntry
+from klas.selection.space import PairNames
 
 
 def load(folder: str | Path, *, allow_code: bool = False) -> Elastic | Network:
@@ -150,7 +151,7 @@ def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]
         cost, where = anchor_cost(listed.anchors[entry["name"]]), f"anchor {entry['name']}"
         refuse_other(path, where, "macs", entry["macs"], cost.total_macs)
         refuse_other(path, where, "params", entry["params"], cost.total_params)
-    families: dict[Pair, Family] = {}
+    families: dict[PairNames, Family] = {}
     stitches = listed.document["stitches"]
     for k, stitch in enumerate(stitches):
         names, place = names_of(stitch), place_of_entry(stitch)

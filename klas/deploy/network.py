@@ -10,17 +10,16 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from klas.data.loading import prepared
-from klas.deploy.architecture import rebuild, transform_of
+from klas.deploy.architecture import rebuild_all, saved, transform_of
 from klas.deploy.member import Member
 from klas.deploy.tensors import distinct, fill, read_tensors
 from klas.deploy.writing import write_folder
 from klas.errors import FormatError
 from klas.networks.anchor import Anchor, Transform
 from klas.networks.stitch import Stitch, StitchLayer
-from klas.pipeline.scores_document import made_with
 from klas.results.documents.networks import Architecture, NetworkDocument
 from klas.selection.space import Place
-from klas.tasks.task import TaskName, task_named
+from klas.tasks.task import TaskName
 
 
 class Network(nn.Module):
@@ -95,14 +94,9 @@ class Network(nn.Module):
         return {
             "format": "klas-network",
             "version": 1,
-            "made_with": made_with(),
-            "task": self.task,
-            "accuracy_metric": task_named(self.task).metric.name,
-            "class_names": None if self.class_names is None else list(self.class_names),
+            **saved(self.anchors, task=self.task, class_names=self.class_names),
             "tier": self.tier,
-            "anchors": list(self.anchors),
             "member": self.member.to_json(),
-            "weights": {"name": "", "sha256": ""},
             "digest": "",
         }
 
@@ -139,10 +133,7 @@ class Network(nn.Module):
             AnchorError: timm has no such model here, or it is code that is not allowed.
         """
         member = Member.from_json(document["member"])
-        anchors = {
-            entry["name"]: rebuild(entry, where, allow_code=allow_code)
-            for entry in document["anchors"]
-        }
+        anchors = rebuild_all(document["anchors"], where, allow_code=allow_code)
         parts = _parts(member, anchors, where)
         return cls(
             parts,

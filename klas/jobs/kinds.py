@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from klas.results.documents.exports import FormatName
-from klas.selection.space import Place
+from klas.selection.space import PairNames, Place
 from klas.study import Metric, Stage, Tier
 
-PairNames = tuple[str, str]
 """The names of a pair's source and target."""
 
 

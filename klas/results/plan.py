@@ -16,9 +16,9 @@ from klas.results.result import (
     Validation,
     ZeroShot,
 )
+from klas.selection.space import PairNames
 from klas.study import STAGES, Stage
 
-Names = tuple[str, str]
 """Source and target."""
 
 
@@ -40,7 +40,7 @@ class Step:
 def steps(
     stage: Stage,
     anchors: Sequence[str],
-    pairs: Sequence[Names],
+    pairs: Sequence[PairNames],
     headless: Collection[str] = (),
 ) -> list[Step]:
     """A stage's work, in order.
@@ -87,7 +87,7 @@ def stages_until(stage: Stage) -> tuple[Stage, ...]:
 
 
 def results_about(
-    stage: Stage, anchors: Sequence[str], pairs: Sequence[Names]
+    stage: Stage, anchors: Sequence[str], pairs: Sequence[PairNames]
 ) -> dict[tuple[str, ...], tuple[Result, ...]]:
     """What a stage makes for each anchor, or for each pair, by names.
 

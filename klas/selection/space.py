@@ -7,6 +7,9 @@ j + 1 on. SN-Net counts from 0: its (a, b) is our i = a + 1, j = b.
 from collections.abc import Sequence
 from typing import Literal
 
+PairNames = tuple[str, str]
+"""The names of a pair's source and target."""
+
 Place = tuple[int, int]
 """(i, j) of a stitch between two given anchors."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from klas.deploy.architecture import describe
 from klas.deploy.elastic import Elastic
-from klas.deploy.listed import Listed, Pair, listed_anchor, names_of, place_of_entry
+from klas.deploy.listed import Listed, listed_anchor, names_of, place_of_entry
 from klas.deploy.load import listed_member, load, load_stitch
 from klas.deploy.member import CostName, Member, within
 from klas.deploy.network import Network
@@ -14,7 +14,7 @@ from klas.errors import SelectionError, listing
 from klas.networks.stitch import State, StitchLayer
 from klas.results.documents.stitches import StitchList
 from klas.results.formats import read
-from klas.selection.space import Place
+from klas.selection.space import PairNames, Place
 from klas.study import TIERS
 
 
@@ -158,7 +158,7 @@ def anchor_network(path: Path, document: StitchList, member: Member, allow_code:
 def _timed(path: Path, members: Sequence[Member], allow_code: bool) -> list[Member]:
     """The members of a list with the time that each takes here."""
     listed = Listed.open(path, allow_code=allow_code)
-    states: dict[Pair, dict[Place, State]] = {}
+    states: dict[PairNames, dict[Place, State]] = {}
     for entry in listed.document["stitches"]:
         (f, g), (i, j) = names_of(entry), place_of_entry(entry)
         have, want = listed.anchors[f].info.layouts[i], listed.anchors[g].info.layouts[j]

@@ -80,7 +80,9 @@ class TensorsFile(TypedDict):
     sha256: Sha256
 
 
-class _Saved(TypedDict):
+class Saved(TypedDict):
+    """What a saved network says, be it one member or many."""
+
     made_with: MadeWith
     task: TaskName
     accuracy_metric: MetricName
@@ -90,7 +92,7 @@ class _Saved(TypedDict):
 
 
 @with_config(ConfigDict(title="KLAS network", extra="forbid", strict=True))
-class NetworkDocument(_Saved):
+class NetworkDocument(Saved):
     """One network with all that is needed to build it again.
 
     class_names: of its outputs, null where nobody knows them; anchors: whose parts it is made of;
@@ -105,7 +107,7 @@ class NetworkDocument(_Saved):
 
 
 @with_config(ConfigDict(title="KLAS elastic network", extra="forbid", strict=True))
-class ElasticDocument(_Saved):
+class ElasticDocument(Saved):
     """Anchors and stitches that share their blocks, with all that is needed to build them again.
 
     class_names: of the outputs, null where nobody knows them; tier: how the weights were made;
