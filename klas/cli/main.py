@@ -47,8 +47,27 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
+class _CommandParser(argparse.ArgumentParser):
+    """Takes options between positional arguments; argparse alone refuses what comes after them."""
+
+    _plain = False
+
+    def add_subparsers(self, **options: Any) -> Any:
+        self._plain = True  # its actions mix them
+        return super().add_subparsers(**options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._plain:
+            return super().parse_known_args(args, namespace)
+        self._plain = True  # it calls this method, for the options and then for the rest
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._plain = False
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _CommandParser(
         prog="klas", description="Find the networks between your pretrained networks."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

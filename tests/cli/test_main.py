@@ -63,6 +63,19 @@ def test_every_command_takes_a_device_a_cache_folder_and_json(klas):
         assert all(option in text for option in ("--json", "--device", "--cache-dir")), command
 
 
+def test_options_may_stand_anywhere_among_the_other_arguments(klas, study):
+    """``klas train LIST --out DIR STUDY`` too: argparse alone has no place for the study there."""
+    printed = set()
+    for place in range(3):
+        arguments = ["show", str(study)]
+        arguments.insert(place, "--json")
+        done = klas("study", *arguments)
+        assert done.returncode == 0, done.stderr
+        printed.add(done.stdout)
+    assert len(printed) == 1
+    assert "unrecognized arguments: again" in klas("study", "show", str(study), "again").stderr
+
+
 def test_help_is_there_before_anything_that_takes_long_to_import():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "klas", "--help"],
