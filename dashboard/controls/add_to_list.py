@@ -8,6 +8,8 @@ from dashboard.controls.heading import says_errors
 from dashboard.model.list_entries import entries_of, entry_of
 from dashboard.session import my_list
 from dashboard.session.accuracies import race_at_hand
+from dashboard.session.choices import bound
+from dashboard.session.state import session
 from dashboard.text.markup import plain
 from klas.results.formatting import METHODS
 from klas.results.pair import Document, Pair, pairs_of
@@ -100,23 +102,28 @@ def _by_hand(document: Document) -> None:
     if not free:
         st.caption("Every stitch of this pair is in my list.")
         return
-    key = f"by-hand:{pair.name}"
-    if st.session_state.get(key) not in free:
-        st.session_state.pop(key, None)  # it was put on the list in another way
+    stands_at = session().by_hand.get(pair.name)
+    if stands_at not in free:
+        stands_at = free[0]  # it was put on the list in another way
     row = st.selectbox(
         "Stitch (i → j), not listed yet",
-        free,
         format_func=lambda row: (
             "{} → {}, ".format(*pair.stitches[row])
             + f"{pair.macs[row] / pair.unit.scale:.3g} {pair.unit.name}"
         ),
-        key=key,
+        **bound(
+            "by_hand",
+            stands_at,
+            pair.name,
+            options=free,
+            change=lambda row: session().by_hand.update({pair.name: row}),
+        ),
     )
     later = free[free.index(row) + 1 :]
-    st.button("Add", on_click=_add_one, args=(pair, row, key, (later or free)[0]), width="stretch")
+    st.button("Add", on_click=_add_one, args=(pair, row, (later or free)[0]), width="stretch")
 
 
-def _add_one(pair: Pair, row: int, key: str, following: int) -> None:
+def _add_one(pair: Pair, row: int, following: int) -> None:
     """Put a stitch on the list, and offer the one that follows it by cost."""
     my_list.add([entry_of(pair, row)])
-    st.session_state[key] = following
+    session().by_hand[pair.name] = following

@@ -72,8 +72,9 @@ def _options(pick: AnchorPick) -> None:
 
 
 def _side(key: str, side: str, words: str, pixels: int | None) -> int | None:
-    # A number that is the field's default could not be taken out of it again.
-    st.session_state.setdefault(key, pixels)
+    # A number that is the field's default could not be taken out of it again. So every run says
+    # it: the browser never hears a run that is broken off.
+    st.session_state[key] = st.session_state.get(key, pixels)
     return st.number_input(
         f"{side} of its images (pixels)",
         min_value=1,

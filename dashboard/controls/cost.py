@@ -97,7 +97,7 @@ def pick_cost(help: str, names: Sequence[CostName] = COSTS) -> CostName:
         required=True,
         format_func=NAMES.__getitem__,
         help=help,
-        **bound("cost", asked, help, *names, change=change),
+        **bound("cost", asked, help, *names, argument="default", change=change),
     )
     return name
 
@@ -147,34 +147,32 @@ def budget_field(costs: Costs, ends: Limits, place: int | str) -> float | None:
     identity = costs.name, place
     kept, typed = choices().get("budget"), session().typed_budget
     if kept is not None:
-        value: float | None = float(kept)
+        value = float(kept)
     elif typed is not None and typed[0] == identity:
         value = typed[1]
     else:
         value = float(round((ends.low + ends.high) / 2 / ends.step) * ends.step)
 
-    def change(new: float | None) -> None:
-        if new is not None and new >= 0:
+    def change(new: float) -> None:
+        if new >= 0:
             session().typed_budget = None
             keep("budget", new)
         else:
             session().typed_budget = identity, new
             keep("budget", None)
 
-    # No limit here: below one the browser would say so and leave the old answer beside it.
-    budget: float | None = st.number_input(
+    # No limit here: below one the browser would say so and leave the old answer beside it. An
+    # emptied field goes back to its number.
+    budget: float = st.number_input(
         f"Budget of {NAMES[costs.name]} ({costs.unit.name})",
-        value=None,
         step=ends.step,
         format="%.6g",
-        placeholder="a number",
         **bound("budget", value, *identity, change=change),
     )
-    if budget is None:
-        st.markdown("Type a budget.")
-    elif budget < 0:
+    if budget < 0:
         st.markdown("Type a budget of 0 or more.")
-    return budget if budget is not None and budget >= 0 else None
+        return None
+    return budget
 
 
 def _pick_machine(sheets: Sequence[Sheet], name: CostName) -> Sheet:

@@ -30,7 +30,7 @@ def pick_curves(own: Metric) -> tuple[Metric, ...]:
         selection_mode="multi",
         format_func=METHODS.__getitem__,
         label_visibility="collapsed",
-        **bound("curves", wanted, own, change=change),
+        **bound("curves", wanted, own, argument="default", change=change),
     )
     return tuple(wanted)
 
@@ -51,12 +51,11 @@ def pick_rival(own: Metric, rival: Metric) -> None:
     """A selector of that method."""
     st.selectbox(
         f"{METHODS[own]} compared with",
-        [metric for metric in METRICS if metric != own],
         format_func=METHODS.__getitem__,
         help="A rival takes in every bucket as many stitches as the chosen score took. SN-Net's "
         "set is compared as it is, and of a race what it kept. Intervals by bootstrap are on the "
         "**Compare** page.",
-        **bound("rival", rival, own),
+        **bound("rival", rival, options=[metric for metric in METRICS if metric != own]),
     )
 
 

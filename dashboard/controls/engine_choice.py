@@ -21,9 +21,8 @@ def engine_choice() -> None:
         names = engine.offered()
         st.selectbox(
             "Who does the work",
-            names,
             format_func=lambda name: f"{name}: {TITLES[name]}",
-            **bound("engine", chosen.name, *names, change=_choose_name),
+            **bound("engine", chosen.name, options=names, change=_choose_name),
         )
         st.caption("The results are the same, whoever makes them.")
         if chosen.name == "ray":

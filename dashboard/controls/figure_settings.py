@@ -26,7 +26,7 @@ def pick_picture_format() -> None:
         format_func=str.upper,
         required=True,
         help="It appears at a figure's upper right under the mouse.",
-        **bound("picture", _picture_format()),
+        **bound("picture", _picture_format(), argument="default"),
     )
 
 

@@ -61,9 +61,8 @@ def heading(title: str) -> None:
         )
     right.selectbox(
         "Study",
-        names,
         help="The built-in study, and those made on the **Anchors** page.",
-        **bound("study", study_name(), *names, change=open_study),
+        **bound("study", study_name(), options=names, change=open_study),
     )
     if wanted is not None and wanted not in names:
         st.warning(f"There is no study {as_code(wanted)} here.", icon=":material/link_off:")
@@ -121,7 +120,7 @@ def pick_pair(scores: Document, *, or_all: bool = False) -> Pair | None:
 
     shown = parameters.get(chosen, parameters[own])
     name = st.selectbox(
-        "Pair (source → target)", names, **bound("pair", shown, *names, change=change_pair)
+        "Pair (source → target)", **bound("pair", shown, options=names, change=change_pair)
     )
     return None if name == ALL_PAIRS else pairs[names.index(name)]
 
@@ -130,14 +129,12 @@ def pick_metric() -> Metric:
     """A selector of the score, shared by the pages. A set is none: there KLAS's is."""
     scored = [metric for metric in METRICS if metric not in SETS]
     start = metric_at_hand()
-    shown = bound("metric", start)
     metric: Metric = st.selectbox(
         "Score",
-        scored,
         format_func=METHODS.__getitem__,
         help="What chooses: in every bucket the stitches with the lowest score. "
         + f"{QUANTITIES[start].explanation}\n\n{HELD_BEST}",
-        **shown,
+        **bound("metric", start, options=scored),
     )
     return metric
 
@@ -157,7 +154,7 @@ def pick_tier(start: Tier) -> Tier:
         help="zero_shot: the stitch layer is fitted by least squares. tuned: only the stitch layer "
         "is trained. finetuned: stitches and anchors are trained jointly. A curve never mixes "
         "tiers.",
-        **bound("tier", choices().get("tier", start)),
+        **bound("tier", choices().get("tier", start), argument="default"),
     )
     return tier
 

@@ -45,7 +45,7 @@ def _chart(comparison: Comparison, methods: Methods, entries: Sequence[ComparedP
         required=True,
         format_func=names.__getitem__,
         label_visibility="collapsed",
-        **bound("budget_figure", choices().get("budget_figure", "mean_top1")),
+        **bound("budget_figure", choices().get("budget_figure", "mean_top1"), argument="default"),
     )
     st.plotly_chart(
         budget_chart(methods, name, task_named(comparison["task"]).metric),

@@ -54,7 +54,7 @@ def selection_controls(metric: Metric) -> tuple[SelectionSpec, DeltaGenerator]:
         help="relative: τ is a share of the bucket's lowest score, score ≤ (1 + τ) · lowest (the "
         "paper's practice). absolute: τ is a score, score ≤ τ or the lowest of the bucket (the "
         "poster's formula).",
-        **bound("tau_mode", start.tau_mode, change=_change_mode),
+        **bound("tau_mode", start.tau_mode, argument="default", change=_change_mode),
     )
     row.number_input(
         "Buckets", 1, 1000, width=NUMBER, help=BUCKETS, **bound("buckets", start.buckets)
@@ -64,7 +64,7 @@ def selection_controls(metric: Metric) -> tuple[SelectionSpec, DeltaGenerator]:
         ["width", "count"],
         required=True,
         help=BINNING,
-        **bound("binning", start.binning),
+        **bound("binning", start.binning, argument="default"),
     )
     return start.model_copy(update={"metric": metric}), row
 

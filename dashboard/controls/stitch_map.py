@@ -37,11 +37,10 @@ def pick_shown(pair: Pair, *, trained: bool) -> str:
     start = choices().get("show", THE_SCORE)
     shown: str = st.selectbox(
         "Show",
-        options,
         format_func=names.__getitem__,
         help="What the map shows. **The score** is what chooses; buckets, frames and dots always "
         "belong to it.",
-        **bound("show", start if start in options else THE_SCORE, *options),
+        **bound("show", start if start in options else THE_SCORE, options=options),
     )
     if start not in options:
         st.caption("What is chosen now is not trained jointly; you can train it on **Stitches**.")
@@ -64,12 +63,17 @@ def pick_stitch(pair: Pair) -> int | None:
         cell = None
     st.selectbox(
         "Stitch",
-        [NONE_OPEN, *in_space],
         format_func=lambda stitch: "{} → {}".format(*stitch) if stitch else "none",
         help="Opens a stitch as a click on its cell does: *i* → *j* leaves the source after block "
         "*i* and continues in the target after block *j*. The cells of the map need a mouse; "
         "here every stitch can be opened from the keyboard.",
-        **bound("cell", cell or NONE_OPEN, pair.name, change=lambda new: keep("cell", new or None)),
+        **bound(
+            "cell",
+            cell or NONE_OPEN,
+            pair.name,
+            options=[NONE_OPEN, *in_space],
+            change=lambda new: keep("cell", new or None),
+        ),
     )
     return None if cell is None else rows[cell]
 

@@ -5,9 +5,9 @@ read and written here.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import streamlit as st
 
@@ -40,7 +40,12 @@ def _by_name() -> dict[str, Any]:
 
 
 def bound(
-    name: str, value: Any, *limits: Any, change: Callable[[Any], None] | None = None
+    name: str,
+    value: Any,
+    *limits: Any,
+    options: Sequence[Any] | None = None,
+    argument: Literal["value", "default"] = "value",
+    change: Callable[[Any], None] | None = None,
 ) -> dict[str, Any]:
     """Arguments for a widget that shows this value and follows what it is changed to.
 
@@ -49,24 +54,36 @@ def bound(
     before it heard of this (an idle page sends one every few seconds) and still hold the old
     value.
 
+    Every run tells the browser the value, as the widget's default. A value that is put into
+    Streamlit's session state is told by one run alone. Where the next run begins before that
+    message left, as on a busy machine, the browser would never hear of it, show the widget's
+    first option, and answer with that as if somebody had picked it.
+
     Args:
         limits: what makes the widget another one to Streamlit, beside the page that it is on:
-            its range, its options.
+            its range, for instance.
+        options: of a selectbox, the value among them; they are limits too.
+        argument: what other widgets call their default.
         change: what to do with a new value; it is kept under the name unless told otherwise.
     """
-    widgets, identity = session().widgets, (session().page, *limits)
+    told: dict[str, Any] = {argument: value} if options is None else _picked(value, options)
+    widgets, identity = session().widgets, (session().page, *limits, *(options or ()))
     widget = widgets.get(name, Widget())
     key = f"bound:{name}:{widget.number}"
     if key not in st.session_state or (st.session_state[key], widget.identity) != (value, identity):
         widget = widgets[name] = Widget(widget.number + 1, identity)
         key = f"bound:{name}:{widget.number}"
-        st.session_state[key] = value
 
     def changed() -> None:
         if widgets[name].number == widget.number:
             (change or partial(keep, name))(st.session_state[key])
 
-    return {"key": key, "on_change": changed}
+    return {"key": key, "on_change": changed, **told}
+
+
+def _picked(value: Any, options: Sequence[Any]) -> dict[str, Any]:
+    """The arguments of a selectbox that shows one of its options."""
+    return {"options": options, "index": list(options).index(value)}
 
 
 def forget_all() -> None:

@@ -14,6 +14,7 @@
 ``map``              what the map of a pair was drawn with
 ``tradeoff``         what the chart of accuracy against cost was drawn with
 ``engine``           what carries jobs out, where it is not what the study says
+``by_hand``          by pair, the row of the stitch that is offered next to be listed
 ``draft``            the study that is being made on the Anchors page
 ``uploaded_list``    the list from a file beside one's own, and the uploader that it came through
 ``studies_row``      the row that is marked on the Studies page
@@ -176,10 +177,11 @@ class Session:
     emptied: dict[str, dict[str, str]] = field(default_factory=dict)
     widgets: dict[str, Widget] = field(default_factory=dict)
     cost_axis: CostName | None = None
-    typed_budget: tuple[tuple[CostName, int | str], float | None] | None = None
+    typed_budget: tuple[tuple[CostName, int | str], float] | None = None
     map: MapDrawing = field(default_factory=MapDrawing)
     tradeoff: TradeoffDrawing | None = None
     engine: EngineSpec | None = None
+    by_hand: dict[str, int] = field(default_factory=dict)
     draft: Draft = field(default_factory=Draft)
     uploaded_list: UploadedList = field(default_factory=UploadedList)
     studies_row: StudiesRow | None = None

@@ -152,10 +152,9 @@ def _scores(pair: Pair, entry: ComparedPair) -> None:
     left.subheader("What a score predicts")
     metric: Metric = right.selectbox(
         "Score",
-        SCORES,
         format_func=METHODS.__getitem__,
         label_visibility="collapsed",
-        **bound("score", choices().get("score", "kl")),
+        **bound("score", choices().get("score", "kl"), options=SCORES),
     )
     chosen = {(s["source_block"], s["target_block"]) for s in entry["chosen"][metric]}
     st.plotly_chart(

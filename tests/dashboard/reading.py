@@ -75,3 +75,28 @@ def follow(tester, **query):
     tester.run()
     assert not tester.exception
     return tester
+
+
+def heard_late(tester):
+    """What a browser sends that heard the last run alone: every widget as that run told it.
+
+    A run that another one breaks off, or follows at once, may never reach the browser.
+    """
+    states = tester._tree.get_widget_states()  # AppTest has no public way to them
+    told = {e.proto.id: e.proto for e in tester.main if hasattr(getattr(e, "proto", None), "id")}
+    for state in states.widgets:
+        proto = told[state.id]
+        kind = state.WhichOneof("value")
+        if not hasattr(proto, "default") or getattr(proto, "set_value", False):
+            continue
+        if kind == "string_value":
+            options = getattr(proto, "options", None)
+            state.string_value = proto.default if options is None else options[proto.default]
+        elif kind == "string_array_value":
+            words = [getattr(option, "content", option) for option in proto.options]
+            state.string_array_value.data[:] = [words[k] for k in proto.default]
+        elif kind == "double_array_value":
+            state.double_array_value.data[:] = proto.default
+        else:
+            setattr(state, kind, proto.default)
+    return states
