@@ -82,7 +82,8 @@ def within(members: Sequence[Member], of: CostName, budget: float, tier: str) ->
         tier: whose accuracies count.
 
     Raises:
-        SelectionError: every member costs more; or latencies were not measured.
+        SelectionError: every member costs more; the budget is no number; or latencies were not
+            measured.
 
     Examples:
         >>> small = Member(name="s", source="s", macs=10, params=5, accuracy={"tuned": 0.7})
@@ -94,6 +95,8 @@ def within(members: Sequence[Member], of: CostName, budget: float, tier: str) ->
             ...
         klas.errors.SelectionError: every member costs more than 5 MACs; the cheapest, s, costs 10
     """
+    if np.isnan(budget):
+        raise SelectionError(f"a budget of {budget} {UNITS[of]} is no number; give one")
     costs = np.array([member.cost(of) for member in members])
     if np.isnan(costs).all():
         raise SelectionError(

@@ -106,16 +106,58 @@ def test_interrupted_it_goes_on(klas, listed, tmp_path, monkeypatch):
     ("recipe", "words"),
     [
         ("epochs = 3\n", "unknown key 'training.epochs'"),
+        ('aa = "luck"\n', "aa = 'luck': timm doesn't know it"),
         ('opt = "luck"\n', "opt = 'luck': is no optimiser of timm's"),
         ("accumulate = 7\n", "batch = 16: is taken in 7 parts"),
     ],
 )
-def test_a_recipe_that_makes_no_sense_is_refused_in_a_sentence(klas, listed, recipe, words):
+def test_a_recipe_that_makes_no_sense_is_refused_in_a_sentence(
+    klas, listed, tmp_path, recipe, words
+):
     path, study = listed
-    study.write_text(study.read_text() + recipe)
+    study.write_text(study.read_text().replace('aa = ""\n', "") + recipe)
     done = klas("train", path, study, "--out", "trained")
     assert done.returncode == 1
     assert words in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "trained").exists()
+
+
+def test_a_training_that_fails_leaves_its_folder_free_for_another_recipe(klas, listed, tmp_path):
+    path, study = listed
+    good = study.read_text()
+    study.write_text(good + "lr = 1e30\nwarmup = 0\nclip = 0\nlog_every = 1\n")
+    done = klas("train", path, study, "--out", "trained")
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert "diverged at step 2, member digits_vit" in said
+    assert sorted(p.name for p in (tmp_path / "trained").iterdir()) == ["log.csv"]
+    study.write_text(good)
+    assert klas("train", path, study, "--out", "trained").returncode == 0
+    assert read_log(tmp_path / "trained" / "log.csv")[0]["lr"] != "1e+30"
+
+
+def test_a_folder_that_is_a_file_is_refused(klas, listed, tmp_path):
+    path, study = listed
+    for out in (path, f"{path}/trained"):
+        done = klas("train", path, study, "--out", out)
+        assert done.returncode == 1
+        assert f"{out}: is no folder, or lies in none" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("free", [10**6, None])
+def test_a_batch_for_which_memory_will_not_do_is_refused_before_it_is_loaded(
+    klas, listed, tmp_path, monkeypatch, free
+):
+    path, study = listed
+    monkeypatch.setattr("klas.deploy.training.expected.available_memory_bytes", lambda: free)
+    done = klas("train", path, study, "--out", "trained")
+    if free is None:  # where nobody says how much there is
+        assert done.returncode == 0
+        return
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert "not enough memory for 16 images at once; lower [training] batch" in said
+    assert not (tmp_path / "trained").exists()
 
 
 def test_the_images_must_be_those_of_the_list_unless_a_study_names_others(klas, listed, tmp_path):

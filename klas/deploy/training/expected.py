@@ -1,14 +1,18 @@
 """What a training will take on this machine, before it begins."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from klas.deploy.elastic import Elastic
 from klas.deploy.training.loading import StepImages
 from klas.deploy.training.ranks import Ranks
-from klas.memory import peak_memory_bytes
+from klas.memory import available_memory_bytes, peak_memory_bytes
+from klas.networks.anchor import Anchor
 from klas.networks.batch_size import enough_memory_for
 from klas.networks.device import Precision, autocast
 
@@ -58,6 +62,8 @@ def expected(
     macs = {member.name: member.macs for member in elastic.members}
     passed = [name for name in elastic.anchors if name in macs]
     with enough_memory_for(f"{part} images at once; lower [training] batch, or raise accumulate"):
+        if ranks.device.type == "cpu":
+            _refuse_too_large(elastic, passed, part, precision)
         seconds = {name: _pass_seconds(elastic, name, count, precision) for name in passed}
     per_mac = sum(seconds.values()) / sum(macs[name] for name in passed) / count
     computing = per_mac * sum(macs.values()) / len(macs) * recipe.batch / ranks.count
@@ -73,6 +79,40 @@ def expected(
         disk_bytes=weights * (COPIES - 1 + averages),
         memory_bytes=peak_memory_bytes() + weights * (COPIES - 2 + averages),
     )
+
+
+def _refuse_too_large(
+    elastic: Elastic, passed: Sequence[str], part: int, precision: Precision
+) -> None:
+    """Refuse a part of a batch for which a CPU's memory won't do: the system would end the process.
+
+    Raises:
+        MemoryError: what one image keeps for the way back says so.
+    """
+    free = available_memory_bytes()
+    needed = part * max(_kept_bytes(elastic.anchors[name], precision) for name in passed)
+    if free is not None and needed > free:
+        raise MemoryError
+
+
+def _kept_bytes(anchor: Anchor, precision: Precision) -> int:
+    """What a pass of one image more keeps for the way back."""
+    device = next(anchor.parameters()).device
+    anchor.requires_grad_(True)
+
+    def kept(count: int) -> int:
+        sizes: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        pictures = torch.zeros(count, *anchor.info.transform.input_size, device=device)
+        with saved_tensors_hooks(note, lambda tensor: tensor), autocast(device, precision):
+            anchor(pictures)
+        return sum(sizes.values())
+
+    return kept(3) - kept(2)  # weights are kept too; one image alone is no batch to normalise over
 
 
 def _loading_seconds(images: StepImages) -> float:

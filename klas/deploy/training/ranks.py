@@ -11,12 +11,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from klas.errors import KlasError
+from klas.errors import KlasError, one_line
 from klas.networks.device import pick_device
 
 PATIENCE = timedelta(hours=2)  # the others may be measuring for as long
 
 Result = TypeVar("Result")
+Number = TypeVar("Number", int, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +118,19 @@ def joined(wish: str) -> Iterator[Ranks]:
             every process takes the one of its own number.
 
     Raises:
-        KlasError: there is no such device, or more processes than GPUs.
+        KlasError: there is no such device, more processes than GPUs, or something else than
+            ``torchrun`` started them.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count, local = _number("WORLD_SIZE", 1), _number("LOCAL_RANK", None)
     device = pick_device(wish)
     if count == 1:
         yield Ranks(device=device)
         return
-    local = int(os.environ["LOCAL_RANK"])
+    if local is None:
+        raise KlasError(
+            f"WORLD_SIZE says that {count} processes train together, but LOCAL_RANK is not set; "
+            "start them by torchrun, or unset WORLD_SIZE to train with one"
+        )
     if str(device) == "cuda":
         if local >= torch.cuda.device_count():
             raise KlasError(
@@ -136,8 +142,31 @@ def joined(wish: str) -> Iterator[Ranks]:
         torch.cuda.set_device(device)
     # Objects and what lies on the CPU go by gloo, so that no GPU waits for them.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    except (ValueError, RuntimeError) as error:  # a variable is lacking, or nobody answers
+        raise KlasError(
+            f"the {count} processes cannot be joined ({one_line(error)}); start them by torchrun"
+        ) from None
     try:
         yield Ranks(rank=dist.get_rank(), count=count, device=device)
     finally:
         dist.destroy_process_group()
+
+
+def _number(variable: str, unset: Number) -> int | Number:
+    """What the environment says of the processes.
+
+    Raises:
+        KlasError: it is no whole number.
+    """
+    value = os.environ.get(variable)
+    if value is None:
+        return unset
+    try:
+        return int(value)
+    except ValueError:
+        raise KlasError(
+            f"the environment variable {variable} = {value!r}: is no whole number; start the "
+            "processes by torchrun, or unset it"
+        ) from None

@@ -1,5 +1,6 @@
 """Train a stitch list into an elastic network in a folder: from the list to the saved network."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -16,14 +17,14 @@ from klas.deploy.load import load
 from klas.deploy.training.augmentation import Augmentation, largest_grid
 from klas.deploy.training.expected import Expected, expected
 from klas.deploy.training.loading import StepImages, loader_processes
-from klas.deploy.training.log import Log
+from klas.deploy.training.log import Log, read_log
 from klas.deploy.training.loop import CHECKPOINT, LOG, Training, train
 from klas.deploy.training.measuring import measured
 from klas.deploy.training.mixing import Mixing
 from klas.deploy.training.prepared import Prepared, prepare
 from klas.deploy.training.ranks import Ranks
 from klas.deploy.writing import CONFIG
-from klas.errors import StoreError, listing
+from klas.errors import KlasError, StoreError, listing
 from klas.measures.normalisation import CALIBRATION, has_statistics, in_whole_batches
 from klas.measures.schedule import steps_done
 from klas.networks.anchor import freeze
@@ -105,7 +106,12 @@ def train_list(
         network = load(out, allow_code=allow_code)
         assert isinstance(network, Elastic), f"{out}: is no elastic network"
         return network
-    return _train(prepared, out, ranks, progress, announce)
+    try:
+        return _train(prepared, out, ranks, progress, announce)
+    except KlasError:
+        if ranks.first:
+            _withdraw(out)
+        raise
 
 
 def _train(
@@ -200,6 +206,8 @@ def _claim(out: Path, prepared: Prepared) -> bool:
     mine = {"facts": facts, "recipe": recipe.model_dump(mode="json")}
     try:
         other = _difference(mine, json.loads(note.read_bytes()), recipe)
+    except NotADirectoryError:
+        raise StoreError(f"{out}: is no folder, or lies in none; name another") from None
     except FileNotFoundError:
         other = "another network" if (out / CONFIG).exists() else None
     except (OSError, ValueError, AttributeError):
@@ -208,6 +216,17 @@ def _claim(out: Path, prepared: Prepared) -> bool:
         raise StoreError(f"{out}: holds {other}; name another folder, or remove this one")
     write_whole(note, dumps(mine))
     return (out / CONFIG).exists()
+
+
+def _withdraw(out: Path) -> None:
+    """Leave nothing of a training that failed before its first checkpoint but a log with curves."""
+    if (out / CHECKPOINT).exists() or (out / CONFIG).exists():
+        return
+    with contextlib.suppress(OSError):
+        (out / NOTE).unlink(missing_ok=True)
+        if not read_log(out / LOG):
+            (out / LOG).unlink(missing_ok=True)
+        out.rmdir()  # which fails where anything is left
 
 
 def _difference(mine: Mapping[str, Any], theirs: Any, recipe: TrainingSpec) -> str | None:

@@ -57,6 +57,10 @@ def test_the_member_that_is_wanted(wanted, weights, name):
         (Wanted(index=-1), "has members 0 to 2, but member -1 was asked for"),
         (Wanted(budget=("macs", 9)), "more than 9 MACs; the cheapest, a, costs 10"),
         (Wanted(budget=("params", 1)), "more than 1 parameters; the cheapest, a, costs 5"),
+        *[
+            (Wanted(budget=(of, float("nan"))), "a budget of nan")
+            for of in ("macs", "params", "ms")
+        ],
         (Wanted(budget=("macs", 9), tier="full"), "no member has an accuracy of tier full"),
     ],
 )

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from klas.deploy.training.ranks import joined
+from klas.errors import KlasError
 from tests.deploy.training import trainings
 from tests.deploy.training.trainings import (
     PLAIN,
@@ -109,3 +111,20 @@ def test_processes_that_see_other_images_are_all_told_so(tmp_path):
     for status, words in ended:
         assert status != 0
         assert sentence in words.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("around", "words"), [
+    ({"WORLD_SIZE": "2"}, "LOCAL_RANK is not set; start them by torchrun"),
+    ({"WORLD_SIZE": "many"}, "WORLD_SIZE = 'many': is no whole number"),
+    ({"WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "the 2 processes cannot be joined (ValueError"),
+])  # fmt: skip
+def test_what_something_else_than_torchrun_started_is_refused_in_a_sentence(
+    monkeypatch, around, words
+):
+    for name in ("WORLD_SIZE", "LOCAL_RANK", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in around.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(KlasError) as caught, joined("cpu"):
+        pass
+    assert words in str(caught.value)
