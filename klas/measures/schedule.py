@@ -150,7 +150,7 @@ def load_training(
         tensors = load_safetensors(path.read_bytes())
         step = int(tensors.pop("step"))
         plain = json.loads(tensors.pop("plain").numpy().tobytes())
-    except (OSError, SafetensorError, KeyError):
+    except (OSError, SafetensorError, KeyError, ValueError):  # the last: no JSON
         return 0
     own: dict[str, dict[str, Tensor]] = {}
     for name, module in modules.items():
