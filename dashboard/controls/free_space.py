@@ -20,6 +20,7 @@ from klas.results.freeing import (
     free_exports,
     free_stage,
     free_study,
+    free_trained,
     free_unclaimed,
 )
 from klas.results.usage import Usage
@@ -108,6 +109,14 @@ def _parts(usage: Usage) -> list[_Part]:
             bytes=usage.exports[1],
             consequence="Each can be exported again, as long as its results are here.",
             free=partial(free_exports, store()),
+        )
+    )
+    parts.append(
+        _Part(
+            name="Trained networks",
+            bytes=usage.trained[1],
+            consequence="Each has to be trained again, from its first step.",
+            free=partial(free_trained, store()),
         )
     )
     parts.append(

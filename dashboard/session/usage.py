@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.session.resources import named_study, store
 from klas.results.usage import Usage, usage
-from klas.storage.exports import FOLDER
+from klas.storage import exports, trained
 
 
 def study_files() -> list[Path]:
@@ -31,6 +31,7 @@ def _usage(stamp: object) -> Usage:
 def _stamp() -> tuple[object, ...]:
     root = store().root
     files = [*(root / "refs").glob("*.json"), *(root / "studies").glob("*.toml"), *study_files()]
-    files += (root / FOLDER).glob("*")
+    files += (root / exports.FOLDER).glob("*")
+    files += (root / trained.FOLDER).glob("*/*")
     stamps = sorted((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.exists())
     return (str(root), store().stamp(), tuple(stamps))

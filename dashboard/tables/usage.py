@@ -24,10 +24,13 @@ def usage_by_stage(usage: Usage) -> None:
         }
         for stage, (count, taken) in sorted(usage.stages.items(), key=lambda s: -s[1][1])
     ]
-    count, taken = usage.exports
-    if taken:
-        what = "Exported networks, made again from results"
-        rows.append({"stage": "exports", "what": what, "results": count, SIZE: taken / 1e6})
+    networks = {
+        "exports": ("Exported networks, made again from results", *usage.exports),
+        "trained": ("Elastic networks, trained from a list", *usage.trained),
+    }
+    for name, (what, count, taken) in networks.items():
+        if taken:
+            rows.append({"stage": name, "what": what, "results": count, SIZE: taken / 1e6})
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,

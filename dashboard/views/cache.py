@@ -15,6 +15,7 @@ from dashboard.text.markup import plain
 from klas.results.formatting import size
 from klas.results.usage import Usage
 from klas.storage.exports import verify_exports
+from klas.storage.trained import verify_trained
 
 
 @says_errors
@@ -44,7 +45,8 @@ def page() -> None:
     with st.expander("The same from the command line"):
         st.code(
             "klas cache ls\nklas cache verify\nklas cache clear --stage STAGE\n"
-            "klas cache clear --study STUDY\nklas cache clear --exports",
+            "klas cache clear --study STUDY\nklas cache clear --exports\n"
+            "klas cache clear --trained",
             language="bash",
         )
 
@@ -70,10 +72,16 @@ def _verify(usage: Usage) -> None:
         return
     with st.spinner("Reading every result …"):
         bad, exports = store().verify(), verify_exports(store())
+        trained = verify_trained(store())
     if exports:
         st.warning(
             f"{len(exports):,} exported networks were damaged, and were deleted. Export them "
             "again.",
+            icon=":material/deployed_code_alert:",
+        )
+    if trained:
+        st.warning(
+            f"{len(trained):,} trained networks were damaged, and were deleted. Train them again.",
             icon=":material/deployed_code_alert:",
         )
     if not bad:

@@ -10,10 +10,17 @@ from klas.errors import KlasError
 from klas.jobs.listing import studies_at_work
 from klas.results import archive
 from klas.results.formatting import size
-from klas.results.freeing import free_everything, free_exports, free_stage, free_study
+from klas.results.freeing import (
+    free_everything,
+    free_exports,
+    free_stage,
+    free_study,
+    free_trained,
+)
 from klas.results.usage import StudyUsage, usage
 from klas.storage.exports import export_names, verify_exports
 from klas.storage.saved_studies import find_study
+from klas.storage.trained import stored_trainings, verify_trained
 
 
 def ls(options: argparse.Namespace) -> None:
@@ -28,6 +35,8 @@ def ls(options: argparse.Namespace) -> None:
             "unclaimed_bytes": whole.unclaimed,
             "exports": whole.exports[0],
             "exports_bytes": whole.exports[1],
+            "trained": whole.trained[0],
+            "trained_bytes": whole.trained[1],
             "entries": [vars(entry) for entry in entries],
         }
         output(options, plain, lambda: cache_tables(store.root, entries, whole))
@@ -47,34 +56,42 @@ def _study_entry(study_usage: StudyUsage) -> dict[str, Any]:
 
 
 def verify(options: argparse.Namespace) -> None:
-    """Read every result and every export and compare checksums."""
+    """Read every result and every network and compare checksums."""
     with open_store(options) as store:
         damaged = [vars(entry) for entry in store.verify()]
         checked = sum(1 for _ in store.entries())
         exports, bad = len(export_names(store)), verify_exports(store)
+        trained, torn = len(stored_trainings(store)), verify_trained(store)
     lines = [
         f"{checked} results checked, {len(damaged)} damaged",
         *(f"damaged: {entry['label']} ({entry['digest'][:12]})" for entry in damaged),
         *([f"{exports} exported networks checked, {len(bad)} damaged"] if exports else []),
         *(f"damaged: exports/{name}" for name in bad),
+        *([f"{trained} trained networks checked, {len(torn)} damaged"] if trained else []),
+        *(f"damaged: trained/{name}" for name in torn),
     ]
     document = {
         "checked": checked,
         "damaged": damaged,
         "exports_checked": exports,
         "exports_damaged": bad,
+        "trained_checked": trained,
+        "trained_damaged": torn,
     }
     output(options, document, lambda: lines)
     if damaged:
         raise KlasError("the damaged results are deleted; they are computed again when needed")
     if bad:
         raise KlasError("the damaged exports are deleted; export them again")
+    if torn:
+        raise KlasError("the damaged trained networks are deleted; train them again")
 
 
 def clear(options: argparse.Namespace) -> None:
-    """Delete results: all, one stage's, those that one study alone uses; or what was exported."""
-    if options.exports and options.study is not None:
-        raise KlasError("--exports: they go whichever study they are of; leave --study out")
+    """Delete results: all, one stage's, those that one study alone uses; or saved networks."""
+    for name in ("exports", "trained"):
+        if getattr(options, name) and options.study is not None:
+            raise KlasError(f"--{name}: they go whichever study they are of; leave --study out")
     shared: list[str] = []
     with open_store(options) as store:
         at_work = studies_at_work(store)
@@ -88,6 +105,8 @@ def clear(options: argparse.Namespace) -> None:
             freed = free_study(store, study, at_work=at_work, stage=options.stage)
         elif options.exports:
             freed = free_exports(store, at_work=at_work)
+        elif options.trained:
+            freed = free_trained(store, at_work=at_work)
         elif options.stage is not None:
             freed = free_stage(store, options.stage, at_work=at_work)
         else:

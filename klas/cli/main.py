@@ -189,6 +189,8 @@ def _add_cache_actions(actions: Any) -> None:
     clear.add_argument("--study", help=text)
     text = "what was exported from the app only; it is made again from results"
     of.add_argument("--exports", action="store_true", help=text)
+    text = "the elastic networks that were trained from the app only, finished or not"
+    of.add_argument("--trained", action="store_true", help=text)
     pack = _add(actions, "pack", "cache:pack", "write a study and its results to one file")
     pack.add_argument("study", help="a saved study's name, digits, or a study file")
     pack.add_argument("--out", type=Path, required=True, help="the file to write")

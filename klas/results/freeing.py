@@ -1,4 +1,4 @@
-"""Delete results (of a study, of a stage, of no study, or all) or exports. No torch here."""
+"""Delete results (of a study, of a stage, of no study, or all) or networks. No torch here."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -14,6 +14,7 @@ from klas.storage.exports import delete_exports
 from klas.storage.index import Entry
 from klas.storage.saved_studies import remove_study
 from klas.storage.store import Store
+from klas.storage.trained import delete_trained
 from klas.study import STAGES, Study
 
 
@@ -118,7 +119,7 @@ def free_unclaimed(
 
 
 def free_everything(store: Store, *, at_work: Collection[str | None]) -> int:
-    """Delete every result and every export; the saved studies stay. Returns the bytes freed.
+    """Delete every result and every network; the saved studies stay. Returns the bytes freed.
 
     Args:
         at_work: the names of the studies that jobs are computing; None for the catalogue.
@@ -129,7 +130,7 @@ def free_everything(store: Store, *, at_work: Collection[str | None]) -> int:
     """
     _refuse_names(at_work, None)
     with changing(store):
-        return store.clear() + delete_exports(store)
+        return store.clear() + delete_exports(store) + delete_trained(store)
 
 
 def free_exports(store: Store, *, at_work: Collection[str | None]) -> int:
@@ -145,6 +146,21 @@ def free_exports(store: Store, *, at_work: Collection[str | None]) -> int:
     _refuse_names(at_work, None)
     with changing(store):
         return delete_exports(store)
+
+
+def free_trained(store: Store, *, at_work: Collection[str | None]) -> int:
+    """Delete the trained networks, the unfinished too; returns the bytes freed.
+
+    Args:
+        at_work: the names of the studies that jobs are computing; None for the catalogue.
+
+    Raises:
+        JobError: a job is running: it may be training one.
+        StoreError: the folder cannot be changed.
+    """
+    _refuse_names(at_work, None)
+    with changing(store):
+        return delete_trained(store)
 
 
 @contextmanager

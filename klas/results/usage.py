@@ -23,6 +23,7 @@ from klas.storage.exports import export_bytes, export_names
 from klas.storage.index import Entry
 from klas.storage.saved_studies import saved_studies, study_path
 from klas.storage.store import Store
+from klas.storage.trained import stored_trainings, trained_bytes
 from klas.study import DIGITS, STAGES, Stage, Study, load_study, parse_study
 
 Origin = Literal["built-in", "saved", "file", "results"]
@@ -83,7 +84,7 @@ class Usage:
 
     Attributes:
         stages: by stage, how many results there are and the bytes that they take.
-        exports: the same of exported networks, which are no results.
+        exports, trained: the same of exported and of trained networks, which are no results.
         bytes: of all.
         unclaimed: bytes of the results that no known study uses.
     """
@@ -91,6 +92,7 @@ class Usage:
     studies: tuple[StudyUsage, ...]
     stages: Mapping[str, tuple[int, int]]
     exports: tuple[int, int]
+    trained: tuple[int, int]
     bytes: int
     unclaimed: int
 
@@ -109,12 +111,13 @@ def usage(store: Store, files: Sequence[Path] = ()) -> Usage:
     counts, sizes = Counter(e.stage for e in entries), Counter[str]()
     for entry in entries:
         sizes[entry.stage] += entry.bytes
-    exported = export_bytes(store)
+    exported, trained = export_bytes(store), trained_bytes(store)
     return Usage(
         studies=tuple(claims.study_usage(known) for known in claims.known),
         stages={stage: (counts[stage], sizes[stage]) for stage in sorted(counts)},
         exports=(len(export_names(store)), exported),
-        bytes=sum(sizes.values()) + exported,
+        trained=(len(stored_trainings(store)), trained),
+        bytes=sum(sizes.values()) + exported + trained,
         unclaimed=sum(e.bytes for e in claims.unclaimed()),
     )
 

@@ -1,22 +1,19 @@
 """Exported networks in the cache folder: files made from results, which may be deleted any time.
 
-Each is one file in a folder of its own under ``exports/``, beside ``SHA256SUMS``, which
-``sha256sum --check`` reads too.
+Each is one file in a folder of its own under ``exports/``, beside its checksum.
 """
 
-import hashlib
-import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from klas.storage.files import made_beside
+from klas.storage.sealed import delete_all, folders, is_whole, read_seal, seal, taken_bytes
 from klas.storage.store import Store
 
 FOLDER = "exports"
-SUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +25,7 @@ class StoredExport:
 
     def is_whole(self) -> bool:
         """Whether the file is the one that was written."""
-        try:
-            with self.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
-        except OSError:
-            return False
+        return is_whole(self.path.parent)
 
 
 @contextmanager
@@ -50,38 +43,28 @@ def storing_export(store: Store, name: str) -> Iterator[Path]:
         with made_beside(folder) as fresh:
             fresh.mkdir()
             yield fresh
-            (file,) = fresh.iterdir()
-            with file.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
-            (fresh / SUMS).write_text(f"{digest}  {file.name}\n", encoding="utf-8")
+            seal(fresh)
 
 
 def stored_export(store: Store, name: str) -> StoredExport | None:
     """The export of this name; None if there is none that is complete."""
     folder = store.root / FOLDER / name
-    try:
-        noted = (folder / SUMS).read_text(encoding="utf-8")
-    except (OSError, UnicodeError):
+    noted = read_seal(folder)
+    if noted is None or len(noted) != 1:
         return None
-    # By name only: what is noted can't lead outside of the folder.
-    read = re.fullmatch(r"([0-9a-f]{64})  ([^/\\\n]+)\n", noted)
-    if read is None or not (folder / read[2]).is_file():
-        return None
-    return StoredExport(path=folder / read[2], sha256=read[1])
+    ((file, digest),) = noted.items()
+    return StoredExport(path=folder / file, sha256=digest)
 
 
 def export_names(store: Store) -> list[str]:
     """The names of all, in order."""
-    return [folder.name for folder in _folders(store) if not folder.name.startswith(".")]
+    every = folders(store.root / FOLDER)
+    return [folder.name for folder in every if not folder.name.startswith(".")]
 
 
 def export_bytes(store: Store) -> int:
     """What they take, with what a killed process left unfinished."""
-    taken = 0
-    for path in (store.root / FOLDER).rglob("*"):
-        with suppress(OSError):  # it may go while one looks
-            taken += path.stat().st_size if path.is_file() else 0
-    return taken
+    return taken_bytes(store.root / FOLDER)
 
 
 def verify_exports(store: Store) -> list[str]:
@@ -104,14 +87,4 @@ def delete_exports(store: Store) -> int:
         StoreError: the folder is read-only.
         OSError: it cannot be changed.
     """
-    before = export_bytes(store)
-    with store.lock(FOLDER):
-        for folder in _folders(store):
-            shutil.rmtree(folder)
-    return before
-
-
-def _folders(store: Store) -> list[Path]:
-    with suppress(OSError):
-        return sorted((store.root / FOLDER).iterdir())
-    return []
+    return delete_all(store, FOLDER)

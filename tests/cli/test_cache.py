@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
 from klas.storage.exports import storing_export
 from klas.storage.key import Key
+from klas.storage.sealed import seal
 from klas.storage.store import Store
+from klas.storage.trained import LIST, training_folder
 from tests.conftest import SMALL
 
 
@@ -69,28 +73,44 @@ def test_a_stage_is_cleared_alone_and_sharers_are_named(klas, study, tmp_path):
     assert cleared.stdout == "freed 0 B\nwhat it shares with two stays\n"
 
 
-def test_exports_are_listed_verified_and_cleared(klas, tmp_path):
-    cache = tmp_path / "own"
-    store = Store(cache)
-    for name in ("a1", "b2"):
+KINDS = {"exports": "exported", "trained": "trained"}
+
+
+def put_network(store, kind, name):
+    """Leave what an export or a training leaves."""
+    if kind == "exports":
         with storing_export(store, name) as folder:
             (folder / "model.onnx").write_bytes(b"weights")
+        return
+    folder = training_folder(store, name)
+    folder.mkdir(parents=True)
+    for file in (LIST, "model.onnx"):
+        (folder / file).write_bytes(b"weights")
+    seal(folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_are_listed_verified_and_cleared(klas, tmp_path, kind):
+    cache, what = tmp_path / "own", KINDS[kind]
+    store = Store(cache)
+    for name in ("a1", "b2"):
+        put_network(store, kind, name)
     store.put(Key(stage="features", version=1, inputs={}), "x")
     store.close()
     listed = json.loads(klas("cache", "ls", "--json", cache=cache).stdout)
-    assert listed["exports"] == 2
-    assert listed["bytes"] == listed["exports_bytes"] + 3
-    assert "are 2 exported networks" in klas("cache", "ls", cache=cache).stdout
-    assert "2 exported networks checked, 0 damaged" in klas("cache", "verify", cache=cache).stdout
-    (cache / "exports" / "a1" / "model.onnx").write_bytes(b"?")
+    assert listed[kind] == 2
+    assert listed["bytes"] == listed[f"{kind}_bytes"] + 3
+    assert f"are 2 {what} networks" in klas("cache", "ls", cache=cache).stdout
+    assert f"2 {what} networks checked, 0 damaged" in klas("cache", "verify", cache=cache).stdout
+    (cache / kind / "a1" / "model.onnx").write_bytes(b"?")
     bad = klas("cache", "verify", cache=cache)
     assert bad.returncode == 1
-    assert "damaged: exports/a1" in bad.stdout
-    assert "export them again" in bad.stderr
-    freed = json.loads(klas("cache", "clear", "--exports", "--json", cache=cache).stdout)
-    assert 0 < freed["freed_bytes"] < listed["exports_bytes"]
+    assert f"damaged: {kind}/a1" in bad.stdout
+    assert "them again" in bad.stderr
+    freed = json.loads(klas("cache", "clear", f"--{kind}", "--json", cache=cache).stdout)
+    assert 0 < freed["freed_bytes"] < listed[f"{kind}_bytes"]
     left = json.loads(klas("cache", "ls", "--json", cache=cache).stdout)
-    assert (left["exports"], left["exports_bytes"], len(left["entries"])) == (0, 0, 1)
-    both = klas("cache", "clear", "--exports", "--study", "digits", cache=cache)
+    assert (left[kind], left[f"{kind}_bytes"], len(left["entries"])) == (0, 0, 1)
+    both = klas("cache", "clear", f"--{kind}", "--study", "digits", cache=cache)
     assert (both.returncode, "leave --study out" in both.stderr) == (1, True)
-    assert klas("cache", "clear", "--exports", "--stage", "x", cache=cache).returncode == 2
+    assert klas("cache", "clear", f"--{kind}", "--stage", "x", cache=cache).returncode == 2

@@ -39,7 +39,7 @@ def cache_tables(root: Path, entries: Sequence[Entry], usage: Usage) -> list[Ren
     parts: list[RenderableType] = [results, studies]
     if usage.unclaimed:
         parts.append(f"{size(usage.unclaimed)} belong to no known study")
-    count, taken = usage.exports
-    if count:
-        parts.append(f"{size(taken)} are {count} exported networks")
+    for what, (count, taken) in {"exported": usage.exports, "trained": usage.trained}.items():
+        if count:
+            parts.append(f"{size(taken)} are {count} {what} networks")
     return parts

@@ -1,0 +1,85 @@
+"""Folders of files that are no results, each beside the checksums of what is in it.
+
+The checksums are in ``SHA256SUMS``, which ``sha256sum --check`` reads too; a folder without that
+file is not finished.
+"""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from klas.storage.files import write_whole
+from klas.storage.store import Store
+
+SUMS = "SHA256SUMS"
+
+
+def seal(folder: Path) -> None:
+    """Note the checksums of all files in a folder: it is finished.
+
+    Raises:
+        StoreError: it can't be written.
+    """
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != SUMS)
+    lines = [f"{_digest(file)}  {file.name}\n" for file in files]
+    write_whole(folder / SUMS, "".join(lines).encode())
+
+
+def read_seal(folder: Path) -> Mapping[str, str] | None:
+    """The checksums by file; None if the folder is not finished, or lacks one of the files."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError):
+        return None
+    # By name only: what is noted can't lead outside of the folder.
+    read = [re.fullmatch(r"([0-9a-f]{64})  ([^/\\]+)", line) for line in lines]
+    noted = {line[2]: line[1] for line in read if line is not None}
+    whole = bool(noted) and len(noted) == len(lines)
+    return noted if whole and all((folder / name).is_file() for name in noted) else None
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the files of a folder are those that were written."""
+    noted = read_seal(folder)
+    try:
+        return noted is not None and all(_digest(folder / n) == d for n, d in noted.items())
+    except OSError:
+        return False
+
+
+def folders(root: Path) -> list[Path]:
+    """Those in a folder, in order; none where there is no such folder."""
+    with suppress(OSError):
+        return sorted(root.iterdir())
+    return []
+
+
+def taken_bytes(root: Path) -> int:
+    """What a folder takes, with what a killed process left unfinished."""
+    taken = 0
+    for path in root.rglob("*"):
+        with suppress(OSError):  # it may go while one looks
+            taken += path.stat().st_size if path.is_file() else 0
+    return taken
+
+
+def delete_all(store: Store, name: str) -> int:
+    """Delete what is in a folder of the store, unfinished or not; returns the bytes freed.
+
+    Raises:
+        StoreError: the store is read-only.
+        OSError: it cannot be changed.
+    """
+    before = taken_bytes(store.root / name)
+    with store.lock(name):
+        for folder in folders(store.root / name):
+            shutil.rmtree(folder)
+    return before
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
