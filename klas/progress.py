@@ -6,8 +6,12 @@ from typing import Protocol
 class Progress(Protocol):
     """Receives the progress of stages, one after another."""
 
-    def start(self, stage: str, unit: str, total: int) -> None:
-        """A stage begins, with ``total`` units to do; 0 if all of it is cached."""
+    def start(self, stage: str, unit: str, total: int, done: int = 0) -> None:
+        """A stage begins, with ``total`` units to do; 0 if all of it is cached.
+
+        Args:
+            done: how many an earlier process did, of what is resumed in the middle.
+        """
         ...
 
     def label(self, text: str) -> None:
@@ -22,7 +26,7 @@ class Progress(Protocol):
 class Silent:
     """Reports nowhere."""
 
-    def start(self, stage: str, unit: str, total: int) -> None:
+    def start(self, stage: str, unit: str, total: int, done: int = 0) -> None:
         """Do nothing."""
 
     def label(self, text: str) -> None:

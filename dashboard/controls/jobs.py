@@ -8,9 +8,18 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.session.engine import with_engine
 from dashboard.session.resources import store
+from dashboard.text.markup import plain
 from klas.errors import KlasError
 from klas.jobs import process
-from klas.jobs.kinds import CompareJob, EstimateJob, FinetuneJob, FullValJob, JobSpec, RunJob
+from klas.jobs.kinds import (
+    CompareJob,
+    EstimateJob,
+    FinetuneJob,
+    FullValJob,
+    JobSpec,
+    RunJob,
+    TrainJob,
+)
 from klas.jobs.listing import Job, status_of
 from klas.jobs.status import EstimateAnswer
 from klas.jobs.submission import job_id
@@ -45,7 +54,7 @@ def start_button(
             st.rerun()
 
 
-def estimate(study: Study, of: RunJob | FinetuneJob | CompareJob | FullValJob) -> None:
+def estimate(study: Study, of: RunJob | FinetuneJob | CompareJob | FullValJob | TrainJob) -> None:
     """A button that measures what a job will take.
 
     The answer is shown until results change.
@@ -57,6 +66,8 @@ def estimate(study: Study, of: RunJob | FinetuneJob | CompareJob | FullValJob) -
         return
     if isinstance(status.answer, EstimateAnswer):
         st.markdown(_answer(status.answer, status.device))
+        for note in status.answer.notes or ():
+            st.caption(plain(f"{note}."))
 
 
 def cancel_button(job: Job, place: DeltaGenerator) -> None:

@@ -14,6 +14,8 @@ from klas.jobs.kinds import (
     JobSpec,
     LatencyJob,
     RunJob,
+    Stitch,
+    TrainJob,
     UnknownJob,
 )
 from klas.selection.space import PairNames
@@ -31,6 +33,8 @@ STAGE_ACTIVITY = {
     "tuned": "Tuning every stitch layer",
     "finetuned": "Training stitches and anchors jointly",
     "latency": "Timing every stitched network",
+    "train": "Training all stitches and anchors of a list",
+    "measure": "Measuring every member of the trained network",
 }
 
 
@@ -47,6 +51,8 @@ def job_title(spec: JobSpec | UnknownJob) -> str:
             return f"Measure on every validation image: {_pairs(pairs)}"
         case LatencyJob(pairs=pairs):
             return f"Measure latency: {_pairs(pairs)}"
+        case TrainJob(stitches=stitches, recipe=recipe):
+            return f"Train {stitches_of(stitches)} for {recipe.steps:,} steps"
         case ExportJob(member=member, to=to, fused=fused):
             return f"Export {plain(member)} to {to}{', fused' if fused else ''}"
         case EstimateJob(of=of):
@@ -57,6 +63,13 @@ def job_title(spec: JobSpec | UnknownJob) -> str:
             return f"Made by a newer klas: {plain(kind)}"
         case never:
             assert_never(never)
+
+
+def stitches_of(stitches: Sequence[Stitch]) -> str:
+    """How many stitches, and of how many pairs if of more than one."""
+    count, pairs = len(stitches), len({(source, target) for source, target, *_ in stitches})
+    many = f"{count} stitch{'es' * (count > 1)}"
+    return many if pairs == 1 else f"{many} of {pairs} pairs"
 
 
 def _pairs(pairs: Sequence[PairNames]) -> str:

@@ -58,7 +58,7 @@ class TerminalProgress:
     ) -> None:
         self._bars.stop()
 
-    def start(self, stage: str, unit: str, total: int) -> None:
+    def start(self, stage: str, unit: str, total: int, done: int = 0) -> None:
         """Open a stage's bar; a cached stage gets a full one."""
         if self._bars.disable:
             print(f"{stage}: {f'{total:,} {unit}' if total else 'cached'}", file=sys.stderr)
@@ -70,7 +70,7 @@ class TerminalProgress:
             unit=unit if total else "cached",
             label="",
             total=max(total, 1),
-            completed=0 if total else 1,
+            completed=done if total else 1,
         )
 
     def label(self, text: str) -> None:

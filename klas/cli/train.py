@@ -35,7 +35,7 @@ def train(options: argparse.Namespace) -> None:
             ranks=ranks,
             store=store,
             progress=progress,
-            announce=lambda known: _announce(known, ranks),
+            announce=lambda known: announce(known, ranks),
             study=study,
             steps=options.steps,
             allow_code=options.allow_code,
@@ -46,7 +46,8 @@ def train(options: argparse.Namespace) -> None:
             output(options, {"trained": trained}, lambda: trained_tables(trained))
 
 
-def _announce(known: "Announcement", ranks: "Ranks") -> None:
+def announce(known: "Announcement", ranks: "Ranks") -> None:
+    """Say on standard error what is known before the steps begin; the first process does."""
     if not ranks.first:
         return
     for note in known.notes:

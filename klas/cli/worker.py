@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klas.cli.export_job import export_stored
+from klas.cli.train_job import estimate_training, train_stored
 from klas.errors import JobError, KlasError, SelectionError
 from klas.jobs.kinds import (
     CatalogueJob,
@@ -27,11 +28,12 @@ from klas.jobs.kinds import (
     FullValJob,
     LatencyJob,
     RunJob,
+    TrainJob,
     UnknownJob,
 )
 from klas.jobs.queue import DeviceSlot, device_slots, devices_for, is_free, visible_gpus
 from klas.jobs.status import EstimateAnswer, StatusFile
-from klas.jobs.submission import Submission, read_submission
+from klas.jobs.submission import Submission, job_id, read_submission
 from klas.results.accuracies import Racing
 from klas.results.pair import Document, Pair, pairs_of
 from klas.results.refs import stored_scores
@@ -42,6 +44,9 @@ from klas.storage.store import Store
 from klas.study import Metric, Study, parse_study
 
 if TYPE_CHECKING:
+    import torch
+
+    from klas.deploy.training.ranks import Ranks
     from klas.pipeline.run import Pipeline
 
 NICENESS = 10  # so that the app stays quick; on Linux it lowers the priority on the disk too
@@ -97,9 +102,21 @@ def _work(store: Store, name: str, submission: Submission, status: StatusFile) -
             status.begin()
             slots = device_slots(submission.device, visible_gpus())
             free = [slot for slot in slots if is_free(store, slot)]
-            pipeline = _pipeline(free or slots[:1], submission, store, status)
-            estimated = _estimate(pipeline, of)
+            taken = free or slots[:1]
+            if isinstance(of, TrainJob):
+                study = _study(submission)
+                training = job_id(study, of)
+                ranks = _alone(taken, submission, status)
+                estimated = estimate_training(store, training, study, of, status, ranks)
+            else:
+                estimated = _estimate(_pipeline(taken, submission, store, status), of)
             status.answer = estimated.model_copy(update={"beside_other_work": not free})
+        case TrainJob() as job:
+            status.write("queued")
+            with devices_for(store, name, submission.device, most=1) as slots:
+                status.begin()
+                ranks = _alone(slots, submission, status)
+                train_stored(store, name, _study(submission), job, status, ranks)
         case DeviceJob() as job:
             status.write("queued")
             with devices_for(store, name, submission.device) as slots:
@@ -118,23 +135,41 @@ def _pipeline(
 ) -> "Pipeline":
     study = _study(submission)
     # torch takes seconds to import: the status file is there before it.
-    import torch
-
-    from klas.networks.device import peak_device_bytes
     from klas.pipeline.run import Pipeline
+
+    wish, devices = _wish(slots, submission)
+    pipeline = Pipeline(study, store, device=wish, devices=devices, progress=status)
+    _say_device(status, pipeline.context.device)
+    status.workers = lambda: pipeline.workers
+    status.workers_bytes = lambda: pipeline.memory_bytes
+    return pipeline
+
+
+def _alone(slots: Sequence[DeviceSlot], submission: Submission, status: StatusFile) -> "Ranks":
+    """This process, as what trains alone on the first of some devices."""
+    from klas.deploy.training.ranks import Ranks
+    from klas.networks.device import pick_device
+
+    device = pick_device(_wish(slots, submission)[0])
+    _say_device(status, device)
+    return Ranks(device=device)
+
+
+def _wish(slots: Sequence[DeviceSlot], submission: Submission) -> tuple[str, list[str]]:
+    """The device to compute on, and all that were taken."""
+    import torch
 
     # A GPU may be there that this installation of torch can't use.
     named = [slot.device for slot in slots]
     usable = torch.cuda.is_available() or not named[0].startswith("cuda")
-    wish = named[0] if usable else submission.device
-    devices = named if usable else ()
-    pipeline = Pipeline(study, store, device=wish, devices=devices, progress=status)
-    on = pipeline.context.device
+    return (named[0], named) if usable else (submission.device, [])
+
+
+def _say_device(status: StatusFile, on: "torch.device") -> None:
+    from klas.networks.device import peak_device_bytes
+
     status.device = str(on)
     status.device_bytes = lambda: peak_device_bytes(on)
-    status.workers = lambda: pipeline.workers
-    status.workers_bytes = lambda: pipeline.memory_bytes
-    return pipeline
 
 
 def _compute(

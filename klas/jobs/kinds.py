@@ -1,15 +1,27 @@
 """What a job is to do: a frozen type for each kind, and one for what only a newer klas knows."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
+from klas.recipe import TrainingSpec
 from klas.results.documents.exports import FormatName
 from klas.selection.space import PairNames, Place
 from klas.study import Metric, Stage, Tier
 
 """The names of a pair's source and target."""
+
+Stitch = tuple[str, str, int, int]
+"""Source and target by name, i and j."""
 
 
 class _Kind(BaseModel):
@@ -62,6 +74,27 @@ class LatencyJob(DeviceJob):
     pairs: tuple[PairNames, ...]
 
 
+class TrainJob(DeviceJob):
+    """Train some stitches and their anchors jointly, into one elastic network in the cache folder.
+
+    Attributes:
+        stitches: of any pairs of the study.
+        recipe: how; it is the job's own, for a study's results don't depend on it.
+    """
+
+    kind: Literal["train"] = "train"
+    stitches: Annotated[tuple[Stitch, ...], Field(min_length=1)]
+    recipe: TrainingSpec
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _of_plain_values(cls, value: Any) -> Any:
+        # In JSON mode: a recipe is strict, and plain values have lists where it has tuples.
+        if isinstance(value, TrainingSpec):
+            return value
+        return TrainingSpec.model_validate_json(json.dumps(value))
+
+
 class ExportJob(_Kind):
     """Write one network of a study as a file that needs nothing else; the answer is in the status.
 
@@ -94,7 +127,9 @@ class EstimateJob(_Kind):
     """
 
     kind: Literal["estimate"] = "estimate"
-    of: Annotated[RunJob | FinetuneJob | CompareJob | FullValJob, Field(discriminator="kind")]
+    of: Annotated[
+        RunJob | FinetuneJob | CompareJob | FullValJob | TrainJob, Field(discriminator="kind")
+    ]
 
 
 class CatalogueJob(_Kind):
@@ -109,6 +144,7 @@ JobSpec = (
     | CompareJob
     | FullValJob
     | LatencyJob
+    | TrainJob
     | ExportJob
     | EstimateJob
     | CatalogueJob

@@ -68,13 +68,16 @@ def visible_gpus() -> list[str]:
 
 
 @contextmanager
-def devices_for(store: Store, job: str, wish: str) -> Iterator[list[DeviceSlot]]:
+def devices_for(
+    store: Store, job: str, wish: str, *, most: int | None = None
+) -> Iterator[list[DeviceSlot]]:
     """Wait until a device is free and no job ahead in the queue would take it; hold it.
 
     Others that are free and that no waiting job would take are held too.
 
     Args:
         wish: as :func:`device_slots` takes it.
+        most: how many the job can use; by default any number.
 
     Raises:
         StoreError: a lock file can't be opened.
@@ -86,6 +89,8 @@ def devices_for(store: Store, job: str, wish: str) -> Iterator[list[DeviceSlot]]
             queue = waiting(store)
             ahead = list(takewhile(lambda one: one.id != job, queue))
             for slot in device_slots(wish, gpus):
+                if len(taken) == most:
+                    break
                 others = ahead if not taken else [one for one in queue if one.id != job]
                 wanted = {s.lock for one in others for s in device_slots(one.device, gpus)}
                 if slot.lock not in wanted and _held(store, slot, held):

@@ -55,7 +55,8 @@ class EstimateAnswer(BaseModel):
 
     Attributes:
         trainings: how many joint trainings are missing; None if it is about none.
-        disk_bytes, memory_bytes: for a run only.
+        disk_bytes, memory_bytes: for what writes much.
+        notes: sentences for people.
         beside_other_work: whether the device was busy, so that the job itself will be quicker.
     """
 
@@ -65,6 +66,7 @@ class EstimateAnswer(BaseModel):
     trainings: Count | None = None
     disk_bytes: Count | None = None
     memory_bytes: Count | None = None
+    notes: tuple[Text, ...] | None = None
     beside_other_work: bool = False
 
 
@@ -163,6 +165,7 @@ class StatusFile:
         self._began: float | None = None
         self._stages: list[StageStatus] = []
         self._stage_began = time.monotonic()
+        self._done_before = 0  # units of the stage that an earlier process did
         self._label = ""
         self._written = 0.0
         self.device = ""
@@ -176,9 +179,11 @@ class StatusFile:
         self._began = time.time()
         self.write("running")
 
-    def start(self, stage: str, unit: str, total: int) -> None:
+    def start(self, stage: str, unit: str, total: int, done: int = 0) -> None:
         """A stage begins."""
-        self._stages.append(StageStatus(stage=stage, unit=unit, done=0, total=total, seconds=0.0))
+        begun = StageStatus(stage=stage, unit=unit, done=done, total=total, seconds=0.0)
+        self._stages.append(begun)
+        self._done_before = done
         self._stage_began = time.monotonic()
         self._label = ""
         self.write("running")
@@ -203,7 +208,8 @@ class StatusFile:
         wrong.
         """
         last = self._stages[-1] if self._stages else None
-        rate = last.done / last.seconds if last and last.seconds and last.done else None
+        own = last.done - self._done_before if last else 0
+        rate = own / last.seconds if last and last.seconds and own else None
         left = max(0.0, (last.total - last.done) / rate) if last and rate and last.total else None
         status = Status(
             state=state,

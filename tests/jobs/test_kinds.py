@@ -16,10 +16,12 @@ from klas.jobs.kinds import (
     FullValJob,
     LatencyJob,
     RunJob,
+    TrainJob,
     UnknownJob,
     read_spec,
 )
 from klas.jobs.submission import job_id
+from klas.recipe import TrainingSpec
 from klas.storage.key import canonical_json
 from tests.conftest import SMALL
 from tests.jobs.odd_files import JSON
@@ -55,6 +57,14 @@ ON_DISK = [
     (
         EstimateJob(of=CompareJob(pairs=(PAIR,))),
         {"kind": "estimate", "of": {"kind": "compare", "pairs": [["f", "g"]]}},
+    ),
+    (
+        TrainJob(stitches=(("f", "g", 1, 2),), recipe=TrainingSpec(steps=5)),
+        {
+            "kind": "train",
+            "stitches": [["f", "g", 1, 2]],
+            "recipe": TrainingSpec(steps=5).model_dump(mode="json"),
+        },
     ),
     (CatalogueJob(), {"kind": "catalogue"}),
 ]
@@ -96,6 +106,11 @@ def test_a_job_cannot_be_changed_nor_made_of_what_is_not_known():
         ({"kind": "run", "until": "merged"}, SETTINGS.format("run")),
         ({"kind": "run", "until": "tuned", "engine": "ray"}, SETTINGS.format("run")),
         ({"kind": "estimate", "of": {"kind": "merge"}}, SETTINGS.format("estimate")),
+        ({"kind": "train", "stitches": [], "recipe": {}}, SETTINGS.format("train")),
+        (
+            {"kind": "train", "stitches": [["f", "g", 1, 2]], "recipe": {"epochs": 3}},
+            SETTINGS.format("train"),
+        ),
     ],
 )
 def test_what_only_a_newer_klas_knows_says_so(task, problem):
@@ -109,6 +124,10 @@ def test_no_task_raises(task):
     assert isinstance(read_spec(task).kind, str)
 
 
-@given(st.sampled_from(ON_DISK), st.sampled_from(["until", "pair", "pairs", "of", "tier"]), JSON)
+@given(
+    st.sampled_from(ON_DISK),
+    st.sampled_from(["until", "pair", "pairs", "of", "tier", "stitches", "recipe"]),
+    JSON,
+)
 def test_no_setting_of_a_known_kind_raises(known, setting, value):
     assert isinstance(read_spec(known[1] | {setting: value}).kind, str)

@@ -66,7 +66,7 @@ def train(elastic: Elastic, training: Training, *, validate: Validate, tick: Tic
     Args:
         elastic: is trained in place.
         validate: measures every member, if the recipe asks for that on the way.
-        tick: called with the number of steps just done.
+        tick: called with the number of steps just done, by this call.
 
     Returns:
         The network to keep: the moving average, if the recipe has one. In eval mode; batch
@@ -94,7 +94,6 @@ def train(elastic: Elastic, training: Training, *, validate: Validate, tick: Tic
     done = load_training(checkpoint, modules, optimiser)
     ranks.agree({f"steps in {checkpoint}": str(done)})
     log = Log(training.folder / LOG, done) if ranks.first else None
-    tick(done)
 
     def save(step: int) -> None:
         if not all(bool(torch.isfinite(p).all()) for p in elastic.parameters()):

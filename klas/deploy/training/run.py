@@ -107,55 +107,70 @@ def train_list(
         assert isinstance(network, Elastic), f"{out}: is no elastic network"
         return network
     try:
-        return _train(prepared, out, ranks, progress, announce)
+        training = _opened(prepared, out, ranks)
+        announce(_known(prepared, training))
+        return _train(prepared, training, progress)
     except KlasError:
         if ranks.first:
             _withdraw(out)
         raise
 
 
-def _train(
-    prepared: Prepared,
-    out: Path,
-    ranks: Ranks,
-    progress: Progress,
-    announce: Callable[[Announcement], None],
-) -> Elastic:
+def expect_training(
+    path: Path, out: Path, *, ranks: Ranks, store: Store, progress: Progress, study: Study
+) -> Announcement:
+    """What :func:`train_list` would announce, without a step; the folder is only looked at.
+
+    Raises:
+        KlasError: as that.
+    """
+    prepared = prepare(
+        path, study, steps=None, processes=ranks.count, store=store, progress=progress
+    )
+    return _known(prepared, _opened(prepared, out, ranks))
+
+
+def _opened(prepared: Prepared, out: Path, ranks: Ranks) -> Training:
+    """All on its device, and what feeds it."""
     elastic, plan, splits = prepared.elastic, prepared.plan, prepared.splits
     place(elastic, ranks.device)
     transforms = {name: anchor.info.transform for name, anchor in elastic.anchors.items()}
-    own = range(ranks.rank, plan.parts, ranks.count)
     images = StepImages(
         images=splits.images("train"),
         plan=plan,
         augmentation=Augmentation(transforms, plan.recipe),
-        parts=own,
+        parts=range(ranks.rank, plan.parts, ranks.count),
     )
-    workers = loader_processes(images.images)
-    precision = forward_precision(ranks.device, plan.recipe.precision)
-    training = Training(
+    return Training(
         images=images,
         mixing=Mixing(plan.recipe, len(splits.class_names), largest_grid(transforms)),
         teacher=None if prepared.teacher is None else freeze(prepared.teacher, ranks.device),
         objective=Classification(),
         ranks=ranks,
-        precision=precision,
+        precision=forward_precision(ranks.device, plan.recipe.precision),
         folder=out,
-        workers=workers,
+        workers=loader_processes(images.images),
     )
-    announce(
-        Announcement(
-            notes=prepared.notes + _apart(elastic, ranks),
-            expected=expected(
-                elastic,
-                images,
-                ranks,
-                done=steps_done(out / CHECKPOINT),
-                workers=workers,
-                precision=precision,
-            ),
-        )
+
+
+def _known(prepared: Prepared, training: Training) -> Announcement:
+    return Announcement(
+        notes=prepared.notes + _apart(prepared.elastic, training.ranks),
+        expected=expected(
+            prepared.elastic,
+            training.images,
+            training.ranks,
+            done=steps_done(training.folder / CHECKPOINT),
+            workers=training.workers,
+            precision=training.precision,
+        ),
     )
+
+
+def _train(prepared: Prepared, training: Training, progress: Progress) -> Elastic:
+    elastic, plan, splits = prepared.elastic, prepared.plan, prepared.splits
+    ranks, precision, out = training.ranks, training.precision, training.folder
+    transforms = {name: anchor.info.transform for name, anchor in elastic.anchors.items()}
     taken, batch = in_whole_batches(splits.readable_training_rows(CALIBRATION))
 
     def calibration(name: str) -> Iterator[tuple[Tensor, ...]]:
@@ -177,7 +192,7 @@ def _train(
         ranks=ranks,
         precision=precision,
     )
-    progress.start("train", "steps", plan.recipe.steps)
+    progress.start("train", "steps", plan.recipe.steps, steps_done(out / CHECKPOINT))
     network = train(
         elastic,
         training,
