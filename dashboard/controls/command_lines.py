@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dashboard.session.engine import engine
 from dashboard.session.resources import store, study, study_arguments
 from klas.jobs.kinds import ExportJob
+from klas.recipe import TrainingSpec
 from klas.study import DIGITS, STAGES, SelectionSpec, Stage, Study, Tier
 
 
@@ -54,6 +55,24 @@ def export_command(job: ExportJob, out: str) -> str:
     if "KLAS_CACHE_DIR" in os.environ:
         command += ["--cache-dir", str(store().root)]
     return shlex.join(command)
+
+
+def train_command(recipe: TrainingSpec, listed: str, other: str | None) -> str:
+    """Trains a list in the same way.
+
+    Args:
+        listed: the list's file.
+        other: a study file with this recipe, where that differs from the study's in more than the
+            number of steps.
+    """
+    command = ["klas", "train", listed, *(study_arguments() if other is None else [other])]
+    if other is None and recipe.steps != study().training.steps:
+        command += ["--steps", str(recipe.steps)]
+    command += ["--out", "trained"]
+    if "KLAS_CACHE_DIR" in os.environ:
+        command += ["--cache-dir", str(store().root)]
+    device = os.environ.get("KLAS_DEVICE", "auto")
+    return shlex.join(command if device == "auto" else [*command, "--device", device])
 
 
 def own_selection_command(out: str) -> str:

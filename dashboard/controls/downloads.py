@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dashboard.controls.command_lines import select_command
 from dashboard.controls.jobs import estimate, start_button
+from dashboard.controls.train import train_stitches
 from dashboard.model.list_entries import entries_of, entry_of
 from dashboard.session import my_list
 from dashboard.session.accuracies import accuracy_at
@@ -89,6 +90,8 @@ def selection_downloads(
     )
     command = select_command(spec, pair, name, full_val)
     st.code(command, language="bash", wrap_lines=True)
+    stitches = [entry for pair_, chosen in picked for entry in entries_of(pair_, chosen)]
+    train_stitches(picked[0][0].document, stitches, name)
 
 
 def _file(pairs: Sequence[Pair], spec: SelectionSpec, whole: Tier | None) -> Callable[[], bytes]:

@@ -7,6 +7,7 @@ from typing import ParamSpec
 import streamlit as st
 
 from dashboard.controls.tour import lead_on
+from dashboard.model.trainings import Edits
 from dashboard.session.address import EVERY_PAIR, as_code, complaint, pair_parameter
 from dashboard.session.choices import (
     bound,
@@ -81,6 +82,7 @@ def open_study(name: str) -> None:
 def _open(name: str) -> None:
     session().study_name = name
     session().engine = None
+    session().recipe = Edits()
     forget_all()
 
 

@@ -15,6 +15,11 @@ from klas.results.pair import Document
 from klas.results.stitch_list import as_csv
 
 
+def list_name() -> str:
+    """What the file of one's list is called, without its ending."""
+    return f"stitches-{study().name.replace(' ', '-')}"
+
+
 def list_downloads(document: Document, own: StitchList | None) -> None:
     """The list as a file, the report of the study, and how pictures are saved."""
     # Asked for here: the report is made outside any run of the page.
@@ -30,7 +35,7 @@ def list_downloads(document: Document, own: StitchList | None) -> None:
     st.subheader("Download", anchor=False)
     with st.container(horizontal=True):
         if own is not None:
-            name = f"stitches-{study().name.replace(' ', '-')}"
+            name = list_name()
             st.download_button(
                 "List as JSON",
                 dumps(own),

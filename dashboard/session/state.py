@@ -15,6 +15,7 @@
 ``tradeoff``         what the chart of accuracy against cost was drawn with
 ``engine``           what carries jobs out, where it is not what the study says
 ``by_hand``          by pair, the row of the stitch that is offered next to be listed
+``recipe``           the settings of a training that are not the study's
 ``draft``            the study that is being made on the Anchors page
 ``uploaded_list``    the list from a file beside one's own, and the uploader that it came through
 ``studies_row``      the row that is marked on the Studies page
@@ -36,6 +37,7 @@ import streamlit as st
 
 from dashboard.model.list_entries import Entry
 from dashboard.model.training_budgets import BudgetFigure
+from dashboard.model.trainings import Edits
 from klas.results.costs import CostName
 from klas.results.documents.stitches import StitchList
 from klas.selection.buckets import Binning, TauMode
@@ -182,6 +184,7 @@ class Session:
     tradeoff: TradeoffDrawing | None = None
     engine: EngineSpec | None = None
     by_hand: dict[str, int] = field(default_factory=dict)
+    recipe: Edits = field(default_factory=Edits)
     draft: Draft = field(default_factory=Draft)
     uploaded_list: UploadedList = field(default_factory=UploadedList)
     studies_row: StudiesRow | None = None

@@ -21,13 +21,16 @@ from dashboard.controls.heading import (
     selection,
 )
 from dashboard.controls.job_panel import job_panel
-from dashboard.controls.list_downloads import list_downloads
+from dashboard.controls.list_downloads import list_downloads, list_name
 from dashboard.controls.list_file import open_list_file, other_list
 from dashboard.controls.list_table import list_table
+from dashboard.controls.train import train_stitches
+from dashboard.controls.trained import trained_networks
 from dashboard.model.exports import Training
 from dashboard.model.list_comparison import (
     Listed,
     comparison_rows,
+    entries_in,
     gain_and_saving,
     of_own_anchors,
 )
@@ -56,6 +59,8 @@ def page() -> None:
     job_panel(study().name)
     with st.container():  # one place on the page, so that the uploader below keeps its own
         own = _own(document)
+    with st.container():
+        trained_networks(document)
     left, right = st.columns(2, gap="large")
     with left:
         other = open_list_file()
@@ -81,6 +86,7 @@ def _own(document: Document) -> StitchList | None:
     if own is not None:
         masks = {pair.names: mask for pair, mask in scored}
         list_table(document, own, lambda pair: _training(spec, pair, masks[pair.names]))
+        train_stitches(document, entries_in(own), f"{list_name()}.json")
     elif not picked:
         st.info(
             "Nothing is picked yet. Take what a rule chooses, add stitches on **Scores** and "

@@ -1,8 +1,6 @@
 """The work of an export job: from the store's layers to one file that can be downloaded."""
 
-import re
 import shutil
-import zipfile
 from pathlib import Path
 
 from klas.jobs.kinds import ExportJob
@@ -10,6 +8,7 @@ from klas.jobs.status import ExportAnswer, StatusFile
 from klas.results.export_formats import EXPORT_FORMATS, refuse_missing_extra
 from klas.results.result import FinetunedWeights
 from klas.storage.exports import storing_export
+from klas.storage.files import file_name, write_zip
 from klas.storage.store import Store
 from klas.study import Study
 
@@ -68,19 +67,16 @@ def _training(job: ExportJob, study: Study) -> FinetunedWeights | None:
 
 
 def _file_name(study: Study, job: ExportJob) -> str:
-    """Says what it is, in characters that every system takes."""
+    """Says what it is."""
     parts = (study.name, job.member, job.tier or "pretrained", *(["fused"] * job.fused))
-    plain = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(parts)).strip("-.")
-    return plain[:160] + EXPORT_FORMATS[job.to].ending
+    return file_name("-".join(parts)) + EXPORT_FORMATS[job.to].ending
 
 
 def _pack(folder: Path, name: str) -> None:
-    """One file of all that lies in a folder, which goes; weights are not compressed."""
+    """One file of all that lies in a folder, which goes."""
     inside = sorted(folder.rglob("*"))
-    with zipfile.ZipFile(folder / name, "w") as packed:
-        for path in inside:
-            if path.is_file():
-                packed.write(path, path.relative_to(folder))
+    files = {str(path.relative_to(folder)): path for path in inside if path.is_file()}
+    write_zip(folder / name, files)
     for path in inside:
         if path.is_dir():
             shutil.rmtree(path)

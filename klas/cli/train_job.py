@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from klas.cli.train import announce
+from klas.deploy.training.log import LOG
 from klas.errors import SelectionError
 from klas.jobs.kinds import TrainJob
 from klas.jobs.status import EstimateAnswer, StatusFile
@@ -37,7 +38,6 @@ def train_stored(
         KlasError: anything that does not fit, or the training diverged. A folder in which no step
             was begun goes.
     """
-    from klas.deploy.training.loop import LOG
     from klas.deploy.training.run import train_list
 
     folder = training_folder(store, name)

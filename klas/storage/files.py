@@ -1,11 +1,14 @@
 """Write a file or a folder whole or not at all; and where results are kept by default."""
 
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from klas.errors import StoreError
 
@@ -86,6 +89,27 @@ def made_beside(path: Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def file_name(text: str) -> str:
+    """A text as a name without an ending, in characters that every system takes.
+
+    Examples:
+        >>> file_name("swin zoo: 12 stitches")
+        'swin-zoo-12-stitches'
+    """
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")[:160]
+
+
+def write_zip(target: Path | IO[bytes], files: Mapping[str, Path]) -> None:
+    """Write files as one, under the names that they get in it; weights are not compressed.
+
+    Raises:
+        OSError: one can't be read, or the target can't be written.
+    """
+    with zipfile.ZipFile(target, "w") as packed:
+        for name, path in files.items():
+            packed.write(path, name)
 
 
 def _umask() -> int:

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 import klas
-from klas.deploy.training.log import read_log
-from klas.deploy.training.loop import CHECKPOINT, LOG
+from klas.deploy.training.log import LOG, read_log
+from klas.deploy.training.loop import CHECKPOINT
 from klas.jobs import process
 from klas.jobs.kinds import EstimateJob, TrainJob
 from klas.jobs.locks import try_lock

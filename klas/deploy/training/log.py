@@ -1,4 +1,4 @@
-"""``log.csv``: the curves of a training, written while it runs."""
+"""What a training writes about itself: ``log.csv``, its curves, while it runs. No torch here."""
 
 import csv
 import time
@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import TextIO
 
 from klas.errors import StoreError
+
+LOG = "log.csv"
+NOTE = "training.json"
+"""What a folder's training is: the list, the images and the recipe."""
 
 COLUMNS = ("step", "member", "loss", "lr", "seconds", "accuracy")
 """Of every row. A step's has no accuracy, a measurement's has neither loss nor rate."""

@@ -14,7 +14,7 @@ from klas.data.loading import normalised
 from klas.deploy.elastic import Elastic
 from klas.deploy.training.drawing import DROPOUT, words
 from klas.deploy.training.loading import Part, StepImages
-from klas.deploy.training.log import Log
+from klas.deploy.training.log import LOG, Log
 from klas.deploy.training.losses import make_loss, taught_by
 from klas.deploy.training.mixing import Mixing, mixed
 from klas.deploy.training.optimisation import make_optimiser, make_schedule
@@ -29,7 +29,6 @@ from klas.networks.device import Precision, autocast
 from klas.tasks.objective import Objective
 
 CHECKPOINT = "checkpoint.safetensors"
-LOG = "log.csv"
 
 Validate = Callable[[Elastic], Mapping[str, float]]
 """The accuracy of every member, in every process. The statistics of its layers may be changed."""

@@ -17,8 +17,8 @@ from klas.deploy.load import load
 from klas.deploy.training.augmentation import Augmentation, largest_grid
 from klas.deploy.training.expected import Expected, expected
 from klas.deploy.training.loading import StepImages, loader_processes
-from klas.deploy.training.log import Log, read_log
-from klas.deploy.training.loop import CHECKPOINT, LOG, Training, train
+from klas.deploy.training.log import LOG, NOTE, Log, read_log
+from klas.deploy.training.loop import CHECKPOINT, Training, train
 from klas.deploy.training.measuring import measured
 from klas.deploy.training.mixing import Mixing
 from klas.deploy.training.prepared import Prepared, prepare
@@ -42,9 +42,6 @@ TIER = "trained"
 """What the accuracies are called that a training gives."""
 
 _MAY_DIFFER = ("versions of torch",)  # where an interrupted training goes on
-
-NOTE = "training.json"
-"""What a folder's training is: the list, the images and the recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)

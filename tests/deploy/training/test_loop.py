@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from klas.deploy.training.log import read_log
-from klas.deploy.training.loop import CHECKPOINT, LOG, train
+from klas.deploy.training.log import LOG, read_log
+from klas.deploy.training.loop import CHECKPOINT, train
 from klas.errors import DataError, DivergedError, KlasError
 from tests.deploy.elastics import TINY, elastic
 from tests.deploy.training.trainings import (
