@@ -12,10 +12,14 @@ from klas.jobs.kinds import (
     FullValJob,
     LatencyJob,
     RunJob,
+    TrainJob,
     read_spec,
 )
+from klas.recipe import TrainingSpec
 
 PAIR = ("f", "g")
+STITCHES = (("f", "g", 1, 2), ("f", "g", 2, 3))
+RECIPE = TrainingSpec(steps=2000)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +35,11 @@ PAIR = ("f", "g")
         (
             ExportJob(member="f:1-g:2", pair=PAIR, tier="tuned", to="timm", fused=True),
             r"Export f\:1\-g\:2 to timm, fused",
+        ),
+        (TrainJob(stitches=STITCHES, recipe=RECIPE), "Train 2 stitches for 2,000 steps"),
+        (
+            EstimateJob(of=TrainJob(stitches=(*STITCHES, ("g", "h", 0, 1)), recipe=RECIPE)),
+            "Estimate: Train 3 stitches of 2 pairs for 2,000 steps",
         ),
         (EstimateJob(of=RunJob(until="tuned")), "Estimate: Compute up to tuned"),
         (CatalogueJob(), "Build the catalogue"),
