@@ -69,7 +69,7 @@ def loss_chart(curves: Curves, steps: int) -> go.Figure:
         col=1,
     )
     figure.update_layout(margin=MARGIN, height=HEIGHT, legend=LEGEND)
-    figure.update_xaxes(range=[0, steps])
+    figure.update_xaxes(range=[0, 1.02 * steps])
     figure.update_xaxes(title="steps", row=2, col=1)
     figure.update_yaxes(title="loss", row=1, col=1)
     figure.update_yaxes(title="rate", rangemode="tozero", nticks=3, row=2, col=1)

@@ -63,8 +63,6 @@ def _curves(document: Document, training: Training, job: Job | None) -> None:
     log, status = curves(training), None if job is None else job.status
     st.caption(standing(training, log, status))
     if job is not None and not job.status.alive and not training.finished:
-        if job.status.error:
-            st.error(f"{job.status.error}.", icon=":material/error:")
         again_button(job, place="trained")
     if not log.steps.size:
         return

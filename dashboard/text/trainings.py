@@ -73,9 +73,9 @@ def standing(training: Training, curves: Curves, status: Status | None) -> str:
     if status is not None and status.alive:
         return f"At {at}."
     return (
-        f"Stopped, {at}. It goes on from its last checkpoint, at most "
-        f"{duration(training.recipe.checkpoint_seconds)} of training before that, when the same "
-        "stitches are trained with the same recipe again."
+        f"Stopped, {at}. A checkpoint is written every "
+        f"{duration(training.recipe.checkpoint_seconds)}: from the last one it goes on when it is "
+        "started again, here or with the same stitches and the same recipe."
     )
 
 
