@@ -66,7 +66,6 @@ def _curves(document: Document, training: Training, job: Job | None) -> None:
         again_button(job, place="trained")
     if not log.steps.size:
         return
-    on_the_way = any(len(steps) > 1 for steps, _ in log.accuracy.values())
     left, right = st.columns(2, gap="large")
     with left:
         st.plotly_chart(
@@ -77,7 +76,7 @@ def _curves(document: Document, training: Training, job: Job | None) -> None:
         )
     with right:
         metric = task_named(document["task"]).metric
-        if on_the_way or (log.accuracy and not training.finished):
+        if log.on_the_way or (log.accuracy and not training.finished):
             st.plotly_chart(
                 validation_chart(training, log, metric),
                 config=figure_config(),
@@ -85,7 +84,7 @@ def _curves(document: Document, training: Training, job: Job | None) -> None:
                 alt=f"{metric.heading} of every member against the steps",
             )
         elif training.finished:
-            _tradeoff(document, training)
+            _tradeoff(document, training, trained_network(training))
         else:
             every = training.recipe.validate_every
             st.caption(
@@ -102,15 +101,15 @@ def _network(document: Document, training: Training) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         _members(document, network)
-    with right:
-        log = curves(training)
-        if any(len(steps) > 1 for steps, _ in log.accuracy.values()):
-            _tradeoff(document, training)
+    on_the_way = curves(training).on_the_way  # then the figures above have no room for another
+    if on_the_way:
+        with right:
+            _tradeoff(document, training, network)
+    with left if on_the_way else right:
         _take_away(training, network)
 
 
-def _tradeoff(document: Document, training: Training) -> None:
-    network = trained_network(training)
+def _tradeoff(document: Document, training: Training, network: ElasticDocument) -> None:
     metric = task_named(document["task"]).metric
     st.plotly_chart(
         members_chart(training, network["members"], network["tier"], cost_unit(document), metric),

@@ -129,6 +129,11 @@ class Curves:
         return int(self.steps[-1]) if self.steps.size else 0
 
     @property
+    def on_the_way(self) -> bool:
+        """Whether members were measured more than once."""
+        return any(len(steps) > 1 for steps, _ in self.accuracy.values())
+
+    @property
     def smoothed(self) -> Floats:
         """(N,) the loss as a mean over a stretch around each step: members differ much."""
         half = max(1, len(self.loss) // SMOOTHED)

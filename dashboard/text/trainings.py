@@ -91,9 +91,10 @@ def python_lines(folder: str, members: Collection[NetworkMember]) -> str:
     return (
         "import klas\n"
         "from PIL import Image\n\n"
-        f'network = klas.load("{folder}").use(macs={budget:_})  # the best within a budget\n'
+        f'network = klas.load("{folder}")\n'
+        f"network.use(macs={budget:_})  # the best that costs no more\n"
         'image = network.prepare(Image.open("picture.jpg"))[None]\n'
-        "logits = network(image)  # of the classes in network.class_names"
+        "logits = network(image)  # of network.class_names"
     )
 
 

@@ -204,7 +204,7 @@ def test_a_finished_network_shows_its_members_and_is_taken_away(
     assert known[pair.names[0]] == pytest.approx(100 * pair.source["accuracy"])
     assert "Trained in" in captions(tester)
     assert any(label.startswith("Download small-trained.zip") for label in downloads(tester))
-    assert 'klas.load("small-trained").use(macs=' in code(tester)
+    assert 'klas.load("small-trained")\nnetwork.use(macs=' in code(tester)
     assert "klas export small-trained --member " in code(tester)
     with zipfile.ZipFile(io.BytesIO(_zip(folder, "small-trained"))) as packed:
         assert packed.testzip() is None
