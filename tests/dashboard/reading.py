@@ -41,6 +41,11 @@ def captions(tester):
     return " ".join(c.value for c in tester.caption)
 
 
+def command(tester, begins):
+    """The command line that begins so."""
+    return next(code.value for code in tester.code if code.value.startswith(begins))
+
+
 def said(tester):
     """Every text and caption of the page."""
     return " ".join([*(m.value for m in tester.markdown), captions(tester)])

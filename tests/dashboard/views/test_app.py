@@ -13,7 +13,7 @@ from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import change
 from tests.conftest import SMALL
-from tests.dashboard.reading import press, widget
+from tests.dashboard.reading import command, press, widget
 
 
 def headings(tester):
@@ -125,7 +125,7 @@ def test_any_score_can_choose_and_the_command_says_which(app, computed, metric):
     assert not tester.exception
     assert widget(tester, "metric").help.endswith(HELD_BEST)
     assert shown_stitches(tester) == expected(richest, metric=metric)
-    assert f"--metric {metric} " in tester.code[-1].value
+    assert f"--metric {metric} " in command(tester, "klas select")
     widget(tester, "pair").set_value("All pairs").run()
     table = every_chosen(tester)
     assert len(table) == sum(len(expected(p, metric=metric)) for p in pairs_of(document))
@@ -143,7 +143,7 @@ def test_snnets_set_is_no_score_and_stands_beside_klas(app, computed, tmp_path):
     assert "snnet" not in widget(tester, "metric").options
     richest = max(pairs_of(document), key=lambda p: p.in_space.sum())
     assert shown_stitches(tester) == expected(richest)
-    assert "--metric kl" in tester.code[-1].value
+    assert "--metric kl" in command(tester, "klas select")
 
 
 def test_the_heatmap_is_on_the_scores_page(app, computed):
@@ -178,7 +178,7 @@ def test_all_pairs_share_one_front(app, computed):
     widget(tester, "tau").set_value(0.8).run()
     table = every_chosen(tester)
     assert len(table) == sum(len(expected(p, tau=0.8)) for p in pairs)
-    assert "--pair" not in tester.code[-1].value
+    assert "--pair" not in command(tester, "klas select")
 
 
 def test_another_page_shows_one_pair_after_all_pairs(app, computed):
@@ -196,12 +196,12 @@ def test_what_is_chosen_can_be_measured_on_every_validation_image(app, computed)
     widget(tester, "pair").set_value(pair.name).run()
     label = "Measure what is chosen on all 10,000 validation images"
     assert label in [b.label for b in tester.button]
-    assert "--full-val" not in tester.code[-1].value
+    assert "--full-val" not in command(tester, "klas select")
     chosen = choose(pair, SMALL.selection).chosen
     actual = Pipeline(SMALL, store, device="cpu").full_validation(pair, chosen, "tuned")
     tester.run()
     assert label not in [b.label for b in tester.button]
-    assert "--full-val --tier tuned" in tester.code[-1].value
+    assert "--full-val --tier tuned" in command(tester, "klas select")
     gaps = [
         100 * (actual["accuracy"][f"{i}-{j}"] - seen)
         for (i, j), seen in zip(pair.stitches[chosen], pair.accuracy("tuned")[chosen])

@@ -437,9 +437,9 @@ def test_what_is_trained_and_what_is_not_stand_side_by_side(app, computed, pair)
     (note,) = [i.value for i in tester.info if "Not trained jointly" in i.value]
     assert METHODS["cka"] in note
     assert METHODS["kl"] not in note
-    # Both what is missing and what is chosen can be computed, and estimated first.
+    # What is missing, what is chosen and its training can be computed, and estimated first.
     labels = [b.label for b in tester.button]
-    assert labels.count("Estimate") == 2
+    assert labels.count("Estimate") == 3
     assert "Train jointly" in labels
     # The budget's pick comes from what was trained, and from the anchors.
     widget(tester, "budget").set_value(1e6).run()
