@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -53,7 +53,6 @@ def _number(place: DeltaGenerator, label: str, name: str, value: float, *, least
     place.number_input(
         label,
         min_value=least,
-        value=None,
         step=step,
         format=form,
         help=RECIPE_HELP[name],
@@ -64,10 +63,20 @@ def _number(place: DeltaGenerator, label: str, name: str, value: float, *, least
 def _choice(place: DeltaGenerator, label: str, name: str, value: str) -> None:
     options: Sequence[str] = get_args(TrainingSpec.model_fields[name].annotation)
     place.segmented_control(
-        label, options, required=True, help=RECIPE_HELP[name], **_follows(name, value)
+        label,
+        options,
+        required=True,
+        help=RECIPE_HELP[name],
+        **_follows(name, value, argument="default"),
     )
 
 
-def _follows(name: str, value: Any) -> dict[str, Any]:
-    """Arguments for a widget that edits one of the recipe's settings."""
-    return bound(f"recipe_{name}", value, change=partial(edit, name))
+def _follows(
+    name: str, value: Any, *, argument: Literal["value", "default"] = "value"
+) -> dict[str, Any]:
+    """Arguments for a widget that edits one of the recipe's settings.
+
+    Args:
+        argument: what the widget calls its value.
+    """
+    return bound(f"recipe_{name}", value, argument=argument, change=partial(edit, name))

@@ -30,12 +30,8 @@ def recipe_at_hand() -> TrainingSpec:
 
 
 def edit(name: str, value: Any) -> None:
-    """Set one of the recipe's settings; None for the study's own."""
-    edits = cast(dict[str, Any], session().recipe)
-    if value is None:
-        edits.pop(name, None)
-    else:
-        edits[name] = value
+    """Set one of the recipe's settings."""
+    cast(dict[str, Any], session().recipe)[name] = value
 
 
 def forget_edits() -> None:

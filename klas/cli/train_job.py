@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from klas.cli.train import announce
-from klas.deploy.training.log import LOG
+from klas.deploy.training.log import NOTE
 from klas.errors import SelectionError
 from klas.jobs.kinds import TrainJob
 from klas.jobs.status import EstimateAnswer, StatusFile
@@ -55,7 +55,7 @@ def train_stored(
         )
         seal(folder)
     finally:
-        if not (folder / LOG).exists():
+        if not (folder / NOTE).exists():
             shutil.rmtree(folder, ignore_errors=True)
 
 
