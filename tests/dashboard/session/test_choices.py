@@ -11,7 +11,7 @@ from klas.results.selections import choose
 from klas.storage.saved_studies import save_study
 from klas.study import METRICS, SETS, change
 from tests.conftest import SMALL
-from tests.dashboard.reading import follow, look, panel, session, table, widget, widgets
+from tests.dashboard.reading import command, follow, look, panel, session, table, widget, widgets
 
 SCORED = [metric for metric in METRICS if metric not in SETS]
 
@@ -54,9 +54,9 @@ def test_a_view_opens_again_from_its_address(app, computed):
     assert sorted(table(again, "stitch")["stitch"]) == sorted(
         f"{i} → {j}" for i, j in pair.stitches[chosen]
     )
-    command = again.code[-1].value
-    assert "--metric cka --tau 0.37" in command
-    assert "--buckets 3 --binning count" in command
+    selecting = command(again, "klas select")
+    assert "--metric cka --tau 0.37" in selecting
+    assert "--buckets 3 --binning count" in selecting
 
 
 def test_the_address_goes_with_the_reader_and_forgets_what_is_taken_back(app, computed):
