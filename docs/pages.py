@@ -72,6 +72,23 @@ def curve_table(
     return table(head, rows)
 
 
+def budget_table(
+    methods: Mapping[str, Any], budgets: Sequence[int], figure: str, scale: float, digits: int
+) -> str:
+    """A figure of every method's curve after so many steps of joint training."""
+    rows = [
+        (
+            METHODS[metric],
+            *(
+                plain((methods[metric]["budgets"][str(b)] or {}).get(figure), scale, digits)
+                for b in budgets
+            ),
+        )
+        for metric in METRICS
+    ]
+    return table(("method", *(f"{b:,} steps" for b in budgets)), rows)
+
+
 def machine() -> str:
     """The processor, for the records."""
     import torch

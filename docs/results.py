@@ -23,6 +23,7 @@ from rich.progress import Progress
 from docs.alone import train_alone
 from docs.pages import (
     CURVE_CAPTION,
+    budget_table,
     curve_pairs,
     curve_table,
     jaccard,
@@ -556,9 +557,9 @@ def joint_section(comparisons: Sequence[Mapping[str, Any]]) -> str:
 
 def budget_section(comparison: Mapping[str, Any]) -> str:
     """What a choice is worth when there is little fine-tuning."""
-    budgets = [str(steps) for steps in budget_steps(DIGITS)]
+    budgets = budget_steps(DIGITS)
     every = comparison["all_pairs"]["methods"]
-    shown = [(every["kl"]["budgets"][b] or {}).get("pairs", 0) for b in budgets]
+    shown = [(every["kl"]["budgets"][str(b)] or {}).get("pairs", 0) for b in budgets]
     joined = f"mean over {max(shown)} of {len(FINETUNED_PAIRS)} pairs"
     places = [(joined, every)]
     places += [
@@ -570,19 +571,9 @@ def budget_section(comparison: Mapping[str, Any]) -> str:
             ("mean_top1", "mean top-1 (%)", 100, 1),
             ("auc_stitches", "auc_stitches", 1, 2),
         ):
-            rows = [
-                (
-                    METHODS[metric],
-                    *(
-                        plain((methods[metric]["budgets"][b] or {}).get(figure), scale, digits)
-                        for b in budgets
-                    ),
-                )
-                for metric in METRICS
-            ]
             parts += [
                 f"**{place}, {title}**",
-                table(("method", *(f"{int(b):,} steps" for b in budgets)), rows),
+                budget_table(methods, budgets, figure, scale, digits),
             ]
     return section(
         "What a good choice saves",

@@ -1,0 +1,1 @@
+"""Make docs/real-networks.md: KLAS and its rivals on published networks and real images."""
