@@ -48,20 +48,20 @@ def curve_table(
             cells.append(sizes[metric])
         for name, scale, digits in (("mean_top1", 100, 1), ("auc_stitches", 1, 2), ("auc", 1, 3)):
             cells.append(with_interval(first.get(name), scale, digits))
-            cells.append(others([curve.get(name) for curve in rest], scale, digits))
+            if rest:
+                cells.append(others([curve.get(name) for curve in rest], scale, digits))
         cells.append(with_interval(first.get("area_top1"), 100, 1))
         cells += [with_interval(first.get(name), 100, 2) for name in ("gain", "greatest_gain")]
         cells += [with_interval(first.get(name), 1, 2) for name in ("saving", "greatest_saving")]
         if poster is not None:
             cells.append(f"{poster[metric]:.4f}" if metric in poster else "")
         rows.append(cells)
-    seeds = (
-        "seed 1" if len(by_seed) == 2 else f"seeds {', '.join(map(str, range(1, len(by_seed))))}"
-    )
+    more = [*map(str, range(1, len(by_seed)))]
+    seeds = [f"{'seed' if len(more) == 1 else 'seeds'} {', '.join(more)}"] * bool(more)
     head = (
         "method",
         *([] if sizes is None else ["stitches"]),
-        *(cell for name in ("mean top-1 (%)", "auc_stitches", "auc") for cell in (name, seeds)),
+        *(cell for name in ("mean top-1 (%)", "auc_stitches", "auc") for cell in (name, *seeds)),
         "area_top1 (%)",
         "KLAS's gain (points)",
         "greatest",
