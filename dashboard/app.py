@@ -4,9 +4,11 @@ from pathlib import Path
 
 import streamlit as st
 
-VIEWS = Path(__file__).parent / "views"
+HERE = Path(__file__).parent
+VIEWS = HERE / "views"
 
-st.set_page_config(page_title="KLAS", page_icon=":material/join_inner:", layout="wide")
+# A picture of our own: Streamlit's named icons come from another host when they stand in the tab.
+st.set_page_config(page_title="KLAS", page_icon=HERE / "icon.svg", layout="wide")
 # Streamlit leaves a hand's breadth above every page; a tool needs it for the picture. And it keeps
 # columns side by side down to 640 pixels, where tables and charts are long cut off.
 st.html(
