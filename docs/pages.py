@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from klas.results.comparison_view import entry_of
+from klas.results.documents.comparison import ComparedPair, Comparison
 from klas.results.formatting import METHODS
 from klas.results.pair import Document, Pair, pairs_of
 from klas.selection.agreement import weighted_mean
@@ -70,6 +72,16 @@ def curve_table(
         *([] if poster is None else ["poster: AUC, ImageNet"]),
     )
     return table(head, rows)
+
+
+def pair_curves(
+    comparisons: Sequence[Comparison], names: tuple[str, str]
+) -> tuple[list[ComparedPair], list[str]]:
+    """A pair of several seeds' comparisons, and its title and table after joint training."""
+    each = [entry for c in comparisons if (entry := entry_of(c, names)) is not None]
+    sizes = {metric: len(chosen) for metric, chosen in each[0]["chosen"].items()}
+    curves = curve_table([e["methods"] for e in each], "finetuned", sizes)
+    return each, [f"**{names[0]} → {names[1]}**", curves]
 
 
 def budget_table(

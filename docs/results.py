@@ -29,6 +29,7 @@ from docs.pages import (
     jaccard,
     machine,
     others,
+    pair_curves,
     pair_named,
     percent,
     plain,
@@ -538,12 +539,7 @@ def joint_section(comparisons: Sequence[Mapping[str, Any]]) -> str:
         curve_table(together, "finetuned", poster=POSTER_AUC),
     ]
     for names in FINETUNED_PAIRS:
-        each = [entry_of(f, names) for f in comparisons]
-        sizes = {metric: len(chosen) for metric, chosen in each[0]["chosen"].items()}
-        parts += [
-            f"**{names[0]} → {names[1]}**",
-            curve_table([e["methods"] for e in each], "finetuned", sizes),
-        ]
+        parts += pair_curves(comparisons, names)[1]
     return section(
         "After joint training",
         f"Each method's stitches and both anchors trained jointly for {steps:,} steps in total, a "

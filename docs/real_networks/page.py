@@ -11,8 +11,8 @@ import numpy as np
 from docs.pages import (
     CURVE_CAPTION,
     budget_table,
-    curve_table,
     machine,
+    pair_curves,
     pair_named,
     percent,
     section,
@@ -43,7 +43,7 @@ from docs.real_networks.variants import POSTER, variants
 from klas.results.accuracies import by_row
 from klas.results.choice_notes import before_resolution_changes
 from klas.results.comparison import compare
-from klas.results.comparison_view import anchors_alone, entry_of
+from klas.results.comparison_view import anchors_alone
 from klas.results.documents.comparison import ComparedPair, Comparison
 from klas.results.formatting import METHODS
 from klas.results.keys import Keys
@@ -160,7 +160,7 @@ def anchors_section(published: Document, cifar: Document, tiny: Document) -> str
     return section(
         "Anchors",
         "Validation top-1. The copy of CIFAR-10 is JPEG, which the published networks never saw: "
-        "they are trained on for two epochs. Networks of ImageNet are used as published, at 128 "
+        "they are trained for two more epochs. Networks of ImageNet are used as published, at 128 "
         "pixels, on images of 64; each answers with its 1,000 classes, of which 200 occur.",
         table(
             (
@@ -340,13 +340,8 @@ def joint_section(
     steps = study.finetuning.steps
     parts = []
     for pair in names:
-        each = [entry_of(c, pair) for c in comparisons]
-        sizes = {m: len(chosen) for m, chosen in each[0]["chosen"].items()}
-        parts += [
-            f"**{pair[0]} → {pair[1]}**",
-            curve_table([e["methods"] for e in each], "finetuned", sizes),
-            alone_sentence(each[0], comparisons[0], steps),
-        ]
+        each, curves = pair_curves(comparisons, pair)
+        parts += [*curves, alone_sentence(each[0], comparisons[0], steps)]
         if steps // 4 in budgets_trained(each[0]):
             parts += [
                 "Mean top-1 (%) with less training, seed 0.",
