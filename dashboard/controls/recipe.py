@@ -25,10 +25,10 @@ def recipe_fields() -> TrainingSpec:
     own, edits = study().training, session().recipe
     numbers, choices = st.columns(4), st.columns([1, 1, 1, 1], vertical_alignment="bottom")
     _number(numbers[0], "Steps", "steps", edits.get("steps", own.steps), least=1)
-    _number(numbers[1], "Images of a step", "batch", edits.get("batch", own.batch), least=1)
+    _number(numbers[1], "Batch size", "batch", edits.get("batch", own.batch), least=1)
     _number(numbers[2], "Learning rate", "lr", edits.get("lr", own.lr), least=0.0)
     validate = edits.get("validate_every", own.validate_every)
-    _number(numbers[3], "Measure every … steps", "validate_every", validate, least=0)
+    _number(numbers[3], "Validate every … steps", "validate_every", validate, least=0)
     taught = edits.get("distillation", own.distillation)
     _choice(choices[0], "Distillation", "distillation", taught)
     _choice(choices[1], "Precision", "precision", edits.get("precision", own.precision))

@@ -90,7 +90,7 @@ def _curves(document: Document, training: Training, job: Job | None) -> None:
             st.caption(
                 f"Every member is measured every {every:,} steps."
                 if every
-                else "Members are measured at the end; *Measure every … steps* does it on the way."
+                else "Members are measured at the end; *Validate every … steps* does it on the way."
             )
 
 
