@@ -1,9 +1,11 @@
 """What is computed for the page: parts, each in a process of its own, in stages."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -30,6 +32,9 @@ from klas.storage.key import Key
 from klas.storage.store import Store
 from klas.study import EngineSpec, Study
 from klas.study import Stage as KlasStage
+
+if TYPE_CHECKING:
+    from klas.pipeline.context import Context
 
 Part = Callable[[Store], None]
 
@@ -146,26 +151,25 @@ def alone_key(fit: str, stitch: tuple[int, int], lr: float) -> Key:
     )
 
 
-def _alone(zoos: Zoos, half: int, store: Store) -> None:
+def _oracle_pair(zoos: Zoos, store: Store) -> tuple[Pair, Context, str]:
+    """The pair of the stronger oracle, its study's context, and the digest of its fitted layers."""
     from klas.pipeline.run import Pipeline
 
-    study = zoos.cifar()
-    pipeline = Pipeline(study, store, allow_code=True)
+    pipeline = Pipeline(zoos.cifar(), store, allow_code=True)
     pair, context = pair_named(pipeline.run("scores"), ORACLE_PAIR), pipeline.context
-    fit = context.keys.of(Fit(source=ORACLE_PAIR[0], target=ORACLE_PAIR[1])).digest
-    settings = study.finetuning.model_copy(update={"steps": ALONE_STEPS})
+    return pair, context, context.keys.of(Fit(source=pair.names[0], target=pair.names[1])).digest
+
+
+def _alone(zoos: Zoos, half: int, store: Store) -> None:
+    pair, context, fit = _oracle_pair(zoos, store)
+    settings = context.study.finetuning.model_copy(update={"steps": ALONE_STEPS})
     for stitch in alone_stitches(pair)[half::2]:
         key = alone_key(fit, stitch, settings.lr)
         store.compute(key, lambda s=stitch, k=key: train_alone(context, pair, s, settings, k))
 
 
 def _task_alone(zoos: Zoos, store: Store) -> None:
-    from klas.pipeline.run import Pipeline
-
-    study = zoos.cifar()
-    pipeline = Pipeline(study, store, allow_code=True)
-    pair, context = pair_named(pipeline.run("scores"), ORACLE_PAIR), pipeline.context
-    fit = context.keys.of(Fit(source=ORACLE_PAIR[0], target=ORACLE_PAIR[1])).digest
+    pair, context, fit = _oracle_pair(zoos, store)
     places = alone_stitches(pair)
-    key = task_alone_key(fit, places, study.tuning)
+    key = task_alone_key(fit, places, context.study.tuning)
     store.compute(key, lambda: tune_by_task_alone(context, pair, places))
