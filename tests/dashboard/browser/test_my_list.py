@@ -36,6 +36,7 @@ def take_first_pair(page):
     button(page, "Add them").click()
     expect(page.get_by_text("Nothing is picked yet")).to_have_count(0)
     page.keyboard.press("Escape")
+    settled(page)  # what lies below, the files among it, is of the list too
 
 
 def test_a_list_goes_out_and_comes_back(page_of_list, tmp_path):
