@@ -66,3 +66,12 @@ def settled(page):
     """Wait until nothing on the page is of the run before, and no other run has begun since."""
     page.evaluate("window.restless = performance.now()")
     page.wait_for_function(AT_REST)
+
+
+def charts(page):
+    """The charts that are shown, in the page's order.
+
+    Where a part of the page that draws itself again by the clock falls between two messages of
+    another run, Streamlit keeps what that run replaced in the document, hidden, up to the next.
+    """
+    return page.locator(".js-plotly-plot").filter(visible=True)

@@ -10,7 +10,7 @@ from klas.results.pair import pairs_of
 from klas.results.selections import choose
 from klas.study import change
 from tests.conftest import SMALL
-from tests.dashboard.server import settled
+from tests.dashboard.server import charts, settled
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def test_a_link_opens_its_view_and_follows_the_reader(server, browser, page, com
     expect(page.get_by_role("heading", name=f"Stitch {i} → {j}")).to_be_visible()
     expect(page.get_by_text("τ = 0.8")).to_be_visible()
     expect(page.get_by_role("heading", name="MSE of (i, j)")).to_be_visible()
-    chart = page.locator(".js-plotly-plot").first
+    chart = charts(page).first
     ring = chart.locator(".scatterlayer .trace").first.locator("path.point")
     expect(ring.first).to_have_css("opacity", "1")
     settled(page)

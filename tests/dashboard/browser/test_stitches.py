@@ -13,7 +13,7 @@ from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import change
 from tests.conftest import SMALL
-from tests.dashboard.server import settled
+from tests.dashboard.server import charts, settled
 from tests.stored import training_key
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def test_a_click_opens_a_stitch_and_tau_leaves_everything_in_its_place(
     chosen = choose(pair, SMALL.selection).chosen
     rows = chosen.nonzero()[0]
     page.goto(f"{server.url}/stitches?pair={pair_parameter(pair)}&curves=&tier=tuned")
-    chart = page.locator(".js-plotly-plot").nth(1)
+    chart = charts(page).nth(1)
     points = chart.locator(".scatterlayer .trace").nth(1).locator("path.point")
     expect(points).to_have_count(len(rows))
     expect(page.get_by_text("Click a stitch on a curve to open it here.")).to_be_visible()
@@ -112,7 +112,7 @@ def test_quick_keys_leave_control_address_and_charts_at_one_tier(server, page, c
     assert "tier=" not in page.url
     expect(shown).to_have_text("finetuned")
     expect(page.get_by_text("Not trained jointly yet, so not drawn: KLAS")).to_be_visible()
-    chart = page.locator(".js-plotly-plot").nth(1)
+    chart = charts(page).nth(1)
     assert chart.evaluate("node => node.data.map(trace => trace.name)") == ["anchors"]
 
 
@@ -122,7 +122,7 @@ def test_a_budget_is_answered_without_touching_the_charts(server, page, computed
     pair = pairs_of(document)[1]
     page.goto(f"{server.url}/stitches?pair={pair_parameter(pair)}&tier=tuned")
     expect(page.get_by_text("none is more accurate")).to_be_visible()
-    chart = page.locator(".js-plotly-plot").nth(1)
+    chart = charts(page).nth(1)
     settled(page)
     chart.evaluate("node => { node.dataset.mark = 'same' }")
     field = page.get_by_label(re.compile("Budget of MACs"))

@@ -12,7 +12,7 @@ from klas.results.pair import pairs_of
 from klas.storage.store import Store
 from klas.study import change
 from tests.conftest import SMALL
-from tests.dashboard.server import Server, settled
+from tests.dashboard.server import Server, charts, settled
 from tests.jobs.workers import finished, wait_for
 from tests.jobs.workers import running as running_jobs
 
@@ -51,7 +51,7 @@ def test_a_list_of_two_pairs_is_trained_and_taken_away(server, page, computed, t
     expect(page.get_by_text("2 stitches of 2 pairs and")).to_be_visible()
     fold.get_by_role("button", name=re.compile("Train$")).click()
     expect(page.get_by_text("Trained in")).to_be_visible(timeout=LONG)
-    expect(page.locator(".js-plotly-plot")).not_to_have_count(0)
+    expect(charts(page)).not_to_have_count(0)
     take = page.get_by_role("button", name=re.compile("Download small-trained.zip"))
     with page.expect_download(timeout=LONG) as download:
         take.click()

@@ -10,7 +10,7 @@ from klas.results.selections import choose
 from klas.storage.store import Store
 from klas.study import STAGES, FinetuningSpec, change
 from tests.conftest import SMALL
-from tests.dashboard.server import Server, settled
+from tests.dashboard.server import Server, charts, settled
 
 pytestmark = pytest.mark.slow
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -64,7 +64,7 @@ def test_the_whole_walk(server, page, tmp_path):
 
     # The map of Γ: hovering explains a cell.
     open_view(page, "Scores", "Stitch scores")
-    chart = page.locator(".js-plotly-plot").first
+    chart = charts(page).first
     cells = chart.locator(".heatmaplayer image").first
     expect(cells).to_be_attached()
     expect(page.get_by_text("Done: Compute")).to_be_visible()  # its job stood above the map
