@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.session.state import session
 from klas.results.pair import Document
-from klas.results.refs import scores_ref
+from klas.results.refs import scores_ref, stored_document
 from klas.storage.catalogue import Network, catalogue_key, read_catalogue
 from klas.storage.saved_studies import study_path
 from klas.storage.store import Store
@@ -90,5 +90,4 @@ def document() -> Document | None:
 
 @st.cache_resource(max_entries=4)
 def _document(key: str, stamp: int) -> Document | None:
-    scores: Document | None = store().get_ref(scores_ref(key))
-    return scores
+    return stored_document(store(), key)

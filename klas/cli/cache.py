@@ -1,4 +1,4 @@
-"""``klas cache``: list, verify and clear what is stored; carry a study to another machine."""
+"""``klas cache``: list, verify, repair and clear what is stored; carry a study elsewhere."""
 
 import argparse
 from typing import Any
@@ -17,10 +17,9 @@ from klas.results.freeing import (
     free_study,
     free_trained,
 )
+from klas.results.health import examine, mend, mended
 from klas.results.usage import StudyUsage, usage
-from klas.storage.exports import export_names, verify_exports
 from klas.storage.saved_studies import find_study
-from klas.storage.trained import stored_trainings, verify_trained
 
 
 def ls(options: argparse.Namespace) -> None:
@@ -56,35 +55,26 @@ def _study_entry(study_usage: StudyUsage) -> dict[str, Any]:
 
 
 def verify(options: argparse.Namespace) -> None:
-    """Read every result and every network and compare checksums."""
+    """Read all that is stored and compare checksums; exits 1 if something is wrong."""
     with open_store(options) as store:
-        damaged = [vars(entry) for entry in store.verify()]
-        checked = sum(1 for _ in store.entries())
-        exports, bad = len(export_names(store)), verify_exports(store)
-        trained, torn = len(stored_trainings(store)), verify_trained(store)
-    lines = [
-        f"{checked} results checked, {len(damaged)} damaged",
-        *(f"damaged: {entry['label']} ({entry['digest'][:12]})" for entry in damaged),
-        *([f"{exports} exported networks checked, {len(bad)} damaged"] if exports else []),
-        *(f"damaged: exports/{name}" for name in bad),
-        *([f"{trained} trained networks checked, {len(torn)} damaged"] if trained else []),
-        *(f"damaged: trained/{name}" for name in torn),
-    ]
+        health = examine(store)
+    output(options, health.to_json(), health.sentences)
+    if health.problem:
+        raise KlasError(health.problem)
+
+
+def repair(options: argparse.Namespace) -> None:
+    """Make the index again from the results, and delete what is damaged."""
+    with open_store(options) as store:
+        repaired, refs = mend(store)
     document = {
-        "checked": checked,
-        "damaged": damaged,
-        "exports_checked": exports,
-        "exports_damaged": bad,
-        "trained_checked": trained,
-        "trained_damaged": torn,
+        "results": repaired.results,
+        "listed": repaired.listed,
+        "deleted": [vars(entry) for entry in repaired.deleted],
+        "nameless": [file.name for file in repaired.nameless],
+        "documents_deleted": refs,
     }
-    output(options, document, lambda: lines)
-    if damaged:
-        raise KlasError("the damaged results are deleted; they are computed again when needed")
-    if bad:
-        raise KlasError("the damaged exports are deleted; export them again")
-    if torn:
-        raise KlasError("the damaged trained networks are deleted; train them again")
+    output(options, document, lambda: mended(repaired, refs))
 
 
 def clear(options: argparse.Namespace) -> None:

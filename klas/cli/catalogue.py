@@ -15,7 +15,7 @@ def catalogue(options: argparse.Namespace) -> None:
         if networks is None:
             from klas.pipeline.catalogue import build_catalogue
 
-            with TerminalProgress() as progress:
+            with store.at_work("klas catalogue"), TerminalProgress() as progress:
                 networks = build_catalogue(store, progress)
     check_families(networks, options.family)
     low, high = (1e9 * bound for bound in options.gmacs) if options.gmacs else (None, None)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from klas.cli.steps import open_store, output
+from klas.cli.steps import command_on, open_store, output
 from klas.errors import SelectionError
 from klas.results.export_formats import refuse_missing_extra
 from klas.results.formatting import duration
@@ -68,7 +68,10 @@ def _network(options: argparse.Namespace, wanted: "Wanted") -> "Network":
                         "an anchor's name; a budget or a number is for a list (klas select --out)"
                     )
                 code = options.allow_code
-                return stored_network(store, study, wanted.member, options.tier, allow_code=code)
+                with store.at_work(command_on(options, study), study.results_key()):
+                    return stored_network(
+                        store, study, wanted.member, options.tier, allow_code=code
+                    )
     if options.tier is not None and wanted.budget is None:
         raise SelectionError("--tier: is for a budget (--macs, --params or --ms); leave it out")
     return chosen_network(source, wanted, allow_code=options.allow_code)

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("action", choices=("show", "save"))
     _add_study(study)
     study.add_argument("--out", type=Path, help="the file that `study save` writes")
-    text = "list, verify or clear what is stored; carry a study to another machine"
+    text = "list, verify, repair or clear what is stored; carry a study to another machine"
     cache = commands.add_parser("cache", help=text, description=text)
     _add_cache_actions(cache.add_subparsers(metavar="ACTION", required=True))
     text = "search timm's pretrained networks by cost"
@@ -181,7 +181,9 @@ def _add_training(commands: Any) -> None:
 
 def _add_cache_actions(actions: Any) -> None:
     _add(actions, "ls", "cache:ls", "list what is stored, by study and by stage")
-    _add(actions, "verify", "cache:verify", "read every result and compare its checksum")
+    _add(actions, "verify", "cache:verify", "read all that is stored and compare its checksum")
+    text = "make the index again from the results; delete what is damaged"
+    _add(actions, "repair", "cache:repair", text)
     clear = _add(actions, "clear", "cache:clear", "delete results; saved studies stay")
     of = clear.add_mutually_exclusive_group()
     of.add_argument("--stage", help="this stage's results only")

@@ -32,7 +32,11 @@ def open_store(options: argparse.Namespace) -> Store:
 @contextlib.contextmanager
 def open_pipeline(options: argparse.Namespace, study: Study) -> "Iterator[Pipeline]":
     """A study's pipeline, with a progress bar on standard error."""
-    with open_store(options) as store, TerminalProgress() as progress:
+    with (
+        open_store(options) as store,
+        store.at_work(command_on(options, study), study.results_key()),
+        TerminalProgress() as progress,
+    ):
         from klas.pipeline.run import Pipeline
 
         pipeline = Pipeline(
@@ -46,6 +50,11 @@ def open_pipeline(options: argparse.Namespace, study: Study) -> "Iterator[Pipeli
         for note in pipeline.context.open():
             print(note, file=sys.stderr)
         yield pipeline
+
+
+def command_on(options: argparse.Namespace, study: Study) -> str:
+    """What a command does, for whoever wants to delete results meanwhile."""
+    return f"klas {options.function.rpartition(':')[2]} on study {study.name}"
 
 
 def _engine(options: argparse.Namespace, study: Study) -> EngineSpec:

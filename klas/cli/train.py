@@ -26,6 +26,8 @@ def train(options: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
         ranks = stack.enter_context(joined(options.device))
         store = stack.enter_context(open_store(options))
+        needed = None if study is None else study.results_key()
+        stack.enter_context(store.at_work(f"klas train {options.list.name}", needed))
         progress: Progress = Silent()
         if ranks.first:
             progress = stack.enter_context(TerminalProgress())

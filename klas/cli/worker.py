@@ -91,35 +91,44 @@ def _work(store: Store, name: str, submission: Submission, status: StatusFile) -
             from klas.pipeline.catalogue import build_catalogue
 
             status.begin()
-            build_catalogue(store, status)
+            with store.at_work("a job that builds the catalogue"):
+                build_catalogue(store, status)
         case ExportJob() as job:
             status.begin()
             slots = device_slots("cpu", ())
             busy = not any(is_free(store, slot) for slot in slots)
-            answer = export_stored(store, name, _study(submission), job, status)
+            with _at_work(store, submission):
+                answer = export_stored(store, name, _study(submission), job, status)
             status.answer = answer.model_copy(update={"beside_other_work": busy})
         case EstimateJob(of=of):
             status.begin()
             slots = device_slots(submission.device, visible_gpus())
             free = [slot for slot in slots if is_free(store, slot)]
             taken = free or slots[:1]
-            if isinstance(of, TrainJob):
-                study = _study(submission)
-                training = job_id(study, of)
-                ranks = _alone(taken, submission, status)
-                estimated = estimate_training(store, training, study, of, status, ranks)
-            else:
-                estimated = _estimate(_pipeline(taken, submission, store, status), of)
+            with _at_work(store, submission):
+                if isinstance(of, TrainJob):
+                    study = _study(submission)
+                    training = job_id(study, of)
+                    ranks = _alone(taken, submission, status)
+                    estimated = estimate_training(store, training, study, of, status, ranks)
+                else:
+                    estimated = _estimate(_pipeline(taken, submission, store, status), of)
             status.answer = estimated.model_copy(update={"beside_other_work": not free})
         case TrainJob() as job:
             status.write("queued")
-            with devices_for(store, name, submission.device, most=1) as slots:
+            with (
+                devices_for(store, name, submission.device, most=1) as slots,
+                _at_work(store, submission),
+            ):
                 status.begin()
                 ranks = _alone(slots, submission, status)
                 train_stored(store, name, _study(submission), job, status, ranks)
         case DeviceJob() as job:
             status.write("queued")
-            with devices_for(store, name, submission.device) as slots:
+            with (
+                devices_for(store, name, submission.device) as slots,
+                _at_work(store, submission),
+            ):
                 status.begin()
                 _compute(_pipeline(slots, submission, store, status), job)
         case never:
@@ -128,6 +137,11 @@ def _work(store: Store, name: str, submission: Submission, status: StatusFile) -
 
 def _study(submission: Submission) -> Study:
     return parse_study(submission.study or {}, "job")
+
+
+def _at_work(store: Store, submission: Submission) -> contextlib.AbstractContextManager[None]:
+    study = _study(submission)
+    return store.at_work(f"a job on study {study.name}", study.results_key())
 
 
 def _pipeline(

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from klas.jobs.kinds import JobSpec, UnknownJob
-from klas.jobs.locks import is_locked
 from klas.jobs.status import Status, read_status
 from klas.jobs.submission import Submission, is_id, job_folder, read_submission
+from klas.storage.locks import is_locked
 from klas.storage.store import Store
 
 

@@ -24,8 +24,8 @@ from typing import IO, Any
 from klas.errors import JobError, StoreError
 from klas.jobs.kinds import JobSpec, UnknownJob
 from klas.jobs.listing import is_alive, last_status
-from klas.jobs.locks import try_lock
 from klas.jobs.submission import Submission, job_folder, job_id, plain_study, read_submission
+from klas.storage.locks import try_lock
 from klas.storage.store import Store
 from klas.study import Study
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from klas.errors import StoreError
 from klas.jobs.listing import waiting
-from klas.jobs.locks import is_locked, try_lock
+from klas.storage.locks import is_locked, try_lock
 from klas.storage.store import Store
 
 LOOK_EVERY = 0.25  # seconds between two checks of the queue

@@ -337,6 +337,11 @@ class Context:
         self.record()
         return self.store.compute(key, make)
 
+    def note(self, results: Iterable[Result]) -> None:
+        """Note results as this study's before any is looked for: others leave them alone."""
+        self.used.update(self.keys.of(result).digest for result in results)
+        self.record()
+
     def record(self) -> None:
         """Note which results of the store are this study's."""
         note_used(self.store, self.study, self.used)

@@ -243,7 +243,8 @@ class Pipeline:
     def _working(self, results: Sequence[Result]) -> Iterator[Callable[[], Engine]]:
         """Gives the engine that suits some results, until they are made.
 
-        To choose it the machine is timed, so that waits until something is to be made.
+        To choose it the machine is timed, so that waits until something is to be made. From the
+        first moment the results are noted as the study's, and nobody deletes any.
         """
 
         def engine() -> Engine:
@@ -255,8 +256,11 @@ class Pipeline:
                 self._at_work = chosen
             return self._at_work
 
+        key = self.study.results_key()
         try:
-            yield engine
+            with self.store.at_work(f"computing study {self.study.name}", key):
+                self.context.note(results)
+                yield engine
         finally:
             if self._at_work is not None:
                 self._at_work.close()

@@ -18,7 +18,6 @@ from klas.errors import FormatError, StoreError, StudyError
 from klas.progress import Progress, Silent
 from klas.results.documents.scores import ScoresDocument
 from klas.results.formats import dumps
-from klas.results.freeing import changing
 from klas.results.pack_file import (
     DOCUMENT,
     FORMAT,
@@ -39,6 +38,7 @@ from klas.storage.index import Entry
 from klas.storage.key import canonical_json
 from klas.storage.saved_studies import open_study, save_study, saved_studies, study_path
 from klas.storage.store import Store
+from klas.storage.upkeep import changing
 from klas.study import DIGITS, Study
 
 CHUNK = 2**20
@@ -74,6 +74,11 @@ def pack(store: Store, study: Study, path: Path, progress: Progress | None = Non
     """
     progress = progress or Silent()
     _check_name(study)
+    with store.at_work(f"packing study {study.name}", study.results_key()):
+        return _pack(store, study, path, progress)
+
+
+def _pack(store: Store, study: Study, path: Path, progress: Progress) -> int:
     document = stored_scores(store, study)
     entries = claimed(store, study)
     if document is None or not entries:
@@ -121,7 +126,8 @@ def unpack(store: Store, path: Path, progress: Progress | None = None) -> Unpack
             )
         scratch = store.root / "tmp" / "unpack"
         # If killed, it leaves the folder; the next unpack, or `klas cache clear`, deletes it.
-        with store.lock("unpack"), changing(store):
+        at_work = store.at_work(f"unpacking study {study.name}", study.results_key())
+        with at_work, store.lock("unpack"), changing(store):
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir()
             try:

@@ -1,13 +1,9 @@
 """Delete results (of a study, of a stage, of no study, or all) or networks. No torch here."""
 
-import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-import diskcache
-
-from klas.errors import JobError, StoreError
+from klas.errors import JobError
 from klas.results.refs import scores_ref, study_ref, timings_ref, used_digests, used_ref
 from klas.results.usage import Claims
 from klas.storage.exports import delete_exports
@@ -15,6 +11,7 @@ from klas.storage.index import Entry
 from klas.storage.saved_studies import remove_study
 from klas.storage.store import Store
 from klas.storage.trained import delete_trained
+from klas.storage.upkeep import changing
 from klas.study import STAGES, Study
 
 
@@ -36,12 +33,12 @@ def free_study(
 
     Raises:
         JobError: a job of this study is running.
-        StoreError: the folder cannot be changed.
+        StoreError: somebody is at work there, or the folder cannot be changed.
     """
-    claims = Claims(store, files)
-    _refuse_while_at_work(claims, at_work, study)
-    alone = [e for e in claims.alone(study) if stage is None or e.stage == stage]
-    with changing(store):
+    _refuse_while_at_work(Claims(store, files), at_work, study)
+    with store.alone(study.results_key()), changing(store):
+        claims = Claims(store, files)
+        alone = [e for e in claims.alone(study) if stage is None or e.stage == stage]
         freed = _delete(claims, alone)
         if stage is None and not claims.twins(study):
             _forget(claims, study)
@@ -69,7 +66,7 @@ def delete_study(
     Raises:
         StudyError: there is none of that name, or it was changed meanwhile.
         JobError: a job of this study is running.
-        StoreError: the folder cannot be changed.
+        StoreError: somebody is at work there, or the folder cannot be changed.
     """
     if seen is None:
         remove_study(store, name, None)
@@ -77,9 +74,9 @@ def delete_study(
     _refuse_while_at_work(Claims(store, files), at_work, seen)
     remove_study(store, name, seen)
     freed = free_study(store, seen, files, at_work=at_work) if with_results else 0
-    claims = Claims(store, files)
-    if not claims.twins(seen):
-        with changing(store):
+    with store.alone(seen.results_key()), changing(store):
+        claims = Claims(store, files)
+        if not claims.twins(seen):
             _forget(claims, seen)
     return freed
 
@@ -92,11 +89,11 @@ def free_stage(store: Store, stage: str, *, at_work: Collection[str | None]) -> 
 
     Raises:
         JobError: a job is running.
-        StoreError: the folder cannot be changed.
+        StoreError: somebody is at work there, or the folder cannot be changed.
     """
-    claims = Claims(store)
-    _refuse_while_at_work(claims, at_work)
-    with changing(store):
+    _refuse_names(at_work, None)
+    with store.alone(), changing(store):
+        claims = Claims(store)
         return _delete(claims, [e for e in claims.entries.values() if e.stage == stage])
 
 
@@ -110,27 +107,31 @@ def free_unclaimed(
 
     Raises:
         JobError: a job is running: what it just made is not noted yet.
-        StoreError: the folder cannot be changed.
+        StoreError: somebody is at work there, or the folder cannot be changed.
     """
-    claims = Claims(store, files)
-    _refuse_while_at_work(claims, at_work)
-    with changing(store):
+    _refuse_names(at_work, None)
+    with store.alone(), changing(store):
+        claims = Claims(store, files)
         return _delete(claims, claims.unclaimed())
 
 
 def free_everything(store: Store, *, at_work: Collection[str | None]) -> int:
     """Delete every result and every network; the saved studies stay. Returns the bytes freed.
 
+    It needs no index, so it works also where that is damaged.
+
     Args:
         at_work: the names of the studies that jobs are computing; None for the catalogue.
 
     Raises:
         JobError: a job is running.
-        StoreError: the folder cannot be changed.
+        StoreError: somebody is at work there, or the folder cannot be changed.
     """
     _refuse_names(at_work, None)
     with changing(store):
-        return store.clear() + delete_exports(store) + delete_trained(store)
+        freed = store.clear()
+        with store.alone():
+            return freed + delete_exports(store) + delete_trained(store)
 
 
 def free_exports(store: Store, *, at_work: Collection[str | None]) -> int:
@@ -141,10 +142,10 @@ def free_exports(store: Store, *, at_work: Collection[str | None]) -> int:
 
     Raises:
         JobError: a job is running: it may be writing one.
-        StoreError: the folder cannot be changed.
+        StoreError: somebody is at work there, or the folder cannot be changed.
     """
     _refuse_names(at_work, None)
-    with changing(store):
+    with store.alone(), changing(store):
         return delete_exports(store)
 
 
@@ -156,33 +157,17 @@ def free_trained(store: Store, *, at_work: Collection[str | None]) -> int:
 
     Raises:
         JobError: a job is running: it may be training one.
-        StoreError: the folder cannot be changed.
+        StoreError: somebody is at work there, or the folder cannot be changed.
     """
     _refuse_names(at_work, None)
-    with changing(store):
+    with store.alone(), changing(store):
         return delete_trained(store)
 
 
-@contextmanager
-def changing(store: Store) -> Iterator[None]:
-    """Turn the system's or the index's error into a sentence about the cache folder.
-
-    Raises:
-        StoreError: the folder cannot be changed.
-    """
-    try:
-        yield
-    except (OSError, sqlite3.Error, diskcache.Timeout) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StoreError(f"{store.root}: the cache folder cannot be changed ({reason})") from None
-
-
-def _refuse_while_at_work(
-    claims: Claims, at_work: Collection[str | None], study: Study | None = None
-) -> None:
-    """Refuse while a job runs: any, or one of this study or of one with the same results."""
-    twins = [] if study is None else [k.study.name for k in claims.twins(study) if k.study]
-    _refuse_names(at_work, None if study is None else {study.name, *twins})
+def _refuse_while_at_work(claims: Claims, at_work: Collection[str | None], study: Study) -> None:
+    """Refuse while a job runs that is of this study or of one with the same results."""
+    twins = [k.study.name for k in claims.twins(study) if k.study]
+    _refuse_names(at_work, {study.name, *twins})
 
 
 def _delete(claims: Claims, entries: Iterable[Entry]) -> int:

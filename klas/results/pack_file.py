@@ -22,6 +22,7 @@ from klas.errors import FormatError, StoreError
 from klas.results.documents.numbers import Count, Sha256
 from klas.results.documents.scores import ScoresDocument
 from klas.results.formats import check_known, check_version, parse
+from klas.storage.files import BESIDE, move
 from klas.study import Study, parse_study
 
 FORMAT, VERSION = "klas-pack", 1
@@ -75,7 +76,7 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
     if path.exists() and not path.is_file():
         raise StoreError(f"{path}: is not a file; name one to write the pack to")
     path = path.resolve()
-    temporary = path.with_name(f".klas-{secrets.token_hex(6)}")
+    temporary = path.with_name(f"{BESIDE}{secrets.token_hex(6)}")
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,7 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            move(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:

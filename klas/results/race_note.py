@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from klas.errors import KlasError
 from klas.storage.files import write_whole
 from klas.storage.key import Key
+from klas.storage.records import parsed
 from klas.storage.store import Store
 
 
@@ -21,6 +24,9 @@ class Rung(TypedDict):
 
     step: int
     accuracy: dict[str, float]
+
+
+_RUNGS = TypeAdapter(list[Rung])
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,8 @@ class RaceNote:
     def rungs(self) -> list[Rung]:
         """What was measured so far, in order; nothing where there is no race on its way."""
         try:
-            read = json.loads(self.path.read_bytes())
-            return [{"step": int(rung["step"]), "accuracy": {**rung["accuracy"]}} for rung in read]
-        except (OSError, ValueError, TypeError, KeyError):
+            return _RUNGS.validate_python(parsed(self.path.read_bytes()))
+        except (OSError, ValueError):
             return []
 
     def add(self, step: int, accuracy: Mapping[str, float]) -> None:

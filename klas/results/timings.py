@@ -4,7 +4,7 @@ Times depend on the machine, so they are kept apart from the scores document, ea
 that it was measured on. A note in the store says which machines a study's pairs were timed on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from klas.results.costs import Timings
 from klas.results.keys import Keys
 from klas.results.pair import Pair
-from klas.results.refs import timings_ref
+from klas.results.refs import timed, timings_ref
 from klas.results.result import Latency, Machine
 from klas.selection.space import name_of
 from klas.storage.store import Store
@@ -27,17 +27,18 @@ def note_timings(store: Store, study: Study, pair: Pair, machine: Machine) -> No
     if store.read_only:
         return
     name = timings_ref(study.results_key())
-    entry = [*pair.names, machine.to_json()]
+    source, target = pair.names
+    new = (source, target, machine)
     with store.lock(name):
-        store.set_ref(name, [e for e in _noted(store, study) if e != entry] + [entry])
+        every = [*(e for e in timed(store, study.results_key()) if e != new), new]
+        store.set_ref(name, [[*names, on.to_json()] for *names, on in every])
 
 
 def timings_of(store: Store, study: Study, pair: Pair) -> list[Timings]:
     """A pair's forward times on every machine where they were measured, the latest first."""
     keys, (source, target) = Keys.of_document(pair.document, study), pair.names
-    machines = [
-        Machine(**machine) for *names, machine in _noted(store, study) if tuple(names) == pair.names
-    ]
+    noted = timed(store, study.results_key())
+    machines = [machine for *names, machine in noted if tuple(names) == pair.names]
     wanted = [Latency(source=source, target=target, machine=m) for m in reversed(machines)]
     times = (store.get(keys.of(result)) for result in wanted)
     return [_timings(pair, result) for result in times if result is not None]
@@ -57,9 +58,3 @@ def _timings(pair: Pair, result: Mapping[str, Any]) -> Timings:
         anchors={name: network["median_ms"] for name, network in result["anchors"].items()},
         passes=np.array([network["passes"] for network in of], dtype=np.int64),
     )
-
-
-def _noted(store: Store, study: Study) -> Sequence[Any]:
-    """``[source, target, machine]`` of every timing, in the order in which they were made."""
-    notes = store.get_ref(timings_ref(study.results_key()))
-    return notes if isinstance(notes, list) else []

@@ -9,14 +9,16 @@ elsewhere, by their scores documents or, before the first one, by those notes.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from klas.errors import KlasError, StudyError
+from klas.results.documents.scores import ScoresDocument
 from klas.results.keys import Keys
 from klas.results.plan import results_about
-from klas.results.refs import scores_ref, study_ref, used_digests, used_ref
+from klas.results.refs import scores_ref, stored_document, study_ref, used_digests, used_ref
 from klas.storage.catalogue import STAGE as CATALOGUE
 from klas.storage.catalogue import catalogue_key
 from klas.storage.exports import export_bytes, export_names
@@ -196,8 +198,12 @@ class Claims:
             changed=max(map(self._changed, [key, *self.refs.get(key, [])])) or None,
         )
 
-    def _stages_done(self, document: Any, study: Study) -> dict[Stage, tuple[int, int]]:
+    def _stages_done(
+        self, document: ScoresDocument | None, study: Study
+    ) -> dict[Stage, tuple[int, int]]:
         """For each stage how many anchors or pairs have it in the store, and of how many."""
+        if document is None:
+            return {}
         try:
             keys = Keys.of_document(document, study)
             anchors = list(keys.anchors)
@@ -207,8 +213,8 @@ class Claims:
                 about = results_about(stage, anchors, pairs).values()
                 there = [all(keys.of(r).digest in self.entries for r in rs) for rs in about]
                 done[stage] = (sum(there), len(there))
-        except (KeyError, TypeError, AttributeError, StopIteration):
-            return {}  # no document, or not written by a run
+        except KeyError:
+            return {}  # it contradicts itself, so no run wrote it
         return done
 
     def _changed(self, key: str) -> float:
@@ -258,15 +264,15 @@ def _read(name: str, path: Path, origin: Origin) -> Known:
         return Known(name=name, study=None, origin=origin, problem=str(error))
 
 
-def _documents(store: Store) -> Iterator[tuple[str, tuple[Any, Study]]]:
+def _documents(store: Store) -> Iterator[tuple[str, tuple[ScoresDocument | None, Study]]]:
     """Every scores document by the key in its name, and its study."""
     for path in sorted((store.root / "refs").glob(f"{scores_ref('*')}.json")):
-        document = store.get_ref(path.stem)
-        try:
-            study = parse_study(document["study"], path.name)
-        except (KlasError, KeyError, TypeError):  # not written by a run
-            continue
-        yield path.stem.removeprefix(scores_ref("")), (document, study)
+        key, raw = path.stem.removeprefix(scores_ref("")), store.get_ref(path.stem)
+        # A document of an older klas may be of another form: what is its study's stays its study's.
+        if isinstance(raw, dict) and isinstance(raw.get("study"), dict):
+            with suppress(KlasError):  # not written by a run
+                study = parse_study(raw["study"], path.name)
+                yield key, (stored_document(store, key), study)
 
 
 def _noted_studies(store: Store) -> Iterator[tuple[str, Study]]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klas.errors import StoreError
+from klas.storage.records import parsed
 
 Arrays = dict[str, NDArray[Any]]
 Value = TypeVar("Value")
@@ -122,7 +123,7 @@ def views(content: bytes | mmap.mmap) -> Arrays:
     size = int.from_bytes(content[:8], "little")
     if len(content) < 8 or size > len(content) - 8:
         raise ValueError("the header is longer than the file")
-    header = json.loads(content[8 : 8 + size])
+    header = parsed(content[8 : 8 + size])
     if not isinstance(header, dict):
         raise ValueError("the header is not a table")
     arrays = {}

@@ -1,16 +1,21 @@
 """Write a file or a folder whole or not at all; and where results are kept by default."""
 
+import errno
 import os
 import re
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from klas.errors import StoreError
+
+BESIDE = ".klas-"
+SCRATCH = "new-"
+"""What the names of unfinished files begin with: beside their place, or in a folder for them."""
 
 
 def default_root() -> Path:
@@ -32,6 +37,10 @@ def write_whole(path: Path, data: bytes, *, scratch: Path | None = None) -> None
 
     A link is followed; what is not a file (``/dev/stdout``) is written to directly.
 
+    Args:
+        scratch: a folder on the same disk in which somebody sweeps up what killed processes leave;
+            without one the new file is made beside the old.
+
     Raises:
         StoreError: the folder cannot be written or the disk is full; ``path`` is as it was.
     """
@@ -41,19 +50,34 @@ def write_whole(path: Path, data: bytes, *, scratch: Path | None = None) -> None
             return
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=scratch or path.parent, prefix=".klas-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o666 & ~_umask())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with write_new(scratch or path.parent, data, SCRATCH if scratch else BESIDE) as new:
+            move(new, path)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+@contextmanager
+def write_new(folder: Path, data: bytes, prefix: str = SCRATCH) -> Iterator[Path]:
+    """A synced file with a new name, which the caller moves to its place; else it is deleted.
+
+    Raises:
+        StoreError: the folder cannot be written or the disk is full.
+    """
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=prefix)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        yield temporary
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -78,13 +102,17 @@ def made_beside(path: Path) -> Iterator[Path]:
         if path.is_dir() and any(path.iterdir()):
             raise StoreError(f"{path}: is a folder that holds something; name another, or empty it")
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=".klas-"))
+        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=BESIDE))
         try:
             yield scratch / path.name
+            for made in scratch.rglob("*"):
+                if made.is_file():
+                    _sync(made, os.O_RDWR)  # Windows syncs only what can be written
             for made in sorted(scratch.iterdir(), key=lambda made: made.name == path.name):
                 if path.is_dir() and made.name == path.name:
                     path.rmdir()  # it is empty; only POSIX would replace it
                 made.replace(path.parent / made.name)
+            sync_folder(path.parent)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
@@ -110,6 +138,38 @@ def write_zip(target: Path | IO[bytes], files: Mapping[str, Path]) -> None:
     with zipfile.ZipFile(target, "w") as packed:
         for name, path in files.items():
             packed.write(path, name)
+
+
+def move(file: Path, place: Path) -> None:
+    """Give a file, which is synced itself, its place, so that not even a power cut undoes it.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    file.replace(place)
+    sync_folder(place.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync the names in a folder to the disk, as far as the system lets one.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    if hasattr(os, "O_DIRECTORY"):  # Windows can't open a folder
+        with suppress(PermissionError):  # of a folder that can be written, not listed
+            _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    opened = os.open(path, flags)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # this disk knows no such thing
+            raise
+    finally:
+        os.close(opened)
 
 
 def _umask() -> int:

@@ -2,35 +2,37 @@
 
 A result's key is the SHA-256 of its stage, the stage's version and every input. Arrays are
 safetensors files, everything else is JSON; both are written beside their place, synced and
-renamed, so a file under its final name is whole. A diskcache index remembers each one's
-checksum, size and origin. Nothing is pickled, unpickled or evicted. What is too large for
-memory is written in rows (:meth:`Store.writing`) and read as views of the mapped file.
+renamed, so a file under its final name is whole. What it is, and its checksum, is said beside it
+and in a diskcache index (:mod:`klas.storage.contents`). Nothing is pickled, unpickled or evicted.
+What is too large for memory is written in rows (:meth:`Store.writing`) and read as views of the
+mapped file.
 
 Two small things are not content-addressed, as in git: *refs* name the latest document of a
 study, and job folders (:mod:`klas.jobs.process`) hold the state of running work.
 """
 
 import hashlib
-import json
 import mmap
 import os
-import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from klas.errors import StoreError
 from klas.storage.arrays import ArrayWriter, Shapes, views
-from klas.storage.files import default_root, write_whole
-from klas.storage.index import Entry, Index, ReadOnlyIndex, database, stamp
+from klas.storage.contents import Contents
+from klas.storage.files import default_root, write_new, write_whole
+from klas.storage.index import Entry, Kind, database, stamp
 from klas.storage.key import Key, canonical_json
+from klas.storage.objects import is_whole, place
+from klas.storage.records import parsed, seal, unseal
+from klas.storage.sweep import remove_rows, sweep
 
-FOLDERS = ("objects", "locks", "refs", "jobs", "tmp")
+FOLDERS = ("objects", "locks", "refs", "jobs", "tmp", "index")
 MAPPED_BYTES = 2**24
 """Files of arrays from this size on are mapped; smaller ones are read, which is as quick."""
 
@@ -61,20 +63,19 @@ class Store:
     def __init__(self, root: str | Path | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
         self._known_whole: set[tuple[Any, ...]] = set()
-        self._index: Index | ReadOnlyIndex
         try:
             self.read_only = _is_read_only(self.root)
+            self.contents = Contents(self.root, read_only=self.read_only)
             if self.read_only:
-                self._index = ReadOnlyIndex(self.root)
                 return
             for folder in FOLDERS:
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
-            self._index = Index(self.root)
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
             raise StoreError(
                 f"{self.root}: the cache folder cannot be used ({error}); "
                 "name another with --cache-dir or KLAS_CACHE_DIR"
             ) from None
+        sweep(self.contents)
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +85,7 @@ class Store:
 
     def close(self) -> None:
         """Close the index's database."""
-        self._index.close()
+        self.contents.close()
 
     # -- results ---------------------------------------------------------------------------
 
@@ -93,28 +94,28 @@ class Store:
 
         Arrays are read-only; large ones are views of the mapped file, so that only what is
         looked at is read.
+
+        Raises:
+            StoreError: the index cannot be read.
         """
-        entry = self.entry(key.digest)
-        if entry is None:
+        found = self._whole(key.digest)
+        if found is None:
             return None
+        entry, content = found
         try:
-            content = self._content(entry)
-            return views(content) if entry.kind == "safetensors" else json.loads(bytes(content))
-        except (OSError, ValueError, OverflowError, RecursionError):
-            self._drop(entry)
+            return views(content) if entry.kind == "safetensors" else parsed(bytes(content))
+        except (ValueError, OverflowError):
+            if not self.read_only:
+                self.delete(entry)  # its checksum is right, so it never was a result
             return None
 
     def has(self, key: Key) -> bool:
-        """Whether the result is stored and whole. A damaged one is dropped, as by :meth:`get`."""
-        entry = self.entry(key.digest)
-        if entry is None:
-            return False
-        try:
-            self._content(entry)
-        except (OSError, ValueError):
-            self._drop(entry)
-            return False
-        return True
+        """Whether the result is stored and whole. A damaged one is dropped, as by :meth:`get`.
+
+        Raises:
+            StoreError: the index cannot be read.
+        """
+        return self._whole(key.digest) is not None
 
     def put(self, key: Key, value: Any) -> None:
         """Store arrays (a dict of numpy arrays) or anything that JSON can hold."""
@@ -128,9 +129,11 @@ class Store:
                 for name, array in value.items():
                     out.append(name, array)
             return
+        self._writable()
         data = canonical_json(value).encode()
-        self.write_file(self._place(key.digest, "json"), data)
-        self._record(key, "json", hashlib.sha256(data).hexdigest(), len(data))
+        entry = _entry(key, "json", hashlib.sha256(data).hexdigest(), len(data))
+        with self.contents.gate.writing(), write_new(self.root / "tmp", data) as file:
+            self.contents.store(entry, file)
 
     @contextmanager
     def writing(self, key: Key, shapes: Shapes) -> Iterator[ArrayWriter]:
@@ -142,24 +145,18 @@ class Store:
         Raises:
             StoreError: the disk has too little room or cannot be written.
         """
-        with self.lock(key.digest):
-            self._remove_abandoned()
+        self._writable()
+        with self.contents.gate.writing(), self.lock(key.digest):
+            remove_rows(self.contents)
             temporary = self.root / "tmp" / f"{key.digest}.rows"
             try:
                 with ArrayWriter(temporary, shapes) as out:
                     yield out
                     sha256 = out.finish()
-                place = self._place(key.digest, "safetensors")
-                try:
-                    place.parent.mkdir(exist_ok=True)
-                    temporary.replace(place)
-                except OSError as error:
-                    raise StoreError(f"{place}: cannot be written ({error.strerror})") from None
+                self.take(key, temporary, sha256=sha256, size=out.bytes)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            entry = self._record(key, "safetensors", sha256, out.bytes)
-            self._known_whole.add(_identity(entry, place.stat()))
 
     def compute(self, key: Key, make: Callable[[], Any]) -> Any:
         """The stored value, made and stored first if it is absent.
@@ -176,7 +173,7 @@ class Store:
         value = self.get(key)
         if value is None:
             self._writable(missing=key.label or key.stage)
-            with self.lock(key.digest):
+            with self.contents.gate.writing(), self.lock(key.digest):
                 value = self.get(key)
                 if value is None:
                     value = make()
@@ -195,19 +192,36 @@ class Store:
             StoreError: the folder is read-only.
         """
         self._writable()
-        return FileLock(self.root / "locks" / f"{name}.lock", is_singleton=True)
+        return self.contents.lock(name)
+
+    def at_work(self, what: str, study: str | None = None) -> AbstractContextManager[None]:
+        """While results are computed or exported: nobody deletes any that are needed meanwhile.
+
+        Args:
+            what: who is at work, for whoever wants to delete results.
+            study: the results key of the study whose results are needed; None for no study's.
+        """
+        return nullcontext() if self.read_only else self.contents.gate.at_work(what, study)
+
+    def alone(self, study: str | None = None) -> AbstractContextManager[None]:
+        """While results are deleted: of one study (its results key), or any.
+
+        Raises:
+            StoreError: the folder is read-only, or somebody is at work in it.
+        """
+        self._writable()
+        return self.contents.gate.alone(study)
 
     # -- refs ------------------------------------------------------------------------------
 
     def set_ref(self, name: str, value: Any) -> None:
         """Replace the named document atomically; its keys keep their order."""
-        data = json.dumps(value, allow_nan=False).encode()
-        self.write_file(self.ref_path(name), data)
+        self.write_file(self.ref_path(name), seal(value))
 
     def get_ref(self, name: str) -> Any:
-        """The named document, or None where there is none (or none that can be read)."""
+        """The named document; None where there is none, or none that is whole."""
         try:
-            return json.loads(self.ref_path(name).read_bytes())
+            return unseal(self.ref_path(name).read_bytes())
         except (OSError, ValueError):
             return None
 
@@ -222,58 +236,54 @@ class Store:
     # -- upkeep ----------------------------------------------------------------------------
 
     def entries(self) -> Iterator[Entry]:
-        """Every indexed result."""
-        return self._index.entries()
-
-    def verify(self) -> list[Entry]:
-        """Read every result; return those whose file is missing or damaged."""
-        return [e for e in self.entries() if _sha256(self.path_of(e)) != e.sha256]
-
-    def clear(self, stage: str | None = None) -> int:
-        """Delete results (of one stage, or all, with the refs); returns the bytes freed."""
-        index = self._writable()
-        freed = 0
-        for entry in list(self.entries()):
-            if stage is None or entry.stage == stage:
-                self.delete(entry)
-                freed += entry.bytes
-        # A document may name what is gone now; the next run puts it together again.
-        for folder in ("refs",) if stage else ("objects", "refs", "tmp"):
-            shutil.rmtree(self.root / folder, ignore_errors=True)
-            (self.root / folder).mkdir(exist_ok=True)
-        if stage is None:
-            index.clear()
-        return freed
-
-    def write_file(self, path: Path, data: bytes) -> None:
-        """Write any file of the store whole or not at all."""
-        self._writable()
-        write_whole(path, data, scratch=self.root / "tmp")
-
-    def entry(self, digest: str) -> Entry | None:
-        """What the index knows of a result; None if it knows nothing.
+        """Every indexed result.
 
         Raises:
             StoreError: the index cannot be read.
         """
-        return self._index.get(digest)
+        return self.contents.entries()
 
-    def _record(self, key: Key, kind: str, sha256: str, size: int) -> Entry:
-        """Record in the index a file that is in its place."""
-        entry = self._entry(key, kind, sha256, size)
-        self._writable().set(entry)
-        return entry
+    def verify(self) -> list[Entry]:
+        """Read every result; return those whose file is missing or damaged.
 
-    @staticmethod
-    def _entry(key: Key, kind: str, sha256: str, size: int) -> Entry:
-        return Entry(
-            digest=key.digest,
-            stage=key.stage,
-            label=key.label,
-            kind=kind,
-            sha256=sha256,
-            bytes=size,
-        )
+        Raises:
+            StoreError: the index cannot be read.
+        """
+        return [entry for entry in self.entries() if not is_whole(self.root, entry)]
+
+    def clear(self, stage: str | None = None) -> int:
+        """Delete results (of one stage, or all), and the refs; returns the bytes of the results.
+
+        To delete all needs no index.
+
+        Raises:
+            StoreError: the folder is read-only, or somebody is at work in it.
+            OSError: it cannot be changed.
+        """
+        with self.alone():
+            if stage is None:
+                return self.contents.clear()
+            entries = [entry for entry in self.entries() if entry.stage == stage]
+            for entry in entries:
+                self.delete(entry)
+            # A document may name what is gone now; the next run puts it together again.
+            for ref in (self.root / "refs").iterdir():
+                ref.unlink()
+            return sum(entry.bytes for entry in entries)
+
+    def write_file(self, path: Path, data: bytes) -> None:
+        """Write any file of the store whole or not at all."""
+        self._writable()
+        with self.contents.gate.writing():
+            write_whole(path, data, scratch=self.root / "tmp")
+
+    def entry(self, digest: str) -> Entry | None:
+        """What is known of a result; None if nothing is.
+
+        Raises:
+            StoreError: the index cannot be read.
+        """
+        return next(self.contents.claims(digest), None)
 
     def take(self, key: Key, file: Path, *, sha256: str, size: int) -> None:
         """Store arrays that are a finished file already: it is moved to its place.
@@ -281,16 +291,29 @@ class Store:
         Args:
             sha256, size: of the file.
         """
-        entry = self._entry(key, "safetensors", sha256, size)
+        entry = _entry(key, "safetensors", sha256, size)
         self.adopt(entry, file)
         self._known_whole.add(_identity(entry, self.path_of(entry).stat()))
 
     def adopt(self, entry: Entry, file: Path) -> None:
         """Take over a verified file of another store: it is moved to its place."""
-        place = self.path_of(entry)
-        place.parent.mkdir(exist_ok=True)
-        file.replace(place)
-        self._writable().set(entry)
+        self._writable()
+        self.contents.store(entry, file)
+
+    def _whole(self, digest: str) -> tuple[Entry, bytes | mmap.mmap] | None:
+        """A result's content and what it is; what is not whole is dropped."""
+        claimed = []
+        for entry in self.contents.claims(digest):
+            try:
+                content = self._content(entry)
+            except (OSError, ValueError):
+                claimed.append(entry)
+                continue
+            self.contents.agree(entry)
+            return entry, content
+        for entry in claimed:
+            self._drop(entry)
+        return None
 
     def _content(self, entry: Entry) -> bytes | mmap.mmap:
         """A result's file, verified: read, or mapped if it is large.
@@ -316,22 +339,9 @@ class Store:
             self._known_whole.add(identity)
         return content
 
-    def _remove_abandoned(self) -> None:
-        """Delete what killed processes left half written: nobody holds its lock."""
-        for path in (self.root / "tmp").glob("*.rows"):
-            lock = self.lock(path.name.partition(".")[0])
-            if not lock.is_locked:  # by this thread, which could take it again
-                with suppress(Timeout, OSError), lock.acquire(timeout=0):
-                    path.unlink()
-
     def path_of(self, entry: Entry) -> Path:
         """A result's file."""
-        return self._place(entry.digest, entry.kind)
-
-    def _place(self, digest: str, kind: str) -> Path:
-        # From the digest alone: an index row can't point outside the folder.
-        ending = "safetensors" if kind == "safetensors" else "json"
-        return self.root / "objects" / digest[:2] / f"{digest}.{ending}"
+        return place(self.root, entry.digest, entry.kind)
 
     def delete(self, entry: Entry) -> None:
         """Delete a result and its record.
@@ -339,17 +349,16 @@ class Store:
         Raises:
             StoreError: the folder is read-only.
         """
-        index = self._writable()
-        self.path_of(entry).unlink(missing_ok=True)
-        index.delete(entry)
+        self._writable()
+        self.contents.delete(entry)
 
     def _drop(self, entry: Entry) -> None:
         """Delete a damaged result, so that it is made again, if the folder lets one."""
         if not self.read_only:
-            self.delete(entry)
+            self.contents.drop(entry)
 
-    def _writable(self, missing: str = "") -> Index:
-        """The index, to be changed.
+    def _writable(self, missing: str = "") -> None:
+        """Refuse to change what is read-only.
 
         Args:
             missing: what was wanted, where it is known to be absent.
@@ -357,13 +366,18 @@ class Store:
         Raises:
             StoreError: the folder is read-only.
         """
-        if isinstance(self._index, ReadOnlyIndex):
+        if self.read_only:
             lacks = f" and does not hold {missing}" if missing else ""
             raise StoreError(
                 f"{self.root}: is read-only{lacks}; nothing can be added or deleted here, so name "
                 "another folder with --cache-dir or KLAS_CACHE_DIR"
             )
-        return self._index
+
+
+def _entry(key: Key, kind: Kind, sha256: str, size: int) -> Entry:
+    return Entry(
+        digest=key.digest, stage=key.stage, label=key.label, kind=kind, sha256=sha256, bytes=size
+    )
 
 
 def _is_read_only(root: Path) -> bool:
@@ -377,11 +391,3 @@ def _is_read_only(root: Path) -> bool:
 def _identity(entry: Entry, status: os.stat_result) -> tuple[Any, ...]:
     """What shows that a file is still the one that was verified."""
     return (entry.sha256, status.st_size, status.st_mtime_ns, status.st_ino)
-
-
-def _sha256(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None

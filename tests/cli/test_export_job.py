@@ -11,7 +11,7 @@ import klas
 from klas.deploy.export.stored import stored_network
 from klas.jobs import process
 from klas.jobs.kinds import ExportJob
-from klas.jobs.locks import try_lock
+from klas.storage.locks import try_lock
 from klas.results.pair import pairs_of
 from klas.storage.exports import export_bytes, stored_export, verify_exports
 from tests.conftest import SMALL

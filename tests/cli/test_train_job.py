@@ -9,7 +9,7 @@ from klas.deploy.training.log import LOG, read_log
 from klas.deploy.training.loop import CHECKPOINT
 from klas.jobs import process
 from klas.jobs.kinds import EstimateJob, TrainJob
-from klas.jobs.locks import try_lock
+from klas.storage.locks import try_lock
 from klas.recipe import TrainingSpec
 from klas.results.formats import read
 from klas.results.pair import pairs_of

@@ -8,7 +8,7 @@ from klas.errors import JobError
 from klas.jobs import process
 from klas.jobs.kinds import RunJob, UnknownJob
 from klas.jobs.listing import all_jobs, status_of, studies_at_work
-from klas.jobs.locks import try_lock
+from klas.storage.locks import try_lock
 from tests.jobs.test_status import WRITTEN
 from tests.jobs.test_submission import ASKED
 

@@ -8,7 +8,7 @@ import pytest
 from klas.jobs import listing, process
 from klas.jobs.kinds import RunJob
 from klas.jobs.listing import status_of
-from klas.jobs.locks import try_lock
+from klas.storage.locks import try_lock
 from tests.conftest import SMALL
 
 RUN = RunJob(until="tuned")

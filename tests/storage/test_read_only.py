@@ -10,6 +10,7 @@ from klas.storage.index import ReadOnlyIndex
 from klas.storage.key import Key
 from klas.storage.saved_studies import duplicate_study, save_study, saved_studies
 from klas.storage.store import Store
+from klas.storage.upkeep import verify
 from tests.conftest import SMALL
 from tests.readonly import read_only
 
@@ -89,15 +90,24 @@ def test_a_damaged_result_counts_as_absent_and_stays(root, monkeypatch):
         assert not store.has(TEXT)
 
 
-def test_a_planted_row_is_refused_as_in_any_store(root):
+def test_a_planted_row_is_passed_over_as_in_any_store(root, monkeypatch):
     import pickle
     import sqlite3
 
     with sqlite3.connect(root / "index" / "cache.db") as database:
         database.execute("UPDATE Cache SET mode = 4, value = ?", [pickle.dumps("planted")])
     database.close()
-    with pytest.raises(StoreError, match="a row that KLAS never writes"):
-        list(ReadOnlyIndex(root).entries())
+    assert [entry for _, entry in ReadOnlyIndex(root).rows()] == [None, None]
+    with read_only(root, monkeypatch), Store(root) as store:
+        assert store.get(TEXT) == "text"  # it says itself what it is
+
+
+def test_an_older_cache_is_read_and_nothing_is_added(root, monkeypatch):
+    for description in (root / "objects").rglob("*.entry"):
+        description.unlink()
+    with read_only(root, monkeypatch), Store(root) as store:
+        assert store.get(TEXT) == "text"
+        assert len(verify(store).nameless) == 0
 
 
 def test_a_folder_without_an_index_is_no_store_to_look_at(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from klas.jobs import process
 from klas.jobs.kinds import RunJob
 from klas.jobs.listing import all_jobs, status_of
-from klas.jobs.locks import try_lock
+from klas.storage.locks import try_lock
 from klas.storage.store import Store
 from tests.dashboard.server import Server
 from tests.jobs.workers import QUICK, running

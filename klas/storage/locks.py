@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import IO, Any
 
 
-def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
+def try_lock(file: IO[Any], *, shared: bool = False, wait: bool = False) -> bool:
     """Take the operating system's lock on an open file.
 
     It lasts until every process that has the file open has closed it.
+
+    Args:
+        shared: others may hold it too, if they share it.
+        wait: until whoever has it gives it up.
 
     Returns:
         False if another process has the lock.
@@ -20,8 +24,9 @@ def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
         import fcntl
     except ImportError:  # on Windows the command works, background jobs don't
         return True
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(file, how if wait else how | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -1,12 +1,12 @@
 import subprocess
 import sys
 
-from klas.jobs.locks import is_locked, try_lock
+from klas.storage.locks import is_locked, try_lock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from klas.jobs.locks import try_lock
+from klas.storage.locks import try_lock
 file = Path(sys.argv[1]).open("a")
 print(try_lock(file), flush=True)
 time.sleep(60)

@@ -1,0 +1,169 @@
+"""Whether all that the store keeps is whole: results, index, documents, networks. No torch here."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from klas.results.refs import damaged_refs, remove_damaged_refs, unprotected_refs
+from klas.storage.exports import export_names, verify_exports
+from klas.storage.index import Entry
+from klas.storage.store import Store
+from klas.storage.trained import stored_trainings, verify_trained
+from klas.storage.upkeep import Repaired, Verified, changing, repair, verify
+
+LISTED = 20  # of one kind, in sentences; the JSON has all
+MEND = "run `klas cache repair`: what is lost is computed again when it is needed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What :func:`examine` found.
+
+    Attributes:
+        results: the results and their index.
+        refs: names of the documents and notes of studies that are damaged.
+        unprotected: how many of these an older klas wrote, without a checksum.
+        exports: how many exported networks there are.
+        bad_exports: the names of those that were damaged; they are deleted.
+        trained: how many trained networks there are, the unfinished too.
+        bad_trained: the names of those that were damaged; they are deleted.
+    """
+
+    results: Verified
+    refs: tuple[str, ...]
+    unprotected: int
+    exports: int
+    bad_exports: tuple[str, ...]
+    trained: int
+    bad_trained: tuple[str, ...]
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, and what to do; nothing if all is whole."""
+        found = self.results
+        wrong = (found.damaged, found.unlisted, found.nameless, found.rows, self.refs)
+        said = []
+        if any(wrong):
+            said.append(f"not all that the cache keeps is whole; {MEND}")
+        if self.bad_exports:
+            said.append("the damaged exports are deleted; export them again")
+        if self.bad_trained:
+            said.append("the damaged trained networks are deleted; train them again")
+        return "; ".join(said)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        found = self.results
+        return {
+            "checked": found.checked,
+            "damaged": [vars(entry) for entry in found.damaged],
+            "unlisted": [vars(entry) for entry in found.unlisted],
+            "nameless": [file.name for file in found.nameless],
+            "index_rows_damaged": list(found.rows),
+            "documents_damaged": list(self.refs),
+            "documents_without_checksum": self.unprotected,
+            "exports_checked": self.exports,
+            "exports_damaged": list(self.bad_exports),
+            "trained_checked": self.trained,
+            "trained_damaged": list(self.bad_trained),
+        }
+
+    def sentences(self) -> list[str]:
+        """Of every kind how many there are, and which, as far as these are not too many."""
+        found = self.results
+        lines = [f"{found.checked} results checked, {len(found.damaged)} damaged"]
+        lines += _each("damaged", _named(found.damaged))
+        if found.unlisted:
+            lines.append(f"{len(found.unlisted)} whole results are not, or wrongly, in the index")
+            lines += _each(
+                "orphan", [f"{e.label or e.stage} ({e.digest[:12]})" for e in found.unlisted]
+            )
+        if found.nameless:
+            lines.append(
+                f"{len(found.nameless)} files of an older klas are of no known result: the index "
+                "lacks them, and they don't say themselves what they are; `klas cache clear` "
+                "deletes them, and so does computing them again"
+            )
+            lines += _each("unknown", [file.name for file in found.nameless])
+        lines += _each("damaged row of the index", [row[:80] for row in found.rows])
+        lines += _each("damaged", [f"refs/{name}" for name in self.refs])
+        if self.unprotected:
+            lines.append(
+                f"{self.unprotected} documents and notes of an older klas have no checksum; the "
+                "next `klas run` of their study gives them one"
+            )
+        if self.exports:
+            bad = len(self.bad_exports)
+            lines.append(f"{self.exports} exported networks checked, {bad} damaged")
+        lines += _each("damaged", [f"exports/{name}" for name in self.bad_exports])
+        if self.trained:
+            bad = len(self.bad_trained)
+            lines.append(f"{self.trained} trained networks checked, {bad} damaged")
+        lines += _each("damaged", [f"trained/{name}" for name in self.bad_trained])
+        return lines
+
+
+def examine(store: Store) -> Health:
+    """Read all that the store keeps.
+
+    Raises:
+        StoreError: the index cannot be read.
+    """
+    return Health(
+        results=verify(store),
+        refs=tuple(damaged_refs(store)),
+        unprotected=unprotected_refs(store),
+        exports=len(export_names(store)),
+        bad_exports=tuple(verify_exports(store)),
+        trained=len(stored_trainings(store)),
+        bad_trained=tuple(verify_trained(store)),
+    )
+
+
+def mend(store: Store) -> tuple[Repaired, list[str]]:
+    """Make the index again from the results, and delete what is damaged.
+
+    Returns:
+        What was done, and the names of the documents and notes that were deleted.
+
+    Raises:
+        StoreError: somebody is at work in the store, or it cannot be changed.
+    """
+    repaired = repair(store)
+    with store.alone(), changing(store):
+        return repaired, remove_damaged_refs(store)
+
+
+def mended(repaired: Repaired, refs: list[str]) -> list[str]:
+    """What :func:`mend` did, in sentences."""
+    lines = [
+        f"the index names {repaired.results} results now; {repaired.listed} of them it lacked or "
+        "had wrong"
+    ]
+    if repaired.deleted:
+        lines.append(
+            f"{len(repaired.deleted)} were missing or damaged; they are computed again when needed"
+        )
+        lines += _each("deleted", [e.label or e.stage for e in repaired.deleted])
+    if repaired.nameless:
+        lines.append(
+            f"{len(repaired.nameless)} files of an older klas stay, but nobody knows of which "
+            "results they are"
+        )
+    if refs:
+        lines.append(
+            f"{len(refs)} documents or notes of studies were damaged and are deleted; `klas run` "
+            "of the study puts them together again"
+        )
+        lines += _each("deleted", [f"refs/{name}" for name in refs])
+    return lines
+
+
+def _named(entries: Iterable[Entry]) -> list[str]:
+    return [f"{entry.label or entry.stage} ({entry.digest[:12]})" for entry in entries]
+
+
+def _each(what: str, names: list[str]) -> Iterator[str]:
+    yield from (f"{what}: {name}" for name in names[:LISTED])
+    if len(names) > LISTED:
+        yield f"… {len(names) - LISTED} more; --json names all"
