@@ -70,8 +70,15 @@ def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np
     return own_or_fair_share(pair, ours, "kl", metric)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first: each goes to one process, the others fill the rest."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: each goes to one process, the others fill the rest.
+
+    Those that take hours run only where they are asked for.
+    """
+    if "soak" not in config.option.markexpr:
+        soaked = [item for item in items if item.get_closest_marker("soak")]
+        items[:] = [item for item in items if item not in soaked]
+        config.hook.pytest_deselected(items=soaked)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

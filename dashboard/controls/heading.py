@@ -56,8 +56,8 @@ def heading(title: str) -> None:
     left.title(title)
     if store().read_only:
         st.info(
-            f"{plain(str(store().root))} is read-only: what it holds is shown, but nothing can be "
-            "computed, saved or deleted.",
+            f"The cache {plain(store().root.name)} is read-only: what it holds is shown, but "
+            "nothing can be computed, saved or deleted.",
             icon=":material/lock:",
         )
     right.selectbox(

@@ -21,6 +21,7 @@
 ``studies_row``      the row that is marked on the Studies page
 ``tour``             how far the tour of the built-in study is
 ``notices``          by page, what it says once in its next run
+``health``           what was found when the store was verified last, until it is repaired
 ``toasts``           what the next run announces of jobs that are done
 ==================== ==============================================================================
 
@@ -40,6 +41,7 @@ from dashboard.model.training_budgets import BudgetFigure
 from dashboard.model.trainings import Edits
 from klas.results.costs import CostName
 from klas.results.documents.stitches import StitchList
+from klas.results.health import Health
 from klas.selection.buckets import Binning, TauMode
 from klas.selection.space import Place
 from klas.study import EngineSpec, Metric, Tier
@@ -190,6 +192,7 @@ class Session:
     studies_row: StudiesRow | None = None
     tour: Literal["ahead", "begun", "over"] = "ahead"
     notices: dict[str, str] = field(default_factory=dict)
+    health: Health | None = None
     toasts: list[str] = field(default_factory=list)
 
 

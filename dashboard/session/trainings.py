@@ -17,6 +17,7 @@ from klas.results.documents.networks import ElasticDocument
 from klas.results.documents.stitches import StitchList
 from klas.results.formats import read
 from klas.results.pair import Document
+from klas.storage.records import parsed
 from klas.storage.trained import LIST, stored_trainings
 
 
@@ -86,7 +87,7 @@ def _read_list(path: Path, stamp: int) -> StitchList:
 def _recipe(path: Path) -> TrainingSpec | None:
     """How a training was begun; None where it was not, or by a klas that knows more."""
     try:
-        noted = json.loads(path.read_bytes())["recipe"]
+        noted = parsed(path.read_bytes())["recipe"]
         return TrainingSpec.model_validate_json(json.dumps(noted))
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         return None

@@ -11,6 +11,7 @@ from klas.recipe import TrainingSpec
 from klas.results.documents.networks import NetworkMember
 from klas.results.formatting import duration, size
 from klas.storage.files import file_name
+from klas.storage.trained import FOLDER
 
 EDITED = ("steps", "batch", "lr", "distillation", "precision", "validate_every", "seed")
 """The settings that the page has fields for, beside mixup and cutmix."""
@@ -99,5 +100,5 @@ def python_lines(folder: str, members: Collection[NetworkMember]) -> str:
 
 
 def where_it_lies(training: Training) -> str:
-    """Where its files are on this machine."""
-    return f"On this machine it lies in {plain(str(training.folder))}."
+    """Where its files are in the cache folder; where that is on the server, a page never says."""
+    return f"In the cache folder it is {plain(f'{FOLDER}/{training.name}')}."

@@ -2,7 +2,6 @@
 
 import shutil
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.controls.free_space import PAGE, free_space
@@ -12,10 +11,10 @@ from dashboard.session.state import session
 from dashboard.session.usage import store_usage
 from dashboard.tables.usage import usage_by_stage, usage_by_study
 from dashboard.text.markup import plain
+from klas.errors import StoreError
 from klas.results.formatting import size
+from klas.results.health import examine, mend, mended
 from klas.results.usage import Usage
-from klas.storage.exports import verify_exports
-from klas.storage.trained import verify_trained
 
 
 @says_errors
@@ -23,8 +22,14 @@ def page() -> None:
     """The page."""
     heading(PAGE)
     if notice := session().notices.pop(PAGE, None):
+        session().health = None  # of what was there before
         st.success(notice, icon=":material/check_circle:")
-    usage = store_usage()
+    try:
+        usage = store_usage()
+    except StoreError as error:  # the index, which the results can make again
+        st.error(_without_place(str(error)), icon=":material/error:")
+        _repair()
+        return
 
     _facts(usage)
     if not usage.bytes:
@@ -44,9 +49,9 @@ def page() -> None:
         _verify(usage)
     with st.expander("The same from the command line"):
         st.code(
-            "klas cache ls\nklas cache verify\nklas cache clear --stage STAGE\n"
-            "klas cache clear --study STUDY\nklas cache clear --exports\n"
-            "klas cache clear --trained",
+            "klas cache ls\nklas cache verify\nklas cache repair\n"
+            "klas cache clear --stage STAGE\nklas cache clear --study STUDY\n"
+            "klas cache clear --exports\nklas cache clear --trained",
             language="bash",
         )
 
@@ -58,7 +63,8 @@ def _facts(usage: Usage) -> None:
     second.metric("Results", f"{_count(usage):,}")
     third.metric("Free on this disk", size(free))
     st.caption(
-        f"In {plain(str(store().root))}. Nothing is evicted; what is here stays until it is freed."
+        f"In the folder {plain(store().root.name)}. Nothing is evicted; what is here stays until "
+        "it is freed."
     )
 
 
@@ -66,36 +72,53 @@ def _verify(usage: Usage) -> None:
     st.subheader("Verify", anchor=False)
     st.caption(
         f"Reads all {size(usage.bytes)} and compares each result with its checksum, as every use "
-        "of a result does."
+        "of a result does; and whether the index and the studies' documents are whole."
     )
-    if not st.button("Verify everything", icon=":material/fact_check:"):
+    if st.button("Verify everything", icon=":material/fact_check:"):
+        with st.spinner("Reading every result …"):
+            session().health = examine(store())
+    if (health := session().health) is None:
         return
-    with st.spinner("Reading every result …"):
-        bad, exports = store().verify(), verify_exports(store())
-        trained = verify_trained(store())
-    if exports:
+    if not health.problem:
+        st.success(
+            f"All {health.results.checked:,} results are whole.", icon=":material/check_circle:"
+        )
+        return
+    st.error("\n\n".join(map(plain, health.sentences())), icon=":material/error:")
+    if health.bad_exports:
         st.warning(
-            f"{len(exports):,} exported networks were damaged, and were deleted. Export them "
-            "again.",
+            f"{len(health.bad_exports):,} exported networks were damaged, and were deleted. Export "
+            "them again.",
             icon=":material/deployed_code_alert:",
         )
-    if trained:
+    if health.bad_trained:
         st.warning(
-            f"{len(trained):,} trained networks were damaged, and were deleted. Train them again.",
+            f"{len(health.bad_trained):,} trained networks were damaged, and were deleted. Train "
+            "them again.",
             icon=":material/deployed_code_alert:",
         )
-    if not bad:
-        st.success(f"All {_count(usage):,} results are whole.", icon=":material/check_circle:")
+    if health.mendable:
+        _repair()
+
+
+def _repair() -> None:
+    """The button that makes the index again."""
+    if store().read_only:
         return
-    st.error(
-        f"{len(bad):,} of {_count(usage):,} results are damaged or missing. They are dropped and "
-        "made again when they are next needed.",
-        icon=":material/error:",
+    st.caption(
+        "Repairing makes the index again from the results, and deletes what is damaged. That is "
+        "computed again when it is needed."
     )
-    rows = [
-        {"stage": e.stage, "result": e.label or e.digest[:12], "digest": e.digest[:12]} for e in bad
-    ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True)
+    if st.button("Repair", icon=":material/build:"):
+        with st.spinner("Reading every result …"):
+            lines = mended(*mend(store()))
+        session().notices[PAGE] = "\n\n".join(map(plain, lines))
+        st.rerun()
+
+
+def _without_place(sentence: str) -> str:
+    """A sentence about the cache without saying where on the server that is."""
+    return plain(sentence.replace(str(store().root), store().root.name))
 
 
 def _count(usage: Usage) -> int:

@@ -133,7 +133,7 @@ def _in_full(at_hand: Study) -> None:
         commands = (run_command(STAGES[-1]), own_selection_command("stitches.json"))
         st.code("\n".join(commands), language="bash")
         st.code(at_hand.to_toml(), language="toml")
-        st.caption(f"Results are kept in {store().root}.")
+        st.caption(f"Results are kept in the folder {plain(store().root.name)}.")
 
 
 page()

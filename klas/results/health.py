@@ -4,7 +4,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from klas.results.refs import damaged_refs, remove_damaged_refs, unprotected_refs
+from klas.results.refs import (
+    damaged_refs,
+    refs_of_others,
+    remove_damaged_refs,
+    unprotected_refs,
+)
 from klas.storage.exports import export_names, verify_exports
 from klas.storage.index import Entry
 from klas.storage.store import Store
@@ -22,6 +27,7 @@ class Health:
     Attributes:
         results: the results and their index.
         refs: names of the documents and notes of studies that are damaged.
+        others: names of those that are whole, but of another form than this klas reads.
         unprotected: how many of these an older klas wrote, without a checksum.
         exports: how many exported networks there are.
         bad_exports: the names of those that were damaged; they are deleted.
@@ -31,6 +37,7 @@ class Health:
 
     results: Verified
     refs: tuple[str, ...]
+    others: tuple[str, ...]
     unprotected: int
     exports: int
     bad_exports: tuple[str, ...]
@@ -38,12 +45,17 @@ class Health:
     bad_trained: tuple[str, ...]
 
     @property
-    def problem(self) -> str:
-        """What is wrong, and what to do; nothing if all is whole."""
+    def mendable(self) -> bool:
+        """Whether something is wrong that :func:`mend` is for."""
         found = self.results
         wrong = (found.damaged, found.unlisted, found.nameless, found.rows, self.refs)
+        return any(wrong)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, and what to do; nothing if all is whole."""
         said = []
-        if any(wrong):
+        if self.mendable:
             said.append(f"not all that the cache keeps is whole; {MEND}")
         if self.bad_exports:
             said.append("the damaged exports are deleted; export them again")
@@ -61,6 +73,7 @@ class Health:
             "nameless": [file.name for file in found.nameless],
             "index_rows_damaged": list(found.rows),
             "documents_damaged": list(self.refs),
+            "documents_of_another_klas": list(self.others),
             "documents_without_checksum": self.unprotected,
             "exports_checked": self.exports,
             "exports_damaged": list(self.bad_exports),
@@ -87,6 +100,11 @@ class Health:
             lines += _each("unknown", [file.name for file in found.nameless])
         lines += _each("damaged row of the index", [row[:80] for row in found.rows])
         lines += _each("damaged", [f"refs/{name}" for name in self.refs])
+        if self.others:
+            lines.append(
+                f"{len(self.others)} documents and notes of studies are of an older or newer klas; "
+                "this one passes them over"
+            )
         if self.unprotected:
             lines.append(
                 f"{self.unprotected} documents and notes of an older klas have no checksum; the "
@@ -112,6 +130,7 @@ def examine(store: Store) -> Health:
     return Health(
         results=verify(store),
         refs=tuple(damaged_refs(store)),
+        others=tuple(refs_of_others(store)),
         unprotected=unprotected_refs(store),
         exports=len(export_names(store)),
         bad_exports=tuple(verify_exports(store)),

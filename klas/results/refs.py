@@ -77,7 +77,7 @@ def note_used(store: Store, study: Study, digests: Iterable[str]) -> None:
     if store.read_only:
         return
     key, new = study.results_key(), set(digests)
-    if store.get_ref(study_ref(key)) is None:
+    if not _is_read(store, store.ref_path(study_ref(key))):
         store.set_ref(study_ref(key), study.model_dump(mode="json"))
     name = used_ref(key)
     with store.lock(name):
@@ -87,11 +87,14 @@ def note_used(store: Store, study: Study, digests: Iterable[str]) -> None:
 
 
 def damaged_refs(store: Store) -> list[str]:
-    """The names of the files of refs that no run would read, sorted.
+    """The names of the files of refs that are not what was written, sorted."""
+    return [path.name for path in _files(store) if store.get_ref(path.stem) is None]
 
-    The next run of their study writes them again.
-    """
-    return sorted(path.name for path in _files(store) if not _is_read(store, path))
+
+def refs_of_others(store: Store) -> list[str]:
+    """The names of those that are whole, but of another form than this klas reads, sorted."""
+    whole = (path for path in _files(store) if store.get_ref(path.stem) is not None)
+    return [path.name for path in whole if not _is_read(store, path)]
 
 
 def unprotected_refs(store: Store) -> int:
@@ -100,7 +103,7 @@ def unprotected_refs(store: Store) -> int:
 
 
 def remove_damaged_refs(store: Store) -> list[str]:
-    """Delete the refs that no run would read; returns their names."""
+    """Delete the refs that are damaged; returns their names."""
     names = damaged_refs(store)
     for name in names:
         (store.root / "refs" / name).unlink(missing_ok=True)

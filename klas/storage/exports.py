@@ -3,14 +3,22 @@
 Each is one file in a folder of its own under ``exports/``, beside its checksum.
 """
 
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from klas.storage.files import made_beside
-from klas.storage.sealed import delete_all, folders, is_whole, read_seal, seal, taken_bytes
+from klas.errors import StoreError
+from klas.storage.files import move, new_folder
+from klas.storage.sealed import (
+    delete_all,
+    discard,
+    folders,
+    is_whole,
+    read_seal,
+    seal,
+    taken_bytes,
+)
 from klas.storage.store import Store
 
 FOLDER = "exports"
@@ -37,13 +45,13 @@ def storing_export(store: Store, name: str) -> Iterator[Path]:
     Raises:
         StoreError: the folder is read-only or cannot be written.
     """
-    folder = store.root / FOLDER / name
-    with store.lock(f"export-{name}"):
-        shutil.rmtree(folder, ignore_errors=True)
-        with made_beside(folder) as fresh:
-            fresh.mkdir()
-            yield fresh
-            seal(fresh)
+    folder, scratch = store.root / FOLDER / name, store.root / "tmp"
+    with store.writes(), store.lock(f"export-{name}"), new_folder(scratch) as fresh:
+        yield fresh
+        seal(fresh)
+        folder.parent.mkdir(exist_ok=True)
+        discard(store, folder)
+        move(fresh, folder)
 
 
 def stored_export(store: Store, name: str) -> StoredExport | None:
@@ -76,7 +84,8 @@ def verify_exports(store: Store) -> list[str]:
     damaged = [name for name, export in kept if export is None or not export.is_whole()]
     if not store.read_only:
         for name in damaged:
-            shutil.rmtree(store.root / FOLDER / name, ignore_errors=True)
+            with suppress(StoreError):
+                discard(store, store.root / FOLDER / name)
     return damaged
 
 
@@ -84,7 +93,6 @@ def delete_exports(store: Store) -> int:
     """Delete all, and what was left unfinished; returns the bytes freed.
 
     Raises:
-        StoreError: the folder is read-only.
-        OSError: it cannot be changed.
+        StoreError: the folder is read-only or cannot be changed.
     """
     return delete_all(store, FOLDER)

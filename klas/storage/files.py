@@ -105,9 +105,7 @@ def made_beside(path: Path) -> Iterator[Path]:
         scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=BESIDE))
         try:
             yield scratch / path.name
-            for made in scratch.rglob("*"):
-                if made.is_file():
-                    _sync(made, os.O_RDWR)  # Windows syncs only what can be written
+            sync_files(scratch)
             for made in sorted(scratch.iterdir(), key=lambda made: made.name == path.name):
                 if path.is_dir() and made.name == path.name:
                     path.rmdir()  # it is empty; only POSIX would replace it
@@ -117,6 +115,31 @@ def made_beside(path: Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+@contextmanager
+def new_folder(parent: Path) -> Iterator[Path]:
+    """An empty folder with a new name, which the caller moves to its place; else it is deleted.
+
+    Raises:
+        StoreError: the folder cannot be written or the disk is full.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=SCRATCH))
+        try:
+            folder.chmod(0o777 & ~_umask())
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(f"{parent}: cannot be written ({error.strerror or error})") from None
+
+
+def sync_files(folder: Path) -> None:
+    """Sync the files in a folder, which another library may have written."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            _sync(file, os.O_RDWR)  # Windows syncs only what can be written
 
 
 def file_name(text: str) -> str:

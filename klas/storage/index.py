@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import diskcache
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from klas.errors import StoreError
 from klas.storage.key import canonical_json
@@ -20,6 +20,11 @@ from klas.storage.records import parsed
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Kind = Literal["safetensors", "json"]
+
+
+def _encodable(text: str) -> str:
+    text.encode()  # half a character cannot be printed
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +35,7 @@ class Entry:
 
     digest: Digest
     stage: Annotated[str, Field(pattern=r"^\w{1,40}$")]
-    label: str
+    label: Annotated[str, AfterValidator(_encodable)]
     kind: Kind  # the file's ending
     sha256: Digest
     bytes: Annotated[int, Field(ge=0, lt=2**63, strict=True)]

@@ -6,25 +6,29 @@ file is not finished.
 
 import hashlib
 import re
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from klas.storage.files import write_whole
+from klas.errors import StoreError
+from klas.storage.files import new_folder, sync_files, write_whole
 from klas.storage.store import Store
 
 SUMS = "SHA256SUMS"
 
 
 def seal(folder: Path) -> None:
-    """Note the checksums of all files in a folder: it is finished.
+    """Note the checksums of all files in a folder, once they are on the disk: it is finished.
 
     Raises:
         StoreError: it can't be written.
     """
-    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != SUMS)
-    lines = [f"{_digest(file)}  {file.name}\n" for file in files]
+    try:
+        sync_files(folder)
+        files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != SUMS)
+        lines = [f"{_digest(file)}  {file.name}\n" for file in files]
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written ({error.strerror or error})") from None
     write_whole(folder / SUMS, "".join(lines).encode())
 
 
@@ -32,13 +36,13 @@ def read_seal(folder: Path) -> Mapping[str, str] | None:
     """The checksums by file; None if the folder is not finished, or lacks one of the files."""
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeError):
+        # By name only: what is noted can't lead outside of the folder.
+        read = [re.fullmatch(r"([0-9a-f]{64})  ([^/\\]+)", line) for line in lines]
+        noted = {line[2]: line[1] for line in read if line is not None}
+        whole = bool(noted) and len(noted) == len(lines)
+        return noted if whole and all((folder / name).is_file() for name in noted) else None
+    except (OSError, UnicodeError):  # also of a name that no system takes
         return None
-    # By name only: what is noted can't lead outside of the folder.
-    read = [re.fullmatch(r"([0-9a-f]{64})  ([^/\\]+)", line) for line in lines]
-    noted = {line[2]: line[1] for line in read if line is not None}
-    whole = bool(noted) and len(noted) == len(lines)
-    return noted if whole and all((folder / name).is_file() for name in noted) else None
 
 
 def is_whole(folder: Path) -> bool:
@@ -70,14 +74,23 @@ def delete_all(store: Store, name: str) -> int:
     """Delete what is in a folder of the store, unfinished or not; returns the bytes freed.
 
     Raises:
-        StoreError: the store is read-only.
-        OSError: it cannot be changed.
+        StoreError: the store is read-only or cannot be changed.
     """
     before = taken_bytes(store.root / name)
     with store.lock(name):
         for folder in folders(store.root / name):
-            shutil.rmtree(folder)
+            discard(store, folder)
     return before
+
+
+def discard(store: Store, folder: Path) -> None:
+    """Delete a folder, if there is one, in one step: whoever is killed leaves it whole or gone.
+
+    Raises:
+        StoreError: the store is read-only or cannot be changed.
+    """
+    with store.writes(), new_folder(store.root / "tmp") as gone, suppress(FileNotFoundError):
+        folder.replace(gone / folder.name)
 
 
 def _digest(file: Path) -> str:

@@ -129,10 +129,9 @@ class Store:
                 for name, array in value.items():
                     out.append(name, array)
             return
-        self._writable()
         data = canonical_json(value).encode()
         entry = _entry(key, "json", hashlib.sha256(data).hexdigest(), len(data))
-        with self.contents.gate.writing(), write_new(self.root / "tmp", data) as file:
+        with self.writes(), write_new(self.root / "tmp", data) as file:
             self.contents.store(entry, file)
 
     @contextmanager
@@ -145,8 +144,7 @@ class Store:
         Raises:
             StoreError: the disk has too little room or cannot be written.
         """
-        self._writable()
-        with self.contents.gate.writing(), self.lock(key.digest):
+        with self.writes(), self.lock(key.digest):
             remove_rows(self.contents)
             temporary = self.root / "tmp" / f"{key.digest}.rows"
             try:
@@ -202,6 +200,15 @@ class Store:
             study: the results key of the study whose results are needed; None for no study's.
         """
         return nullcontext() if self.read_only else self.contents.gate.at_work(what, study)
+
+    def writes(self) -> AbstractContextManager[None]:
+        """While a file or folder of the store is written. Waits while somebody deletes results.
+
+        Raises:
+            StoreError: the folder is read-only.
+        """
+        self._writable()
+        return self.contents.gate.writing()
 
     def alone(self, study: str | None = None) -> AbstractContextManager[None]:
         """While results are deleted: of one study (its results key), or any.
@@ -274,7 +281,7 @@ class Store:
     def write_file(self, path: Path, data: bytes) -> None:
         """Write any file of the store whole or not at all."""
         self._writable()
-        with self.contents.gate.writing():
+        with self.writes():
             write_whole(path, data, scratch=self.root / "tmp")
 
     def entry(self, digest: str) -> Entry | None:

@@ -21,10 +21,12 @@ def sweep(contents: Contents) -> None:
             contents.gate.forget_dead()
             remove_rows(contents)
             tmp, exports = contents.root / "tmp", contents.root / "exports"
-            for left in tmp.glob(f"{SCRATCH}*"):
-                left.unlink(missing_ok=True)
+            trained = contents.root / "trained"  # where every klas says that it is at work
+            for left in (*tmp.glob(f"{SCRATCH}*"), *trained.glob(f"*/{BESIDE}*")):
+                _remove(left)
             for left in (*tmp.glob(f"{BESIDE}*"), *exports.glob(f"{BESIDE}*")):
-                _remove_if_old(left)
+                if time.time() - left.stat().st_mtime > OLD:
+                    _remove(left)
             contents.settle()
 
 
@@ -37,7 +39,5 @@ def remove_rows(contents: Contents) -> None:
                 path.unlink()
 
 
-def _remove_if_old(left: Path) -> None:
-    with suppress(OSError):
-        if time.time() - left.stat().st_mtime > OLD:
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+def _remove(left: Path) -> None:
+    shutil.rmtree(left) if left.is_dir() else left.unlink()

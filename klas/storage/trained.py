@@ -5,12 +5,12 @@ while it is trained, and then the network with the checksums of all files. No re
 them, so they stay until somebody deletes them.
 """
 
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from klas.storage.sealed import SUMS, delete_all, folders, is_whole, read_seal, taken_bytes
+from klas.errors import StoreError
+from klas.storage.sealed import SUMS, delete_all, discard, folders, is_whole, read_seal, taken_bytes
 from klas.storage.store import Store
 
 FOLDER = "trained"
@@ -56,19 +56,19 @@ def verify_trained(store: Store) -> list[str]:
 
     These are deleted, if the folder lets one: a damaged network can't be loaded.
     """
-    finished = [one for one in stored_trainings(store) if (one.folder / SUMS).exists()]
-    damaged = [one for one in finished if not is_whole(one.folder)]
+    finished = [folder for folder in folders(store.root / FOLDER) if (folder / SUMS).exists()]
+    damaged = [folder for folder in finished if not is_whole(folder)]
     if not store.read_only:
-        for one in damaged:
-            shutil.rmtree(one.folder, ignore_errors=True)
-    return sorted(one.name for one in damaged)
+        for folder in damaged:
+            with suppress(StoreError):
+                discard(store, folder)
+    return [folder.name for folder in damaged]
 
 
 def delete_trained(store: Store) -> int:
     """Delete all, finished or not; returns the bytes freed.
 
     Raises:
-        StoreError: the folder is read-only.
-        OSError: it cannot be changed.
+        StoreError: the folder is read-only or cannot be changed.
     """
     return delete_all(store, FOLDER)

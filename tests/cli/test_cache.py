@@ -1,6 +1,7 @@
 """``klas cache``."""
 
 import json
+import shutil
 
 import pytest
 
@@ -21,8 +22,48 @@ def test_cache_lists_verifies_and_clears(klas, study, tmp_path):
     bad = klas("cache", "verify", cache=cache)
     assert bad.returncode == 1
     assert "1 damaged" in bad.stdout
+    assert "klas cache repair" in bad.stderr
+    assert "1 were missing or damaged" in klas("cache", "repair", cache=cache).stdout
+    assert klas("cache", "verify", cache=cache).returncode == 0
     assert "freed" in klas("cache", "clear", cache=cache).stdout
     assert json.loads(klas("cache", "ls", "--json", cache=cache).stdout)["entries"] == []
+
+
+def test_without_its_index_a_cache_is_told_repaired_and_cleared(klas, tmp_path):
+    cache = tmp_path / "own"
+    keys = [Key(stage="features", version=1, inputs={"n": n}, label=f"n{n}") for n in range(3)]
+    with Store(cache) as store:
+        for key in keys:
+            store.put(key, "x")
+    shutil.rmtree(cache / "index")
+    lost = klas("cache", "verify", cache=cache)
+    assert lost.returncode == 1
+    assert "3 whole results are not, or wrongly, in the index" in lost.stdout
+    assert "orphan: n0" in lost.stdout
+    database = cache / "index" / "cache.db"
+    database.write_bytes(b"no database" * 500)
+    for action in ("verify", "ls"):
+        refused = klas("cache", action, cache=cache)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert "klas cache repair" in refused.stderr
+    repaired = json.loads(klas("cache", "repair", "--json", cache=cache).stdout)
+    assert (repaired["results"], repaired["listed"], repaired["deleted"]) == (3, 3, [])
+    assert klas("cache", "verify", cache=cache).returncode == 0
+    for ending in ("", "-wal", "-shm"):
+        database.with_name(f"cache.db{ending}").unlink(missing_ok=True)
+    database.write_bytes(b"no database" * 500)
+    assert klas("cache", "clear", cache=cache).stdout == "freed 9 B\n"
+    assert json.loads(klas("cache", "ls", "--json", cache=cache).stdout)["entries"] == []
+
+
+def test_nothing_is_cleared_under_a_running_command(klas, tmp_path):
+    with Store(tmp_path / "own") as store:
+        store.put(Key(stage="features", version=1, inputs={}), "x")
+        with store.at_work("klas run on study mine"):
+            refused = klas("cache", "clear", cache=store.root)
+        assert refused.returncode == 1
+        assert "'klas run on study mine'" in refused.stderr
+        assert klas("cache", "clear", cache=store.root).stdout == "freed 3 B\n"
 
 
 def test_a_study_is_packed_here_and_looked_at_there(klas, study, tmp_path):

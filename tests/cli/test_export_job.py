@@ -11,9 +11,9 @@ import klas
 from klas.deploy.export.stored import stored_network
 from klas.jobs import process
 from klas.jobs.kinds import ExportJob
-from klas.storage.locks import try_lock
 from klas.results.pair import pairs_of
 from klas.storage.exports import export_bytes, stored_export, verify_exports
+from klas.storage.locks import try_lock
 from tests.conftest import SMALL
 from tests.jobs.workers import finished, wait_for
 

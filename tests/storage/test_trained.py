@@ -42,8 +42,11 @@ def test_trainings_are_listed_the_last_first_and_measured(store):
 DAMAGE = [
     lambda folder: (folder / "model.safetensors").write_bytes(b"weighty"),
     lambda folder: (folder / "model.safetensors").unlink(),
+    lambda folder: (folder / LIST).unlink(),
     lambda folder: (folder / "SHA256SUMS").write_bytes(b""),
     lambda folder: (folder / "SHA256SUMS").write_text(f"{'0' * 64}  ../../secret\n"),
+    lambda folder: (folder / "SHA256SUMS").write_text(f"{'0' * 64}  {'x' * 5000}\n"),
+    lambda folder: (folder / "SHA256SUMS").write_bytes(b"\xff\n"),
 ]
 
 

@@ -1,7 +1,6 @@
 """Train a stitch list into an elastic network in a folder: from the list to the saved network."""
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from klas.progress import Progress
 from klas.recipe import TrainingSpec
 from klas.results.formats import dumps
 from klas.storage.files import write_whole
+from klas.storage.records import parsed
 from klas.storage.store import Store
 from klas.study import Study
 from klas.tasks.classification import Classification
@@ -217,7 +217,7 @@ def _claim(out: Path, prepared: Prepared) -> bool:
     facts = {name: value for name, value in prepared.facts.items() if name not in _MAY_DIFFER}
     mine = {"facts": facts, "recipe": recipe.model_dump(mode="json")}
     try:
-        other = _difference(mine, json.loads(note.read_bytes()), recipe)
+        other = _difference(mine, parsed(note.read_bytes()), recipe)
     except NotADirectoryError:
         raise StoreError(f"{out}: is no folder, or lies in none; name another") from None
     except FileNotFoundError:

@@ -8,6 +8,8 @@ from klas.jobs import listing
 from klas.results.usage import usage
 from klas.storage.exports import storing_export
 from klas.storage.key import Key
+from klas.storage.sealed import seal
+from klas.storage.trained import LIST, training_folder
 from klas.storage.saved_studies import save_study
 from klas.storage.store import Store
 from tests.conftest import SMALL
@@ -78,24 +80,35 @@ def test_a_study_nobodys_results_and_everything_are_freed(app, copied):
     assert tester.info[0].value == "Nothing is stored yet."
 
 
-def test_exports_are_measured_verified_and_freed(app, copied):
+NETWORKS = {"exports": "Exported networks", "trained": "Trained networks"}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_networks_are_measured_verified_and_freed(app, copied, kind):
     for name in ("a1", "b2"):
-        with storing_export(copied, name) as folder:
-            (folder / "model.onnx").write_bytes(b"x" * 5000)
+        if kind == "exports":
+            with storing_export(copied, name) as folder:
+                (folder / "model.onnx").write_bytes(b"x" * 5000)
+        else:
+            folder = training_folder(copied, name)
+            folder.mkdir(parents=True)
+            for file in (LIST, "model.onnx"):
+                (folder / file).write_bytes(b"x" * 5000)
+            seal(folder)
     tester = app(copied.root, "cache")
     stages = table(tester, "stage").set_index("stage")
-    count, taken = usage(copied).exports
+    count, taken = getattr(usage(copied), kind)
     assert count == 2
-    assert stages["results"]["exports"] == 2
+    assert stages["results"][kind] == 2
     assert 1e6 * stages["size (MB)"].sum() == pytest.approx(usage(copied).bytes)
-    (copied.root / "exports" / "a1" / "model.onnx").write_bytes(b"?")
+    (copied.root / kind / "a1" / "model.onnx").write_bytes(b"?")
     press(tester, "Verify everything")
-    assert "1 exported networks were damaged" in tester.warning[0].value
+    assert f"1 {NETWORKS[kind].lower()} were damaged" in tester.warning[0].value
     tester.run()
-    tester.selectbox(key="cache:what").select("Exported networks").run()
+    tester.selectbox(key="cache:what").select(NETWORKS[kind]).run()
     press(tester, f"Yes, free {size(taken // 2)}")
-    assert usage(copied).exports == (0, 0)
-    assert "Exported networks" not in offers(tester)
+    assert getattr(usage(copied), kind) == (0, 0)
+    assert NETWORKS[kind] not in offers(tester)
 
 
 def test_verify_finds_what_is_damaged(app, copied):
@@ -106,8 +119,32 @@ def test_verify_finds_what_is_damaged(app, copied):
     entry = next(e for e in copied.entries() if e.kind == "json")
     (copied.root / "objects" / entry.digest[:2] / f"{entry.digest}.json").write_bytes(b"?")
     press(tester, "Verify everything")
-    assert f"1 of {count} results are damaged" in tester.error[0].value
-    assert table(tester, "digest")["result"].tolist() == [entry.label]
+    assert f"{count} results checked\\, 1 damaged" in tester.error[0].value
+    assert entry.digest[:12] in tester.error[0].value
+    press(tester, "Repair")
+    assert f"names {count - 1} results now" in said(tester)[0]
+    press(tester, "Verify everything")
+    assert said(tester) == [f"All {count - 1} results are whole."]
+
+
+def test_a_damaged_index_is_repaired_where_it_is_told(app, copied):
+    before = usage(copied)
+    copied.close()
+    for ending in ("", "-wal", "-shm"):
+        (copied.root / "index" / f"cache.db{ending}").unlink(missing_ok=True)
+    (copied.root / "index" / "cache.db").write_bytes(b"no database" * 500)
+    tester = app(copied.root, "cache")
+    assert "klas cache repair" in tester.error[0].value.replace("\\", "")
+    assert not tester.metric
+    press(tester, "Repair")
+    assert tester.metric[0].value == size(before.bytes)
+
+
+def test_no_page_says_where_on_the_server_the_cache_is(app, copied):
+    tester = app(copied.root, "cache")
+    press(tester, "Verify everything")
+    shown = [*tester.caption, *tester.markdown, *tester.error, *tester.success]
+    assert not any(str(copied.root.parent) in element.value.replace("\\", "") for element in shown)
 
 
 def test_nothing_goes_while_a_job_runs(app, copied, monkeypatch):

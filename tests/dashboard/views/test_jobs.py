@@ -8,8 +8,8 @@ import pytest
 from klas.jobs import process
 from klas.jobs.kinds import EstimateJob
 from klas.jobs.listing import all_jobs, status_of
-from klas.storage.locks import try_lock
 from klas.pipeline.run import Pipeline
+from klas.storage.locks import try_lock
 from klas.storage.store import Store
 from tests.conftest import SMALL
 from tests.dashboard.reading import button
