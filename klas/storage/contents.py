@@ -5,7 +5,6 @@ killed process leaves that file; whoever opens the store next settles it: if the
 its place it stays, otherwise nothing of it does.
 """
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -184,7 +183,8 @@ class Contents:
         try:
             self._clear()
         except OSError:
-            marker.unlink(missing_ok=True)  # the next one that opens the store is not to go on
+            with suppress(OSError):
+                marker.unlink()  # the next one that opens the store is not to go on
             raise
         return freed
 
@@ -250,15 +250,14 @@ class Contents:
         self._writable().delete(entry.digest)
 
     def _clear(self) -> None:
-        for folder in (FOLDER, "refs"):
-            shutil.rmtree(self.root / folder)
-            (self.root / folder).mkdir()
+        marker = self.root / "tmp" / CLEARING
+        for folder in (FOLDER, "refs", "tmp"):
+            for left in sorted((self.root / folder).rglob("*"), reverse=True):
+                if left != marker:
+                    left.rmdir() if left.is_dir() else left.unlink()
         self._agreed.clear()
         self.replace_index([])
-        for left in (self.root / "tmp").iterdir():
-            if left.name != CLEARING:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-        (self.root / "tmp" / CLEARING).unlink()
+        marker.unlink()
 
     def _set_all(self, entries: list[Entry]) -> None:
         index = self._writable()
