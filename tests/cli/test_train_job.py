@@ -9,11 +9,11 @@ from klas.deploy.training.log import LOG, read_log
 from klas.deploy.training.loop import CHECKPOINT
 from klas.jobs import process
 from klas.jobs.kinds import EstimateJob, TrainJob
-from klas.storage.locks import try_lock
 from klas.recipe import TrainingSpec
 from klas.results.formats import read
 from klas.results.pair import pairs_of
 from klas.results.usage import usage
+from klas.storage.locks import try_lock
 from klas.storage.sealed import is_whole
 from klas.storage.trained import LIST, StoredTraining, stored_trainings, training_folder
 from tests.conftest import SMALL

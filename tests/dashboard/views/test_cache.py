@@ -8,10 +8,10 @@ from klas.jobs import listing
 from klas.results.usage import usage
 from klas.storage.exports import storing_export
 from klas.storage.key import Key
-from klas.storage.sealed import seal
-from klas.storage.trained import LIST, training_folder
 from klas.storage.saved_studies import save_study
+from klas.storage.sealed import seal
 from klas.storage.store import Store
+from klas.storage.trained import LIST, training_folder
 from tests.conftest import SMALL
 from tests.dashboard.reading import press, table
 from tests.expected_text import size
