@@ -2,9 +2,20 @@
 
 from collections.abc import Iterable
 
+LONGEST = 2_000  # characters of a sentence; a stranger's file may name a thing with a million
+
 
 class KlasError(Exception):
-    """The root of the family; the command exits with status 1 on any of them."""
+    """The root of the family; the command exits with status 1 on any of them.
+
+    Its text is one line that can be printed anywhere, whatever a stranger's names put into it.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        """Keep the sentence, as :func:`printable` shows it and shortened in the middle."""
+        if len(sentence) > LONGEST:
+            sentence = f"{sentence[: LONGEST // 2]} … {sentence[-LONGEST // 3 :]}"
+        super().__init__(printable(sentence))
 
 
 class StudyError(KlasError):
@@ -45,6 +56,17 @@ class JobError(KlasError):
 
 class WorkerError(KlasError):
     """A process or a host that makes results cannot begin, or died."""
+
+
+def printable(text: str) -> str:
+    r"""A text on one line, without the control characters that would steer a terminal.
+
+    >>> printable("two\nlines and a \x1b[31mcolour")
+    'two lines and a �[31mcolour'
+    """
+    return "".join(
+        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
 
 
 def one_line(error: Exception) -> str:

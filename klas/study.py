@@ -6,6 +6,7 @@ compared by content, and nothing in it depends on the machine.
 
 import hashlib
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -21,6 +22,7 @@ from pydantic import (
 )
 
 from klas.errors import StudyError
+from klas.foreign import read_at_most, reading
 from klas.recipe import TrainingSpec
 from klas.section import Positive, PrecisionRule, Rate, Section, Seed
 
@@ -38,6 +40,14 @@ SETS: tuple[Metric, ...] = ("snnet", "race")
 DOCUMENT = 4  # raised when a scores document says more: an older one is made again, not shown
 
 LARGEST_IMAGE = 10_000  # pixels a side; more can only be a typing error
+
+MOST_ANCHORS = 1_000  # half a million pairs
+MOST_BYTES = 2**21  # of a study's file; a table of ImageNet-21k's classes takes a fifth
+DEEPEST = 6  # tables and lists within each other; a study has four
+LARGEST_NUMBER = 2**63 - 1  # TOML's own limit, which Python's reader doesn't keep
+
+# Python's reader takes a time that grows with the square of such a key's length.
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){100}""")
 
 
 class AnchorSpec(Section):
@@ -251,7 +261,7 @@ class Study(Section):
 
     name: str = Field(min_length=1, max_length=80, pattern=r"^[\w .+-]+$")
     seed: Seed = 0
-    anchors: tuple[AnchorSpec, ...]
+    anchors: Annotated[tuple[AnchorSpec, ...], Field(max_length=MOST_ANCHORS)]
     pairs: PairRule | tuple[tuple[str, str], ...] = "cheaper-first"
     precision: PrecisionRule = "auto"
     data: DataSpec
@@ -288,11 +298,12 @@ class Study(Section):
             twice = sorted({n for n in names if names.count(n) > 1})
             raise ValueError(f"anchors: {twice} named twice; give each anchor a name of its own")
         if not isinstance(self.pairs, str):
+            known = set(names)
             if not self.pairs:
                 raise ValueError("pairs: the list is empty; name pairs or use 'cheaper-first'")
             for source, target in self.pairs:
                 for name in (source, target):
-                    if name not in names:
+                    if name not in known:
                         raise ValueError(
                             f"pairs: {name!r} is not an anchor of this study ({names})"
                         )
@@ -386,26 +397,49 @@ def load_study(path: str | Path | None) -> Study:
     if path is None:
         return DIGITS
     path = Path(path)
+    data = read_at_most(path, MOST_BYTES, StudyError)
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before it
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
+        text = data.decode("utf-8-sig")  # editors on Windows put a mark before it
     except UnicodeDecodeError:
         raise StudyError(f"{path}: is not UTF-8 text; a study is a TOML file") from None
-    try:
-        raw = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # a TOMLDecodeError is a ValueError
-        raise StudyError(f"{path}: is not valid TOML: {error}") from None
+    if (key := _LONG_KEY.search(text)) is not None:
+        raise StudyError(f"{path}: {key[0][:20]}… is a key of more than 100 parts, but {_KEYS}")
+    with reading(StudyError, f"{path}: is not valid TOML", "mend it"):
+        try:
+            raw = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise StudyError(f"{path}: is not valid TOML: {error}") from None
     return _with_absolute_paths(parse_study(raw, str(path)), path.resolve().parent)
 
 
 def parse_study(raw: dict[str, Any], where: str) -> Study:
-    """Validate a study given as plain values; ``where`` names it in the error's sentence."""
-    try:
-        # JSON mode: TOML and JSON have lists where the study has tuples.
-        return Study.model_validate_json(json.dumps(raw, default=str))
-    except ValidationError as error:
-        raise StudyError(f"{where}: {_sentence(error)}") from None
+    """Validate a study given as plain values; ``where`` names it in the error's sentence.
+
+    Raises:
+        StudyError: they are no study.
+    """
+    with reading(StudyError, f"{where}: is not a study", _KEYS):
+        _refuse_monsters(raw, where)
+        try:
+            # JSON mode: TOML and JSON have lists where the study has tuples.
+            return Study.model_validate_json(json.dumps(raw, default=str))
+        except ValidationError as error:
+            raise StudyError(f"{where}: {_sentence(error)}") from None
+
+
+_KEYS = "`klas study show` prints every key there is"
+
+
+def _refuse_monsters(value: Any, where: str, place: tuple[str, ...] = ()) -> None:
+    """Refuse what no setting is like and what no parser is made for."""
+    named = f"{where}: {'.'.join(place)}"
+    if isinstance(value, int) and not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+        raise StudyError(f"{named}: is a number of more than 64 bits, but no setting is so large")
+    if isinstance(value, dict | list | tuple):
+        if len(place) > DEEPEST:
+            raise StudyError(f"{named}: is nested deeper than any setting; {_KEYS}")
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _refuse_monsters(inner, where, (*place, str(key)))
 
 
 def change(study: Study, section: str, **values: Any) -> Study:
@@ -422,11 +456,15 @@ def _sentence(error: ValidationError) -> str:
     given = json.dumps(first["input"], default=str, ensure_ascii=False)[:60]
     match first["type"]:
         case "extra_forbidden":
-            return f"unknown key {place!r}; `klas study show` prints every key there is"
+            return f"unknown key {place!r}; {_KEYS}"
         case "missing":
             return f"the key {place!r} is missing"
         case "value_error":
             return str(first["ctx"]["error"])
+        case "too_long":
+            return f"{place}: has more than {first['ctx']['max_length']:,} entries"
+        case _ if not place:
+            return f"is not a table of settings; {_KEYS}"
         case "string_pattern_mismatch":  # only a study's name has a pattern
             return f"{place} = {given}: use letters, digits, spaces and the signs . + - _ alone"
         case _:

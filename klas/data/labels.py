@@ -17,6 +17,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 
 from klas.data.files import listed
 from klas.errors import AnchorError, DataError
+from klas.foreign import read_at_most, reading
 
 Columns = tuple[int, ...] | None
 """The column of every class, in the order of the classes; None for all columns in their order."""
@@ -24,6 +25,7 @@ Columns = tuple[int, ...] | None
 # Stanford Dogs has folders like n02085620-Chihuahua.
 _WORDNET_ID = re.compile(r"(n\d{8})(?:[-_ ].*)?")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
+_MOST_BYTES = 2**24  # of a class map; one of ImageNet-21k takes a tenth
 _ALIKE = 0.9  # the share of names that must match ImageNet's; the hub changes a few
 
 
@@ -142,11 +144,14 @@ def read_class_map(class_map: str | Path | Mapping[str, int] | None) -> dict[str
             "class and column; pickles are not opened"
         )
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        text = read_at_most(path, _MOST_BYTES, DataError).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{path}: is not UTF-8 text") from None
+    with reading(DataError, f"{path}: is not a class map", "mend it"):
+        return _table_of(text, kind, path)
+
+
+def _table_of(text: str, kind: str, path: Path) -> dict[str, int]:
     if kind == ".txt":
         lines = [line.strip() for line in text.rstrip().splitlines()]
         return _table([(line, k) for k, line in enumerate(lines) if line], str(path))

@@ -15,6 +15,9 @@ from klas.data.files import FileTable, Place
 from klas.data.folders import check_classes
 from klas.data.pictures import EXTENSIONS
 from klas.errors import DataError
+from klas.foreign import reading
+
+MOST_NESTED = 16  # archives within each other; reading passes through all that are around
 
 
 def find_tars(folder: Path) -> list[Path]:
@@ -52,11 +55,11 @@ def list_tars(root: Path, tars: Sequence[Path]) -> FileTable:
         listing.archive = str(file)
         if inside:
             listing.folders.add(inside)
-        try:
-            with tarfile.open(file, mode="r:") as archive:
-                listing.skim(archive, inside, 0)
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise DataError(f"{file}: is not a readable tar file ({error})") from None
+        with (
+            reading(DataError, f"{file}: is not a readable tar file", "pack it again"),
+            tarfile.open(file, mode="r:") as archive,
+        ):
+            listing.skim(archive, inside, 0)
     full = {place.path for place in listing.table.places}
     parents = {above for path in full | listing.folders for above in _above(path)}
     empty = sorted(listing.folders - full - parents)
@@ -71,12 +74,17 @@ class _Listing:
         self.table = FileTable()
         self.folders: set[str] = set()
         self.archive = ""
+        self._depth = 0
         self._numbers: dict[Place, int] = {}
 
     def skim(self, archive: tarfile.TarFile, inside: str, start: int) -> None:
         """Add the members of an archive that begins at byte ``start`` of its file."""
         others = self.table.passed_over
+        behind = -1
         while (member := archive.next()) is not None:
+            if archive.offset <= behind:  # a size below 0 would lead back, round and round
+                raise tarfile.TarError(f"damaged at byte {start + member.offset}")
+            behind = archive.offset
             archive.members = []  # type: ignore[attr-defined]  # or it would keep every header
             name = member.name.removeprefix("./").rstrip("/")
             folder, _, base = name.rpartition("/")
@@ -115,12 +123,19 @@ class _Listing:
     def _skim_inner(
         self, archive: tarfile.TarFile, member: tarfile.TarInfo, inside: str, start: int
     ) -> None:
+        if self._depth == MOST_NESTED:
+            raise DataError(
+                f"{self.archive}: holds archives within archives, more than {MOST_NESTED} deep; "
+                "unpack the inner ones"
+            )
         self.folders.add(inside)
+        self._depth += 1
         with (
             archive.extractfile(member) as file,  # type: ignore[union-attr]  # it is a file
             tarfile.open(fileobj=file, mode="r:") as inner,
         ):
             self.skim(inner, inside, start + member.offset_data)
+        self._depth -= 1
 
 
 def _joined(folder: str, name: str) -> str:

@@ -14,6 +14,7 @@ from klas.data import balanced_order, batches, find_unreadable, open_images
 from klas.deploy.architecture import select_columns
 from klas.deploy.weights_file import ListWeights
 from klas.errors import DataError, FormatError, SelectionError
+from klas.foreign import reading
 from klas.measures.least_squares import fit_stitch_layers
 from klas.measures.normalisation import (
     CALIBRATION,
@@ -106,7 +107,9 @@ class Listed:
         for (f, g), own in places.items():
             source, target = self.anchors[f], self.anchors[g]
             if self.weights is None:
-                families[f, g] = _fitted(self.document, own, source, target)
+                wrong = f"{self.path}: its stitch layers cannot be fitted as it says"
+                with reading(FormatError, wrong, "select again"):
+                    families[f, g] = _fitted(self.document, own, source, target)
             else:
                 families[f, g] = self.weights.family(source, target, own)
         return families
@@ -148,6 +151,11 @@ def listed_anchor(document: StitchList, name: str, path: Path, allow_code: bool)
         FormatError: the list contradicts it.
         AnchorError: it can't be loaded.
     """
+    with reading(FormatError, f"{path}: anchor {name} is not as a network can be", "select again"):
+        return _listed_anchor(document, name, path, allow_code)
+
+
+def _listed_anchor(document: StitchList, name: str, path: Path, allow_code: bool) -> Anchor:
     entry = next(a for a in document["anchors"] if a["name"] == name)
     size = entry.get("image_size")
     spec = AnchorSpec(

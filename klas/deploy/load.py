@@ -12,10 +12,12 @@ from klas.deploy.listed import Listed, names_of, place_of_entry, refuse_other
 from klas.deploy.member import Member, stitch_name
 from klas.deploy.network import Network
 from klas.deploy.writing import form_of, read_config
+from klas.errors import FormatError
+from klas.foreign import reading
 from klas.networks.cost import anchor_cost, count_macs
 from klas.networks.family import Family
 from klas.results.documents.stitches import StitchEntry
-from klas.selection.space import PairNames
+from klas.selection.space import PairNames, Place
 
 
 def load(folder: str | Path, *, allow_code: bool = False) -> Elastic | Network:
@@ -35,10 +37,11 @@ def load(folder: str | Path, *, allow_code: bool = False) -> Elastic | Network:
         torch.Size([2, 10])
     """
     path = Path(folder)
-    if form_of(path) == "klas-network":
-        document = read_config(path, "klas-network")
-        return Network.from_document(document, path, allow_code=allow_code)
-    return Elastic.from_document(read_config(path, "klas-elastic"), path, allow_code=allow_code)
+    with reading(FormatError, f"{path}: holds no network that can be loaded", "copy it again"):
+        if form_of(path) == "klas-network":
+            document = read_config(path, "klas-network")
+            return Network.from_document(document, path, allow_code=allow_code)
+        return Elastic.from_document(read_config(path, "klas-elastic"), path, allow_code=allow_code)
 
 
 def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> Network:
@@ -153,16 +156,18 @@ def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]
         refuse_other(path, where, "params", entry["params"], cost.total_params)
     families: dict[PairNames, Family] = {}
     stitches = listed.document["stitches"]
+    places: dict[PairNames, list[Place]] = {}
+    for stitch in stitches:
+        places.setdefault(names_of(stitch), []).append(place_of_entry(stitch))
     for k, stitch in enumerate(stitches):
         names, place = names_of(stitch), place_of_entry(stitch)
         source, target = (listed.anchors[name] for name in names)
         listed.check_layer(stitch)
         if names not in families:
-            places = [place_of_entry(s) for s in stitches if names_of(s) == names]
             families[names] = (
-                Family.blank(source, target, places)
+                Family.blank(source, target, places[names])
                 if listed.weights is None
-                else listed.weights.family(source, target, places)
+                else listed.weights.family(source, target, places[names])
             )
         network = families[names].use(place).stitch(place)
         # Counted on the network itself, not by the sum of parts that made the list.

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from klas.errors import FormatError
+from klas.foreign import reading
 from klas.networks.checkpoint import shared_filled
 from klas.results.documents.networks import TensorsFile
 from klas.results.formats import file_sha256
@@ -52,10 +52,8 @@ def read_tensors(folder: Path, stated: TensorsFile) -> dict[str, Tensor]:
             f"{file}: is not the file that {folder / 'config.json'} was written with; it may be "
             "cut off or damaged, copy the folder again"
         )
-    try:
+    with reading(FormatError, f"{file}: is not a safetensors file", "copy the folder again"):
         return load_safetensors(file.read_bytes())
-    except SafetensorError as error:
-        raise FormatError(f"{file}: is not a safetensors file ({error})") from None
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -64,8 +62,10 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     Raises:
         FormatError: one is lacking, too many, or of another shape.
     """
-    try:
-        module.load_state_dict(shared_filled(dict(tensors), module))
-    except RuntimeError as error:
-        what = " ".join(str(error).split())[:200]
-        raise FormatError(f"{where}: its tensors are not those of the network ({what})") from None
+    wrong = f"{where}: its tensors are not those of the network"
+    with reading(FormatError, wrong, "save it again"):
+        try:
+            module.load_state_dict(shared_filled(dict(tensors), module))
+        except RuntimeError as error:
+            what = " ".join(str(error).split())[:200]
+            raise FormatError(f"{wrong} ({what})") from None

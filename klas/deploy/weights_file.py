@@ -12,12 +12,12 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from klas.errors import FormatError, SelectionError
+from klas.foreign import reading
 from klas.networks.anchor import Anchor
 from klas.networks.family import Family, layer_states
 from klas.pipeline.run import Pipeline
@@ -114,10 +114,8 @@ class ListWeights:
         file = path.parent / Path(stated["name"]).name
         if file_sha256(file) != stated["sha256"]:
             raise FormatError(f"{file}: is not the weights file that {path} was written with")
-        try:
+        with reading(FormatError, f"{file}: is not a safetensors file", "copy it again"):
             return cls(path=path, tier=stated["tier"], tensors=load_file(file))
-        except SafetensorError as error:
-            raise FormatError(f"{file}: is not a safetensors file ({error})") from None
 
     def family(self, source: Anchor, target: Anchor, places: Sequence[Place]) -> Family:
         """Some stitches of a pair, with the layers, anchors and statistics that the file has.
@@ -125,6 +123,10 @@ class ListWeights:
         Raises:
             FormatError: it lacks one, or they do not fit.
         """
+        with reading(FormatError, f"{self.path}: its weights file does not fit", "select again"):
+            return self._family(source, target, places)
+
+    def _family(self, source: Anchor, target: Anchor, places: Sequence[Place]) -> Family:
         entries = under(self.tensors, _prefix(source.info.name, target.info.name))
         for wanted in places:
             self._check_values(entries, wanted, _prefix(source.info.name, target.info.name))

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from klas.deploy.tensors import write_tensors
 from klas.errors import FormatError, StoreError
+from klas.foreign import read_at_most
 from klas.results.documents.networks import ElasticDocument, NetworkDocument
-from klas.results.formats import dumps, parse, write
+from klas.results.formats import MOST_BYTES, dumps, parse, write
 from klas.storage.files import write_whole
 
 CONFIG = "config.json"
@@ -81,11 +82,9 @@ def form_of(folder: Path) -> str | None:
 
 def _bytes(file: Path) -> bytes:
     try:
-        return file.read_bytes()
-    except OSError as error:
-        raise FormatError(
-            f"{file}: cannot be read ({error.strerror}); a saved network is a folder with this file"
-        ) from None
+        return read_at_most(file, MOST_BYTES, FormatError)
+    except FormatError as error:
+        raise FormatError(f"{error}; a saved network is a folder with this file") from None
 
 
 def _digest(document: Document) -> str:

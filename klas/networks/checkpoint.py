@@ -4,17 +4,19 @@ import argparse
 import os
 import pickle
 import re
+import warnings
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file
 from timm.models import clean_state_dict
 from torch import Tensor, nn
 
-from klas.errors import AnchorError, listing, one_line
+from klas.errors import AnchorError, listing
+from klas.foreign import reading
 
 ENTRIES = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Where training loops keep the weights in a checkpoint, best first: timm's own order."""
@@ -34,9 +36,15 @@ def read_checkpoint(file: Path, name: str) -> tuple[dict[str, Tensor], str | Non
     """
     if not os.path.isfile(file):  # false, where Path's own method raises, for an impossible name
         raise AnchorError(f"{name}: the weights file {file} does not exist")
-    checkpoint = (
-        _read_safetensors(file, name) if file.suffix == ".safetensors" else _unpickle(file, name)
-    )
+    kind = "safetensors file" if file.suffix == ".safetensors" else "torch checkpoint"
+    wrong = f"{name}: {file} cannot be loaded, it is cut off, damaged or not a {kind}"
+    with reading(AnchorError, wrong, "fetch or save it again"):
+        return _weights(file, name)
+
+
+def _weights(file: Path, name: str) -> tuple[dict[str, Tensor], str | None]:
+    read = _read_safetensors if file.suffix == ".safetensors" else _unpickle
+    checkpoint = read(file, name)
     entry = next((e for e in ENTRIES if isinstance(checkpoint.get(e), dict)), None)
     state = checkpoint[entry] if entry else checkpoint
     if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
@@ -75,15 +83,9 @@ def shared_filled(state: dict[str, Tensor], network: nn.Module) -> dict[str, Ten
 
 def _read_safetensors(file: Path, name: str) -> dict[str, Any]:
     """Its tensors, those included that ``save_model`` left out because another name has them."""
-    try:
-        with safe_open(file, "pt") as opened:
-            same = opened.metadata() or {}
-        tensors: dict[str, Any] = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise AnchorError(
-            f"{name}: {file} cannot be loaded, it is cut off or not a safetensors file "
-            f"({one_line(error)})"
-        ) from None
+    with safe_open(file, "pt") as opened:
+        same = opened.metadata() or {}
+    tensors: dict[str, Any] = load_file(file)
     left_out = {k: tensors[v] for k, v in same.items() if v in tensors and k not in tensors}
     return tensors | left_out
 
@@ -91,7 +93,8 @@ def _read_safetensors(file: Path, name: str) -> dict[str, Any]:
 def _unpickle(file: Path, name: str) -> dict[str, Any]:
     try:
         # timm's training script keeps its arguments, a Namespace, beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged bytes torch would ask for an issue
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         forbidden = re.search(r"GLOBAL (\S+)", str(error))
@@ -103,11 +106,6 @@ def _unpickle(file: Path, name: str) -> dict[str, Any]:
         raise AnchorError(
             f"{name}: {file} is a pickle that holds more than tensors ({forbidden[1]}) and was "
             "not run; save its state_dict as safetensors"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise AnchorError(
-            f"{name}: {file} cannot be loaded, it is cut off or not a torch checkpoint "
-            f"({one_line(error)})"
         ) from None
     if not isinstance(checkpoint, dict):
         raise AnchorError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from klas.errors import AnchorError
+from klas.foreign import reading
 from klas.networks.accepted import refuse_wrapped
 from klas.networks.checkpoint import read_checkpoint, shared_filled
 from klas.networks.weights_folder import weights_file
@@ -65,13 +66,13 @@ def build(spec: AnchorSpec) -> tuple[nn.Module, dict[str, str]]:
     origin = {"code": spec.model, "source": _source_digest(path, module)}
     if spec.weights is not None:
         state, entry = read_checkpoint(weights_file(spec.weights, spec.name), spec.name)
-        try:
-            module.load_state_dict(shared_filled(state, module))
-        except RuntimeError as error:
-            detail = " ".join(str(error).split())[:200]
-            raise AnchorError(
-                f"{spec.name}: the weights of {spec.weights} do not fit {spec.model}: {detail}"
-            ) from None
+        wrong = f"{spec.name}: the weights of {spec.weights} do not fit {spec.model}"
+        with reading(AnchorError, wrong, "name others"):
+            try:
+                module.load_state_dict(shared_filled(state, module))
+            except RuntimeError as error:
+                detail = " ".join(str(error).split())[:200]
+                raise AnchorError(f"{wrong}: {detail}") from None
         origin |= {"file": spec.weights} | ({"entry": entry} if entry else {})
     return module.eval(), origin
 

@@ -13,8 +13,10 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from klas.errors import AnchorError, listing
+from klas.foreign import read_at_most, reading
 
 CONFIG = "config.json"
+MOST_BYTES = 2**24  # of that file; one with the names of ImageNet-21k's classes takes a tenth
 
 _PREFERRED = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 _ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
@@ -94,7 +96,8 @@ def weights_file(path: str, name: str) -> Path:
     if not os.path.isdir(path):  # false, where Path's own method raises, for an impossible name
         return Path(path)
     folder = Path(path)
-    files = sorted(f for f in folder.iterdir() if f.suffix in _ENDINGS and f.is_file())
+    with reading(AnchorError, f"{name}: the folder {path} cannot be read", "name a file in it"):
+        files = sorted(f for f in folder.iterdir() if f.suffix in _ENDINGS and f.is_file())
     usual = [folder / file for file in _PREFERRED if folder / file in files]
     if not files:
         raise AnchorError(
@@ -125,8 +128,8 @@ def weights_config(path: str, name: str) -> WeightsConfig | None:
     if not os.path.isfile(file):
         return None
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # a JSONDecodeError is a ValueError
+        raw = json.loads(read_at_most(file, MOST_BYTES, AnchorError).decode())
+    except (AnchorError, ValueError, RecursionError) as error:  # a JSONDecodeError is a ValueError
         raise AnchorError(
             f"{name}: {file}, which says how the weights beside it take images, cannot be read as "
             f"JSON ({type(error).__name__}); mend it, or move it away"
@@ -135,10 +138,13 @@ def weights_config(path: str, name: str) -> WeightsConfig | None:
         return None
     # Older ones are the inner table alone.
     raw = raw if "pretrained_cfg" in raw else {**raw, "pretrained_cfg": raw}
-    try:
-        config = _Config.model_validate_json(json.dumps(raw))
-    except ValidationError as error:
-        raise AnchorError(f"{name}: {file}: {_fault(error)}; mend it, or move it away") from None
+    with reading(AnchorError, f"{name}: {file} is not as timm writes it", "mend it"):
+        try:
+            config = _Config.model_validate_json(json.dumps(raw))
+        except ValidationError as error:
+            raise AnchorError(
+                f"{name}: {file}: {_fault(error)}; mend it, or move it away"
+            ) from None
     return WeightsConfig(
         file=file,
         architecture=config.architecture,

@@ -142,6 +142,9 @@ def unpack(store: Store, path: Path, progress: Progress | None = None) -> Unpack
                     progress.advance(1)
                 for result in new:
                     _adopt(store, result, scratch)
+            except OSError as error:  # not the pack's fault
+                reason = error.strerror or error
+                raise StoreError(f"{store.root}: cannot be written ({reason})") from None
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
     _record(store, study, manifest, document)

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, overload
 from pydantic import ValidationError
 
 from klas.errors import FormatError
+from klas.foreign import read_at_most, reading
 from klas.results.documents.comparison import Comparison
 from klas.results.documents.exports import ExportNotes
 from klas.results.documents.faults import fault
@@ -22,6 +23,7 @@ from klas.tasks.metric import MetricName
 from klas.tasks.task import TaskName
 
 VERSION = 1
+MOST_BYTES = 2**28  # of a document; the scores of half a million candidates take as many
 
 
 def dumps(document: Mapping[str, Any]) -> bytes:
@@ -50,12 +52,9 @@ def read(path: Path, form: Form) -> Any:
     """Read a document and check it.
 
     Raises:
-        FormatError: the file is absent, or what :func:`parse` refuses.
+        FormatError: the file is absent or larger than any, or what :func:`parse` refuses.
     """
-    try:
-        return parse(path.read_bytes(), str(path), form)
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror})") from None
+    return parse(read_at_most(path, MOST_BYTES, FormatError), str(path), form)
 
 
 @overload
@@ -77,6 +76,11 @@ def parse(data: bytes, name: str, form: Form) -> Any:
         FormatError: they are cut off, of another form, from a newer klas, or not as the form says;
             the sentence says where.
     """
+    with reading(FormatError, f"{name}: cannot be a {form} file", "export it again"):
+        return _parsed(data, name, form)
+
+
+def _parsed(data: bytes, name: str, form: Form) -> Any:
     try:
         document: Any = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except UnicodeDecodeError:
@@ -86,8 +90,6 @@ def parse(data: bytes, name: str, form: Form) -> Any:
             f"{name}: is not complete JSON (line {error.lineno}: {error.msg.lower()}); "
             "it may be cut off, export it again"
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{name}: cannot be a {form} file ({error})") from None
     _check_form(document, name, form)
     try:
         adapter(form).validate_python(document)

@@ -10,7 +10,6 @@ import os
 import secrets
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,23 +17,18 @@ from typing import IO, Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from klas.errors import FormatError, StoreError
+from klas.errors import FormatError, StoreError, printable
+from klas.foreign import reading
 from klas.results.documents.numbers import Count, Sha256
 from klas.results.documents.scores import ScoresDocument
-from klas.results.formats import check_known, check_version, parse
+from klas.results.formats import MOST_BYTES, check_known, check_version, parse
 from klas.storage.files import BESIDE, move
 from klas.study import Study, parse_study
 
 FORMAT, VERSION = "klas-pack", 1
 MANIFEST, DOCUMENT = "pack.json", "scores.json"
-JSON_BYTES = 2**28  # the most for either; a quarter of a million results take a tenth of it
 
 Kind = Literal["safetensors", "json"]
-
-
-def _printable(text: str) -> str:
-    """Labels are shown on terminals, which control characters would steer."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 class PackedResult(BaseModel):
@@ -44,7 +38,7 @@ class PackedResult(BaseModel):
 
     digest: Sha256
     stage: Annotated[str, Field(pattern=r"^\w{1,40}$")]
-    label: Annotated[str, Field(max_length=10_000), AfterValidator(_printable)]
+    label: Annotated[str, Field(max_length=10_000), AfterValidator(printable)]
     kind: Kind
     sha256: Sha256
     bytes: Count
@@ -102,17 +96,13 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         file = path.open("rb")
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror})") from None
-    broken = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OverflowError)
-    with file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                if any(info.header_offset < 0 for info in archive.infolist()):
-                    raise zipfile.BadZipFile("a file in it begins before it")
-                yield archive
-        except broken as error:
-            raise FormatError(
-                f"{path}: is not a pack, or is damaged or cut off ({error}); copy it again"
-            ) from None
+    wrong = f"{path}: is not a pack, or is damaged or cut off"
+    with file, reading(FormatError, wrong, "copy it again"):
+        size = os.fstat(file.fileno()).st_size
+        with zipfile.ZipFile(file) as archive:
+            if not all(0 <= info.header_offset < size for info in archive.infolist()):
+                raise zipfile.BadZipFile("a file in it lies outside it")
+            yield archive
 
 
 def read_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[Manifest, Study]:
@@ -145,7 +135,7 @@ def read_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[Manifest, Study
 
 def _read_json(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     info = archive.getinfo(name)
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size > JSON_BYTES:
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size > MOST_BYTES:
         raise FormatError(f"{path}: its {name} is compressed or too large for one of a pack")
     return archive.read(info)
 

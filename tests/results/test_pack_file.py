@@ -121,7 +121,7 @@ def test_the_document_is_checked_as_any_scores_file(one, store, computed):
 def test_a_label_cannot_steer_a_terminal(one, store):
     unpack(store, rebuilt(one[0], change=set_result(label="\x1b[2Jgone\n")))
     (entry,) = store.entries()
-    assert entry.label == "�[2Jgone�"
+    assert entry.label == "�[2Jgone "
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"PK\x03\x04", b"PK\x05\x06" + b"\0" * 18])

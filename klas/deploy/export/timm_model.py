@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from timm.models import build_model_with_cfg, register_model
 
-from klas.errors import ExportError
+from klas.errors import ExportError, FormatError
+from klas.foreign import reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +41,12 @@ def klas_network(pretrained: bool = False, **kwargs: Any) -> "Network":
         raise ExportError(
             f'{NAME}: nothing says which network; name its folder, "local-dir:FOLDER"'
         )
+    wrong = f"{NAME}: the folder holds no network that can be loaded"
+    with reading(FormatError, wrong, "copy or export it again"):
+        return _made(config, pretrained, kwargs)
+
+
+def _made(config: Any, pretrained: bool, kwargs: dict[str, Any]) -> "Network":
     classes, asked = config["anchors"][-1]["classes"], kwargs.get("num_classes")
     if asked not in (None, classes):
         raise ExportError(

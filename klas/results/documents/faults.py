@@ -63,7 +63,10 @@ def _path(place: Place) -> str:
 def _sentence(details: Sequence[ErrorDetails]) -> str:
     """What is wrong at one place, in the terms of JSON Schema."""
     first = details[0]
-    kind, given, limits = first["type"], repr(first["input"]), first.get("ctx", {})
+    kind, limits = first["type"], first.get("ctx", {})
+    if kind == "too_long" and len(first["input"]) > 100:  # before its million items are spelled out
+        return f"there are more than {limits['max_length']:,} items"
+    given = repr(first["input"])
     expected = [
         detail["ctx"]["expected"] for detail in details if detail["type"] == "literal_error"
     ]

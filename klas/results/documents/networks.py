@@ -6,12 +6,14 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from klas.results.documents.numbers import (
+    Anchors,
     Array,
     AtLeastOne,
     Cost,
     Count,
     Grid,
     Mark,
+    Members,
     Name,
     Sha256,
     Share,
@@ -87,7 +89,7 @@ class Saved(TypedDict):
     task: TaskName
     accuracy_metric: MetricName
     class_names: Array[str] | None
-    anchors: Array[Architecture]
+    anchors: Anchors[Architecture]
     weights: TensorsFile
 
 
@@ -117,5 +119,5 @@ class ElasticDocument(Saved):
     format: Literal["klas-elastic"]
     version: Version
     tier: str
-    members: Array[NetworkMember]
+    members: Members[NetworkMember]
     digest: Sha256

@@ -6,10 +6,18 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticKnownError
 
+from klas.study import MOST_ANCHORS
+
 T = TypeVar("T")
 
 Array = Annotated[list[T], Field(fail_fast=True)]
 """A list in which only the first fault is reported: a stranger's list may have a million."""
+
+Anchors = Annotated[Array[T], Field(max_length=MOST_ANCHORS)]
+"""As many as a study may have: each is a network to build, whatever builds it."""
+
+Members = Annotated[Array[T], Field(max_length=100_000)]
+"""Chosen stitches, or what goes with each pair; the largest list that was made has hundreds."""
 
 
 # In Python True is 1, in JSON it is not.

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from klas.results.documents.numbers import (
+    Anchors,
     Array,
     AtLeastOne,
     Blocks,
@@ -102,7 +103,7 @@ class ScoresDocument(TypedDict):
     made_with: MadeWith
     task: TaskName
     accuracy_metric: MetricName
-    anchors: Array[AnchorEntry]
+    anchors: Anchors[AnchorEntry]
     data: Data
     fit: Fit
     precision: str

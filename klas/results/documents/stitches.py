@@ -6,12 +6,14 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from klas.results.documents.numbers import (
+    Anchors,
     Array,
     AtLeastOne,
     Cost,
     Count,
     Grid,
     Mark,
+    Members,
     Operators,
     Score,
     Sha256,
@@ -39,8 +41,8 @@ class SelectionEntry(TypedDict):
     binning: Literal["width", "count"]
     full: bool
     space: str
-    pairs: Array[Annotated[Array[str], Field(min_length=2, max_length=2)]]
-    edges: Array[Array[float]]
+    pairs: Members[Annotated[Array[str], Field(min_length=2, max_length=2)]]
+    edges: Members[Array[float]]
     empty: NotRequired[Array[str]]
     edited: NotRequired[Mark]
 
@@ -118,10 +120,10 @@ class StitchList(TypedDict):
     made_with: MadeWith
     task: TaskName
     accuracy_metric: MetricName
-    anchors: Array[AnchorEntry]
+    anchors: Anchors[AnchorEntry]
     data: Data
     fit: Fit
     precision: str
     selection: SelectionEntry
-    stitches: Array[StitchEntry]
+    stitches: Members[StitchEntry]
     weights_file: WeightsFile | None
