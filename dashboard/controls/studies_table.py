@@ -24,6 +24,7 @@ TABLE_HELP = {
     "kept as": "A study run from a file elsewhere is known here by its results alone.",
     "size (MB)": "All results that it uses; what several studies share counts with each of them.",
     "only its own (MB)": "What freeing its results gives back: no other study uses them.",
+    "problem": "Why its file is no study. Mend the file, or delete it here.",
     "joint trainings": "Selections trained together with their anchors.",
 }
 
@@ -52,6 +53,7 @@ def studies_table(holdings: Sequence[StudyUsage]) -> tuple[StudyUsage, str]:
             "last computed": None
             if h.changed is None
             else pd.Timestamp(h.changed, unit="s", tz="UTC"),
+            "problem": h.known.problem,
             "now": "computing …" if h.known.study and h.known.study.name in busy else "",
         }
         for h, title in zip(holdings, named)
@@ -69,10 +71,12 @@ def studies_table(holdings: Sequence[StudyUsage]) -> tuple[StudyUsage, str]:
 
     table = pd.DataFrame(rows)
     table["last computed"] = pd.to_datetime(table["last computed"], utc=True)
-    if not any(table["now"]):
-        del table["now"]
+    for rare in ("now", "problem"):
+        if not any(table[rare]):
+            del table[rare]
     columns: dict[str, Any] = {
         "study": st.column_config.TextColumn(width="medium", help=TABLE_HELP["study"]),
+        "problem": st.column_config.TextColumn(width="large", help=TABLE_HELP["problem"]),
         "kept as": st.column_config.TextColumn(help=TABLE_HELP["kept as"]),
         **{
             stage: st.column_config.TextColumn(width="small", alignment="center")

@@ -10,6 +10,7 @@ from dashboard.session import draft
 from dashboard.session.resources import store
 from dashboard.text.markup import plain
 from klas.errors import KlasError
+from klas.jobs.data_roots import refuse_elsewhere
 from klas.storage.saved_studies import make_study, save_study
 from klas.study import DataSpec, SelectionSpec
 
@@ -53,13 +54,15 @@ def study_form() -> None:
         done = st.form_submit_button("Make study", type="primary", icon=":material/save:")
     if not done:
         return
-    changes = {
+    changes: dict[str, Any] = {
         **settings,
         "name": name.strip(),
         "anchors": draft.anchors(),
         "data": {**settings["data"], "train": train.strip(), "val": val.strip()},
     }
     try:
+        # Before anything is looked up: what there is outside is nobody's business.
+        refuse_elsewhere({**changes, "data": {**data, **changes["data"]}}, store())
         study = make_study(base, changes)
         save_study(store(), study, replace=replace)
     except KlasError as error:

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.text.job_titles import STAGE_ACTIVITY
+from dashboard.text.markup import plain
 from dashboard.text.study_titles import titles
 from klas.results.formatting import size
 from klas.results.usage import Usage
@@ -39,7 +40,7 @@ def usage_by_stage(usage: Usage) -> None:
 
 
 def usage_by_study(usage: Usage) -> None:
-    """A row for every study with results, the largest first; and what belongs to none."""
+    """A row for every study with results, the largest first; what belongs to none; what is none."""
     rows = [
         {
             "study": title,
@@ -65,6 +66,9 @@ def usage_by_study(usage: Usage) -> None:
     if usage.unclaimed:
         note += f" {size(usage.unclaimed)} belong to no known study."
     st.caption(note.strip())
+    for study_usage in usage.studies:
+        if study_usage.known.problem:
+            st.warning(plain(study_usage.known.problem), icon=":material/error:")
 
 
 def _share(total: int) -> Any:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from klas.cli.export_job import export_stored
 from klas.cli.train_job import estimate_training, train_stored
 from klas.errors import JobError, KlasError, SelectionError
+from klas.jobs.data_roots import refuse_elsewhere
 from klas.jobs.kinds import (
     CatalogueJob,
     CompareJob,
@@ -98,7 +99,7 @@ def _work(store: Store, name: str, submission: Submission, status: StatusFile) -
             slots = device_slots("cpu", ())
             busy = not any(is_free(store, slot) for slot in slots)
             with _at_work(store, submission):
-                answer = export_stored(store, name, _study(submission), job, status)
+                answer = export_stored(store, name, _study(submission, store), job, status)
             status.answer = answer.model_copy(update={"beside_other_work": busy})
         case EstimateJob(of=of):
             status.begin()
@@ -107,7 +108,7 @@ def _work(store: Store, name: str, submission: Submission, status: StatusFile) -
             taken = free or slots[:1]
             with _at_work(store, submission):
                 if isinstance(of, TrainJob):
-                    study = _study(submission)
+                    study = _study(submission, store)
                     training = job_id(study, of)
                     ranks = _alone(taken, submission, status)
                     estimated = estimate_training(store, training, study, of, status, ranks)
@@ -122,7 +123,7 @@ def _work(store: Store, name: str, submission: Submission, status: StatusFile) -
             ):
                 status.begin()
                 ranks = _alone(slots, submission, status)
-                train_stored(store, name, _study(submission), job, status, ranks)
+                train_stored(store, name, _study(submission, store), job, status, ranks)
         case DeviceJob() as job:
             status.write("queued")
             with (
@@ -135,19 +136,21 @@ def _work(store: Store, name: str, submission: Submission, status: StatusFile) -
             assert_never(never)
 
 
-def _study(submission: Submission) -> Study:
-    return parse_study(submission.study or {}, "job")
+def _study(submission: Submission, store: Store) -> Study:
+    study = parse_study(submission.study or {}, "job")
+    refuse_elsewhere(study, store)
+    return study
 
 
 def _at_work(store: Store, submission: Submission) -> contextlib.AbstractContextManager[None]:
-    study = _study(submission)
+    study = _study(submission, store)
     return store.at_work(f"a job on study {study.name}", study.results_key())
 
 
 def _pipeline(
     slots: Sequence[DeviceSlot], submission: Submission, store: Store, status: StatusFile
 ) -> "Pipeline":
-    study = _study(submission)
+    study = _study(submission, store)
     # torch takes seconds to import: the status file is there before it.
     from klas.pipeline.run import Pipeline
 

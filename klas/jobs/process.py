@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from klas.errors import JobError, StoreError
+from klas.jobs.data_roots import refuse_elsewhere
 from klas.jobs.kinds import JobSpec, UnknownJob
 from klas.jobs.listing import is_alive, last_status
 from klas.jobs.submission import Submission, job_folder, job_id, plain_study, read_submission
@@ -39,7 +40,10 @@ def start(store: Store, study: Study | None, spec: JobSpec) -> str:
     Raises:
         JobError: the worker can't be started.
         StoreError: the store can't be written.
+        StudyError: the study names files that the app may not read.
     """
+    if study is not None:
+        refuse_elsewhere(study, store)
     job = job_id(study, spec)
     _start(store, job, plain_study(study), spec.model_dump(mode="json"))
     return job

@@ -261,7 +261,8 @@ def _read(name: str, path: Path, origin: Origin) -> Known:
     try:
         return Known(name=name, study=load_study(path), origin=origin)
     except StudyError as error:
-        return Known(name=name, study=None, origin=origin, problem=str(error))
+        problem = str(error).replace(str(path), path.name)  # pages show no folders
+        return Known(name=name, study=None, origin=origin, problem=problem)
 
 
 def _documents(store: Store) -> Iterator[tuple[str, tuple[ScoresDocument | None, Study]]]:

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from klas.cli import worker
+from klas.errors import StudyError
 from klas.jobs import process
 from klas.jobs.kinds import (
     CatalogueJob,
@@ -48,12 +49,27 @@ def test_workers_give_way_to_the_page_and_take_every_core_else(monkeypatch, stor
     assert status_of(store, job).state == "cancelled"
 
 
-def test_a_refusal_reaches_the_status_in_one_sentence(store):
+def test_a_refusal_reaches_the_status_in_one_sentence(store, monkeypatch):
+    monkeypatch.setenv("KLAS_DATA_ROOTS", "/no")
     data = QUICK.data.model_copy(update={"train": "/no/such/folder"})
     job = process.start(store, QUICK.model_copy(update={"data": data}), RUN)
     status = wait_for(store, job, finished)
     assert status.state == "failed"
     assert status.error.startswith("/no/such/folder: there is no such folder")
+
+
+def test_a_worker_reads_no_folder_that_the_app_may_not_whoever_asked(store, monkeypatch):
+    data = QUICK.data.model_copy(update={"train": "/etc"})
+    with pytest.raises(StudyError, match=r"data\.train: /etc lies in no folder .* KLAS_DATA_ROOTS"):
+        process.start(store, QUICK.model_copy(update={"data": data}), RUN)
+    monkeypatch.setenv("KLAS_DATA_ROOTS", "/etc")
+    job = process.start(store, QUICK.model_copy(update={"data": data}), RUN)
+    assert "KLAS_DATA_ROOTS" not in wait_for(store, job, finished).error
+    monkeypatch.delenv("KLAS_DATA_ROOTS")
+    process.start_again(store, job)  # an older job, of its own copy of the study
+    status = wait_for(store, job, finished)
+    assert status.state == "failed"
+    assert "KLAS_DATA_ROOTS" in status.error
 
 
 def test_an_estimate_does_not_wait_and_says_that_it_was_made_beside_a_worker(store, on_cpu, hold):

@@ -37,6 +37,7 @@ def cache_tables(root: Path, entries: Sequence[Entry], usage: Usage) -> list[Ren
             ", ".join(f"{stage} {size(count)}" for stage, count in largest),
         )
     parts: list[RenderableType] = [results, studies]
+    parts += [Text(h.known.problem) for h in usage.studies if h.known.problem]
     if usage.unclaimed:
         parts.append(f"{size(usage.unclaimed)} belong to no known study")
     for what, (count, taken) in {"exported": usage.exports, "trained": usage.trained}.items():

@@ -14,6 +14,7 @@ from klas.storage.store import Store
 from klas.storage.trained import LIST, training_folder
 from tests.conftest import SMALL
 from tests.dashboard.reading import press, table
+from tests.dashboard.views.test_studies import BAD, bad_studies
 from tests.expected_text import size
 
 NOBODYS = "Results of no known study"
@@ -32,6 +33,14 @@ def test_an_empty_store_says_so(app, tmp_path):
     assert tester.info[0].value == "Nothing is stored yet."
     assert tester.metric[0].value == "0 B"
     assert not tester.button
+
+
+def test_a_bad_study_does_not_empty_the_page_which_says_what_it_is(app, tmp_path):
+    tester = app(bad_studies(tmp_path / "bad"), "cache")
+    assert not tester.error
+    assert table(tester, "stage")["results"].tolist() == [1]
+    said = [warning.value.replace("\\", "") for warning in tester.warning]
+    assert [sentence.split(".toml: ")[0] for sentence in said] == sorted(BAD)
 
 
 def test_everything_stored_is_in_the_tables(app, copied):

@@ -7,6 +7,7 @@ from klas.errors import StoreError
 from klas.jobs import listing
 from klas.pipeline.run import Pipeline
 from klas.results.usage import usage
+from klas.storage.key import Key
 from klas.storage.saved_studies import open_study, save_study, saved_studies
 from klas.storage.store import Store
 from tests.conftest import SMALL
@@ -169,6 +170,35 @@ def test_a_study_whose_file_makes_no_sense_is_said_and_can_go(alone, copied):
     assert "Rename it" not in labels(tester)
     press(tester, "Delete it")
     assert saved_studies(copied) == []
+
+
+BAD = {
+    "a number too large": "seed = 0x" + "f" * 5_000,
+    "a key too long": "a" + ".a" * 2_000 + " = 1",
+    "no end": "seed = " + "[" * 3_000,
+    "no study": "name = 5",
+}
+"""Study files that once took the page down, or might."""
+
+
+def bad_studies(root):
+    """A store with one result, and each of these files beside a good study."""
+    store = Store(root)
+    store.put(Key(stage="features", version=1, inputs={}), "x")
+    save_study(store, MINE)
+    for name, text in BAD.items():
+        (store.root / "studies" / f"{name}.toml").write_text(text)
+    store.close()
+    return store.root
+
+
+def test_a_bad_study_is_a_line_in_the_list_with_its_sentence(app, tmp_path):
+    tester = app(bad_studies(tmp_path / "bad"), "studies")
+    assert not tester.error
+    assert row(tester, "mine")["problem"] == ""
+    for name in BAD:
+        assert row(tester, name)["problem"].startswith(f"{name}.toml: ")
+        assert str(tmp_path) not in row(tester, name)["problem"]
 
 
 def test_nothing_is_freed_under_a_running_job_and_the_table_says_it_runs(
