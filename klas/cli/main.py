@@ -89,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     catalogue.add_argument("--family", action="append", default=[], help="may be repeated")
     catalogue.add_argument("--gmacs", nargs=2, type=float, metavar=("LOW", "HIGH"))
     _add_study(_add(commands, "dashboard", "dashboard:dashboard", "start the app"))
+    text = "what a bug report should say: devices, versions, the cache, free space, weights"
+    _add(commands, "doctor", "doctor:doctor", text)
     return parser
 
 

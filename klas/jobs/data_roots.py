@@ -3,6 +3,7 @@
 The command reads whatever its user may read.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -31,10 +32,8 @@ def data_roots(store: Store) -> tuple[str, ...]:
     roots = [os.path.expanduser("~"), str(store.root / "studies")]
     if (file := os.environ.get("KLAS_STUDY")) is not None:
         roots.append(str(Path(file).resolve().parent))
-        try:
+        with contextlib.suppress(StudyError):  # its page says so
             roots += [path for _, path in _paths(load_study(file).model_dump(mode="json"))]
-        except StudyError:
-            pass  # its page says so
     real = map(os.path.realpath, roots)
     return tuple(dict.fromkeys(root for root in real if os.path.dirname(root) != root))
 

@@ -103,18 +103,23 @@ def _address(config: PretrainedCfg) -> str:
 
 
 def _refuse_unreachable(spec: AnchorSpec, address: str) -> None:
-    """Refuse after one short request: the download itself would keep trying for most of a minute.
-
-    The request goes through the hub client's own session, so its proxies and HF_HUB_OFFLINE apply.
-    """
-    try:
-        status = huggingface_hub.get_session().head(address, timeout=CONNECT_SECONDS).status_code
-        problem = None if status < 500 else f"status {status}"
-    except Exception as error:  # of whichever HTTP library the hub's client uses
-        problem = type(error).__name__
+    """Refuse at once: the download itself would keep trying for most of a minute."""
+    problem = unreachable(address)
     if problem is not None:
         raise AnchorError(
             f"{spec.name}: the weights of {spec.model} are not on this machine and "
             f"{urlsplit(address).netloc} cannot be reached ({problem}); go online once, or give "
             "a local file as `weights`"
         )
+
+
+def unreachable(address: str) -> str | None:
+    """Why nothing can be fetched from an address now, after one short request; None if it answers.
+
+    The request goes through the hub client's own session, so its proxies and HF_HUB_OFFLINE apply.
+    """
+    try:
+        status = huggingface_hub.get_session().head(address, timeout=CONNECT_SECONDS).status_code
+    except Exception as error:  # of whichever HTTP library the hub's client uses
+        return type(error).__name__
+    return None if status < 500 else f"status {status}"

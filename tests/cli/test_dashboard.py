@@ -1,6 +1,7 @@
 """`klas dashboard`, and who may talk to the app that it starts."""
 
 import base64
+import contextlib
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from klas.cli.main import main
+from tests.dashboard.reverse_proxy import PASSWORD, ReverseProxy
 from tests.dashboard.server import ROOT
 
 RUN = [sys.executable, "-m", "streamlit", "run", "dashboard/app.py"]
@@ -37,6 +39,12 @@ def port(request, monkeypatch, tmp_path):
     command, folder = RUN, ROOT
     if request.param == "klas dashboard":
         command, folder = command_of(monkeypatch=monkeypatch), tmp_path
+    with running(command, folder, port, tmp_path):
+        yield port
+
+
+@contextlib.contextmanager
+def running(command, folder, port, tmp_path):
     environment = os.environ | {
         "KLAS_CACHE_DIR": str(tmp_path / "cache"),
         "STREAMLIT_SERVER_HEADLESS": "true",
@@ -49,7 +57,7 @@ def port(request, monkeypatch, tmp_path):
         for line in process.stdout:
             if "URL:" in line:
                 break
-        yield port
+        yield
         process.terminate()
         process.communicate()
 
@@ -62,12 +70,13 @@ def status(port, path, host, **headers):
     return int(answer.split()[1])
 
 
-def websocket(port, host):
+def websocket(port, host, origin=None, path="", **headers):
     """The answer to a page of that name that opens the app's WebSocket."""
     key = base64.b64encode(bytes(16)).decode()
     return status(
-        port, "/_stcore/stream", host, Origin=f"http://{host}", Connection="Upgrade",
-        Upgrade="websocket", **{"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key},
+        port, f"{path}/_stcore/stream", host, Origin=origin or f"http://{host}",
+        Connection="Upgrade", Upgrade="websocket",
+        **{"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key}, **headers,
     )  # fmt: skip
 
 
@@ -78,6 +87,23 @@ def test_the_app_answers_to_its_own_names_alone(port):
         assert websocket(port, host) == 101
     for host in ("rebound.example", f"rebound.example:{port}", "localhost.rebound.example", "[::]"):
         assert websocket(port, host) == 403
+
+
+@pytest.mark.slow
+def test_behind_a_reverse_proxy_only_who_has_the_password_comes_in_by_its_name_and_path(tmp_path):
+    port, host, origin = free_port(), "klas.example", "https://klas.example"  # TLS ends there
+    allowed = ["--server.baseUrlPath", "klas", "--server.allowedHosts", host]
+    with running([*RUN, *allowed], ROOT, port, tmp_path):
+        proxy = ReverseProxy(port)
+        for known, page, stream in (({}, 401, 401), ({"Authorization": PASSWORD}, 200, 101)):
+            for path in ("/klas/", "/klas/stitches", "/klas/_stcore/health"):
+                assert status(proxy.port, path, host, **known) == page
+            assert websocket(proxy.port, host, origin, "/klas", **known) == stream
+        for other in (("evil.example", origin), (host, "https://evil.example"), ("localhost",)):
+            assert websocket(proxy.port, *other[:2], path="/klas", **known) == 403
+        assert status(proxy.port, "/", host, **known) == 404
+        proxy.shutdown()
+        proxy.server_close()
 
 
 def test_the_command_refuses_a_broken_study_before_it_starts(monkeypatch, tmp_path, capsys):

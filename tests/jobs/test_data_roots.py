@@ -30,8 +30,7 @@ def reads(store, **places):
         study = study.model_copy(update={"anchors": (anchor, *DIGITS.anchors)})
     try:
         refuse_elsewhere(study, store)
-    except StudyError as error:
-        assert "KLAS_DATA_ROOTS" in str(error)
+    except StudyError:
         return False
     return True
 
@@ -67,6 +66,7 @@ def test_a_refusal_is_the_same_whether_something_is_there_or_not(home, store):
     for path in ("/etc/passwd", "/etc/absent"):
         with pytest.raises(StudyError) as caught:
             refuse_elsewhere({"data": {"train": path}}, store)
+        assert "can name it in the variable KLAS_DATA_ROOTS" in str(caught.value)
         said.append(str(caught.value).replace(path, ""))
     assert said[0] == said[1]
 
