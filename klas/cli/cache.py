@@ -45,6 +45,7 @@ def _study_entry(study_usage: StudyUsage) -> dict[str, Any]:
     return {
         "name": study_usage.known.name,
         "origin": study_usage.known.origin,
+        "problem": study_usage.known.problem or None,
         "results": study_usage.results,
         "bytes": study_usage.bytes,
         "freeable_bytes": study_usage.freeable,

@@ -10,6 +10,8 @@ from typing import Any
 from klas.cli.steps import output
 from klas.cli.tables.doctor import doctor_lines
 from klas.errors import KlasError
+from klas.results.health import examine
+from klas.results.usage import usage
 from klas.storage.files import default_root
 from klas.storage.store import Store
 
@@ -23,7 +25,7 @@ PACKAGES = (
 def doctor(options: argparse.Namespace) -> None:
     """Print devices, versions, the cache's health, free space, and whether weights can be had.
 
-    Nothing is changed or repaired, and what is wrong is a line, not an error.
+    All that is stored is read, as by `klas cache verify`. What is wrong is a line, not an error.
     """
     document = {
         "python": platform.python_version(),
@@ -66,30 +68,22 @@ def _device(wanted: str) -> dict[str, Any]:
 
 
 def _cache(root: Path) -> dict[str, Any]:
-    """What can be told without reading the results: `klas cache verify` does that."""
-    health: dict[str, Any] = {"folder": _short(root), "problem": None}
+    found: dict[str, Any] = {"folder": _short(root), "problem": None}
     try:
         with Store(root) as store:
-            entries = list(store.entries())
-            health |= {
+            health = examine(store)
+            found |= {
                 "read_only": store.read_only,
-                "results": len(entries),
-                "bytes": sum(entry.bytes for entry in entries),
-                "missing": sum(_size(store.path_of(e)) != e.bytes for e in entries),
+                "bytes": usage(store).bytes,
                 "free_bytes": shutil.disk_usage(store.root).free,
+                "health": health.to_json(),
+                "wrong": health.problem,
             }
     except KlasError as error:
-        health["problem"] = str(error).replace(str(root), _short(root))
+        found["problem"] = str(error).replace(str(root), _short(root))
     except Exception as error:  # a doctor has to live through whatever it finds
-        health["problem"] = f"cannot be looked at ({type(error).__name__})"
-    return health
-
-
-def _size(file: Path) -> int | None:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return None
+        found["problem"] = f"cannot be looked at ({type(error).__name__})"
+    return found
 
 
 def _short(path: Path) -> str:

@@ -34,11 +34,11 @@ from klas.results.pack_file import (
 from klas.results.refs import note_used, scores_ref, stored_scores
 from klas.results.stages import stages_done
 from klas.results.usage import claimed
+from klas.storage.files import new_folder
 from klas.storage.index import Entry
 from klas.storage.key import canonical_json
 from klas.storage.saved_studies import open_study, save_study, saved_studies, study_path
 from klas.storage.store import Store
-from klas.storage.upkeep import changing
 from klas.study import DIGITS, Study
 
 CHUNK = 2**20
@@ -124,29 +124,19 @@ def unpack(store: Store, path: Path, progress: Progress | None = None) -> Unpack
                 f"{path}: there is another study {study.name!r} here; rename it on the Studies "
                 "page, then unpack again"
             )
-        scratch = store.root / "tmp" / "unpack"
-        # If killed, it leaves the folder; the next unpack, or `klas cache clear`, deletes it.
         at_work = store.at_work(f"unpacking study {study.name}", study.results_key())
-        with at_work, store.lock("unpack"), changing(store):
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir()
-            try:
-                document = read_document(archive, study, path)
-                stored = {r.digest: _stored_sha256(store, r) for r in manifest.results}
-                new = [r for r in manifest.results if stored[r.digest] is None]
-                _check_room(store, sum(r.bytes for r in new))
-                progress.start("unpack", "results", len(new))
-                for result in new:
-                    progress.label(result.label)
-                    _extract(archive, result, scratch, path)
-                    progress.advance(1)
-                for result in new:
-                    _adopt(store, result, scratch)
-            except OSError as error:  # not the pack's fault
-                reason = error.strerror or error
-                raise StoreError(f"{store.root}: cannot be written ({reason})") from None
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+        with at_work, store.lock("unpack"), new_folder(store.root / "tmp") as scratch:
+            document = read_document(archive, study, path)
+            stored = {r.digest: _stored_sha256(store, r) for r in manifest.results}
+            new = [r for r in manifest.results if stored[r.digest] is None]
+            _check_room(store, sum(r.bytes for r in new))
+            progress.start("unpack", "results", len(new))
+            for result in new:
+                progress.label(result.label)
+                _extract(archive, result, scratch, path)
+                progress.advance(1)
+            for result in new:
+                _adopt(store, result, scratch)
     _record(store, study, manifest, document)
     return Unpacked(
         study=study,

@@ -6,6 +6,7 @@ import pytest
 
 from klas.networks import pretrained
 from klas.results.formatting import size
+from klas.results.usage import usage
 from klas.storage.store import Store
 
 
@@ -18,22 +19,21 @@ def test_one_screen_says_what_a_bug_report_needs(klas, computed):
     done = klas("doctor", "--device", "cpu")
     assert done.returncode == 0
     assert done.stdout.count("\n") <= 24
-    entries = list(computed[0].entries())
-    total = size(sum(entry.bytes for entry in entries))
-    for said in ("torch ", "timm ", "cpu (", f"{len(entries)} results, {total}",
-                 "every file is there", " free", "cannot be reached (ConnectError)"):  # fmt: skip
+    count, total = len(list(computed[0].entries())), size(usage(computed[0]).bytes)
+    for said in ("torch ", "timm ", "cpu (", f"{total}, ", f" free; {count} results; all is whole",
+                 "cannot be reached (ConnectError)"):  # fmt: skip
         assert said in done.stdout
 
 
 def test_as_json(klas, computed):
     found = json.loads(klas("doctor", "--json").stdout)
     assert found["packages"]["torch"]
-    assert found["cache"]["results"] == len(list(computed[0].entries()))
+    assert found["cache"]["health"]["checked"] == len(list(computed[0].entries()))
     assert found["cache"]["free_bytes"] > 0
     assert found["pretrained"]["problem"] == "ConnectError"
 
 
-def test_a_result_that_is_cut_off_or_gone_is_counted_and_left_as_it_is(klas, tmp_path, monkeypatch):
+def test_a_result_that_is_damaged_or_gone_is_counted_and_left_as_it_is(klas, tmp_path, monkeypatch):
     from klas.storage.key import Key
 
     monkeypatch.setattr(pretrained, "unreachable", lambda address: None)
@@ -42,13 +42,13 @@ def test_a_result_that_is_cut_off_or_gone_is_counted_and_left_as_it_is(klas, tmp
             store.put(Key(stage="x", version=1, inputs={"k": k}), "y" * 100)
         first, second, _ = (store.path_of(entry) for entry in store.entries())
     first.unlink()
-    second.write_bytes(b"y")
+    second.write_bytes(b"z")
     done = klas("doctor", cache=tmp_path / "cache")
     assert done.returncode == 0
-    assert "3 results" in done.stdout
-    assert "2 are missing or cut off, run `klas cache verify`" in done.stdout
+    assert "3 results, 2 of them damaged; " in done.stdout
+    assert "run `klas cache repair`" in done.stdout
     assert "can be reached" in done.stdout
-    assert second.read_bytes() == b"y"
+    assert second.read_bytes() == b"z"
 
 
 def test_what_is_wrong_is_a_line_and_no_error(klas, tmp_path):

@@ -38,13 +38,11 @@ def _device(device: Mapping[str, Any]) -> str:
 def _cache(cache: Mapping[str, Any]) -> str:
     if cache["problem"]:
         return f"{cache['folder']}: {cache['problem']}"
-    health = "every file is there"
-    if cache["missing"]:
-        health = f"{cache['missing']:,} are missing or cut off, run `klas cache verify`"
-    read_only = ", read-only" if cache["read_only"] else ""
+    health, read_only = cache["health"], ", read-only" if cache["read_only"] else ""
+    damaged = f", {len(health['damaged']):,} of them damaged" if health["damaged"] else ""
     return (
-        f"{cache['folder']}{read_only}: {cache['results']:,} results, {size(cache['bytes'])}, "
-        f"{health}; {size(cache['free_bytes'])} free"
+        f"{cache['folder']}{read_only}: {size(cache['bytes'])}, {size(cache['free_bytes'])} free; "
+        f"{health['checked']:,} results{damaged}; {cache['wrong'] or 'all is whole'}"
     )
 
 
