@@ -114,6 +114,16 @@ def test_a_stage_is_cleared_alone_and_sharers_are_named(klas, study, tmp_path):
     assert cleared.stdout == "freed 0 B\nwhat it shares with two stays\n"
 
 
+def test_a_bad_study_is_a_line_of_the_list_with_its_sentence(klas, tmp_path):
+    studies = tmp_path / "own" / "studies"
+    studies.mkdir(parents=True)
+    (studies / "odd.toml").write_text("name = 5")
+    listed = json.loads(klas("cache", "ls", "--json", cache=studies.parent).stdout)
+    (odd,) = (study for study in listed["studies"] if study["name"] == "odd")
+    assert odd["problem"].startswith("odd.toml: ")
+    assert odd["problem"] in " ".join(klas("cache", "ls", cache=studies.parent).stdout.split())
+
+
 KINDS = {"exports": "exported", "trained": "trained"}
 
 
