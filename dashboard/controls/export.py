@@ -9,7 +9,7 @@ from dashboard.controls.command_lines import export_command
 from dashboard.controls.heading import says_errors
 from dashboard.controls.jobs import start_button
 from dashboard.model.exports import Exportable
-from dashboard.session.resources import store, study
+from dashboard.session.resources import store, study, without_place
 from dashboard.text.exports import fused_help, weights_note, what_came_out, what_it_takes
 from dashboard.text.markup import plain
 from klas.errors import ExportError
@@ -76,7 +76,7 @@ def _choice(network: Exportable, unit: CostUnit, place: str, first: Tier | None)
         start_button(f"Export to {to}", study(), job, icon=":material/deployed_code:")
         st.caption(what_it_takes(network, to, fused=fused))
         if status is not None and status.state in ("failed", "died"):
-            st.error(plain(status.error), icon=":material/error:")
+            st.error(plain(without_place(status.error)), icon=":material/error:")
     _command(network, job)
 
 

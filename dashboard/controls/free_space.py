@@ -7,7 +7,7 @@ from typing import Protocol
 
 import streamlit as st
 
-from dashboard.session.resources import store
+from dashboard.session.resources import store, without_place
 from dashboard.session.state import session
 from dashboard.session.usage import study_files
 from dashboard.text.markup import plain
@@ -66,7 +66,7 @@ def free_space(usage: Usage) -> None:
             try:
                 freed = part.free(at_work=listing.studies_at_work(store()))
             except KlasError as error:
-                st.error(plain(str(error)), icon=":material/error:")
+                st.error(plain(without_place(str(error))), icon=":material/error:")
             else:
                 session().notices[PAGE] = f"Freed {size(freed)}."
                 st.rerun()

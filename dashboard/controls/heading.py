@@ -24,6 +24,7 @@ from dashboard.session.resources import (
     store,
     study,
     study_name,
+    without_place,
 )
 from dashboard.session.state import choices, session
 from dashboard.text.markup import plain
@@ -175,6 +176,6 @@ def says_errors(part: Callable[P, None]) -> Callable[P, None]:
         try:
             part(*args, **kwargs)
         except KlasError as error:
-            st.error(str(error), icon=":material/error:")
+            st.error(without_place(str(error)), icon=":material/error:")
 
     return shown

@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.controls.job_panel import ENDED_BADLY
 from dashboard.controls.jobs import again_button, clear_button, log_tail
-from dashboard.session.resources import store
+from dashboard.session.resources import store, without_place
 from dashboard.text.job_titles import job_title
 from dashboard.text.markup import plain
 from klas.jobs.listing import Job, all_jobs
@@ -48,7 +48,7 @@ def _row(job: Job) -> None:
     when.caption(f"{asked}{took}")
     with log.popover("Log", key=f"log:{job.id}"):
         if status.error:
-            st.markdown(status.error)
+            st.markdown(without_place(status.error))
         st.code(log_tail(job), language=None)
     if status.state in ENDED_BADLY:
         with again:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard.controls.jobs import again_button, cancel_button, dismiss_button, log_tail
-from dashboard.session.resources import document, store
+from dashboard.session.resources import document, store, without_place
 from dashboard.session.state import session
 from dashboard.text.job_titles import STAGE_ACTIVITY, job_title
 from dashboard.text.markup import plain
@@ -141,7 +141,7 @@ def _ended(job: Job) -> None:
             )
         else:
             st.error(
-                f"{title} stopped: {status.error}. What was finished is kept.",
+                f"{title} stopped: {without_place(status.error)}. What was finished is kept.",
                 icon=":material/error:",
             )
         _bars(status)

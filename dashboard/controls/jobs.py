@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.session.engine import with_engine
-from dashboard.session.resources import store
+from dashboard.session.resources import store, without_place
 from dashboard.text.markup import plain
 from klas.errors import KlasError
 from klas.jobs import process
@@ -49,7 +49,7 @@ def start_button(
         try:
             process.start(store(), study, spec)
         except KlasError as error:
-            st.error(str(error), icon=":material/error:")
+            st.error(without_place(str(error)), icon=":material/error:")
         else:
             st.rerun()
 
@@ -134,7 +134,7 @@ def _try(act: Callable[[Store, str], None], *jobs: Job) -> None:
         for job in jobs:
             act(store(), job.id)
     except KlasError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(without_place(str(error)), icon=":material/error:")
 
 
 def _last_result(study: Study) -> float:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.controls.heading import open_study
 from dashboard.controls.studies_table import identity
-from dashboard.session.resources import store
+from dashboard.session.resources import store, without_place
 from dashboard.session.state import session
 from dashboard.session.usage import study_files
 from dashboard.text.markup import plain
@@ -71,7 +71,7 @@ def _try(act: Callable[[], str]) -> None:
     try:
         notice = act()
     except KlasError as error:
-        st.error(plain(str(error)), icon=":material/error:")
+        st.error(plain(without_place(str(error))), icon=":material/error:")
     else:
         session().notices[PAGE] = notice
         st.rerun()

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard.controls.heading import open_study
 from dashboard.session import draft
-from dashboard.session.resources import store
+from dashboard.session.resources import store, without_place
 from klas.errors import KlasError
 from klas.storage.saved_studies import duplicate_study
 from klas.study import Study
@@ -28,7 +28,7 @@ def study_copy(at_hand: Study) -> None:
                 try:
                     open_study(duplicate_study(store(), at_hand, name.strip()).name)
                 except KlasError as error:
-                    st.error(str(error), icon=":material/error:")
+                    st.error(without_place(str(error)), icon=":material/error:")
                 else:
                     st.rerun()
         if st.button(

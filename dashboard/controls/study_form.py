@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.controls.heading import open_study
 from dashboard.session import draft
-from dashboard.session.resources import store
+from dashboard.session.resources import store, without_place
 from dashboard.text.markup import plain
 from klas.errors import KlasError
 from klas.jobs.data_roots import refuse_elsewhere
@@ -66,7 +66,7 @@ def study_form() -> None:
         study = make_study(base, changes)
         save_study(store(), study, replace=replace)
     except KlasError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(without_place(str(error)), icon=":material/error:")
         return
     draft.start_from({})
     open_study(study.name)

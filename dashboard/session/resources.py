@@ -10,6 +10,7 @@ from dashboard.session.state import session
 from klas.results.pair import Document
 from klas.results.refs import scores_ref, stored_document
 from klas.storage.catalogue import Network, catalogue_key, read_catalogue
+from klas.storage.files import default_root
 from klas.storage.saved_studies import study_path
 from klas.storage.store import Store
 from klas.study import DIGITS, Study, load_study
@@ -19,6 +20,12 @@ from klas.study import DIGITS, Study, load_study
 def store() -> Store:
     """The cache folder, opened once for all sessions."""
     return Store()
+
+
+def without_place(sentence: str) -> str:
+    """A sentence about the cache, without where on the server that is."""
+    root = default_root()
+    return sentence.replace(str(root), root.name) if root.is_absolute() and root.name else sentence
 
 
 def named_study() -> dict[str, str]:

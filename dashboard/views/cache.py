@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.controls.free_space import PAGE, free_space
 from dashboard.controls.heading import heading, says_errors
-from dashboard.session.resources import store
+from dashboard.session.resources import store, without_place
 from dashboard.session.state import session
 from dashboard.session.usage import store_usage
 from dashboard.tables.usage import usage_by_stage, usage_by_study
@@ -27,7 +27,7 @@ def page() -> None:
     try:
         usage = store_usage()
     except StoreError as error:  # the index, which the results can make again
-        st.error(_without_place(str(error)), icon=":material/error:")
+        st.error(plain(without_place(str(error))), icon=":material/error:")
         _repair()
         return
 
@@ -114,11 +114,6 @@ def _repair() -> None:
             lines = mended(*mend(store()))
         session().notices[PAGE] = "\n\n".join(map(plain, lines))
         st.rerun()
-
-
-def _without_place(sentence: str) -> str:
-    """A sentence about the cache without saying where on the server that is."""
-    return plain(sentence.replace(str(store().root), store().root.name))
 
 
 def _count(usage: Usage) -> int:

@@ -89,6 +89,18 @@ def test_a_study_nobodys_results_and_everything_are_freed(app, copied):
     assert tester.info[0].value == "Nothing is stored yet."
 
 
+def test_nothing_is_freed_under_a_running_command_and_the_page_says_which(app, copied):
+    tester = app(copied.root, "cache")
+    tester.selectbox(key="cache:what").select("Everything").run()
+    before = usage(copied).bytes
+    with copied.at_work("klas run on study mine"):
+        press(tester, f"Yes, free {size(before)}")
+    (error,) = (error.value.replace("\\", "") for error in tester.error)
+    assert "'klas run on study mine'" in error
+    assert str(copied.root) not in error
+    assert usage(copied).bytes == before
+
+
 NETWORKS = {"exports": "Exported networks", "trained": "Trained networks"}
 
 
