@@ -28,7 +28,7 @@ from klas.storage.contents import Contents
 from klas.storage.files import default_root, write_new, write_whole
 from klas.storage.index import Entry, Kind, database, stamp
 from klas.storage.key import Key, canonical_json
-from klas.storage.objects import is_whole, place
+from klas.storage.objects import place
 from klas.storage.records import parsed, seal, unseal
 from klas.storage.sweep import remove_rows, sweep
 
@@ -249,14 +249,6 @@ class Store:
             StoreError: the index cannot be read.
         """
         return self.contents.entries()
-
-    def verify(self) -> list[Entry]:
-        """Read every result; return those whose file is missing or damaged.
-
-        Raises:
-            StoreError: the index cannot be read.
-        """
-        return [entry for entry in self.entries() if not is_whole(self.root, entry)]
 
     def clear(self, stage: str | None = None) -> int:
         """Delete results (of one stage, or all), and the refs; returns the bytes of the results.

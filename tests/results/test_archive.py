@@ -18,6 +18,7 @@ from klas.results.usage import usage
 from klas.storage.key import Key
 from klas.storage.saved_studies import open_study, save_study, saved_studies
 from klas.storage.store import Store
+from klas.storage.upkeep import verify
 from klas.study import DIGITS
 from tests.conftest import SMALL
 from tests.results.packs import contents, minimal
@@ -54,7 +55,7 @@ def test_on_another_machine_nothing_is_computed_again(computed, packed, store, t
     assert (actual.study, actual.results, actual.present, actual.kept) == (SMALL, count, 0, 0)
     assert actual.bytes == sum(e.bytes for e in store.entries())
     assert set(store.entries()) <= set(computed[0].entries())
-    assert store.verify() == []
+    assert verify(store).damaged == ()
     assert open_study(store, "small") == SMALL
     assert not list((store.root / "tmp").iterdir())
 
@@ -106,7 +107,7 @@ def test_what_is_here_stays_and_what_is_damaged_here_is_mended(packed, store, co
     damaged.write_bytes(b"?")
     unpack(store, path)
     assert damaged.read_bytes() == whole
-    assert store.verify() == []
+    assert verify(store).damaged == ()
 
 
 def test_a_document_gives_way_only_to_one_that_says_more(packed, store, computed):

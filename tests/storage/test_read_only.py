@@ -52,7 +52,7 @@ def test_everything_is_read(looked_at):
     assert looked_at.compute(TEXT, lambda: pytest.fail("it is there")) == "text"
     assert looked_at.get_ref("name") == {"a": 1}
     assert sorted(e.label for e in looked_at.entries()) == ["a text", "some arrays"]
-    assert looked_at.verify() == []
+    assert verify(looked_at).damaged == ()
     assert saved_studies(looked_at) == ["small"]
     assert usage(looked_at).bytes > 0
     assert looked_at.stamp()[0] is not None

@@ -15,6 +15,7 @@ from klas.errors import StoreError
 from klas.storage.files import write_whole
 from klas.storage.key import Key, canonical_json
 from klas.storage.store import Store
+from klas.storage.upkeep import verify
 
 KEY = Key(stage="probes", version=1, inputs={"a": 1}, label="x")
 values = st.recursive(
@@ -76,10 +77,10 @@ def test_a_damaged_file_is_found_dropped_and_made_again(store):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    assert [e.digest for e in store.verify()] == [KEY.digest]
+    assert [e.digest for e in verify(store).damaged] == [KEY.digest]
     assert store.get(KEY) is None
     store.compute(KEY, lambda: {"w": np.zeros(2)})
-    assert store.verify() == []
+    assert verify(store).damaged == ()
 
 
 def test_a_lost_file_counts_as_absent(store):
@@ -240,7 +241,7 @@ def test_rows_written_one_after_another_are_one_result(store):
         assert not store.has(KEY)
     assert (store.get(KEY)["cut0"] == np.arange(24).reshape(6, 4)).all()
     assert (store.get(KEY)["labels"] == np.arange(6)).all()
-    assert store.verify() == []
+    assert verify(store).damaged == ()
     (entry,) = store.entries()
     assert entry.bytes == files(store)[0].stat().st_size
 
