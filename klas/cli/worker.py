@@ -54,10 +54,15 @@ NICENESS = 10  # so that the app stays quick; on Linux it lowers the priority on
 
 
 def main(folder: Path, root: Path) -> int:
-    """Wait for a device if the job needs one, and do it; the exit status is the command's."""
+    """As a process of its own: one that gives way to the page and ends what it does when told."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(OSError, AttributeError):  # Windows has none
         os.nice(NICENESS)
+    return answer(folder, root)
+
+
+def answer(folder: Path, root: Path) -> int:
+    """Wait for a device if the job needs one, and do it; the exit status is the command's."""
     submission = read_submission(folder)
     if submission is None:
         print(f"{folder}: there is no job in this folder", file=sys.stderr)

@@ -181,16 +181,12 @@ def test_a_worker_that_finds_an_unknown_kind_says_that_a_newer_klas_may_know_it(
     folder.mkdir()
     asked = {"study": None, "task": {"kind": "merge"}, "submitted": 0.0, "device": "cpu"}
     (folder / "job.json").write_text(json.dumps(asked))
-    before = signal.getsignal(signal.SIGTERM)
-    assert worker.main(folder, store.root) == 1
-    signal.signal(signal.SIGTERM, before)
+    assert worker.answer(folder, store.root) == 1
     status = status_of(store, "0123")
     assert status.state == "failed"
     assert status.error == "the kind of this job (merge) is unknown here; a newer klas may know it"
 
 
 def test_a_worker_without_a_job_says_so(store, capsys):
-    before = signal.getsignal(signal.SIGTERM)
-    assert worker.main(store.root / "jobs" / "0123", store.root) == 1
-    signal.signal(signal.SIGTERM, before)
+    assert worker.answer(store.root / "jobs" / "0123", store.root) == 1
     assert "there is no job in this folder" in capsys.readouterr().err

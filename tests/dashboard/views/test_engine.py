@@ -106,7 +106,7 @@ def test_a_study_of_engine_ray_is_shown_without_it(app, store, with_ray, tmp_pat
 
 
 def test_a_job_without_ray_says_what_to_install(store, monkeypatch):
-    from klas.cli.worker import main
+    from klas.cli.worker import answer
     from klas.jobs.kinds import RunJob
     from klas.jobs.submission import Submission
 
@@ -120,12 +120,10 @@ def test_a_job_without_ray_says_what_to_install(store, monkeypatch):
     folder = store.root / "jobs" / "job"
     folder.mkdir()
     (folder / "job.json").write_text(submission.model_dump_json())
-    monkeypatch.setattr("os.nice", lambda more: 0)
-    monkeypatch.setattr("signal.signal", lambda *a: None)
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *a: None if name == "ray" else find(name, *a)
     )
-    assert main(folder, store.root) == 1
+    assert answer(folder, store.root) == 1
     status = json.loads((folder / "status.json").read_text())
     assert status["state"] == "failed"
     assert status["error"].startswith("engine ray: Ray is not installed here; install it with")
