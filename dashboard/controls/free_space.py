@@ -17,10 +17,9 @@ from klas.jobs import listing
 from klas.results.formatting import size
 from klas.results.freeing import (
     free_everything,
-    free_exports,
+    free_networks,
     free_stage,
     free_study,
-    free_trained,
     free_unclaimed,
 )
 from klas.results.usage import Usage
@@ -108,7 +107,7 @@ def _parts(usage: Usage) -> list[_Part]:
             name="Exported networks",
             bytes=usage.exports[1],
             consequence="Each can be exported again, as long as its results are here.",
-            free=partial(free_exports, store()),
+            free=partial(free_networks, store(), "exports"),
         )
     )
     parts.append(
@@ -116,7 +115,7 @@ def _parts(usage: Usage) -> list[_Part]:
             name="Trained networks",
             bytes=usage.trained[1],
             consequence="Each has to be trained again, from its first step.",
-            free=partial(free_trained, store()),
+            free=partial(free_networks, store(), "trained"),
         )
     )
     parts.append(

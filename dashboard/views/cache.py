@@ -13,7 +13,7 @@ from dashboard.tables.usage import usage_by_stage, usage_by_study
 from dashboard.text.markup import plain
 from klas.errors import StoreError
 from klas.results.formatting import size
-from klas.results.health import examine, mend, mended
+from klas.results.health import examine, mend
 from klas.results.usage import Usage
 
 
@@ -85,20 +85,16 @@ def _verify(usage: Usage) -> None:
         )
         return
     st.error("\n\n".join(map(plain, health.sentences())), icon=":material/error:")
-    if health.bad_exports:
-        st.warning(
-            f"{len(health.bad_exports):,} exported networks were damaged, and were deleted. Export "
-            "them again.",
-            icon=":material/deployed_code_alert:",
-        )
-    if health.bad_trained:
-        st.warning(
-            f"{len(health.bad_trained):,} trained networks were damaged, and were deleted. Train "
-            "them again.",
-            icon=":material/deployed_code_alert:",
-        )
-    if health.mendable:
-        _repair()
+    for names, kind, again in (
+        (health.bad_exports, "exported", "Export"),
+        (health.bad_trained, "trained", "Train"),
+    ):
+        if names:
+            st.warning(
+                f"{len(names):,} {kind} networks are damaged. {again} them again.",
+                icon=":material/deployed_code_alert:",
+            )
+    _repair()
 
 
 def _repair() -> None:
@@ -111,7 +107,7 @@ def _repair() -> None:
     )
     if st.button("Repair", icon=":material/build:"):
         with st.spinner("Reading every result …"):
-            lines = mended(*mend(store()))
+            lines = mend(store()).sentences()
         session().notices[PAGE] = "\n\n".join(map(plain, lines))
         st.rerun()
 

@@ -12,12 +12,11 @@ from klas.results import archive
 from klas.results.formatting import size
 from klas.results.freeing import (
     free_everything,
-    free_exports,
+    free_networks,
     free_stage,
     free_study,
-    free_trained,
 )
-from klas.results.health import examine, mend, mended
+from klas.results.health import examine, mend
 from klas.results.usage import StudyUsage, usage
 from klas.storage.saved_studies import find_study
 
@@ -67,15 +66,17 @@ def verify(options: argparse.Namespace) -> None:
 def repair(options: argparse.Namespace) -> None:
     """Make the index again from the results, and delete what is damaged."""
     with open_store(options) as store:
-        repaired, refs = mend(store)
+        mended = mend(store)
+    repaired = mended.results
     document = {
         "results": repaired.results,
         "listed": repaired.listed,
         "deleted": [vars(entry) for entry in repaired.deleted],
         "nameless": [file.name for file in repaired.nameless],
-        "documents_deleted": refs,
+        "documents_deleted": list(mended.refs),
+        "networks_deleted": list(mended.networks),
     }
-    output(options, document, lambda: mended(repaired, refs))
+    output(options, document, mended.sentences)
 
 
 def clear(options: argparse.Namespace) -> None:
@@ -95,9 +96,9 @@ def clear(options: argparse.Namespace) -> None:
             ]
             freed = free_study(store, study, at_work=at_work, stage=options.stage)
         elif options.exports:
-            freed = free_exports(store, at_work=at_work)
+            freed = free_networks(store, "exports", at_work=at_work)
         elif options.trained:
-            freed = free_trained(store, at_work=at_work)
+            freed = free_networks(store, "trained", at_work=at_work)
         elif options.stage is not None:
             freed = free_stage(store, options.stage, at_work=at_work)
         else:

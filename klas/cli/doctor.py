@@ -10,10 +10,11 @@ from typing import Any
 from klas.cli.steps import output
 from klas.cli.tables.doctor import doctor_lines
 from klas.errors import KlasError
-from klas.results.health import examine
-from klas.results.usage import usage
+from klas.storage.exports import export_bytes
 from klas.storage.files import default_root
-from klas.storage.store import Store
+from klas.storage.store import Store, is_read_only
+from klas.storage.trained import trained_bytes
+from klas.storage.upkeep import glance
 
 PACKAGES = (
     "klas", "torch", "timm", "numpy", "pydantic", "safetensors", "diskcache", "streamlit", "plotly",
@@ -25,7 +26,8 @@ PACKAGES = (
 def doctor(options: argparse.Namespace) -> None:
     """Print devices, versions, the cache's health, free space, and whether weights can be had.
 
-    All that is stored is read, as by `klas cache verify`. What is wrong is a line, not an error.
+    It is a look: nothing is changed, and of what is stored only names and sizes are compared, which
+    is quick. What is wrong is a line, not an error.
     """
     document = {
         "python": platform.python_version(),
@@ -69,15 +71,21 @@ def _device(wanted: str) -> dict[str, Any]:
 
 def _cache(root: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"folder": _short(root), "problem": None}
+    if not root.exists():
+        return found | {"problem": "is not there yet; the first command makes it"}
+    if not root.is_dir():
+        return found | {"problem": "is no folder; name another with --cache-dir or KLAS_CACHE_DIR"}
     try:
-        with Store(root) as store:
-            health = examine(store)
+        with Store(root, look=True) as store:
+            seen = glance(store)
             found |= {
-                "read_only": store.read_only,
-                "bytes": usage(store).bytes,
-                "free_bytes": shutil.disk_usage(store.root).free,
-                "health": health.to_json(),
-                "wrong": health.problem,
+                "read_only": is_read_only(root),
+                "bytes": seen.bytes + export_bytes(store) + trained_bytes(store),
+                "free_bytes": shutil.disk_usage(root).free,
+                "results": seen.results,
+                "missing": seen.missing,
+                "unlisted": seen.unlisted,
+                "rows": seen.rows,
             }
     except KlasError as error:
         found["problem"] = str(error).replace(str(root), _short(root))

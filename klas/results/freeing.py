@@ -2,15 +2,17 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from klas.errors import JobError
 from klas.results.refs import scores_ref, study_ref, timings_ref, used_digests, used_ref
 from klas.results.usage import Claims
-from klas.storage.exports import delete_exports
+from klas.storage.exports import FOLDER as EXPORTS
 from klas.storage.index import Entry
 from klas.storage.saved_studies import remove_study
+from klas.storage.sealed import delete_all
 from klas.storage.store import Store
-from klas.storage.trained import delete_trained
+from klas.storage.trained import FOLDER as TRAINED
 from klas.storage.upkeep import changing
 from klas.study import STAGES, Study
 
@@ -131,37 +133,29 @@ def free_everything(store: Store, *, at_work: Collection[str | None]) -> int:
     with changing(store):
         freed = store.clear()
         with store.alone():
-            return freed + delete_exports(store) + delete_trained(store)
+            return freed + delete_all(store, EXPORTS) + delete_all(store, TRAINED)
 
 
-def free_exports(store: Store, *, at_work: Collection[str | None]) -> int:
-    """Delete the exported networks, which are made again from results; returns the bytes freed.
+def free_networks(
+    store: Store, kind: Literal["exports", "trained"], *, at_work: Collection[str | None]
+) -> int:
+    """Delete the networks that were exported or trained, the unfinished too.
 
-    Args:
-        at_work: the names of the studies that jobs are computing; None for the catalogue.
-
-    Raises:
-        JobError: a job is running: it may be writing one.
-        StoreError: somebody is at work there, or the folder cannot be changed.
-    """
-    _refuse_names(at_work, None)
-    with store.alone(), changing(store):
-        return delete_exports(store)
-
-
-def free_trained(store: Store, *, at_work: Collection[str | None]) -> int:
-    """Delete the trained networks, the unfinished too; returns the bytes freed.
+    An export is made again from results; a training begins again at its first step.
 
     Args:
         at_work: the names of the studies that jobs are computing; None for the catalogue.
 
+    Returns:
+        The bytes freed.
+
     Raises:
-        JobError: a job is running: it may be training one.
+        JobError: a job is running: it may be making one.
         StoreError: somebody is at work there, or the folder cannot be changed.
     """
     _refuse_names(at_work, None)
     with store.alone(), changing(store):
-        return delete_trained(store)
+        return delete_all(store, kind)
 
 
 def _refuse_while_at_work(claims: Claims, at_work: Collection[str | None], study: Study) -> None:

@@ -10,14 +10,18 @@ from klas.results.refs import (
     remove_damaged_refs,
     unprotected_refs,
 )
-from klas.storage.exports import export_names, verify_exports
+from klas.storage.exports import FOLDER as EXPORTS
+from klas.storage.exports import export_names
 from klas.storage.index import Entry
+from klas.storage.sealed import damaged, discard
 from klas.storage.store import Store
-from klas.storage.trained import stored_trainings, verify_trained
+from klas.storage.trained import FOLDER as TRAINED
+from klas.storage.trained import stored_trainings
 from klas.storage.upkeep import Repaired, Verified, changing, repair, verify
 
 LISTED = 20  # of one kind, in sentences; the JSON has all
 MEND = "run `klas cache repair`: what is lost is computed again when it is needed"
+DELETE = "`klas cache repair` deletes them"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +34,9 @@ class Health:
         others: names of those that are whole, but of another form than this klas reads.
         unprotected: how many of these an older klas wrote, without a checksum.
         exports: how many exported networks there are.
-        bad_exports: the names of those that were damaged; they are deleted.
+        bad_exports: the names of those that are damaged.
         trained: how many trained networks there are, the unfinished too.
-        bad_trained: the names of those that were damaged; they are deleted.
+        bad_trained: the names of those that are damaged.
     """
 
     results: Verified
@@ -45,22 +49,15 @@ class Health:
     bad_trained: tuple[str, ...]
 
     @property
-    def mendable(self) -> bool:
-        """Whether something is wrong that :func:`mend` is for."""
-        found = self.results
-        wrong = (found.damaged, found.unlisted, found.nameless, found.rows, self.refs)
-        return any(wrong)
-
-    @property
     def problem(self) -> str:
         """What is wrong, and what to do; nothing if all is whole."""
-        said = []
-        if self.mendable:
+        found, said = self.results, []
+        if any((found.damaged, found.unlisted, found.nameless, found.rows, self.refs)):
             said.append(f"not all that the cache keeps is whole; {MEND}")
         if self.bad_exports:
-            said.append("the damaged exports are deleted; export them again")
+            said.append(f"exports are damaged: {DELETE}, then export them again")
         if self.bad_trained:
-            said.append("the damaged trained networks are deleted; train them again")
+            said.append(f"trained networks are damaged: {DELETE}, then train them again")
         return "; ".join(said)
 
     def to_json(self) -> dict[str, Any]:
@@ -122,7 +119,7 @@ class Health:
 
 
 def examine(store: Store) -> Health:
-    """Read all that the store keeps.
+    """Read all that the store keeps; what is damaged stays as it is.
 
     Raises:
         StoreError: the index cannot be read.
@@ -133,49 +130,72 @@ def examine(store: Store) -> Health:
         others=tuple(refs_of_others(store)),
         unprotected=unprotected_refs(store),
         exports=len(export_names(store)),
-        bad_exports=tuple(verify_exports(store)),
+        bad_exports=tuple(damaged(store.root / EXPORTS, may_be_unfinished=False)),
         trained=len(stored_trainings(store)),
-        bad_trained=tuple(verify_trained(store)),
+        bad_trained=tuple(damaged(store.root / TRAINED, may_be_unfinished=True)),
     )
 
 
-def mend(store: Store) -> tuple[Repaired, list[str]]:
-    """Make the index again from the results, and delete what is damaged.
+@dataclass(frozen=True, kw_only=True)
+class Mended:
+    """What :func:`mend` did.
 
-    Returns:
-        What was done, and the names of the documents and notes that were deleted.
+    Attributes:
+        results: what became of the results and their index.
+        refs: the names of the documents and notes of studies that were deleted.
+        networks: the deleted ones, such as ``exports/a1``.
+    """
+
+    results: Repaired
+    refs: tuple[str, ...]
+    networks: tuple[str, ...]
+
+    def sentences(self) -> list[str]:
+        """Of every kind how many there were, and which, as far as these are not too many."""
+        done = self.results
+        lines = [
+            f"the index names {done.results} results now; {done.listed} of them it lacked or had "
+            "wrong"
+        ]
+        if done.deleted:
+            lines.append(
+                f"{len(done.deleted)} were missing or damaged; they are computed again when needed"
+            )
+            lines += _each("deleted", [e.label or e.stage for e in done.deleted])
+        if done.nameless:
+            lines.append(
+                f"{len(done.nameless)} files of an older klas stay, but nobody knows of which "
+                "results they are"
+            )
+        if self.refs:
+            lines.append(
+                f"{len(self.refs)} documents or notes of studies were damaged and are deleted; "
+                "`klas run` of the study puts them together again"
+            )
+            lines += _each("deleted", [f"refs/{name}" for name in self.refs])
+        if self.networks:
+            lines.append(
+                f"{len(self.networks)} exported or trained networks were damaged and are deleted; "
+                "export or train them again"
+            )
+            lines += _each("deleted", list(self.networks))
+        return lines
+
+
+def mend(store: Store) -> Mended:
+    """Make the index again from the results, and delete what is damaged.
 
     Raises:
         StoreError: somebody is at work in the store, or it cannot be changed.
     """
-    repaired = repair(store)
+    repaired, networks = repair(store), []
     with store.alone(), changing(store):
-        return repaired, remove_damaged_refs(store)
-
-
-def mended(repaired: Repaired, refs: list[str]) -> list[str]:
-    """What :func:`mend` did, in sentences."""
-    lines = [
-        f"the index names {repaired.results} results now; {repaired.listed} of them it lacked or "
-        "had wrong"
-    ]
-    if repaired.deleted:
-        lines.append(
-            f"{len(repaired.deleted)} were missing or damaged; they are computed again when needed"
-        )
-        lines += _each("deleted", [e.label or e.stage for e in repaired.deleted])
-    if repaired.nameless:
-        lines.append(
-            f"{len(repaired.nameless)} files of an older klas stay, but nobody knows of which "
-            "results they are"
-        )
-    if refs:
-        lines.append(
-            f"{len(refs)} documents or notes of studies were damaged and are deleted; `klas run` "
-            "of the study puts them together again"
-        )
-        lines += _each("deleted", [f"refs/{name}" for name in refs])
-    return lines
+        for kind, may_be_unfinished in ((EXPORTS, False), (TRAINED, True)):
+            for name in damaged(store.root / kind, may_be_unfinished=may_be_unfinished):
+                discard(store, store.root / kind / name)
+                networks.append(f"{kind}/{name}")
+        refs = tuple(remove_damaged_refs(store))
+    return Mended(results=repaired, refs=refs, networks=tuple(networks))
 
 
 def _named(entries: Iterable[Entry]) -> list[str]:

@@ -4,21 +4,12 @@ Each is one file in a folder of its own under ``exports/``, beside its checksum.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from klas.errors import StoreError
 from klas.storage.files import move, new_folder
-from klas.storage.sealed import (
-    delete_all,
-    discard,
-    folders,
-    is_whole,
-    read_seal,
-    seal,
-    taken_bytes,
-)
+from klas.storage.sealed import discard, folders, is_whole, read_seal, seal, taken_bytes
 from klas.storage.store import Store
 
 FOLDER = "exports"
@@ -73,26 +64,3 @@ def export_names(store: Store) -> list[str]:
 def export_bytes(store: Store) -> int:
     """What they take, with what a killed process left unfinished."""
     return taken_bytes(store.root / FOLDER)
-
-
-def verify_exports(store: Store) -> list[str]:
-    """Read every one and compare its checksum; returns the names of those that are damaged.
-
-    These are deleted, if the folder lets one: each can be made again.
-    """
-    kept = [(name, stored_export(store, name)) for name in export_names(store)]
-    damaged = [name for name, export in kept if export is None or not export.is_whole()]
-    if not store.read_only:
-        for name in damaged:
-            with suppress(StoreError):
-                discard(store, store.root / FOLDER / name)
-    return damaged
-
-
-def delete_exports(store: Store) -> int:
-    """Delete all, and what was left unfinished; returns the bytes freed.
-
-    Raises:
-        StoreError: the folder is read-only or cannot be changed.
-    """
-    return delete_all(store, FOLDER)

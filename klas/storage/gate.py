@@ -17,7 +17,7 @@ from typing import IO
 from uuid import uuid4
 
 from klas.errors import StoreError
-from klas.storage.locks import is_locked, try_lock
+from klas.storage.locks import can_lock, is_locked, try_lock
 from klas.storage.records import parsed
 
 PATIENCE = 10.0  # seconds for writes in hand to end
@@ -85,9 +85,9 @@ class Gate:
 
     @contextlib.contextmanager
     def if_alone(self) -> Iterator[bool]:
-        """Alone if nobody writes or is at work just now; says whether that is so."""
+        """Alone if nobody writes or is at work just now; says whether that is known to be so."""
         with self._opened(self._path(None)) as lock:
-            if not try_lock(lock):
+            if not can_lock() or not try_lock(lock):
                 yield False
                 return
             with self._holding():

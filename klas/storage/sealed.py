@@ -54,6 +54,17 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
+def damaged(root: Path, *, may_be_unfinished: bool) -> list[str]:
+    """Read all that is in a folder; the names of those that are not what was written.
+
+    Args:
+        may_be_unfinished: whether one without checksums is only not finished, and no damaged one.
+    """
+    named = (folder for folder in folders(root) if not folder.name.startswith("."))
+    finished = (f for f in named if not may_be_unfinished or (f / SUMS).exists())
+    return [folder.name for folder in finished if not is_whole(folder)]
+
+
 def folders(root: Path) -> list[Path]:
     """Those in a folder, in order; none where there is no such folder."""
     with suppress(OSError):

@@ -46,6 +46,10 @@ class Store:
         root: the folder.
         read_only: whether it can be looked at, but nothing can be stored or deleted in it.
 
+    Args:
+        root: the folder; by default :func:`~klas.storage.files.default_root`.
+        look: only look, even where one could write: nothing is created or swept up.
+
     Raises:
         StoreError: the folder cannot be created, read or written.
 
@@ -60,11 +64,11 @@ class Store:
         3
     """
 
-    def __init__(self, root: str | Path | None = None) -> None:
+    def __init__(self, root: str | Path | None = None, *, look: bool = False) -> None:
         self.root = Path(root) if root is not None else default_root()
         self._known_whole: set[tuple[Any, ...]] = set()
         try:
-            self.read_only = _is_read_only(self.root)
+            self.read_only = look or is_read_only(self.root)
             self.contents = Contents(self.root, read_only=self.read_only)
             if self.read_only:
                 return
@@ -379,7 +383,7 @@ def _entry(key: Key, kind: Kind, sha256: str, size: int) -> Entry:
     )
 
 
-def _is_read_only(root: Path) -> bool:
+def is_read_only(root: Path) -> bool:
     """Whether there is a store that cannot be written."""
     if not database(root).is_file():
         return False

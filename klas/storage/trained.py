@@ -9,8 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from klas.errors import StoreError
-from klas.storage.sealed import SUMS, delete_all, discard, folders, is_whole, read_seal, taken_bytes
+from klas.storage.sealed import folders, read_seal, taken_bytes
 from klas.storage.store import Store
 
 FOLDER = "trained"
@@ -49,26 +48,3 @@ def stored_trainings(store: Store) -> list[StoredTraining]:
 def trained_bytes(store: Store) -> int:
     """What they take."""
     return taken_bytes(store.root / FOLDER)
-
-
-def verify_trained(store: Store) -> list[str]:
-    """Read every finished one and compare checksums; returns the names of those that are damaged.
-
-    These are deleted, if the folder lets one: a damaged network can't be loaded.
-    """
-    finished = [folder for folder in folders(store.root / FOLDER) if (folder / SUMS).exists()]
-    damaged = [folder for folder in finished if not is_whole(folder)]
-    if not store.read_only:
-        for folder in damaged:
-            with suppress(StoreError):
-                discard(store, folder)
-    return [folder.name for folder in damaged]
-
-
-def delete_trained(store: Store) -> int:
-    """Delete all, finished or not; returns the bytes freed.
-
-    Raises:
-        StoreError: the folder is read-only or cannot be changed.
-    """
-    return delete_all(store, FOLDER)

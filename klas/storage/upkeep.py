@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from klas.errors import StoreError
-from klas.storage.index import Entry
+from klas.storage.index import Entry, database
 from klas.storage.objects import DESCRIPTION, described, files_of_results, is_whole, place
 from klas.storage.store import Store
 from klas.storage.sweep import sweep
@@ -32,6 +32,25 @@ class Verified:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Glance:
+    """What is seen of the results without reading one.
+
+    Attributes:
+        results: how many the index names.
+        bytes: what they take.
+        missing: how many of them have no file, or one of another size.
+        unlisted: how many files of results the index does not name.
+        rows: how many rows of the index KLAS never writes.
+    """
+
+    results: int
+    bytes: int
+    missing: int
+    unlisted: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Repaired:
     """What was done.
 
@@ -46,6 +65,23 @@ class Repaired:
     listed: int
     deleted: tuple[Entry, ...]
     nameless: tuple[Path, ...]
+
+
+def glance(store: Store) -> Glance:
+    """Compare the index with the names and sizes of files. It changes nothing.
+
+    Raises:
+        StoreError: the index cannot be read.
+    """
+    rows = store.contents.rows() if database(store.root).is_file() else []
+    entries = [entry for _, entry in rows if entry is not None]
+    return Glance(
+        results=len(entries),
+        bytes=sum(entry.bytes for entry in entries),
+        missing=sum(_size(store.path_of(entry)) != entry.bytes for entry in entries),
+        unlisted=len(_stored(store) - {entry.digest for entry in entries}),
+        rows=len(rows) - len(entries),
+    )
 
 
 def verify(store: Store) -> Verified:
@@ -160,6 +196,13 @@ def _look(store: Store, digest: str, said: Entry | None) -> _Look:
         claimed=next(iter(claims), None),
         whole=next((e for e in dict.fromkeys(claims) if is_whole(store.root, e)), None),
     )
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None
 
 
 def _stored(store: Store) -> set[str]:

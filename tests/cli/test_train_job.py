@@ -12,7 +12,7 @@ from klas.jobs import process
 from klas.jobs.kinds import EstimateJob, TrainJob
 from klas.recipe import TrainingSpec
 from klas.results.formats import read
-from klas.results.freeing import free_trained
+from klas.results.freeing import free_networks
 from klas.results.pair import pairs_of
 from klas.results.usage import usage
 from klas.storage.locks import try_lock
@@ -84,7 +84,7 @@ def test_a_stopped_training_goes_on_from_its_checkpoint(computed, nothing_kept, 
     name = process.start(store, SMALL, job)
     wait_for(store, name, has_begun("train"))
     with pytest.raises(StoreError, match=f"a job on study {SMALL.name}"):
-        free_trained(store, at_work=[])
+        free_networks(store, "trained", at_work=[])
     process.cancel(store, name)
     stopped = wait_for(store, name, finished)
     assert stopped.state == "cancelled"

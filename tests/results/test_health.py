@@ -4,7 +4,7 @@ import pytest
 
 from klas.errors import StoreError
 from klas.results.archive import pack
-from klas.results.health import examine, mend, mended
+from klas.results.health import examine, mend
 from klas.results.pair import pairs_of
 from klas.results.refs import note_used, scores_ref, stored_scores, study_ref, used_ref
 from klas.results.result import Machine
@@ -58,7 +58,7 @@ def test_a_changed_figure_in_the_scores_document_is_noticed(kept, computed, tmp_
     assert health.refs == (file.name,)
     assert f"damaged: refs/{file.name}" in health.sentences()
     assert "klas cache repair" in health.problem
-    assert mended(*mend(kept))[-1] == f"deleted: refs/{file.name}"
+    assert mend(kept).sentences()[-1] == f"deleted: refs/{file.name}"
     assert examine(kept).problem == ""
 
 
@@ -114,7 +114,7 @@ def put_networks(store):
 
 
 @pytest.mark.parametrize("file", ["exports/one/model.onnx", "trained/two/stitches.json"])
-def test_networks_are_looked_at_too_and_damaged_ones_go(kept, file):
+def test_networks_are_looked_at_too_and_mending_deletes_damaged_ones(kept, file):
     put_networks(kept)
     health = examine(kept)
     assert health.problem == ""
@@ -123,7 +123,8 @@ def test_networks_are_looked_at_too_and_damaged_ones_go(kept, file):
     health, damaged = examine(kept), file.rpartition("/")[0]
     assert f"damaged: {damaged}" in health.sentences()
     assert "again" in health.problem
-    assert not health.mendable  # there is nothing to make them from
+    assert examine(kept) == health  # a look changes nothing
+    assert f"deleted: {damaged}" in mend(kept).sentences()
     assert not (kept.root / damaged).exists()
     assert examine(kept).problem == ""
 

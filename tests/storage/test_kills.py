@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from klas.errors import StoreError
-from klas.storage.exports import delete_exports, storing_export, verify_exports
+from klas.storage.exports import FOLDER as EXPORTS
+from klas.storage.exports import storing_export
 from klas.storage.files import write_whole
 from klas.storage.key import Key
-from klas.storage.sealed import seal
+from klas.storage.sealed import damaged as damaged_networks
+from klas.storage.sealed import delete_all, seal
 from klas.storage.store import Store
-from klas.storage.trained import LIST, delete_trained, training_folder, verify_trained
+from klas.storage.trained import FOLDER as TRAINED
+from klas.storage.trained import LIST, training_folder
 from klas.storage.upkeep import repair, verify
 from tests.storage.kills import killed, steps_of
 
@@ -54,8 +57,8 @@ def train(root):
 def clear_networks(root):
     """All networks are deleted; then one is trained and one exported."""
     with Store(root) as store, store.alone():
-        delete_exports(store)
-        delete_trained(store)
+        delete_all(store, EXPORTS)
+        delete_all(store, TRAINED)
     train(root)
     export(root)
 
@@ -144,7 +147,8 @@ def check(start, work, step, folder):
     start(root)
     came = killed(lambda: work(root), step)
     with Store(root) as store:
-        found, bad = verify(store), verify_exports(store) + verify_trained(store)
+        found, bad = verify(store), damaged_networks(root / EXPORTS, may_be_unfinished=False)
+        bad += damaged_networks(root / TRAINED, may_be_unfinished=True)
         # What was damaged before may still be.
         assert start is damaged or not (found.damaged or found.unlisted), (step, found)
         assert (found.nameless, found.rows, bad) == ((), (), []), step

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from klas.results.formatting import size
+from klas.results.health import MEND
 
 _WIDTH = 12  # of what stands before a line, in characters
 
@@ -38,11 +39,21 @@ def _device(device: Mapping[str, Any]) -> str:
 def _cache(cache: Mapping[str, Any]) -> str:
     if cache["problem"]:
         return f"{cache['folder']}: {cache['problem']}"
-    health, read_only = cache["health"], ", read-only" if cache["read_only"] else ""
-    damaged = f", {len(health['damaged']):,} of them damaged" if health["damaged"] else ""
+    read_only = ", read-only" if cache["read_only"] else ""
+    wrong = [
+        f"{cache[name]:,} {what}"
+        for name, what in (
+            ("missing", "of them missing or of another size"),
+            ("unlisted", "that the index lacks"),
+            ("rows", "damaged rows of the index"),
+        )
+        if cache[name]
+    ]
+    found = ", ".join([f"{cache['results']:,} results", *wrong])
+    said = MEND if wrong else "their files are there with their sizes"
     return (
         f"{cache['folder']}{read_only}: {size(cache['bytes'])}, {size(cache['free_bytes'])} free; "
-        f"{health['checked']:,} results{damaged}; {cache['wrong'] or 'all is whole'}"
+        f"{found}; {said}; what is in them was not read (`klas cache verify` does)"
     )
 
 

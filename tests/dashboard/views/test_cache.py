@@ -124,8 +124,9 @@ def test_networks_are_measured_verified_and_freed(app, copied, kind):
     assert 1e6 * stages["size (MB)"].sum() == pytest.approx(usage(copied).bytes)
     (copied.root / kind / "a1" / "model.onnx").write_bytes(b"?")
     press(tester, "Verify everything")
-    assert f"1 {NETWORKS[kind].lower()} were damaged" in tester.warning[0].value
-    tester.run()
+    assert f"1 {NETWORKS[kind].lower()} are damaged" in tester.warning[0].value
+    press(tester, "Repair")
+    assert f"deleted: {kind}/a1" in said(tester)[0].replace("\\", "")
     tester.selectbox(key="cache:what").select(NETWORKS[kind]).run()
     press(tester, f"Yes, free {size(taken // 2)}")
     assert getattr(usage(copied), kind) == (0, 0)
