@@ -3,6 +3,7 @@
 Order and learning rates depend on the step alone, and the state is one safetensors file.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -118,7 +119,17 @@ def save_training(
             f"{index}/{key}": value for key, value in state.items() if not isinstance(value, Tensor)
         }
     tensors["plain"] = torch.frombuffer(bytearray(json.dumps(plain).encode()), dtype=torch.uint8)
+    tensors["sha256"] = _checksum(tensors)
     write_whole(path, save_safetensors(tensors))
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> Tensor:
+    """(32,) of names, types, shapes and values: a flipped bit would be trained on, and kept."""
+    sha256 = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        sha256.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        sha256.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return torch.frombuffer(bytearray(sha256.digest()), dtype=torch.uint8)
 
 
 def _tensors(prefix: str, values: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -144,10 +155,13 @@ def load_training(
     """Restore what :func:`save_training` wrote, in place.
 
     Returns:
-        The steps done; 0, with nothing changed, if there is no file that fits.
+        The steps done; 0, with nothing changed, if there is no file that fits and is whole.
     """
     try:
         tensors = load_safetensors(path.read_bytes())
+        noted = tensors.pop("sha256", None)  # which an older klas did not write
+        if noted is not None and not torch.equal(noted, _checksum(tensors)):
+            return 0
         step = int(tensors.pop("step"))
         plain = json.loads(tensors.pop("plain").numpy().tobytes())
     except (OSError, SafetensorError, KeyError, ValueError):  # the last: no JSON

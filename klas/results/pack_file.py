@@ -11,7 +11,7 @@ import secrets
 import stat
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal, get_args
 
@@ -80,7 +80,8 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
                 os.fsync(file.fileno())
             move(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what was wrong before is what counts
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
 

@@ -22,6 +22,12 @@ from klas.storage.records import seal
 CLEARING = "clearing"  # in tmp, while everything is deleted
 
 
+class _Lock(FileLock):
+    def _acquire(self) -> None:
+        with _sentences(Path(self.lock_file)):
+            super()._acquire()
+
+
 class Contents:
     """The results of a store.
 
@@ -105,8 +111,11 @@ class Contents:
     # -- changing --------------------------------------------------------------------------
 
     def lock(self, name: str) -> FileLock:
-        """A lock that is released when its process ends, however it ends."""
-        return FileLock(self.root / "locks" / f"{name}.lock", is_singleton=True)
+        """A lock that is released when its process ends, however it ends.
+
+        To take it raises a StoreError where its file cannot be written.
+        """
+        return _Lock(self.root / "locks" / f"{name}.lock", is_singleton=True)
 
     def store(self, entry: Entry, file: Path) -> None:
         """Store a result whose file is finished and synced: it is moved to its place.

@@ -77,7 +77,8 @@ def write_new(folder: Path, data: bytes, prefix: str = SCRATCH) -> Iterator[Path
         raise StoreError(f"{folder}: cannot be written ({error.strerror or error})") from None
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what was wrong before is what counts
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager

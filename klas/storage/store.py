@@ -15,7 +15,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -157,7 +157,8 @@ class Store:
                     sha256 = out.finish()
                 self.take(key, temporary, sha256=sha256, size=out.bytes)
             except BaseException:
-                temporary.unlink(missing_ok=True)
+                with suppress(OSError):  # else whoever comes next deletes it
+                    temporary.unlink(missing_ok=True)
                 raise
 
     def compute(self, key: Key, make: Callable[[], Any]) -> Any:
@@ -358,7 +359,8 @@ class Store:
     def _drop(self, entry: Entry) -> None:
         """Delete a damaged result, so that it is made again, if the folder lets one."""
         if not self.read_only:
-            self.contents.drop(entry)
+            with suppress(OSError):
+                self.contents.drop(entry)
 
     def _writable(self, missing: str = "") -> None:
         """Refuse to change what is read-only.

@@ -35,7 +35,7 @@ def remove_rows(contents: Contents) -> None:
     for path in (contents.root / "tmp").glob("*.rows"):
         lock = contents.lock(path.name.partition(".")[0])
         if not lock.is_locked:  # by this thread, which could take it again
-            with suppress(Timeout, OSError), lock.acquire(timeout=0):
+            with suppress(Timeout, StoreError, OSError), lock.acquire(timeout=0):
                 path.unlink()
 
 

@@ -57,6 +57,16 @@ def test_an_unusable_checkpoint_means_from_the_start(tmp_path, content):
     assert torch.equal(layer.weight, trained(3)[0].weight)
 
 
+def test_a_flipped_bit_in_a_weight_means_from_the_start(tmp_path):
+    layer, optimizer = trained(2)
+    save_training(tmp_path / "c", 2, {"layer": layer}, optimizer)
+    whole = (tmp_path / "c").read_bytes()
+    at = whole.index(layer.weight.detach().numpy().tobytes())
+    (tmp_path / "c").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    layer, _ = trained(3, tmp_path / "c")
+    assert torch.equal(layer.weight, trained(3)[0].weight)
+
+
 def test_a_byte_that_changed_in_what_python_counts_means_from_the_start(tmp_path):
     layer, optimizer = trained(2)
     save_training(tmp_path / "c", 2, {"layer": layer}, optimizer)

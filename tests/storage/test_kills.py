@@ -1,12 +1,13 @@
 """Whenever a process is killed: nothing is damaged or lost, and the next one comes to the same."""
 
 import os
+import random
 import shutil
+import time
 
 import numpy as np
 import pytest
 
-from klas.errors import StoreError
 from klas.storage.exports import FOLDER as EXPORTS
 from klas.storage.exports import storing_export
 from klas.storage.files import write_whole
@@ -16,8 +17,8 @@ from klas.storage.sealed import delete_all, seal
 from klas.storage.store import Store
 from klas.storage.trained import FOLDER as TRAINED
 from klas.storage.trained import LIST, training_folder
-from klas.storage.upkeep import repair, verify
-from tests.storage.kills import killed, steps_of
+from klas.storage.upkeep import changing, repair, verify
+from tests.storage.kills import FULL, READ_ONLY, killed, refused, steps_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -65,14 +66,14 @@ def clear_networks(root):
 
 def clear(root):
     """Everything is deleted and made again."""
-    with Store(root) as store:
+    with Store(root) as store, changing(store):
         store.clear()
     run(root)
 
 
 def clear_stage(root):
     """A stage is deleted and made again."""
-    with Store(root) as store:
+    with Store(root) as store, changing(store):
         store.clear("probes")
     run(root)
 
@@ -139,13 +140,13 @@ def contents(root):
         return kept | {"index": sorted(store.contents.rows())}
 
 
-def check(start, work, step, folder):
-    """Kill a work at a step; returns whether it came that far."""
+def check(start, work, step, folder, fault=killed):
+    """Let a fault befall a work at a step; returns whether it came that far, and what is kept."""
     root = folder / "cache"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     start(root)
-    came = killed(lambda: work(root), step)
+    came = fault(lambda: work(root), step)
     with Store(root) as store:
         found, bad = verify(store), damaged_networks(root / EXPORTS, may_be_unfinished=False)
         bad += damaged_networks(root / TRAINED, may_be_unfinished=True)
@@ -189,23 +190,46 @@ def test_a_kill_at_any_step_costs_nothing(start, work, tmp_path):
     print(f"{start.__name__}, {work.__name__}: {steps} kills, nothing lost")
 
 
-def test_a_full_disk_is_one_sentence_and_the_next_run_completes(tmp_path, monkeypatch):
-    root, sync = tmp_path / "cache", os.fsync
-    expected = whole(nothing, run, tmp_path / "whole")
-    for fails in range(12):
-        count = iter(range(100))
+def unwritable(number):
+    """A disk that from a step on is full or read-only: a work ends then, with a sentence."""
 
-        def full(file, fails=fails, count=count):
-            if next(count) == fails:
-                raise OSError(28, "No space left on device")
-            sync(file)
+    def fault(work, step):
+        came, sentence = refused(work, step, number)
+        assert came or not sentence
+        return came
 
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(StoreError, match="No space left"):
-            run(root)
-        monkeypatch.setattr(os, "fsync", sync)
-        with Store(root) as store:
-            assert verify(store).damaged == verify(store).unlisted == ()
-        run(root)
-        assert contents(root) == expected
-        shutil.rmtree(root)
+    return fault
+
+
+REASONS = [pytest.param(FULL, id="full"), pytest.param(READ_ONLY, id="read-only")]
+
+
+@pytest.mark.parametrize("number", REASONS)
+@pytest.mark.parametrize(("start", "work"), CASES)
+def test_a_disk_that_takes_nothing_more_costs_nothing(start, work, number, tmp_path):
+    start(tmp_path / "count" / "cache")
+    steps = steps_of(lambda: work(tmp_path / "count" / "cache"))
+    expected = whole(start, work, tmp_path / "whole")
+    came, kept = check(start, work, steps // 4 * 2, tmp_path / "refused", unwritable(number))
+    assert came
+    assert kept == expected
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", REASONS)
+@pytest.mark.parametrize(("start", "work"), CASES)
+def test_a_disk_that_takes_nothing_more_at_any_step(start, work, number, tmp_path):
+    expected, step, came = whole(start, work, tmp_path / "whole"), 0, True
+    while came:
+        came, kept = check(start, work, step, tmp_path / "refused", unwritable(number))
+        assert kept == expected, step
+        step += 2
+    assert step > 20
+
+
+def test_a_clock_that_jumps_costs_nothing(tmp_path, monkeypatch):
+    expected = {work: whole(start, work, tmp_path / "whole") for start, work in CASES}
+    rng = random.Random(0)
+    monkeypatch.setattr(time, "time", lambda: rng.uniform(1, 2**32))
+    for start, work in CASES:
+        assert whole(start, work, tmp_path / "jumps") == expected[work]
