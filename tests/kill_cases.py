@@ -71,10 +71,10 @@ class Case:
     empty: bool = False
 
 
-def run(folder):
+def run(folder, study=STUDY):
     """``klas run``: every stage."""
-    with Store(folder / CACHE) as store, store.at_work("klas run", STUDY.results_key()):
-        Pipeline(STUDY, store, device="cpu").run()
+    with Store(folder / CACHE) as store, store.at_work("klas run", study.results_key()):
+        Pipeline(study, store, device="cpu").run()
 
 
 def finetune(folder):

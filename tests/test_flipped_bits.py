@@ -51,7 +51,7 @@ def kept(root, document):
         store.write_file(root / "jobs" / JOB / "status.json", status)
 
 
-def flipped(root, kind, bit, document):
+def flipped(root, kind, bit):
     """Flip a bit in a file of each place that the kind names; returns what was told of it."""
     for path in root.glob(KINDS[kind]):
         data = bytearray(path.read_bytes())
@@ -93,7 +93,7 @@ def test_a_flipped_bit(kind, bits, computed, tmp_path):
     for bit in bits:
         root = tmp_path / str(bit)
         kept(root, computed[1])
-        told = flipped(root, kind, bit, computed[1])
+        told = flipped(root, kind, bit)
         assert told or kind in (*FREE, "what a result says of itself"), (kind, bit)
         after = results(restored(root))
         assert after == expected, (kind, bit)

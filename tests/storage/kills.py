@@ -84,6 +84,24 @@ def steps_of(work):
     return steps
 
 
+def all_at_once(works):
+    """Do works in children that run at the same time; all have to end well."""
+    children = []
+    for work in works:
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                work()
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)
+
+
 def _in_child(work):
     """Do work in a forked child; returns its exit status, and what it came to."""
     reading, writing = os.pipe()

@@ -31,6 +31,7 @@ class Log:
         kept = [row for row in read_log(path) if int(row["step"]) <= done]
         before = max((float(row["seconds"]) for row in kept), default=0.0)
         self._began = time.monotonic() - before
+        self._noted = {(row["step"], row["member"], row["accuracy"]) for row in kept}
         try:
             self._file: TextIO = path.open("w", encoding="utf-8", newline="", buffering=1)
         except OSError as error:
@@ -44,9 +45,10 @@ class Log:
         self._write(step=step, member=member, loss=f"{loss:.6g}", lr=f"{lr:.6g}")
 
     def accuracies(self, step: int, accuracy: Mapping[str, float]) -> None:
-        """Note how members do after so many steps."""
+        """Note how members do after so many steps, unless one that was killed noted just that."""
         for member, value in accuracy.items():
-            self._write(step=step, member=member, accuracy=f"{value:.6g}")
+            if (str(step), member, f"{value:.6g}") not in self._noted:
+                self._write(step=step, member=member, accuracy=f"{value:.6g}")
 
     def close(self) -> None:
         """Close the file."""

@@ -32,7 +32,7 @@ from klas.networks.device import forward_precision, place
 from klas.progress import Progress
 from klas.recipe import TrainingSpec
 from klas.results.formats import dumps
-from klas.storage.files import write_whole
+from klas.storage.files import BESIDE, write_whole
 from klas.storage.records import parsed
 from klas.storage.store import Store
 from klas.study import Study
@@ -99,6 +99,8 @@ def train_list(
     ranks.agree(prepared.facts)
     finished = ranks.together(lambda: ranks.first and _claim(out, prepared))
     if ranks.collect(finished)[0]:
+        if ranks.first:
+            (out / CHECKPOINT).unlink(missing_ok=True)  # of one that was killed at its end
         announce(Announcement(notes=prepared.notes, expected=None))
         network = load(out, allow_code=allow_code)
         assert isinstance(network, Elastic), f"{out}: is no elastic network"
@@ -226,6 +228,8 @@ def _claim(out: Path, prepared: Prepared) -> bool:
         other = "something else"
     if other is not None:
         raise StoreError(f"{out}: holds {other}; name another folder, or remove this one")
+    for left in out.glob(f"{BESIDE}*"):  # by one that was killed
+        left.unlink(missing_ok=True)
     write_whole(note, dumps(mine))
     return (out / CONFIG).exists()
 
