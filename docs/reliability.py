@@ -263,7 +263,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--part", choices=PARTS, help="only this")
     parser.add_argument("--page", action="store_true", help="only write the page again")
     options = parser.parse_args(arguments)
-    figures: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    figures: dict[str, Any] = (
+        json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    )
     wanted = [] if options.page else [options.part] if options.part else list(PARTS)
     for name in wanted:
         measure, share = PARTS[name]
@@ -277,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "machine": f"{platform.machine()}, Python {platform.python_version()}",
             "rows": rows,
         }
-        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         print(name, rows, file=sys.stderr)
     OUT.write_text(page(figures), encoding="utf-8")
 
