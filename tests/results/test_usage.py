@@ -19,6 +19,7 @@ from klas.results.stages import stages_done
 from klas.results.usage import claimed, usage
 from klas.storage.catalogue import catalogue_key, part_key
 from klas.storage.key import Key
+from klas.storage.objects import files_of_results
 from klas.storage.saved_studies import open_study, save_study, saved_studies
 from klas.storage.store import Store
 from klas.study import DIGITS, FinetuningSpec
@@ -51,7 +52,7 @@ def here(store):
 
 
 def bytes_of(store):
-    return sum(p.stat().st_size for p in (store.root / "objects").rglob("*.*"))
+    return sum(p.stat().st_size for p in files_of_results(store.root))
 
 
 def test_an_empty_store_knows_the_built_in_study_alone(store):

@@ -34,6 +34,7 @@ from klas.results.result import (
 from klas.results.stages import stages_done
 from klas.results.trainings import joint_training
 from klas.results.usage import claimed, usage
+from klas.storage.contents import Contents
 from klas.storage.saved_studies import save_study
 from klas.storage.store import Store
 from tests.conftest import SMALL
@@ -272,16 +273,15 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("landed", range(6))
 def test_a_result_is_the_studys_at_the_very_moment_it_lands(store, landed, monkeypatch):
-    record, left = Store._record, [landed]
+    land, left = Contents.store, [landed]
 
     def killed_after(*what):
-        entry = record(*what)
+        land(*what)
         if not left[0]:
             raise Killed
         left[0] -= 1
-        return entry
 
-    monkeypatch.setattr(Store, "_record", killed_after)
+    monkeypatch.setattr(Contents, "store", killed_after)
     with pytest.raises(Killed):
         Pipeline(SMALL, store, device="cpu").run()
     told = usage(store)
@@ -290,7 +290,9 @@ def test_a_result_is_the_studys_at_the_very_moment_it_lands(store, landed, monke
     assert [held.known.name for held in told.studies if held.results] == [SMALL.name]
 
 
-@pytest.mark.parametrize("ending", [KeyboardInterrupt, DivergedError, ValueError])
+@pytest.mark.parametrize(
+    "ending", [KeyboardInterrupt(), DivergedError("it diverged"), ValueError()], ids=repr
+)
 def test_the_finished_pairs_of_a_stage_are_shown_however_it_ends(
     computed, tmp_path, monkeypatch, ending
 ):
@@ -306,7 +308,7 @@ def test_the_finished_pairs_of_a_stage_are_shown_however_it_ends(
             raise ending
 
         monkeypatch.setattr(Context, "training_batches", end)
-        with pytest.raises(ending):
+        with pytest.raises(type(ending)):
             pipeline.run()
         document = stored_scores(store, SMALL)
         assert stages_done(document)["tuned"] == (2, len(tuned.results))
