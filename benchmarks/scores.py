@@ -44,13 +44,13 @@ def gamma_alone(pipeline: Pipeline, scratch: Path) -> None:
     pool, pairs = context.study.probes.pool, context.pairs
     for name, anchor in context.anchors.items():
         shapes = {
-            **PooledFeatures.shapes(anchor.info, val.samples),
-            **Outputs.shapes(anchor.info, val.samples),
+            **PooledFeatures.shapes(anchor.info, context.objective, val.samples),
+            **Outputs.shapes(anchor.info, context.objective, val.samples),
         }
         with ArrayWriter(scratch / f"{name}.safetensors", shapes) as out:
             collectors: list[Collector] = [
                 PooledFeatures(anchor, context.objective, pool, out.append),
-                Outputs(anchor, out.append),
+                Outputs(anchor, context.objective, out.append),
             ]
             loader = context.batches(val.images, val.rows, name)
             sweep(anchor, loader, collectors, lambda n: None, precision=context.precision)
@@ -59,7 +59,7 @@ def gamma_alone(pipeline: Pipeline, scratch: Path) -> None:
         cuts = sum(context.anchors[n].info.depth + 1 for n in (first, second))
         rows = chunk_rows(cuts, len(context.splits.class_names))
         bounds = [(k, min(k + rows, val.samples), 0) for k in range(0, val.samples, rows)]
-        theta(zip(probe_logits(context, first, bounds), probe_logits(context, second, bounds)))
+        theta(zip(*(map(torch.stack, probe_logits(context, n, bounds)) for n in (first, second))))
 
 
 def every_score(pipeline: Pipeline) -> None:

@@ -43,7 +43,6 @@ def _measuring(device: torch.device, *, source: str, target: str, images: int) -
         stitch_outcomes(
             family,
             lambda: case.measured,
-            images,
             lambda n: None,
             objective=case.objective,
             precision=case.precision,
@@ -189,7 +188,6 @@ def _train_alone(case: Case, stitch: Stitch) -> None:
 
 def _accuracies(case: Case) -> dict[Place, float]:
     """Of every stitch with the layers that it has, and statistics of its own."""
-    samples = sum(len(labels) for _, labels in case.measured)
     if has_statistics(case.family.target):
         calibrate_stitches(
             case.family, case.trained, objective=case.objective, precision=case.precision
@@ -197,7 +195,6 @@ def _accuracies(case: Case) -> dict[Place, float]:
     outcomes = stitch_outcomes(
         case.family,
         lambda: case.measured,
-        samples,
         lambda n: None,
         objective=case.objective,
         precision=case.precision,

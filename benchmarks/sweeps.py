@@ -43,7 +43,7 @@ def bare(network: Anchor, count: int, batch: int, device: torch.device) -> None:
 
 def train_sweep(network: Anchor, count: int, batch: int, device: torch.device, path: Path) -> None:
     """The sweep over training images, as the pipeline makes it: features go to the disk."""
-    with ArrayWriter(path, PooledFeatures.shapes(network.info, count)) as out:
+    with ArrayWriter(path, PooledFeatures.shapes(network.info, Classification(), count)) as out:
         features = PooledFeatures(network, Classification(), "mean", out.append)
         loader = images(count, batch, device, size=network.info.transform.input_size)
         sweep(network, loader, [features], _no_tick, precision=forward_precision(device))
@@ -53,15 +53,15 @@ def train_sweep(network: Anchor, count: int, batch: int, device: torch.device, p
 def val_sweep(network: Anchor, count: int, batch: int, device: torch.device, path: Path) -> None:
     """The sweep over validation images with all of its collectors."""
     shapes = {
-        **PooledFeatures.shapes(network.info, count),
+        **PooledFeatures.shapes(network.info, Classification(), count),
         **GramMatrices.shapes(network.info, count),
-        **Outputs.shapes(network.info, count),
+        **Outputs.shapes(network.info, Classification(), count),
     }
     with ArrayWriter(path, shapes) as out:
         collectors: list[Collector] = [
             PooledFeatures(network, Classification(), "mean", out.append),
             GramMatrices(network, count, out.append),
-            Outputs(network, out.append),
+            Outputs(network, Classification(), out.append),
         ]
         loader = images(count, batch, device, size=network.info.transform.input_size)
         sweep(network, loader, collectors, _no_tick, precision=forward_precision(device))

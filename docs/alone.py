@@ -53,7 +53,6 @@ def train_alone(
     outcomes = stitch_outcomes(
         family,
         lambda: context.batches(val.images, val.rows, source),
-        val.samples,
         lambda n: None,
         objective=context.objective,
     )

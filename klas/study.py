@@ -26,6 +26,8 @@ from klas.foreign import read_at_most, reading
 from klas.recipe import TrainingSpec
 from klas.section import Positive, PrecisionRule, Rate, Section, Seed
 
+TaskName = Literal["classification"]
+
 Stage = Literal["anchors", "probes", "scores", "zero_shot", "tuned"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -237,6 +239,7 @@ class Study(Section):
 
     Attributes:
         name: what files and pages call it.
+        task: what its networks are for.
         seed: for everything that is drawn at random.
         anchors: the pretrained networks, at least two; a bare name is a timm model.
         pairs: which are stitched: a rule, or (source, target) by name.
@@ -260,6 +263,7 @@ class Study(Section):
     """
 
     name: str = Field(min_length=1, max_length=80, pattern=r"^[\w .+-]+$")
+    task: TaskName = "classification"
     seed: Seed = 0
     anchors: Annotated[tuple[AnchorSpec, ...], Field(max_length=MOST_ANCHORS)]
     pairs: PairRule | tuple[tuple[str, str], ...] = "cheaper-first"
@@ -312,6 +316,12 @@ class Study(Section):
             if len(set(self.pairs)) < len(self.pairs):
                 raise ValueError("pairs: the same pair is named twice")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_usual_task(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Studies from before there were tasks stay as they are, and so do their keys."""
+        plain: dict[str, Any] = serialize(self)
+        return {k: v for k, v in plain.items() if k != "task" or v != "classification"}
 
     def order_seed(self, section: TuningSpec | FinetuningSpec) -> int:
         """What seeds the order of images in a training: the study's seed and the section's."""

@@ -22,8 +22,8 @@ from klas.pipeline.scores_document import made_with
 from klas.results.documents.networks import Architecture, Saved
 from klas.results.documents.sources import Layout
 from klas.results.documents.sources import Transform as TransformEntry
-from klas.study import AnchorSpec
-from klas.tasks.task import TaskName, task_named
+from klas.study import AnchorSpec, TaskName
+from klas.tasks.task import task_named
 
 # Of a stranger's file only what makes the network counts, nothing that opens a file or a hub.
 _NOT_THE_NETWORKS = frozenset(inspect.signature(timm.create_model).parameters)

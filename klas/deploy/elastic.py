@@ -32,7 +32,7 @@ from klas.pipeline.recipes.latency import device_name, time_runs
 from klas.results.documents.networks import ElasticDocument, Latency
 from klas.selection.space import PairNames, Place
 from klas.storage.arrays import under
-from klas.tasks.task import TaskName
+from klas.study import TaskName
 
 States = Mapping[PairNames, Mapping[Place, State]]
 """Of each (source, target) by name: the values of each stitch layer by its (i, j)."""

@@ -33,7 +33,7 @@ from klas.results.formats import read
 from klas.results.stitch_list import stitch_layer_entry
 from klas.selection.space import PairNames, Place
 from klas.study import AnchorSpec
-from klas.tasks.classification import Classification
+from klas.tasks.objectives import objective_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +214,7 @@ def _fitted(
         calibrate_stitches(
             family,
             loader(taken, views[:1], batch=batch),
-            objective=Classification(),
+            objective=objective_of(document["task"]),
             precision=precision,
         )
     return family

@@ -19,7 +19,7 @@ from klas.networks.anchor import Anchor, Transform
 from klas.networks.stitch import Stitch, StitchLayer
 from klas.results.documents.networks import Architecture, NetworkDocument
 from klas.selection.space import Place
-from klas.tasks.task import TaskName
+from klas.study import TaskName
 
 
 class Network(nn.Module):

@@ -1,8 +1,8 @@
 """How networks do on every sample: stitches from one pass of their source, or a network alone."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ from klas.networks.family import Family
 from klas.selection.space import Place
 from klas.tasks.objective import Objective
 
-Outcomes = NDArray[np.bool_]
-"""(N,) of every sample in the order of the pass, as the task counts it."""
+Outcomes = NDArray[Any]
+"""(N, …) of every sample in the order of the pass, as the task counts it."""
 
 Batches = Iterable[tuple[Tensor, ...]]
 """Of (inputs, targets)."""
@@ -23,7 +23,6 @@ Batches = Iterable[tuple[Tensor, ...]]
 def stitch_outcomes(
     family: Family,
     batches: Callable[[], Batches],
-    samples: int,
     tick: Tick,
     *,
     objective: Objective,
@@ -36,13 +35,10 @@ def stitch_outcomes(
 
     Args:
         batches: begins a pass over the samples as the source sees them.
-        samples: N.
         tick: called with the samples of every batch if one pass serves all.
     """
     if family.shares_source:
-        return _in_one_pass(
-            family, batches(), samples, tick, objective=objective, precision=precision
-        )
+        return _in_one_pass(family, batches(), tick, objective=objective, precision=precision)
     return {
         place: network_outcomes(
             family.use(place), batches(), objective=objective, precision=precision
@@ -55,7 +51,6 @@ def stitch_outcomes(
 def _in_one_pass(
     family: Family,
     batches: Batches,
-    samples: int,
     tick: Tick,
     *,
     objective: Objective,
@@ -67,22 +62,17 @@ def _in_one_pass(
     so its accuracy is that network's to the last bit.
     """
     # All outcomes stay on the device, so that nothing waits for it before the end.
-    device = next(family.source.parameters()).device
-    outcomes = torch.zeros((len(family.places), samples), dtype=torch.bool, device=device)
-    rows = {place: row for row, place in enumerate(family.places)}
+    outcomes: dict[Place, list[Tensor]] = {place: [] for place in family.places}
     deepest = max((i for i, _ in family.places), default=0)
-    seen = 0
     for inputs, targets in batches:
         with autocast(inputs.device, precision):
             for cut, activation in enumerate(family.source.walk(inputs, upto=deepest)):
                 for place in (p for p in family.places if p[0] == cut):
                     moved = family.use(place).layer(place)(activation)
                     outputs = family.target.resume(moved, place[1])
-                    here = slice(seen, seen + len(targets))
-                    outcomes[rows[place], here] = objective.outcomes(outputs, targets)
-        seen += len(targets)
+                    outcomes[place].append(objective.outcomes(outputs, targets))
         tick(len(targets))
-    return dict(zip(family.places, outcomes.cpu().numpy()))
+    return {place: torch.cat(parts).cpu().numpy() for place, parts in outcomes.items()}
 
 
 @torch.inference_mode()
@@ -93,7 +83,7 @@ def network_outcomes(
     objective: Objective,
     precision: Precision = "float32",
 ) -> Outcomes:
-    """(N,) how a whole network does on every sample."""
+    """(N, …) how a whole network does on every sample."""
     outcomes = []  # on the device until the end, so that nothing waits for it before
     for inputs, targets in batches:
         with autocast(inputs.device, precision):

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from klas.measures.probes import Probe
 from klas.measures.schedule import one_cycle
@@ -73,9 +74,10 @@ def train_by_passes(
     for step, (images, labels) in enumerate(batches):
         with torch.no_grad(), autocast(images.device, precision):
             *_, activation = anchor.walk(images, cut)
-            units = objective.units(activation, layout, pool)
+            units = objective.units(activation, layout, pool).flatten(0, -2)
+            wanted = objective.unit_targets(labels, layout, classes)
         optimizer.param_groups[0]["lr"] = LR * one_cycle(step, steps)
-        loss = objective.loss((units - mean) / std @ weight.T + bias, labels)
+        loss = cross_entropy((units - mean) / std @ weight.T + bias, wanted)
         loss = loss + l2 / 2 * weight.square().sum()
         optimizer.zero_grad()
         loss.backward()

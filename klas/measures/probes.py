@@ -56,7 +56,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
     Args:
         logits: (N, K) of a probe at temperature 1, on units that it was not trained on.
-        labels: (N,) their classes.
+        labels: (N,) their classes, or the shares (N, K) of each class in them.
     """
     wide = sum_dtype(logits.device)
     rows = _chunk_rows(logits.shape[1])
@@ -65,8 +65,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         temperature = math.exp(log)
         parts = zip(logits.split(rows), labels.split(rows))
         return sum(
-            float(cross_entropy(part.to(wide) / temperature, classes, reduction="sum"))
-            for part, classes in parts
+            float(_summed_loss(part.to(wide) / temperature, classes)) for part, classes in parts
         )
 
     return math.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x)
@@ -87,7 +86,9 @@ def train_probe(
 
     Args:
         features: (N, C) pooled activations of one cut; a mapped file is read in chunks.
-        labels: (N,) class numbers below ``classes``, on the device that is to do the work.
+        labels: (N,) class numbers below ``classes``, or (N, K) the shares of each class in a unit,
+            on the device that is to do the work. Where shares add up to less than 1 the unit counts
+            less.
         classes: K.
         l2: the weight of ½‖W‖² beside the mean loss.
         tolerance: stop when the gradient's norm is this share of its norm at zero.
@@ -118,7 +119,7 @@ def train_probe(
         # The products are float32, the sum over samples is not: near the optimum the loss
         # changes by less than float32 resolves, and the line search would stop too early.
         logits = (inputs @ weight.T + bias).to(sum_dtype(labels.device))
-        loss = cross_entropy(logits, target, reduction="sum") / len(labels)
+        loss = _summed_loss(logits, target) / len(labels)
         loss.backward()
         return loss.detach()
 
@@ -146,6 +147,12 @@ def train_probe(
     return Probe(
         mean=mean, std=std, weight=weight.detach(), bias=bias.detach(), converged=converged
     )
+
+
+def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of logits (n, K), added up, under classes (n,) or shares (n, K)."""
+    wanted = targets.to(logits.dtype) if targets.is_floating_point() else targets
+    return cross_entropy(logits, wanted, reduction="sum")
 
 
 def mean_and_std(features: NDArray[np.float32], device: torch.device) -> tuple[Tensor, Tensor]:

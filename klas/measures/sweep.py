@@ -1,6 +1,6 @@
 """One pass of an anchor over the data serves every collector."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from klas.errors import AnchorError
 from klas.networks.anchor import Anchor, AnchorInfo
 from klas.networks.device import Precision, autocast
 from klas.storage.arrays import Shapes
-from klas.tasks.objective import Objective
+from klas.tasks.objective import Objective, RowForm
 
 Tick = Callable[[int], None]
 """Called with the number of images (or steps) just done."""
@@ -68,7 +68,7 @@ def sweep(
 
 
 class PooledFeatures:
-    """The units' features at every cut, ``cut0`` … ``cutn`` (N, C_k), and ``labels`` (N,).
+    """The units' features at every cut, ``cut0`` … ``cutn`` (N, …, C_k), and targets, ``labels``.
 
     Raises (while the sweep goes on):
         AnchorError: an activation is not finite.
@@ -83,14 +83,16 @@ class PooledFeatures:
         self._batch: list[Tensor] = []
 
     @staticmethod
-    def shapes(anchor: AnchorInfo, samples: int) -> Shapes:
+    def shapes(anchor: AnchorInfo, objective: Objective, samples: int) -> Shapes:
         """Shapes and types of the arrays that it appends to."""
-        widths = {f"cut{k}": layout.channels for k, layout in enumerate(anchor.layouts)}
-        cuts = {name: ((samples, width), np.dtype(np.float32)) for name, width in widths.items()}
-        return {**cuts, "labels": ((samples,), np.dtype(np.int64))}
+        forms: dict[str, RowForm] = {
+            f"cut{k}": ((*objective.unit_shape(layout), layout.channels), np.dtype(np.float32))
+            for k, layout in enumerate(anchor.layouts)
+        }
+        return _arrays(forms | {"labels": objective.target_form(anchor)}, samples)
 
     def update_cut(self, cut: int, activation: Tensor) -> None:
-        """Pool on the device, so that only (n, C) leaves it."""
+        """Pool on the device, so that only the units leave it."""
         self._batch.append(self._units(activation, self._layouts[cut], self._pool))
 
     def update_output(self, logits: Tensor, labels: Tensor) -> None:
@@ -103,31 +105,39 @@ class PooledFeatures:
 
 
 class Outputs:
-    """The anchor's own ``logits`` (N, K), float32: for its accuracy and the anchor ranking.
+    """What the task keeps of an anchor's outputs: for its accuracy and the anchor ranking.
 
     Raises (while the sweep goes on):
-        AnchorError: a logit is not finite.
+        AnchorError: an output is not finite.
     """
 
-    def __init__(self, anchor: Anchor, append: Append) -> None:
-        self._name = anchor.info.name
+    def __init__(self, anchor: Anchor, objective: Objective, append: Append) -> None:
+        self._info = anchor.info
+        self._objective = objective
         self._append = append
 
     @staticmethod
-    def shapes(anchor: AnchorInfo, samples: int) -> Shapes:
-        """Shape and type of the array that it appends to."""
-        return {"logits": ((samples, anchor.classes), np.dtype(np.float32))}
+    def shapes(anchor: AnchorInfo, objective: Objective, samples: int) -> Shapes:
+        """Shapes and types of the arrays that it appends to."""
+        return _arrays(objective.output_forms(anchor), samples)
 
     def update_cut(self, cut: int, activation: Tensor) -> None:
         """Nothing: the outputs come after the last cut."""
 
     def update_output(self, logits: Tensor, labels: Tensor) -> None:
-        """Hand over the logits."""
-        self._append("logits", _finite(logits.float(), f"{self._name}: the outputs"))
+        """Hand over what is kept."""
+        kept = self._objective.kept_outputs(logits, labels, self._info)
+        for name, values in kept.items():
+            self._append(name, _finite(values, f"{self._info.name}: the outputs"))
 
 
-def _finite(values: Tensor, what: str) -> NDArray[np.float32]:
-    rows: NDArray[np.float32] = values.cpu().numpy()
+def _arrays(forms: Mapping[str, RowForm], samples: int) -> Shapes:
+    """Of so many rows of these forms."""
+    return {name: ((samples, *shape), kind) for name, (shape, kind) in forms.items()}
+
+
+def _finite(values: Tensor, what: str) -> NDArray[Any]:
+    rows: NDArray[Any] = values.cpu().numpy()
     if not np.isfinite(rows).all():
         raise AnchorError(f"{what} are not finite; its weights or its transform must be wrong")
     return rows

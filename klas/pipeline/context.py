@@ -39,8 +39,8 @@ from klas.storage.arrays import Arrays
 from klas.storage.key import Key
 from klas.storage.store import Store
 from klas.study import FinetuningSpec, Study, TuningSpec
-from klas.tasks.classification import Classification
 from klas.tasks.objective import Objective
+from klas.tasks.objectives import objective_of
 
 
 class Context:
@@ -89,7 +89,7 @@ class Context:
         self.device = pick_device(device)
         self.devices = tuple(devices) or visible_devices(self.device)
         self.precision = forward_precision(self.device, study.precision)
-        self.objective: Objective = Classification()
+        self.objective: Objective = objective_of(study.task)
         self.used: set[str] = set()
         self.splits = Splits(study, self.compute, self.progress)
         self.allow_code = allow_code

@@ -64,7 +64,7 @@ def _anchor_entry(context: Context, name: str) -> AnchorEntry:
     accuracy = None
     if outputs is not None and "logits" in outputs:
         metric = context.objective.task.metric
-        accuracy = metric.of_outputs(outputs["logits"], outputs["labels"])
+        accuracy = metric.value(metric.of_anchor(outputs))
     identity: dict[str, Any] = {**context.identities[name]}
     entry = {
         **identity,
@@ -142,4 +142,4 @@ def _accuracy(
     metric: AccuracyMetric, arrays: Arrays | None, place: Place, samples: int
 ) -> float | None:
     packed = None if arrays is None else arrays.get(f"{name_of(place)}.{OUTCOMES}")
-    return None if packed is None else metric.value(np.unpackbits(packed, count=samples))
+    return None if packed is None else metric.packed_value(packed, samples)

@@ -19,8 +19,8 @@ from klas.results.documents.schemas import FORMS, Form, adapter
 from klas.results.documents.scores import ScoresDocument
 from klas.results.documents.stitches import StitchList
 from klas.storage.files import write_whole
+from klas.study import TaskName
 from klas.tasks.metric import MetricName
-from klas.tasks.task import TaskName
 
 VERSION = 1
 MOST_BYTES = 2**28  # of a document; the scores of half a million candidates take as many

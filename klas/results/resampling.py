@@ -59,14 +59,21 @@ class Samples:
         self.weights = np.concatenate([once, draws(len(self.sizes), REPLICATES, SEED)])
         self._metric = metric
 
-    def accuracy(self, outcomes: Sequence[Bits]) -> Floats:
-        """M times (N,) outcomes to (R + 1, M)."""
-        sums = self._metric.block_sums(np.stack(outcomes), self.blocks)
-        return self._metric.replicates(sums, self.sizes, self.weights)
+    def accuracy(self, sums: Sequence[Floats]) -> Floats:
+        """(R + 1, M) of M networks.
 
-    def unpacked(self, packed: NDArray[np.uint8]) -> Bits:
-        """(N,) bits as they were before they were packed."""
-        return np.unpackbits(packed, count=self.samples).astype(bool)
+        Args:
+            sums: of their outcomes, M times (B, …).
+        """
+        return self._metric.replicates(np.stack(sums), self.sizes, self.weights)
+
+    def packed_sums(self, packed: NDArray[Any]) -> Floats:
+        """(B, …) sums of stored outcomes."""
+        return self._metric.packed_sums(packed, self.samples)
+
+    def sums_of_anchor(self, validation: Mapping[str, Any]) -> Floats:
+        """(B, …) sums of an anchor's outcomes, from what its pass over the samples stored."""
+        return self._metric.block_sums(self._metric.of_anchor(validation), self.blocks)
 
 
 class Trained(NamedTuple):
@@ -151,11 +158,11 @@ class ResampledStudy:
                 f"run `klas run --until {tier}`"
             )
         packed = [stored.get(f"{name_of(place)}.{OUTCOMES}") for place in pair.everywhere]
-        known = np.array([bits is not None for bits in packed], dtype=bool)
+        known = np.array([each is not None for each in packed], dtype=bool)
         accuracy = np.full((REPLICATES + 1, len(packed)), np.nan)
         if known.any():
-            outcomes = [self.val.unpacked(bits) for bits in packed if bits is not None]
-            accuracy[:, known] = self.val.accuracy(outcomes)
+            sums = [self.val.packed_sums(each) for each in packed if each is not None]
+            accuracy[:, known] = self.val.accuracy(sums)
         return accuracy
 
     def trained_accuracy(
@@ -175,7 +182,7 @@ class ResampledStudy:
             return None
         kept = np.array([name_of(place) in stored for place in pair.everywhere], dtype=bool)
         packed = [stored[name_of(place)] for place in pair.places(kept)]
-        accuracy = self.judging.accuracy([self.judging.unpacked(bits) for bits in packed])
+        accuracy = self.judging.accuracy([self.judging.packed_sums(each) for each in packed])
         return Trained(kept, accuracy)
 
     def anchors_alone(self, pair: Pair, steps: int) -> dict[str, Floats]:
@@ -184,8 +191,8 @@ class ResampledStudy:
         weights = anchors_training(pair, settings).weights
         stored = self._get(outcomes_of(weights, self.trained_on)) if steps else None
         return {
-            name: self.judging.accuracy([self.judging.unpacked(bits)])[:, 0]
-            for name, bits in (stored or {}).items()
+            name: self.judging.accuracy([self.judging.packed_sums(packed)])[:, 0]
+            for name, packed in (stored or {}).items()
         }
 
     def _get(self, result: Result) -> Any:
@@ -194,20 +201,20 @@ class ResampledStudy:
 
     def _anchor_accuracy(self, name: str, split: JudgingSplit) -> Floats:
         """(R + 1,) of a pretrained anchor; NaN where it has no head or was not measured."""
-        outcomes = self._test_outcomes(name) if split == "test" else self._val_outcomes(name)
-        if outcomes is None:
+        sums = self._test_sums(name) if split == "test" else self._val_sums(name)
+        if sums is None:
             return np.full(REPLICATES + 1, np.nan)
         samples = self.judging if split == "test" else self.val
-        accuracy: Floats = samples.accuracy([outcomes])[:, 0]
+        accuracy: Floats = samples.accuracy([sums])[:, 0]
         return accuracy
 
-    def _test_outcomes(self, name: str) -> Bits | None:
+    def _test_sums(self, name: str) -> Floats | None:
         stored = self._get(TestOutcomes(anchor=name))
-        return self.judging.unpacked(stored[OUTCOMES]) if stored else None
+        return self.judging.packed_sums(stored[OUTCOMES]) if stored else None
 
-    def _val_outcomes(self, name: str) -> Bits | None:
+    def _val_sums(self, name: str) -> Floats | None:
         stored: Mapping[str, Any] | None
         stored = self._get(Validation(anchor=name))
         if stored is None or "logits" not in stored:
             return None
-        return self._metric.outcomes(stored["logits"], stored["labels"])
+        return self.val.sums_of_anchor(stored)

@@ -1,16 +1,19 @@
 """How well a network does at a task: one number, made of sums over samples. No torch here.
 
-What is kept of a network is an *outcome* for every sample. Its sums over fixed blocks of samples
-are all that a figure and its interval need.
+What is measured of a network is an *outcome* for every sample. Its sums over fixed blocks of
+samples are all that a figure and its interval need, so a result stores no more than these follow
+from.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from klas.selection.bootstrap import block_sums, means
+from klas.selection.bootstrap import block_of, block_sums, means
 from klas.storage.arrays import chunks
 
 Floats = NDArray[np.float64]
@@ -21,8 +24,8 @@ ROWS = 500  # of stored outputs that are read at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccuracyMetric:
-    """A share of the samples, such as top-1; higher is better.
+class AccuracyMetric(ABC):
+    """A share, such as top-1; higher is better.
 
     Attributes:
         name: in files: ``top1``.
@@ -42,38 +45,80 @@ class AccuracyMetric:
         """On an axis or above a column of percent: "top-1 (%)"."""
         return f"{self.label} (%)"
 
+    @abstractmethod
+    def value(self, outcomes: ArrayLike) -> float:
+        """The metric in [0, 1] of the outcomes (N, …) of all samples."""
+
+    @abstractmethod
     def block_sums(self, outcomes: ArrayLike, blocks: NDArray[np.int64]) -> Floats:
-        """(…, B) what adds up over the samples of each block, of outcomes (…, N).
+        """What adds up over the samples of each of B blocks: (B, …) of outcomes (N, …).
 
         Args:
             blocks: (N,) of :func:`klas.selection.bootstrap.block_of`.
         """
-        return block_sums(outcomes, blocks)
 
+    @abstractmethod
     def replicates(self, sums: Floats, sizes: ArrayLike, drawn: NDArray[np.int64]) -> Floats:
-        """(R, …) the metric in [0, 1] of every replicate.
+        """(R, M) the metric in [0, 1] of every replicate.
 
         Args:
-            sums: (…, B) of :meth:`block_sums`.
+            sums: (M, B, …) of :meth:`block_sums`.
             sizes: (B,) samples in each block.
             drawn: (R, B) how often each block is drawn.
         """
-        return means(sums, sizes, drawn)
 
-    def of_outputs(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """The metric of stored outputs (N, K) under targets (N,), read a few rows at a time."""
-        return self.value(self.outcomes(outputs, targets))
+    @abstractmethod
+    def of_anchor(self, validation: Mapping[str, Any]) -> NDArray[Any]:
+        """(N, …) the outcomes of an anchor, from what its pass over the samples stored."""
 
-    def outcomes(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.bool_]:
-        """(N,) the outcomes of stored outputs (N, K) under targets (N,), read in the same way."""
-        guesses = [few.argmax(1) for few in chunks(outputs, ROWS)]
-        right: NDArray[np.bool_] = np.concatenate(guesses) == targets
-        return right
+    @abstractmethod
+    def packed(self, outcomes: NDArray[Any]) -> NDArray[Any]:
+        """Outcomes (N, …) as they are stored."""
+
+    @abstractmethod
+    def packed_sums(self, packed: NDArray[Any], samples: int) -> Floats:
+        """:meth:`block_sums` of stored outcomes of N samples in their blocks."""
+
+    @abstractmethod
+    def packed_value(self, packed: NDArray[Any], samples: int) -> float:
+        """:meth:`value` of stored outcomes of N samples."""
+
+
+class Top1(AccuracyMetric):
+    """The share of samples whose highest logit is that of their class; an outcome is a bit."""
 
     def value(self, outcomes: ArrayLike) -> float:
-        """The metric in [0, 1] of the outcomes (N,) of all samples."""
+        """The mean of bits (N,)."""
         return float(np.asarray(outcomes).mean())
 
+    def block_sums(self, outcomes: ArrayLike, blocks: NDArray[np.int64]) -> Floats:
+        """(…, B) how many of the bits (…, N) are set."""
+        return block_sums(outcomes, blocks)
 
-TOP1 = AccuracyMetric(name="top1", label="top-1")
-"""The share of samples whose highest logit is that of their class."""
+    def replicates(self, sums: Floats, sizes: ArrayLike, drawn: NDArray[np.int64]) -> Floats:
+        """(R, …) means over the drawn samples."""
+        return means(sums, sizes, drawn)
+
+    def of_anchor(self, validation: Mapping[str, Any]) -> NDArray[np.bool_]:
+        """(N,) whether the highest of ``logits`` (N, K) is that of ``labels`` (N,).
+
+        Few rows are read at a time: they may lie in a mapped file.
+        """
+        guesses = [few.argmax(1) for few in chunks(validation["logits"], ROWS)]
+        right: NDArray[np.bool_] = np.concatenate(guesses) == validation["labels"]
+        return right
+
+    def packed(self, outcomes: NDArray[Any]) -> NDArray[np.uint8]:
+        """Eight samples a byte."""
+        return np.packbits(outcomes)
+
+    def packed_sums(self, packed: NDArray[Any], samples: int) -> Floats:
+        """(B,) counts."""
+        return block_sums(np.unpackbits(packed, count=samples), block_of(samples))
+
+    def packed_value(self, packed: NDArray[Any], samples: int) -> float:
+        """The mean of the bits."""
+        return self.value(np.unpackbits(packed, count=samples))
+
+
+TOP1 = Top1(name="top1", label="top-1")

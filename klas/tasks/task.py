@@ -1,12 +1,10 @@
 """The tasks that networks are for: what files and people call them, and their metric. No torch."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from klas.errors import FormatError
+from klas.study import TaskName
 from klas.tasks.metric import TOP1, AccuracyMetric
-
-TaskName = Literal["classification"]
 
 
 @dataclass(frozen=True, kw_only=True)

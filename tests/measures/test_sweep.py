@@ -44,7 +44,7 @@ def test_features_and_outputs_are_those_of_the_whole_network(anchor):
     kept, ticks = Kept(), []
     collectors = [
         PooledFeatures(anchor, TASK, "mean", kept.append),
-        Outputs(anchor, kept.append),
+        Outputs(anchor, TASK, kept.append),
     ]
     sweep(anchor, batches, collectors, ticks.append)
     with torch.inference_mode():
@@ -62,10 +62,10 @@ def test_what_is_appended_has_the_stated_shapes(anchor):
     kept = Kept()
     collectors = [
         PooledFeatures(anchor, TASK, "prefix", kept.append),
-        Outputs(anchor, kept.append),
+        Outputs(anchor, TASK, kept.append),
     ]
     sweep(anchor, batches, collectors, lambda n: None)
-    stated = {**PooledFeatures.shapes(anchor.info, 10), **Outputs.shapes(anchor.info, 10)}
+    stated = PooledFeatures.shapes(anchor.info, TASK, 10) | Outputs.shapes(anchor.info, TASK, 10)
     assert set(stated) == set(kept.parts)
     for name, (shape, dtype) in stated.items():
         assert kept[name].shape == shape
@@ -96,7 +96,7 @@ def test_bfloat16_rounds_the_forward_pass_and_nothing_after_it(anchor):
         kept = Kept()
         collectors = [
             PooledFeatures(anchor, TASK, "mean", kept.append),
-            Outputs(anchor, kept.append),
+            Outputs(anchor, TASK, kept.append),
         ]
         sweep(anchor, batches, collectors, lambda n: None, precision=precision)
         actual[precision] = kept
@@ -117,7 +117,7 @@ def test_what_is_not_finite_is_refused_by_name_in_its_batch(anchor, cut, match):
     kept = Kept()
     collectors = [
         PooledFeatures(anchor, TASK, "mean", kept.append),
-        Outputs(anchor, kept.append),
+        Outputs(anchor, TASK, kept.append),
     ]
     try:
         with pytest.raises(AnchorError, match=match + r".*not finite"):

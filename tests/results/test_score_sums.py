@@ -27,7 +27,7 @@ def log_probabilities(pipeline):
     actual = {}
     for name in pipeline.context.anchors:
         (logits,) = probe_logits(pipeline.context, name, [(0, SAMPLES, 0)])
-        actual[name] = logits.double().log_softmax(-1).numpy()
+        actual[name] = torch.stack(logits).double().log_softmax(-1).numpy()
     return actual
 
 

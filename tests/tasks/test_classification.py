@@ -24,8 +24,10 @@ def test_it_is_the_task_of_the_same_name():
 
 def test_outcomes_are_those_of_its_metric():
     outputs, targets = outputs_and_targets()
-    stored = CLASSIFICATION.metric.outcomes(outputs.numpy(), targets.numpy())
-    assert TASK.outcomes(outputs, targets).tolist() == stored.tolist()
+    stored = {"logits": outputs.numpy(), "labels": targets.numpy()}
+    assert (
+        TASK.outcomes(outputs, targets).tolist() == CLASSIFICATION.metric.of_anchor(stored).tolist()
+    )
 
 
 def test_outcomes_of_many_networks_at_once_are_those_of_each():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from klas.selection.bootstrap import block_of, draws
-from klas.tasks.metric import ROWS, TOP1, AccuracyMetric
+from klas.tasks.metric import ROWS, TOP1, Top1
 
 OUTCOMES = st.tuples(st.integers(1, 4), st.integers(1, 250)).flatmap(
     lambda shape: arrays(bool, shape)
@@ -65,6 +65,16 @@ def test_sums_of_parts_add_up_to_those_of_the_whole(outcomes, at):
     assert np.array_equal(np.concatenate(parts, axis=-1), TOP1.block_sums(outcomes, blocks))
 
 
+@given(outcomes=OUTCOMES)
+def test_stored_outcomes_give_what_the_outcomes_themselves_give(outcomes):
+    for row in outcomes:
+        packed, samples = TOP1.packed(row), len(row)
+        assert packed.nbytes == -(-samples // 8)
+        assert TOP1.packed_value(packed, samples) == TOP1.value(row)
+        sums = TOP1.block_sums(row, block_of(samples))
+        assert np.array_equal(TOP1.packed_sums(packed, samples), sums)
+
+
 @pytest.mark.parametrize("rows", [1, 3, ROWS - 1, ROWS, ROWS + 1, 2 * ROWS + 7])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_outputs_are_judged_row_by_row_however_many_are_read_at_a_time(rows, dtype):
@@ -72,8 +82,9 @@ def test_outputs_are_judged_row_by_row_however_many_are_read_at_a_time(rows, dty
     outputs = random.normal(size=(rows, 5)).astype(dtype)
     targets = random.integers(0, 5, rows)
     right = [max(range(5), key=lambda k: row[k]) == target for row, target in zip(outputs, targets)]
-    assert TOP1.outcomes(outputs, targets).tolist() == right
-    assert TOP1.of_outputs(outputs, targets) == np.mean(right)
+    outcomes = TOP1.of_anchor({"logits": outputs, "labels": targets})
+    assert outcomes.tolist() == right
+    assert TOP1.value(outcomes) == np.mean(right)
 
 
 def test_no_more_than_a_few_rows_are_read_at_a_time():
@@ -96,7 +107,8 @@ def test_no_more_than_a_few_rows_are_read_at_a_time():
             return few
 
     outputs = np.eye(3)[np.arange(4 * ROWS) % 3]
-    assert TOP1.of_outputs(Mapped(outputs), np.arange(4 * ROWS) % 3) == 1.0
+    stored = {"logits": Mapped(outputs), "labels": np.arange(4 * ROWS) % 3}
+    assert TOP1.of_anchor(stored).all()
     assert longest == ROWS
 
 
@@ -107,5 +119,5 @@ def test_a_metric_says_its_name_within_a_sentence_at_its_head_and_on_an_axis():
         "Top-1",
         "top-1 (%)",
     )
-    other = AccuracyMetric(name="token_accuracy", label="token accuracy")
+    other = Top1(name="token_accuracy", label="token accuracy")
     assert (other.heading, other.axis) == ("Token accuracy", "token accuracy (%)")

@@ -36,7 +36,7 @@ from klas.storage.files import BESIDE, write_whole
 from klas.storage.records import parsed
 from klas.storage.store import Store
 from klas.study import Study
-from klas.tasks.classification import Classification
+from klas.tasks.objectives import objective_of
 
 TIER = "trained"
 """What the accuracies are called that a training gives."""
@@ -144,7 +144,7 @@ def _opened(prepared: Prepared, out: Path, ranks: Ranks) -> Training:
         images=images,
         mixing=Mixing(plan.recipe, len(splits.class_names), largest_grid(transforms)),
         teacher=None if prepared.teacher is None else freeze(prepared.teacher, ranks.device),
-        objective=Classification(),
+        objective=objective_of(elastic.task),
         ranks=ranks,
         precision=forward_precision(ranks.device, plan.recipe.precision),
         folder=out,

@@ -92,13 +92,12 @@ def _race(result: FinetunedWeights, context: Context) -> Race:
         outcomes = stitch_outcomes(
             family,
             lambda: context.batches(split.images, rows, source),
-            len(rows),
             lambda n: None,
             objective=context.objective,
             precision=context.precision,
         )
         metric = context.objective.task.metric
-        accuracy = {place: metric.value(bits) for place, bits in outcomes.items()}
+        accuracy = {place: metric.value(each) for place, each in outcomes.items()}
         note.add(step, {name_of(place): value for place, value in accuracy.items()})
         return accuracy
 
@@ -114,7 +113,7 @@ def _race(result: FinetunedWeights, context: Context) -> Race:
 
 
 def _measure(result: FinetunedOutcomes, context: Context, tick: Tick) -> Arrays:
-    """How the trained stitches and anchors do on every sample of a split, packed to bits."""
+    """How the trained stitches and anchors do on every sample of a split, as it is stored."""
     split, stored = context.splits.named(result.split), context.read(result.weights)
     trained = layer_states(stored)  # not what dropped out of a race
     family = context.family(
@@ -125,11 +124,10 @@ def _measure(result: FinetunedOutcomes, context: Context, tick: Tick) -> Arrays:
         return context.batches(split.images, split.rows, viewer)
 
     outcomes = {
-        name_of(place): bits
-        for place, bits in stitch_outcomes(
+        name_of(place): each
+        for place, each in stitch_outcomes(
             family,
             lambda: loader(family.names[0]),
-            split.samples,
             lambda n: None,
             objective=context.objective,
             precision=context.precision,
@@ -142,7 +140,8 @@ def _measure(result: FinetunedOutcomes, context: Context, tick: Tick) -> Arrays:
             objective=context.objective,
             precision=context.precision,
         )
-    return {name: np.packbits(bits) for name, bits in outcomes.items()}
+    metric = context.objective.task.metric
+    return {name: metric.packed(each) for name, each in outcomes.items()}
 
 
 def _summarise(result: Finetuned, context: Context, tick: Tick) -> dict[str, Any]:
@@ -152,9 +151,7 @@ def _summarise(result: Finetuned, context: Context, tick: Tick) -> dict[str, Any
     """
     packed = context.read(outcomes_of(result.weights, "val"))
     metric, samples = context.objective.task.metric, context.val.samples
-    accuracy = {
-        name: metric.value(np.unpackbits(bits, count=samples)) for name, bits in packed.items()
-    }
+    accuracy = {name: metric.packed_value(each, samples) for name, each in packed.items()}
     with suppress(OSError):
         _checkpoint(result.weights, context).unlink()
     race_note(context.store, context.keys.of(result)).remove()
@@ -201,8 +198,8 @@ def teacher(result: FinetunedWeights, context: Context) -> Callable[[Tensor, Ten
 
 def _accuracy(anchor: str, context: Context) -> float:
     """Of a pretrained anchor on the validation samples."""
-    stored = context.read(Validation(anchor=anchor))
-    return context.objective.task.metric.of_outputs(stored["logits"], stored["labels"])
+    metric = context.objective.task.metric
+    return metric.value(metric.of_anchor(context.read(Validation(anchor=anchor))))
 
 
 def _checkpoint(result: FinetunedWeights, context: Context) -> Path:

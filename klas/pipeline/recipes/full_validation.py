@@ -22,13 +22,12 @@ def _measure(result: FullValidation, context: Context, tick: Tick) -> dict[str, 
     outcomes = stitch_outcomes(
         family,
         lambda: context.batches(images, rows, result.source),
-        len(rows),
         tick,
         objective=context.objective,
         precision=context.precision,
     )
     metric = context.objective.task.metric
-    accuracy = {name_of(place): metric.value(bits) for place, bits in outcomes.items()}
+    accuracy = {name_of(place): metric.value(each) for place, each in outcomes.items()}
     return {"samples": len(rows), "accuracy": accuracy}
 
 

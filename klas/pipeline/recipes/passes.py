@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 
 import numpy as np
 import torch
@@ -40,11 +41,11 @@ def _validate(result: Validation, rows: NDArray[np.int64], context: Context, tic
     """One pass over some validation samples serves all that is asked of one anchor."""
     anchor, pool, samples = context.anchors[result.anchor], context.study.probes.pool, len(rows)
     shapes = {
-        **PooledFeatures.shapes(anchor.info, samples),
+        **PooledFeatures.shapes(anchor.info, context.objective, samples),
         **GramMatrices.shapes(anchor.info, samples),
     }
     if anchor.info.classes:
-        shapes |= Outputs.shapes(anchor.info, samples)
+        shapes |= Outputs.shapes(anchor.info, context.objective, samples)
 
     def fill(append: Append) -> None:
         collectors: list[Collector] = [
@@ -52,7 +53,7 @@ def _validate(result: Validation, rows: NDArray[np.int64], context: Context, tic
             GramMatrices(anchor, samples, append),
         ]
         if anchor.info.classes:
-            collectors.append(Outputs(anchor, append))
+            collectors.append(Outputs(anchor, context.objective, append))
         loader = context.batches(context.val.images, rows, result.anchor)
         sweep(anchor, loader, collectors, tick, precision=context.precision)
 
@@ -76,7 +77,8 @@ def _collect_features(
         loader = context.batches(context.train.images, rows, result.anchor)
         sweep(anchor, loader, [features], tick, precision=context.precision)
 
-    return Rows(shapes=PooledFeatures.shapes(anchor.info, len(rows)), fill=fill)
+    shapes = PooledFeatures.shapes(anchor.info, context.objective, len(rows))
+    return Rows(shapes=shapes, fill=fill)
 
 
 def _blocks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -93,7 +95,7 @@ def _test(result: TestOutcomes, context: Context, tick: Tick) -> Arrays:
         objective=context.objective,
         precision=context.precision,
     )
-    return {OUTCOMES: np.packbits(outcomes)}
+    return {OUTCOMES: context.objective.task.metric.packed(outcomes)}
 
 
 def _compare_outputs(result: ThetaOutput, context: Context, tick: Tick) -> float:
@@ -115,7 +117,9 @@ def _pass_cost(context: Context, speed: Speed, anchor: str, samples: int, values
 def _validation_cost(result: Validation, context: Context, speed: Speed) -> Cost:
     info = context.anchors[result.anchor].info
     grams = int(TRIANGLE / CHUNK * (info.depth + 1))
-    values = feature_width(context, result.anchor) + info.classes + grams
+    values = feature_width(context, result.anchor) + grams
+    if info.classes:
+        values += sum(prod(shape) for shape, _ in context.objective.output_forms(info).values())
     return _pass_cost(context, speed, result.anchor, context.val.samples, values)
 
 
@@ -129,8 +133,9 @@ def _test_cost(result: TestOutcomes, context: Context, speed: Speed) -> Cost:
 
 
 def feature_width(context: Context, anchor: str) -> int:
-    """How many pooled features a sample has at all cuts together."""
-    return sum(layout.channels for layout in context.anchors[anchor].info.layouts)
+    """How many features the units of a sample have at all cuts together."""
+    layouts = context.anchors[anchor].info.layouts
+    return sum(prod(context.objective.unit_shape(lay)) * lay.channels for lay in layouts)
 
 
 def _val_samples(result: Validation, context: Context) -> int:

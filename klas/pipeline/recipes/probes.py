@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from math import prod
 
 import numpy as np
 import torch
@@ -37,19 +38,22 @@ def _trainings(result: Probes, context: Context) -> Sequence[Make]:
 
 def _train(result: Probes, k: int, context: Context, tick: Tick) -> Arrays:
     arrays = context.read(Features(anchor=result.anchor))
+    objective, layout = context.objective, context.anchors[result.anchor].info.layouts[k]
     labels = torch.from_numpy(arrays["labels"].copy()).to(context.device)
     settings, classes = context.study.probes, len(context.splits.class_names)
     # A fitted temperature needs units that the probe has not seen.
     held_out = min(len(labels) // 10, HELD_OUT) if settings.temperature == "fitted" else 0
     kept = len(labels) - held_out
     features = arrays[f"cut{k}"]
+    units, targets = _units(features[:kept]), objective.unit_targets(labels[:kept], layout, classes)
     if settings.trainer == "probenet":
         probe = _train_by_passes(result, k, context, features[:kept])
     else:
-        probe = train_probe(features[:kept], labels[:kept], classes, l2=settings.l2)
+        probe = train_probe(units, targets, classes, l2=settings.l2)
     if settings.temperature == "fitted":
-        unseen = torch.from_numpy(features[kept:].copy()).to(context.device)
-        temperature = fit_temperature(probe.logits(unseen), labels[kept:])
+        unseen = torch.from_numpy(_units(features[kept:]).copy()).to(context.device)
+        wanted = objective.unit_targets(labels[kept:], layout, classes)
+        temperature = fit_temperature(probe.logits(unseen), wanted)
     else:
         temperature = settings.temperature
     tick(1)
@@ -68,7 +72,7 @@ def _train_by_passes(
     steps = steps_of(len(features))
     order = batch_rows(0, steps, rows=len(features), batch=BATCH, seed=context.study.seed)
     batches = context.batches(train.images, train.rows[order], result.anchor, batch=BATCH)
-    mean, std = mean_and_std(features, context.device)
+    mean, std = mean_and_std(_units(features), context.device)
     with enough_memory_for(f"probes' batches of {BATCH} images"):
         return train_by_passes(
             context.anchors[result.anchor],
@@ -85,18 +89,25 @@ def _train_by_passes(
         )
 
 
+def _units(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(U, C) of the features (N, …, C) of samples that have units of their own."""
+    return features.reshape(-1, features.shape[-1])
+
+
 def _measure(result: ProbeAccuracy, context: Context, tick: Tick) -> list[float]:
     labels = torch.from_numpy(context.read(Validation(anchor=result.anchor))["labels"].copy())
-    cuts = context.anchors[result.anchor].info.depth + 1
-    bounds = prediction_bounds(context, cuts)
-    right = torch.zeros(cuts, dtype=torch.int64)
-    for (start, stop, _), logits in zip(bounds, probe_logits(context, result.anchor, bounds)):
-        right += context.objective.outcomes(logits.cpu(), labels[start:stop]).sum(1)
-    return [int(count) / len(labels) for count in right]
+    objective, layouts = context.objective, context.anchors[result.anchor].info.layouts
+    outcomes: list[list[Tensor]] = [[] for _ in layouts]
+    bounds = prediction_bounds(context, result.anchor)
+    for (start, stop, _), cuts in zip(bounds, probe_logits(context, result.anchor, bounds)):
+        for of_cut, logits, layout in zip(outcomes, cuts, layouts):
+            here = objective.unit_outcomes(logits.cpu(), labels[start:stop], layout)
+            of_cut.append(here)
+    return [objective.task.metric.value(torch.cat(of_cut).numpy()) for of_cut in outcomes]
 
 
-def probe_logits(context: Context, anchor: str, bounds: Bounds) -> Iterator[Tensor]:
-    """Every probe's logits on the validation samples, (n + 1, rows, K) for each chunk."""
+def probe_logits(context: Context, anchor: str, bounds: Bounds) -> Iterator[list[Tensor]]:
+    """Every probe's logits on the validation samples, n + 1 times (rows, …, K) for each chunk."""
     features = context.read(Validation(anchor=anchor))
     arrays = context.read(Probes(anchor=anchor))
     probes = []
@@ -110,13 +121,13 @@ def probe_logits(context: Context, anchor: str, bounds: Bounds) -> Iterator[Tens
     cuts = [parts(features[f"cut{k}"], bounds) for k in range(len(probes))]
     for rows_of_cuts in zip(*cuts):
         pairs = zip(probes, rows_of_cuts)
-        yield torch.stack(
-            [p.logits(torch.from_numpy(rows).to(context.device)) for p, rows in pairs]
-        )
+        yield [p.logits(torch.from_numpy(rows).to(context.device)) for p, rows in pairs]
 
 
-def prediction_bounds(context: Context, predictions: int) -> Bounds:
-    """Chunks of the validation samples, small enough for this many predictions of each."""
+def prediction_bounds(context: Context, *anchors: str) -> Bounds:
+    """Chunks of the validation samples, small enough for all predictions of these anchors."""
+    layouts = [layout for name in anchors for layout in context.anchors[name].info.layouts]
+    predictions = sum(prod(context.objective.unit_shape(layout)) for layout in layouts)
     rows = chunk_rows(predictions, len(context.splits.class_names))
     return chunk_bounds(block_of(context.val.samples), rows)
 

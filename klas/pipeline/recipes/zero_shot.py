@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
-
 from klas.measures.accuracy import stitch_outcomes
 from klas.measures.normalisation import CALIBRATION, calibrate_stitches, has_statistics
 from klas.measures.sweep import Tick
@@ -56,17 +54,16 @@ def calibrated(family: Family, context: Context) -> dict[Place, float]:
 
 
 def measured(family: Family, context: Context, tick: Tick) -> Arrays:
-    """How each stitch does on every validation sample, packed to bits."""
-    val = context.val
+    """How each stitch does on every validation sample, as it is stored."""
+    val, metric = context.val, context.objective.task.metric
     outcomes = stitch_outcomes(
         family,
         lambda: context.batches(val.images, val.rows, family.names[0]),
-        val.samples,
         tick,
         objective=context.objective,
         precision=context.precision,
     )
-    return {f"{name_of(p)}.{OUTCOMES}": np.packbits(bits) for p, bits in outcomes.items()}
+    return {f"{name_of(p)}.{OUTCOMES}": metric.packed(each) for p, each in outcomes.items()}
 
 
 def seconds_of_pass(result: OfPair, context: Context, speed: Speed) -> tuple[float, float]:

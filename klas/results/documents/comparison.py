@@ -17,8 +17,8 @@ from klas.results.documents.numbers import (
     Version,
 )
 from klas.results.documents.sources import Data, MadeWith
+from klas.study import TaskName
 from klas.tasks.metric import MetricName
-from klas.tasks.task import TaskName
 
 T = TypeVar("T")
 

@@ -20,8 +20,8 @@ from klas.results.documents.numbers import (
     Version,
 )
 from klas.results.documents.sources import Layout, MadeWith, Transform
+from klas.study import TaskName
 from klas.tasks.metric import MetricName
-from klas.tasks.task import TaskName
 
 Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

@@ -21,9 +21,8 @@ from klas.results.documents.numbers import (
     Version,
 )
 from klas.results.documents.sources import AnchorEntry, Data, Deployed, Fit, MadeWith
-from klas.study import Tier
+from klas.study import TaskName, Tier
 from klas.tasks.metric import MetricName
-from klas.tasks.task import TaskName
 
 
 class SelectionEntry(TypedDict):
