@@ -26,7 +26,7 @@ from klas.foreign import read_at_most, reading
 from klas.recipe import TrainingSpec
 from klas.section import Positive, PrecisionRule, Rate, Section, Seed
 
-TaskName = Literal["classification"]
+TaskName = Literal["classification", "segmentation"]
 
 Stage = Literal["anchors", "probes", "scores", "zero_shot", "tuned"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -108,6 +108,9 @@ class DataSpec(Section):
         train_samples, val_samples, test_samples: how many images are used of each.
         crop: the share of a resized image's side that is kept, in the middle.
         interpolation: how images are resized.
+        classes: of label maps, the text file of their names, a class per line, the first being
+            number 0.
+        void: of label maps, the number of the pixels that count nowhere.
         class_map: which output of the anchors each class is, as a table or a file of one; needed
             if the classes' names don't say (:mod:`klas.data.labels`).
     """
@@ -120,7 +123,16 @@ class DataSpec(Section):
     test_samples: Positive = 50_000
     crop: Annotated[float, Field(gt=0, le=1)] = 0.9
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    classes: str | None = None
+    void: Annotated[int, Field(ge=0, le=255)] = 255
     class_map: str | dict[str, Annotated[int, Field(ge=0)]] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What label maps have is written where it is set: older studies stay as they are."""
+        plain: dict[str, Any] = serialize(self)
+        usual = {"classes": None, "void": 255}
+        return {k: v for k, v in plain.items() if k not in usual or v != usual[k]}
 
 
 class ProbesSpec(Section):
@@ -301,6 +313,11 @@ class Study(Section):
         if len(set(names)) < len(names):
             twice = sorted({n for n in names if names.count(n) > 1})
             raise ValueError(f"anchors: {twice} named twice; give each anchor a name of its own")
+        if self.task == "segmentation" and self.probes.pool == "prefix":
+            raise ValueError(
+                'probes: pool = "prefix" is for images of one class; the units of segmentation are '
+                'cells of the map, so leave pool at "mean"'
+            )
         if not isinstance(self.pairs, str):
             known = set(names)
             if not self.pairs:
@@ -501,6 +518,7 @@ def _with_absolute_paths(study: Study, folder: Path) -> Study:
                     "train": absolute(data.train),
                     "val": absolute(data.val),
                     "test": None if data.test is None else absolute(data.test),
+                    "classes": None if data.classes is None else absolute(data.classes),
                     "class_map": absolute(data.class_map)
                     if isinstance(data.class_map, str)
                     else data.class_map,

@@ -4,6 +4,7 @@ Samples are visited in a seeded order, never in the folder's, and subsets are cl
 """
 
 from klas.data.images import Images, open_images
+from klas.data.label_maps import LabelMaps, open_label_maps
 from klas.data.loading import batches
 from klas.data.readable import (
     Unreadable,
@@ -15,11 +16,13 @@ from klas.data.rows import balanced_order, subset
 
 __all__ = [
     "Images",
+    "LabelMaps",
     "Unreadable",
     "balanced_order",
     "batches",
     "find_unreadable",
     "open_images",
+    "open_label_maps",
     "passed_over_sentence",
     "subset",
     "unreadable_sentence",

@@ -27,9 +27,20 @@ def list_folder(root: Path) -> FileTable:
         DataError: there are none, some lie in no class folder, a class folder is empty, or a
             folder can't be opened.
     """
+    table, empty = files_below(root)
+    check_classes(root, table, empty)
+    return table
+
+
+def files_below(root: Path, start: str = "") -> tuple[FileTable, list[str]]:
+    """All images in a folder of ``root``, in a fixed order, and the folders there without any.
+
+    Raises:
+        DataError: a folder can't be opened, or is a link to one above it.
+    """
     table = FileTable()
     empty: list[str] = []
-    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(start, frozenset())]
     while waiting:
         folder, above = waiting.pop()
         files, folders, other = _scan(root, folder)
@@ -47,8 +58,7 @@ def list_folder(root: Path) -> FileTable:
                 table.add(len(table.places) - 1, name, size)
         elif not folders and folder:
             empty.append(folder)
-    check_classes(root, table, empty)
-    return table
+    return table, empty
 
 
 def check_classes(root: Path, table: FileTable, empty: list[str]) -> None:

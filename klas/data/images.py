@@ -59,6 +59,12 @@ def register_collection(prefix: str, opener: Callable[[str], Images]) -> None:
     _COLLECTIONS[prefix] = opener
 
 
+def collection(ref: str) -> Images | None:
+    """The data set of a registered collection; None where a reference is of none."""
+    opener = next((each for prefix, each in _COLLECTIONS.items() if ref.startswith(prefix)), None)
+    return None if opener is None else opener(ref)
+
+
 def open_images(ref: str) -> Images:
     """Open a data set: what ``timm.data.create_dataset`` takes, if its rows have numbers.
 
@@ -70,9 +76,8 @@ def open_images(ref: str) -> Images:
     Raises:
         DataError: there is nothing under that name, or nothing that can be used.
     """
-    for prefix, opener in _COLLECTIONS.items():
-        if ref.startswith(prefix):
-            return opener(ref)
+    if (opened := collection(ref)) is not None:
+        return opened
     if ref.startswith(HUB):
         return HubImages(ref)
     path = Path(ref)

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from timm.data import create_transform
 from torch import Tensor
 
 from klas.data.images import Images
+from klas.data.label_maps import LabelMaps
 from klas.errors import DataError
 from klas.networks.anchor import Transform
 from klas.networks.batch_size import LARGEST_BATCH
@@ -31,10 +33,11 @@ def batches(
     device: torch.device,
     batch: int = LARGEST_BATCH,
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Batches of images (n, C, H, W), one tensor per transform, and labels (n,), in order of rows.
+    """Batches of images (n, C, H, W), one tensor per transform, and targets, in order of rows.
 
-    A transform that occurs twice is applied once. Pixels go to the device as bytes, from pinned
-    memory on CUDA, and are normalised there.
+    The targets are labels (n,); of label maps they are those, bytes (n, H, W), in the geometry of
+    the first transform. A transform that occurs twice is applied once. Pixels go to the device as
+    bytes, from pinned memory on CUDA, and are normalised there.
 
     Args:
         images: the data set.
@@ -51,13 +54,16 @@ def batches(
     pictures = in_order(view, rows.tolist(), threads=loader_threads(images), ahead=2 * batch)
     for start in range(0, len(rows), batch):
         chunk = rows[start : start + batch]
-        loaded = [next(pictures) for _ in chunk]
+        columns = list(zip(*(next(pictures) for _ in chunk)))
         here = [
             normalised(_stacked(column, device), transform)
-            for column, transform in zip(zip(*loaded), distinct)
+            for column, transform in zip(columns, distinct)
         ]
-        labels = torch.from_numpy(images.labels[chunk]).to(device)
-        yield (*(here[distinct.index(t)] for t in transforms), labels)
+        if isinstance(images, LabelMaps):
+            targets = _stacked(columns[-1], device).flatten(1, 2)
+        else:
+            targets = torch.from_numpy(images.labels[chunk]).to(device)
+        yield (*(here[distinct.index(t)] for t in transforms), targets)
 
 
 def prepared(picture: Image, transform: Transform) -> Tensor:
@@ -121,6 +127,8 @@ def in_order(
 class _Views:
     """From a row to its image as every transform sees it: bytes (C, H, W), not yet normalised.
 
+    After these comes its label map (1, H, W) if it has one, whose numbers are never mixed.
+
     It is called in threads, so it must not compute with torch: each thread would start a team of
     its own.
     """
@@ -129,11 +137,16 @@ class _Views:
         self._images = images
         self._modes = [mode_of(transform) for transform in transforms]
         self._transforms = [_geometry(transform) for transform in transforms]
+        self._maps = images if isinstance(images, LabelMaps) else None
+        if self._maps is not None:
+            self._of_map = _geometry(replace(transforms[0], interpolation="nearest"), channels=1)
 
     def __call__(self, row: int) -> list[Tensor]:
         picture = self._images.image(row)
+        label_map = None if self._maps is None else self._maps.label_map(row)
         try:
-            return [t(picture.convert(m)) for t, m in zip(self._transforms, self._modes)]
+            views = [t(picture.convert(m)) for t, m in zip(self._transforms, self._modes)]
+            return views if label_map is None else [*views, self._of_map(label_map)]
         except Exception as error:
             raise DataError(
                 f"{self._images.where(row)}: cannot be cropped and resized ({error})"
@@ -145,14 +158,16 @@ def mode_of(transform: Transform) -> str:
     return "L" if transform.input_size[0] == 1 else "RGB"
 
 
-def _geometry(transform: Transform) -> Callable[[Image], Any]:
+def _geometry(transform: Transform, channels: int | None = None) -> Callable[[Image], Any]:
     """From a picture to its bytes (C, H, W), cropped and resized."""
+    _, *size = transform.input_size
     geometry: Callable[[Image], Any] = create_transform(
-        input_size=transform.input_size,
+        input_size=(channels or transform.input_size[0], *size),
         is_training=False,
         use_prefetcher=True,  # timm's word for: leave normalisation to the batch
         interpolation=transform.interpolation,
         crop_pct=transform.crop,
+        crop_mode="squash" if transform.whole else None,
     )
     return geometry
 

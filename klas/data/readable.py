@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from klas.data.files import listed
 from klas.data.images import Images
+from klas.data.label_maps import LabelMaps
 from klas.data.loading import in_order, loader_threads
 from klas.data.pictures import UnreadableError
 from klas.data.rows import balanced_order
@@ -112,11 +113,17 @@ def unreadable_sentence(ref: str, damaged: Sequence[Unreadable]) -> str:
 
 
 def _checked(images: Images, rows: NDArray[np.int64]) -> Iterator[Unreadable | None]:
+    maps = images if isinstance(images, LabelMaps) else None
+
     def check(row: int) -> Unreadable | None:
         try:
             images.image(row).convert("RGB")
+            if maps is not None:
+                maps.label_map(row)
         except UnreadableError as error:
             return Unreadable(row, images.where(row), error.reason)
+        except DataError:  # it can be read, but is no map of this image
+            raise
         except Exception as error:  # it can be decoded, but not converted to colours
             return Unreadable(row, images.where(row), str(error))
         return None

@@ -17,6 +17,7 @@ from klas.networks import factory
 from klas.networks.anchor import Anchor, Transform
 from klas.networks.fusing import fused_network
 from klas.networks.load import check_model_name
+from klas.networks.segmenter import Segmenter
 from klas.networks.splitting.split import SPLITTER
 from klas.pipeline.scores_document import made_with
 from klas.results.documents.networks import Architecture, Saved
@@ -53,6 +54,8 @@ def describe(anchor: Anchor) -> Architecture:
         described["image_size"] = list(info.image_size)
     if info.fused:
         described["fused"] = True
+    if info.plain_head is not None:
+        described["plain_head"] = info.plain_head
     return described
 
 
@@ -78,6 +81,8 @@ def rebuild(described: Architecture, where: str, *, allow_code: bool = False) ->
     else:
         model, origin = _timm_network(described, where), {"tag": described["model"]}
     transform = transform_of(described)
+    if (classes := described.get("plain_head")) is not None:
+        model = Segmenter(model, name, classes=classes, input_size=transform.input_size).eval()
     if fused := described.get("fused", False):
         model = fused_network(model, name, transform.input_size)
     anchor = Anchor.from_module(model, name, transform=transform, model=spec.model, origin=origin)
@@ -140,17 +145,20 @@ def transform_of(described: Architecture) -> Transform:
         std=tuple(stated["std"]),
         crop=stated["crop"],
         interpolation=stated["interpolation"],
+        whole=stated.get("whole", False),
     )
 
 
 def _arguments(anchor: Anchor) -> dict[str, Any]:
-    if not hasattr(anchor.network, "_model_args"):
+    whole = anchor.network
+    network = whole.backbone if isinstance(whole, Segmenter) else whole
+    if not hasattr(network, "_model_args"):
         raise AnchorError(
-            f"{anchor.info.name}: nothing says how {type(anchor.network).__name__} is made; make "
+            f"{anchor.info.name}: nothing says how {type(network).__name__} is made; make "
             "it in a function (package.module:function) and name that as the model"
         )
     try:
-        made: dict[str, Any] = json.loads(json.dumps(get_model_args(anchor.network)))
+        made: dict[str, Any] = json.loads(json.dumps(get_model_args(network)))
     except (TypeError, ValueError) as error:
         raise AnchorError(
             f"{anchor.info.name}: it was made with arguments that a file can't hold "

@@ -171,6 +171,7 @@ def _listed_anchor(document: StitchList, name: str, path: Path, allow_code: bool
         crop=transform["crop"],
         interpolation=transform["interpolation"],
         allow_code=allow_code,
+        task=document["task"],
     )
     if anchor.info.digest != entry["digest"]:
         raise FormatError(
@@ -192,6 +193,11 @@ def _fitted(
 ) -> Family:
     """Stitches of tier ``zero_shot``, made again from the training images."""
     train = document["data"]["train"]
+    if document["task"] != "classification":
+        raise DataError(
+            f"{train['ref']}: the layers of networks for {document['task']} are not fitted again "
+            "from a list alone; select with --weights"
+        )
     images = open_images(train["ref"])
     if images.fingerprint != train["fingerprint"]:
         raise DataError(f"{train['ref']}: the images are not those that the list was made with")

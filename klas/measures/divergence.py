@@ -8,19 +8,24 @@ float32 may have spoilt is known from the sums themselves (:func:`_doubtful`) an
 float64: neighbouring cuts whose predictions are much alike, as a rule.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 CHUNK_SAMPLES = 500
 CHUNK_BYTES = 2**25  # of all predictions for one chunk; a handful of such arrays exist at a time
 TILE_BYTES = 2**21  # of the predictions that the CPU works on at a time, so that its cache has them
 TOLERANCE = 1e-4  # the greatest relative error of a sum
 ROUNDING = 12 * 2.0**-24  # of one float32 product; up to 6 times 2⁻²⁴ was met
+
+Cuts = Sequence[Tensor] | Tensor
+"""Logits at every cut."""
 
 Bounds = list[tuple[int, int, int]]
 """(start, stop, block) of consecutive samples that are worked on together."""
@@ -193,27 +198,84 @@ def _squares_of_logs(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (p.square().sum(1)[:, None] + q.square().sum(1) - 2 * p @ q.T).clamp_min(0)
 
 
+def sums_of_cuts(first: Cuts, second: Cuts, *, squares: bool = False) -> Sums:
+    """:func:`pair_sums` of predictions for whole samples, or for the cells of grids.
+
+    Of cells it is the mean over them. Where two cuts have different grids, the probabilities of the
+    finer one are averaged over the cells of the coarser one, as T runs on the coarser of two grids:
+    so they say what is in those cells. What P_i is there, and so its entropy, depends on the other
+    cut.
+
+    Args:
+        first: I cuts' logits, each (n, C), or (n, h, w, C) where there is a prediction for each of
+            h · w cells.
+        second: J cuts' likewise; the same list where a network is compared with itself.
+
+    Returns:
+        The sums; of cells, ``entropy`` is (I, J).
+    """
+    if first[0].dim() == 2:
+        stacked = torch.stack(list(first))
+        other = stacked if second is first else torch.stack(list(second))
+        return pair_sums(stacked, other, squares=squares)
+    names = ("kl", "entropy", "squares", "lengths") if squares else ("kl", "entropy")
+    shape = len(first), len(second)
+    whole = {name: torch.zeros(shape, dtype=torch.float64) for name in names}
+    for have, rows in _by_grid(first):
+        for want, columns in _by_grid(second):
+            grid = min(have, want, key=prod)
+            p = torch.stack([_at_grid(first[k], grid) for k in rows])
+            same = second is first and have == want
+            q = p if same else torch.stack([_at_grid(second[k], grid) for k in columns])
+            sums = pair_sums(p, q, squares=squares)._asdict()
+            place = torch.tensor(rows)[:, None], torch.tensor(columns)
+            for name, matrix in whole.items():
+                values = sums[name].cpu() / prod(grid)
+                matrix[place] = values if values.dim() == 2 else values[:, None]
+    return Sums(whole["kl"], whole["entropy"], whole.get("squares"), whole.get("lengths"))
+
+
+def _by_grid(cuts: Cuts) -> list[tuple[tuple[int, int], list[int]]]:
+    """Each grid, and the numbers of the cuts that have it."""
+    numbers: dict[tuple[int, int], list[int]] = {}
+    for k, logits in enumerate(cuts):
+        numbers.setdefault((logits.shape[1], logits.shape[2]), []).append(k)
+    return list(numbers.items())
+
+
+def _at_grid(logits: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(n · h · w, C) logits of the mean probabilities in the cells of a grid."""
+    if logits.shape[1:3] != torch.Size(grid):
+        chances = widened(logits).softmax(-1).permute(0, 3, 1, 2)
+        chances = adaptive_avg_pool2d(chances, grid).permute(0, 2, 3, 1)
+        tiny = torch.finfo(chances.dtype).tiny
+        logits = chances.clamp_min(tiny).log().to(logits.device, logits.dtype)
+    return logits.flatten(0, 2)
+
+
 def prediction_sums(
-    batches: Iterable[tuple[Tensor, Tensor]], bounds: Bounds
+    batches: Iterable[tuple[Cuts, Cuts]], bounds: Bounds
 ) -> dict[str, NDArray[np.float64]]:
     """Sums over the samples of each of B blocks, from which the scores follow.
 
     Args:
-        batches: pairs of the probes' logits ((I, n, C), (J, n, C)), one for each of ``bounds``.
+        batches: pairs of the probes' logits as :func:`sums_of_cuts` takes them, one for each of
+            ``bounds``.
         bounds: of :func:`chunk_bounds`.
 
     Returns:
-        ``kl`` (B, I, J) and ``entropy`` (B, I) of :class:`Sums`, and ``squares`` (B, I, J), which
-        are means over the classes, our reading of the paper's rival MSE.
+        ``kl`` (B, I, J) and ``entropy`` (B, I), or (B, I, J) of cells, of :class:`Sums`, and
+        ``squares`` (B, I, J), which are means over the classes, our reading of the paper's rival
+        MSE.
     """
     totals: dict[str, Tensor] = {}
     last = max(block for _, _, block in bounds)
     for (_, _, block), (first, second) in zip(bounds, batches):
-        made = pair_sums(first, second, squares=True)
+        made = sums_of_cuts(first, second, squares=True)
         assert made.squares is not None
         sums = {
             "kl": made.kl,
-            "squares": made.squares / first.shape[-1],
+            "squares": made.squares / first[0].shape[-1],
             "entropy": made.entropy,
         }
         for name, values in sums.items():
@@ -223,11 +285,12 @@ def prediction_sums(
     return {name: total.cpu().numpy() for name, total in totals.items()}
 
 
-def theta(batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+def theta(batches: Iterable[tuple[Cuts, Cuts]]) -> Tensor:
     """Θ(P_i, Q_j), the mean of D_KL over all samples: (I, J) in nats, float64 on the CPU.
 
     Args:
-        batches: pairs of logits ((I, n, C), (J, n, C)) that together cover the samples once.
+        batches: pairs of logits as :func:`sums_of_cuts` takes them, that together cover the samples
+            once.
 
     Examples:
         The probabilities are (2/3, 1/3) and (1/3, 2/3), so Θ is (2/3 − 1/3) ln 2:
@@ -239,6 +302,6 @@ def theta(batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
     count = 0
     for first, second in batches:
-        total = total + pair_sums(first, second).kl.cpu()
-        count += first.shape[1]
+        total = total + sums_of_cuts(first, second).kl.cpu()
+        count += len(first[0])
     return total / count

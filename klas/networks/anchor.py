@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from klas.networks.accepted import refuse_wrapped
 from klas.networks.device import place
 from klas.networks.layout import Layout
+from klas.networks.segmenter import Segmenter
 from klas.networks.splitting.split import split
 
 
@@ -24,6 +25,8 @@ class Transform:
         mean, std: of each channel, subtracted and divided by after pixels are scaled to [0, 1].
         crop: the share of the resized image's side that is kept, in the middle.
         interpolation: how images are resized, ``"bicubic"`` for example.
+        whole: whether they are resized whole, to the network's aspect ratio, before the middle is
+            taken; otherwise to its shorter side. Label maps always are.
     """
 
     input_size: tuple[int, int, int]
@@ -31,10 +34,12 @@ class Transform:
     std: tuple[float, ...]
     crop: float
     interpolation: str
+    whole: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for keys and files."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Plain values for keys and files; what came later is there where it is set."""
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return plain if self.whole else {k: v for k, v in plain.items() if k != "whole"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,7 @@ class AnchorInfo:
         columns: which of the head's outputs the logits are, class by class; None: all, in order.
         image_size: (height, width) that the study asks for; None: the network's own.
         fused: whether it is in timm's fused form; its tensors' digest is that of the other form.
+        plain_head: how many classes the plain head of a segmenter has; None for any other head.
     """
 
     name: str
@@ -65,6 +71,7 @@ class AnchorInfo:
     columns: tuple[int, ...] | None = None
     image_size: tuple[int, int] | None = None
     fused: bool = False
+    plain_head: int | None = None
 
     @property
     def digest(self) -> str:
@@ -172,7 +179,12 @@ class Anchor(nn.Module):
             True
         """
         refuse_wrapped(module, name)
-        parts = split(module, name, transform.input_size)
+        plain_head = None
+        if isinstance(module, Segmenter):
+            plain_head = module.head.classes.out_features
+            parts = replace(module.parts, head=module.head, classes=plain_head)
+        else:
+            parts = split(module, name, transform.input_size)
         info = AnchorInfo(
             name=name,
             model=model or type(module).__qualname__,
@@ -181,6 +193,7 @@ class Anchor(nn.Module):
             layouts=parts.layouts,
             classes=0 if getattr(module, "num_classes", None) == 0 else parts.classes,
             transform=transform,
+            plain_head=plain_head,
         )
         return cls(info, parts.stem, parts.blocks, parts.head, module)
 

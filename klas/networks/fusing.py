@@ -14,6 +14,7 @@ from torch import nn
 
 from klas.errors import AnchorError, one_line
 from klas.networks.anchor import Anchor, AnchorInfo
+from klas.networks.segmenter import Segmenter
 from klas.networks.splitting.split import split
 
 TOLERANCE = 1e-3
@@ -77,6 +78,8 @@ def _fused(network: nn.Module) -> nn.Module | None:
 
 
 def _can_fuse(network: nn.Module) -> bool:
+    if isinstance(network, Segmenter):
+        return False  # its parts are those of the form that it was cut in
     inside = (m for m in network.modules() if m is not network)
     return any(hasattr(m, method) for m in inside for method in _METHODS)
 

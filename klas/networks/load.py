@@ -3,10 +3,11 @@
 import difflib
 import json
 from dataclasses import replace
+from typing import Any
 
 import timm
 import torch
-from timm.data import resolve_model_data_config
+from timm.data import resolve_data_config, resolve_model_data_config
 from timm.models import get_model_args, get_pretrained_cfg
 from torch import nn
 
@@ -17,21 +18,29 @@ from klas.networks.cost import count_macs
 from klas.networks.fusing import fused_network
 from klas.networks.operators import NoFakeKernelError
 from klas.networks.pretrained import pixels
+from klas.networks.segmenter import load_segmenter, segmenter_weights
 from klas.networks.weights import load_model
 from klas.networks.weights_folder import WeightsConfig, weights_config
-from klas.study import AnchorSpec
+from klas.study import AnchorSpec, TaskName
 
 # Arguments of a network that its weights or the size of its images decide here too.
 _FOLLOWED = ("in_chans", "num_classes", "img_size")
 
 
 def load_anchor(
-    spec: AnchorSpec, *, crop: float, interpolation: str, allow_code: bool = False
+    spec: AnchorSpec,
+    *,
+    crop: float,
+    interpolation: str,
+    allow_code: bool = False,
+    task: TaskName = "classification",
 ) -> Anchor:
     """The network with its pretrained weights, cut at its blocks, in eval mode on the CPU.
 
     Args:
         allow_code: whether a model may be a Python function of the user's, which is then run.
+        task: what the network is for. For segmentation its weights have a plain head
+            (:mod:`klas.networks.segmenter`); a network without one has no head.
 
     Raises:
         AnchorError: there is no such model; the weights are missing, do not fit or hold NaN; what
@@ -40,6 +49,8 @@ def load_anchor(
     """
     check_model_name(spec, allow_code=allow_code)
     config = weights_config(spec.weights, spec.name) if spec.weights else None
+    if task == "segmentation":
+        return _load_for_pixels(spec, config, crop=crop, interpolation=interpolation)
     if factory.is_factory(spec):
         model, origin = factory.build(spec)
     else:
@@ -49,7 +60,8 @@ def load_anchor(
     _refuse_broken_weights(model, spec)
     if config is not None and config.preprocessing:
         origin["config"] = str(config.file)
-    transform = _transform(model, spec, config, crop=crop, interpolation=interpolation)
+    known = resolve_model_data_config(model)
+    transform = _transform(known, spec, config, crop=crop, interpolation=interpolation)
     trained = model
     try:
         if spec.fused:
@@ -68,8 +80,42 @@ def load_anchor(
     return anchor.eval()
 
 
+def _load_for_pixels(
+    spec: AnchorSpec, config: WeightsConfig | None, *, crop: float, interpolation: str
+) -> Anchor:
+    """An anchor for segmentation: a network of timm's with a plain head, or without any."""
+    if factory.is_factory(spec) or spec.fused:
+        what = "fused" if spec.fused else "made by a function"
+        raise AnchorError(
+            f"{spec.name}: a network for segmentation cannot be {what} here; name a model of "
+            "timm's and give its file as `weights`"
+        )
+    _refuse_another_architecture(spec, config)
+    weights = segmenter_weights(spec)
+
+    def seen_by(known: dict[str, Any]) -> Transform:
+        how = _transform(known, spec, config, crop=crop, interpolation=interpolation)
+        return replace(how, whole=True)
+
+    network: nn.Module
+    if weights is None:
+        network, origin = load_model(spec, config)
+        transform = seen_by(resolve_model_data_config(network))
+    else:
+        stated: Any = get_pretrained_cfg(spec.model)
+        transform = seen_by(resolve_data_config(pretrained_cfg=stated.to_dict()))
+        network, origin = load_segmenter(spec, weights, transform.input_size), weights.origin
+    _refuse_broken_weights(network, spec)
+    anchor = Anchor.from_module(
+        network, spec.name, transform=transform, model=spec.model, origin=origin
+    )
+    classes = anchor.info.plain_head or 0  # a classifier says nothing of pixels
+    anchor.info = replace(anchor.info, image_size=spec.image_size, classes=classes)
+    return anchor.eval()
+
+
 def _transform(
-    model: nn.Module,
+    of_network: dict[str, Any],
     spec: AnchorSpec,
     config: WeightsConfig | None,
     *,
@@ -80,7 +126,7 @@ def _transform(
 
     First the study's size counts, then what is said beside the weights, then timm's word.
     """
-    known = resolve_model_data_config(model) | (config.preprocessing if config else {})
+    known = of_network | (config.preprocessing if config else {})
     channels, *size = known["input_size"]
     height, width = spec.image_size or size
     return Transform(

@@ -27,6 +27,7 @@ from klas.networks.cost import AnchorCost, Cost, anchor_cost, deployed_stitch_co
 from klas.networks.device import forward_precision, pick_device, visible_devices
 from klas.networks.family import Family
 from klas.networks.load import check_model_name, load_anchor
+from klas.networks.pretrained import pixels
 from klas.networks.splitting.split import SPLITTER
 from klas.pipeline.splits import Split, Splits
 from klas.progress import Progress, Silent
@@ -125,9 +126,12 @@ class Context:
                 crop=study.data.crop,
                 interpolation=study.data.interpolation,
                 allow_code=self.allow_code,
+                task=study.task,
             )
             for spec in study.anchors
         }
+        if study.task == "segmentation":
+            _refuse_sizes(anchors)
         # Every anchor's outputs are the classes of the images, in their order.
         outputs = {
             name: Output(anchor.info.classes, tagged="tag" in anchor.info.weights)
@@ -233,8 +237,11 @@ class Context:
     @cached_property
     def batch(self) -> BatchSize:
         """How many samples go through the networks at once."""
-        layouts = (anchor.info.layouts for anchor in self.anchors.values())
-        at_most_two = sorted(map(image_bytes, layouts))[-2:]  # source and target run together
+        each = (
+            image_bytes(anchor.info.layouts) + self.objective.output_bytes(anchor.info)
+            for anchor in self.anchors.values()
+        )
+        at_most_two = sorted(each)[-2:]  # source and target run together
         return BatchSize(sum(at_most_two), memory_budget_bytes(self.device))
 
     def batches(
@@ -350,6 +357,17 @@ class Context:
         key = cost_key(self.identities[name])
         raw = self.compute(key, lambda: asdict(anchor_cost(self.anchors[name])))
         return AnchorCost.from_json(raw)
+
+
+def _refuse_sizes(anchors: Mapping[str, Anchor]) -> None:
+    """Refuse anchors that see label maps of different sizes: their mIoU would not compare."""
+    sizes = {name: anchor.info.transform.input_size[1:] for name, anchor in anchors.items()}
+    if len(set(sizes.values())) > 1:
+        each = ", ".join(f"{name} {pixels(size)}" for name, size in sizes.items())
+        raise AnchorError(
+            f"the anchors are compared pixel by pixel, but see images of different sizes ({each}); "
+            "give each the same `image_size`"
+        )
 
 
 def _identity(anchor: Anchor) -> AnchorIdentity:

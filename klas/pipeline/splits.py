@@ -14,6 +14,7 @@ from klas.data import (
     balanced_order,
     find_unreadable,
     open_images,
+    open_label_maps,
     passed_over_sentence,
     subset,
     unreadable_sentence,
@@ -145,7 +146,16 @@ class Splits:
     @cached_property
     def _images(self) -> dict[SplitName, Images]:
         """The data sets of all splits; their classes are the same."""
-        images = {name: open_images(ref) for name, ref in self._refs.items() if ref is not None}
+        data, refs = self._study.data, self._refs.items()
+        images: dict[SplitName, Images]
+        if self._study.task == "segmentation":
+            images = {
+                name: open_label_maps(ref, classes=data.classes, void=data.void)
+                for name, ref in refs
+                if ref is not None
+            }
+        else:
+            images = {name: open_images(ref) for name, ref in refs if ref is not None}
         wanted = images["train"].class_names
         for name, those in images.items():
             if those.class_names != wanted:

@@ -32,7 +32,8 @@ class ScoreSums:
         kl: (B, n_f + 1, n_g + 1) of D_KL(P_i^f ‖ P_j^g) in nats.
         target_kl: (B, n_g + 1, n_g + 1) of the target against itself, in nats.
         squares: (B, n_f + 1, n_g + 1) of the mean squared difference of probabilities.
-        entropy: (B, n_f + 1) of the entropy of the source's probes in nats.
+        entropy: (B, n_f + 1) of the entropy of the source's probes in nats; (B, n_f + 1, n_g + 1)
+            where what they are compared as depends on the target's cut.
         hsic: (B, n_f + 1, n_g + 1) of (n − 3) HSIC₁ of a source cut with a target cut, over
             chunks of n samples.
         source_hsic: (B, n_f + 1) the same of each source cut with itself.
@@ -176,7 +177,9 @@ def candidate_scores(
     count = total(sums.samples)[..., None]
     omega = total(sums.kl) / count[..., None]
     across = omega[..., i, j]
-    cross_entropy = total(sums.entropy)[..., i] / count + across
+    entropy = total(sums.entropy)
+    entropy = entropy[..., i, j] if sums.entropy.ndim == 3 else entropy[..., i]
+    cross_entropy = entropy / count + across
     likeness = cka(total(sums.hsic), total(sums.source_hsic), total(sums.target_hsic))
     if sums.samples.sum() < CKA_SAMPLES:
         likeness = np.full_like(likeness, np.nan)

@@ -47,6 +47,10 @@ class Classification(Objective):
         """``logits`` (K,)."""
         return {"logits": ((info.classes,), np.dtype(np.float32))}
 
+    def output_bytes(self, info: AnchorInfo) -> int:
+        """Logits take next to nothing."""
+        return 0
+
     def kept_outputs(
         self, outputs: Tensor, targets: Tensor, info: AnchorInfo
     ) -> Mapping[str, Tensor]:

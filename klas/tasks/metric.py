@@ -18,7 +18,7 @@ from klas.storage.arrays import chunks
 
 Floats = NDArray[np.float64]
 
-MetricName = Literal["top1"]
+MetricName = Literal["top1", "miou"]
 
 ROWS = 500  # of stored outputs that are read at a time
 
@@ -121,4 +121,84 @@ class Top1(AccuracyMetric):
         return self.value(np.unpackbits(packed, count=samples))
 
 
+UNION_PARTS = ("right", "predicted", "there")
+"""What is counted of each class, in pixels: its intersection, and the two sides of its union."""
+
+
+class MeanIoU(AccuracyMetric):
+    """The mean over classes of intersection over union, of all pixels of the data set.
+
+    An outcome is (3, K), how many pixels of each class are right, predicted and there
+    (:data:`UNION_PARTS`); void pixels count in none. A class that is neither predicted nor there
+    is left out of the mean.
+    """
+
+    @property
+    def heading(self) -> str:
+        """As within a sentence."""
+        return self.label
+
+    def value(self, outcomes: ArrayLike) -> float:
+        """The mean over classes; of (N, 3, K), or of its sums over blocks."""
+        return float(_mean(class_iou(outcomes)))
+
+    def block_sums(self, outcomes: ArrayLike, blocks: NDArray[np.int64]) -> Floats:
+        """(B, 3, K) pixels."""
+        return np.moveaxis(block_sums(np.moveaxis(np.asarray(outcomes), 0, -1), blocks), -1, 0)
+
+    def replicates(self, sums: Floats, sizes: ArrayLike, drawn: NDArray[np.int64]) -> Floats:
+        """(R, M) of the pixels of the drawn blocks."""
+        # Of floats and without an axis that is not summed, or the product would be slow.
+        total = np.tensordot(drawn.astype(np.float64), sums, axes=(1, 1))  # (R, M, 3, K)
+        return _mean(_iou(total))
+
+    def of_anchor(self, validation: Mapping[str, Any]) -> NDArray[Any]:
+        """(N, 3, K) as they were counted."""
+        counted: NDArray[Any] = validation["outcomes"]
+        return counted
+
+    def packed(self, outcomes: NDArray[Any]) -> NDArray[np.int64]:
+        """(B, 3, K) the sums over the samples of each block."""
+        return self.block_sums(outcomes, block_of(len(outcomes))).astype(np.int64)
+
+    def packed_sums(self, packed: NDArray[Any], samples: int) -> Floats:
+        """(B, 3, K) the same."""
+        return np.asarray(packed, dtype=np.float64)
+
+    def packed_value(self, packed: NDArray[Any], samples: int) -> float:
+        """Of all blocks."""
+        return self.value(packed)
+
+
+def class_iou(outcomes: ArrayLike) -> Floats:
+    """(K,) intersection over union of each class, of outcomes (N, 3, K) or their sums.
+
+    NaN for a class that is neither predicted nor there.
+
+    Examples:
+        One image of six pixels: of the first class 2 are right, 3 are predicted and 2 are there.
+
+        >>> class_iou([[[2, 3, 0], [3, 3, 0], [2, 4, 0]]])
+        array([0.66666667, 0.75      ,        nan])
+    """
+    return _iou(np.asarray(outcomes, dtype=np.float64).sum(0))
+
+
+def _iou(total: Floats) -> Floats:
+    """(…, K) of sums (…, 3, K)."""
+    right, predicted, there = np.moveaxis(total, -2, 0)
+    union = predicted + there - right
+    iou = np.full(union.shape, np.nan)
+    np.divide(right, union, out=iou, where=union > 0)
+    return iou
+
+
+def _mean(iou: Floats) -> Floats:
+    """(…) over the classes that are anywhere; 0 where none is."""
+    known = ~np.isnan(iou)
+    total: Floats = np.where(known, iou, 0).sum(-1) / np.maximum(known.sum(-1), 1)
+    return total
+
+
 TOP1 = Top1(name="top1", label="top-1")
+MIOU = MeanIoU(name="miou", label="mIoU")

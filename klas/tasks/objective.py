@@ -53,6 +53,10 @@ class Objective(Protocol):
         """Of what :meth:`kept_outputs` gives for a sample, by name."""
         ...
 
+    def output_bytes(self, info: AnchorInfo) -> int:
+        """Bytes of an image's outputs while they are compared, about; 0 where they are few."""
+        ...
+
     def kept_outputs(
         self, outputs: Tensor, targets: Tensor, info: AnchorInfo
     ) -> Mapping[str, Tensor]:

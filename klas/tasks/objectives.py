@@ -3,8 +3,12 @@
 from klas.study import TaskName
 from klas.tasks.classification import Classification
 from klas.tasks.objective import Objective
+from klas.tasks.segmentation import Segmentation
 
-_OBJECTIVES: dict[TaskName, Objective] = {"classification": Classification()}
+_OBJECTIVES: dict[TaskName, Objective] = {
+    "classification": Classification(),
+    "segmentation": Segmentation(),
+}
 
 
 def objective_of(task: TaskName) -> Objective:

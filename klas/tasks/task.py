@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from klas.errors import FormatError
 from klas.study import TaskName
-from klas.tasks.metric import TOP1, AccuracyMetric
+from klas.tasks.metric import MIOU, TOP1, AccuracyMetric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,9 @@ class Task:
 
 CLASSIFICATION = Task(name="classification", metric=TOP1, samples="images")
 
-TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION,)}
+SEGMENTATION = Task(name="segmentation", metric=MIOU, samples="images")
+
+TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, SEGMENTATION)}
 
 
 def task_named(name: str) -> Task:

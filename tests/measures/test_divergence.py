@@ -5,7 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from klas.measures import divergence
-from klas.measures.divergence import chunk_bounds, pair_sums, prediction_sums, theta
+from klas.measures.divergence import (
+    chunk_bounds,
+    pair_sums,
+    prediction_sums,
+    sums_of_cuts,
+    theta,
+)
 from klas.selection.bootstrap import block_of
 
 
@@ -164,3 +170,32 @@ def test_sums_of_predictions_are_those_of_each_block(seed, samples, rows):
                 squares = ((p[i, here] - q[j, here]) ** 2).mean(1).sum()
                 assert actual["kl"][block, i, j] == pytest.approx(kl, rel=1e-4, abs=1e-9)
                 assert actual["squares"][block, i, j] == pytest.approx(squares, rel=1e-4, abs=1e-9)
+
+
+def _resized(chances, grid):
+    """(n, h, w, C) probabilities averaged over the cells of a grid that divides theirs."""
+    n, height, width, classes = chances.shape
+    h, w = grid
+    return chances.reshape(n, h, height // h, w, width // w, classes).mean((2, 4))
+
+
+def test_of_cells_it_is_the_mean_over_those_of_the_coarser_grid():
+    """Against the definition in float64, pair by pair, between and within networks."""
+    generator = torch.Generator().manual_seed(0)
+    grids = [(4, 6), (4, 6), (2, 3)], [(4, 6), (2, 3), (1, 1)]
+    first, second = (
+        [3 * torch.randn(5, *grid, 4, generator=generator) for grid in side] for side in grids
+    )
+    for others in (second, first):
+        sums = sums_of_cuts(first, others, squares=True)
+        for i, a in enumerate(first):
+            for j, b in enumerate(others):
+                grid = min(tuple(a.shape[1:3]), tuple(b.shape[1:3]))
+                p, q = (_resized(x.double().softmax(-1), grid).numpy() for x in (a, b))
+                cells = grid[0] * grid[1]
+                kl = (p * (np.log(p) - np.log(q))).sum() / cells
+                assert float(sums.kl[i, j]) == pytest.approx(kl, rel=1e-4, abs=1e-9)
+                entropy = -(p * np.log(p)).sum() / cells
+                assert float(sums.entropy[i, j]) == pytest.approx(entropy, rel=1e-4)
+                squares = np.square(p - q).sum() / cells
+                assert float(sums.squares[i, j]) == pytest.approx(squares, rel=1e-4, abs=1e-9)

@@ -64,7 +64,7 @@ def test_each_fault_gets_one_sentence(stitches, tmp_path, change, words):
     [
         ({"version": 2}, "has version 2, which is from a newer klas; this one reads version 1"),
         ({"format": "klas-family"}, "its format is 'klas-family', which is from a newer klas"),
-        ({"task": "segmentation"}, "its task is 'segmentation', which is from a newer klas"),
+        ({"task": "speech"}, "its task is 'speech', which is from a newer klas"),
         ({"accuracy_metric": "miou"}, "'miou', which is from a newer klas; this one reads 'top1'"),
     ],
 )

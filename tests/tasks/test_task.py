@@ -18,7 +18,7 @@ def test_a_task_is_known_by_its_name():
     assert all(task_named(name).name == name for name in TASKS)
 
 
-@pytest.mark.parametrize("name", ["segmentation", "", None, 3, ["classification"], {}])
+@pytest.mark.parametrize("name", ["speech", "", None, 3, ["classification"], {}])
 def test_a_task_that_is_not_known_may_be_a_newer_klass(name):
     with pytest.raises(FormatError, match="a newer klas may know it") as caught:
         task_named(name)
@@ -27,8 +27,8 @@ def test_a_task_that_is_not_known_may_be_a_newer_klass(name):
 
 
 def test_a_document_of_another_task_is_refused_when_its_figures_are_asked_for():
-    pair = Pair(document={**DOCUMENT, "task": "segmentation"}, index=0)
-    with pytest.raises(FormatError, match="task 'segmentation' is not known here"):
+    pair = Pair(document={**DOCUMENT, "task": "speech"}, index=0)
+    with pytest.raises(FormatError, match="task 'speech' is not known here"):
         _ = pair.task
 
 

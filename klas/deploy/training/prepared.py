@@ -14,7 +14,7 @@ from klas.deploy.elastic import Elastic
 from klas.deploy.listed import Listed, names_of
 from klas.deploy.load import elastic_of
 from klas.deploy.training.plan import Plan, check_parts
-from klas.errors import DataError, SelectionError
+from klas.errors import DataError, SelectionError, StudyError
 from klas.measures.normalisation import has_statistics
 from klas.networks.anchor import Anchor
 from klas.pipeline.splits import Splits
@@ -89,6 +89,11 @@ def prepare(
     """
     listed = Listed.open(path, allow_code=allow_code)
     notes = []
+    if (task := listed.document["task"]) != "classification":
+        raise StudyError(
+            f"{path}: its networks are for {task}, but `klas train` is for classification "
+            "alone; train them with `klas finetune`"
+        )
     if not listed.document["stitches"]:
         raise SelectionError(f"{path}: has no stitches, so there is nothing to train; select some")
     study_here = change(study or _study_of(listed.document), "training", steps=steps)

@@ -100,9 +100,10 @@ def _test(result: TestOutcomes, context: Context, tick: Tick) -> Arrays:
 
 def _compare_outputs(result: ThetaOutput, context: Context, tick: Tick) -> float:
     logits = [context.read(need)["logits"] for need in result.needs]
-    rows = chunk_rows(2, logits[0].shape[1])
+    cells = max(prod(part.shape[1:-1]) for part in logits)
+    rows = chunk_rows(2 * cells, logits[0].shape[-1])
     tensors = [map(torch.from_numpy, chunks(part, rows)) for part in logits]
-    return float(theta((p[None], q[None]) for p, q in zip(*tensors))[0, 0])
+    return float(theta(([p], [q]) for p, q in zip(*tensors))[0, 0])
 
 
 def _pass_cost(context: Context, speed: Speed, anchor: str, samples: int, values: int) -> Cost:

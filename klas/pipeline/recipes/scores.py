@@ -7,7 +7,6 @@ A score is a function of these sums (:mod:`klas.selection.scores`), read back by
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from klas.measures.cka import CHUNK, cka_terms
@@ -32,11 +31,11 @@ FITTING = 2  # products of activations, in forward passes beside the anchors' ow
 
 def _theta(result: Theta, context: Context, tick: Tick) -> Arrays:
     bounds = prediction_bounds(context, *result.names)
-    first = map(torch.stack, probe_logits(context, result.source, bounds))
+    first = probe_logits(context, result.source, bounds)
     if result.source == result.target:
         sums = prediction_sums(((p, p) for p in first), bounds)
     else:
-        second = map(torch.stack, probe_logits(context, result.target, bounds))
+        second = probe_logits(context, result.target, bounds)
         sums = prediction_sums(zip(first, second), bounds)
     tick(1)
     return dict(sums)

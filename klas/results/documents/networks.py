@@ -32,7 +32,8 @@ class Architecture(TypedDict):
     model: timm's, or the Python function that makes it; arguments: what timm makes it with, null
     for a function; source: the SHA-256 of the function's code; columns: which of its outputs are
     the classes, null for all in order; cuts, layouts: of the n + 1 cuts; image_size: height and
-    width, where they are not the network's own; fused: it is in timm's fused form.
+    width, where they are not the network's own; fused: it is in timm's fused form; plain_head: how
+    many classes the plain head of a segmenter distinguishes, where the network has one.
     """
 
     name: Name
@@ -48,6 +49,7 @@ class Architecture(TypedDict):
     layouts: Array[Layout]
     image_size: NotRequired[Grid]
     fused: NotRequired[Mark]
+    plain_head: NotRequired[AtLeastOne]
 
 
 class Latency(TypedDict):

@@ -76,7 +76,8 @@ class Layout(TypedDict):
 class Transform(TypedDict):
     """What an anchor makes of an image.
 
-    input_size: channels, height and width; crop: the share of the image that is left.
+    input_size: channels, height and width; crop: the share of the image that is left; whole: images
+    are resized to the network's aspect ratio, not cropped to it.
     """
 
     input_size: Annotated[Array[Count], Field(min_length=3, max_length=3)]
@@ -84,6 +85,7 @@ class Transform(TypedDict):
     std: Array[float]
     crop: Annotated[float, Field(gt=0, le=1)]
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+    whole: NotRequired[Mark]
 
 
 class AnchorIdentity(TypedDict):
