@@ -65,7 +65,7 @@ def test_each_fault_gets_one_sentence(stitches, tmp_path, change, words):
         ({"version": 2}, "has version 2, which is from a newer klas; this one reads version 1"),
         ({"format": "klas-family"}, "its format is 'klas-family', which is from a newer klas"),
         ({"task": "speech"}, "its task is 'speech', which is from a newer klas"),
-        ({"accuracy_metric": "miou"}, "'miou', which is from a newer klas; this one reads 'top1'"),
+        ({"accuracy_metric": "bleu"}, "'bleu', which is from a newer klas; this one reads 'top1'"),
     ],
 )
 def test_what_a_newer_klas_has_written_says_so(stitches, change, words):
