@@ -7,6 +7,7 @@ import numpy as np
 import streamlit as st
 
 from dashboard.charts.diagram import diagram
+from dashboard.controls.classes import classes
 from dashboard.controls.downloads import list_button
 from dashboard.controls.export import export_button
 from dashboard.controls.jobs import start_button
@@ -54,9 +55,11 @@ def stitch_card(
     with st.container(horizontal=True):
         list_button(pair, row, place="card")
         training = None if trained is None else training_at_hand(pair, picked.chosen)
-        export_button(exportable_stitch(pair, row, training), pair.unit, place="card")
+        exportable = exportable_stitch(pair, row, training)
+        export_button(exportable, pair.unit, place="card")
         _measure_buttons(pair, spec, picked, row, accuracy)
     stitch_scores(pair, picked, row)
+    classes(pair, row, exportable)
 
 
 def _figures(pair: Pair, picked: Selection, row: int, trained: Floats | None) -> dict[Tier, float]:

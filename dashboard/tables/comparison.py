@@ -44,7 +44,7 @@ def comparison_table(
                 f"mean {accuracy.axis}": with_interval(curve("mean_top1"), scale=100, digits=1),
                 "auc": with_interval(curve("auc")),
                 "auc_stitches": with_interval(curve("auc_stitches")),
-                "area_top1 (%)": with_interval(curve("area_top1"), scale=100, digits=1),
+                f"area_{accuracy.name} (%)": with_interval(curve("area_top1"), scale=100, digits=1),
                 "gain of KLAS": with_interval(curve("gain"), scale=100, digits=1),
                 "greatest gain": with_interval(curve("greatest_gain"), scale=100, digits=1),
                 "saving of KLAS": with_interval(curve("saving")),
@@ -90,8 +90,8 @@ def _column_help(buckets: int, accuracy: AccuracyMetric) -> dict[str, str]:
         "auc_stitches": "The same formula with an envelope of the chosen stitches alone, which is "
         "0 % below the cost of the cheapest one, so that the anchors don't help a method. Below 0 "
         "where the stitches stay under the cheap anchor.",
-        "area_top1 (%)": "The area under the same envelope as auc, in plain accuracy: its mean "
-        "height.",
+        f"area_{accuracy.name} (%)": "The area under the same envelope as auc, in plain accuracy: "
+        "its mean height.",
         "gain of KLAS": f"How many points of {accuracy.label} KLAS's envelope lies above this "
         "method's at equal cost, on average.",
         "greatest gain": "The same at the cost where it is greatest.",

@@ -13,6 +13,7 @@ from klas.jobs.kinds import (
     FullValJob,
     JobSpec,
     LatencyJob,
+    PicturesJob,
     RunJob,
     Stitch,
     TrainJob,
@@ -32,6 +33,7 @@ STAGE_ACTIVITY = {
     "zero_shot": "Measuring every stitch",
     "tuned": "Tuning every stitch layer",
     "finetuned": "Training stitches and anchors jointly",
+    "pictures": "Predicting the classes of a few images",
     "latency": "Timing every stitched network",
     "train": "Training all stitches and anchors of a list",
     "measure": "Measuring every member of the trained network",
@@ -49,6 +51,8 @@ def job_title(spec: JobSpec | UnknownJob) -> str:
             return f"Train every method jointly: {_pairs(pairs)}"
         case FullValJob(pairs=pairs):
             return f"Measure on every validation image: {_pairs(pairs)}"
+        case PicturesJob(pair=names, place=(i, j)):
+            return f"Pictures of {i} → {j}: {_pairs([names])}"
         case LatencyJob(pairs=pairs):
             return f"Measure latency: {_pairs(pairs)}"
         case TrainJob(stitches=stitches, recipe=recipe):

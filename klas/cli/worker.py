@@ -28,6 +28,7 @@ from klas.jobs.kinds import (
     FinetuneJob,
     FullValJob,
     LatencyJob,
+    PicturesJob,
     RunJob,
     TrainJob,
     UnknownJob,
@@ -37,6 +38,7 @@ from klas.jobs.status import EstimateAnswer, StatusFile
 from klas.jobs.submission import Submission, job_id, read_submission
 from klas.results.accuracies import Racing
 from klas.results.pair import Document, Pair, pairs_of
+from klas.results.per_class import layers_at
 from klas.results.refs import stored_scores
 from klas.results.selections import choose, own_or_fair_share, racing_in
 from klas.results.trainings import joint_training
@@ -195,7 +197,8 @@ def _say_device(status: StatusFile, on: "torch.device") -> None:
 
 
 def _compute(
-    pipeline: "Pipeline", job: RunJob | FinetuneJob | CompareJob | FullValJob | LatencyJob
+    pipeline: "Pipeline",
+    job: RunJob | FinetuneJob | CompareJob | FullValJob | PicturesJob | LatencyJob,
 ) -> None:
     match job:
         case RunJob(until=stage):
@@ -215,6 +218,11 @@ def _compute(
                 if selection.chosen.any():
                     racing = racing_in(selection, spec.metric)
                     pipeline.full_validation(pair, selection.chosen, tier, racing)
+        case PicturesJob(pair=names, place=place, tier=tier):
+            (pair,) = _named(_document(pipeline), [names])
+            finetuning = pipeline.study.finetuning
+            layers = layers_at(names, tier, finetuning, job.trained, job.racing)
+            pipeline.pictures(pair, layers, place)
         case LatencyJob(pairs=names):
             for pair in _named(pipeline.run("scores"), names):
                 pipeline.latency(pair)

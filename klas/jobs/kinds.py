@@ -67,6 +67,23 @@ class FullValJob(DeviceJob):
     tier: Tier
 
 
+class PicturesJob(DeviceJob):
+    """Show what a stitch and its anchors predict for a few validation images.
+
+    Attributes:
+        place: the stitch's i and j.
+        trained, racing: of ``finetuned``, the stitches that were trained together and the bucket
+            in which each raced, if they did.
+    """
+
+    kind: Literal["pictures"] = "pictures"
+    pair: PairNames
+    place: Place
+    tier: Tier
+    trained: tuple[Place, ...] = ()
+    racing: tuple[int, ...] = ()
+
+
 class LatencyJob(DeviceJob):
     """Time every stitched network of some pairs."""
 
@@ -143,6 +160,7 @@ JobSpec = (
     | FinetuneJob
     | CompareJob
     | FullValJob
+    | PicturesJob
     | LatencyJob
     | TrainJob
     | ExportJob

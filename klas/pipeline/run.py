@@ -18,11 +18,13 @@ from klas.progress import Progress
 from klas.results.accuracies import Racing, full_validation, tier_layers
 from klas.results.documents.scores import ScoresDocument
 from klas.results.pair import Pair
+from klas.results.per_class import pictures
 from klas.results.plan import Step, stages_until, steps
 from klas.results.refs import scores_ref
-from klas.results.result import Finetuned, Latency, Result, TestOutcomes, outcomes_of
+from klas.results.result import Finetuned, Latency, Layers, Result, TestOutcomes, outcomes_of
 from klas.results.timings import note_timings
 from klas.results.trainings import joint_training, method_trainings
+from klas.selection.space import Place
 from klas.storage.arrays import Arrays
 from klas.storage.store import Store
 from klas.study import STAGES, EngineSpec, Stage, Study, Tier
@@ -185,6 +187,24 @@ class Pipeline:
         self._make("full_val", "images", (wanted,), label=pair.name)
         accuracies: dict[str, Any] = self.context.read(wanted)
         return accuracies
+
+    def pictures(self, pair: Pair, layers: Layers, place: Place) -> Arrays:
+        """What a stitch, at the tier of its layers, and its anchors predict for a few images.
+
+        Returns:
+            As :mod:`klas.pipeline.recipes.pictures` gives them.
+
+        Raises:
+            SelectionError: the study is not of segmentation, or that tier was not computed.
+        """
+        if pair.task.name != "segmentation":
+            raise SelectionError(f"{pair.name}: pictures are for segmentation alone")
+        if not self.context.has(layers):
+            raise SelectionError(f"{pair.name}: that tier is not computed yet; compute it first")
+        wanted = pictures(pair, layers, place)
+        self._make("pictures", "images", (wanted,), label=pair.name)
+        arrays: Arrays = self.context.read(wanted)
+        return arrays
 
     def latency(self, pair: Pair) -> dict[str, Any]:
         """Time every candidate of a pair and its anchors (with a head) on this machine.

@@ -33,7 +33,7 @@ from klas.tasks.metric import AccuracyMetric
 def scores_document(context: Context) -> ScoresDocument:
     """The scores document from whatever is computed; null where something is not."""
     task = context.objective.task
-    return {
+    document: ScoresDocument = {
         "format": "klas-scores",
         "version": 1,
         "study": context.study.content(),
@@ -46,6 +46,9 @@ def scores_document(context: Context) -> ScoresDocument:
         "precision": context.precision,
         "pairs": [_pair_entry(context, *names) for names in context.pairs],
     }
+    if task.name == "segmentation":  # an IoU is of a class
+        document["class_names"] = list(context.splits.class_names)
+    return document
 
 
 def made_with() -> MadeWith:

@@ -14,6 +14,7 @@ from typing import Any, Self, assert_never
 from klas.results.documents.scores import ScoresDocument
 from klas.results.documents.sources import AnchorIdentity, Data, SplitIdentity
 from klas.results.result import (
+    SHOWN_PICTURES,
     Cka,
     Features,
     Finetuned,
@@ -22,6 +23,7 @@ from klas.results.result import (
     Fit,
     FullValidation,
     Latency,
+    Pictures,
     ProbeAccuracy,
     Probes,
     Result,
@@ -34,7 +36,7 @@ from klas.results.result import (
     ZeroShot,
 )
 from klas.selection.race import RUNG_SAMPLES, rung_steps
-from klas.selection.space import Place
+from klas.selection.space import Place, name_of
 from klas.storage.key import Key
 from klas.study import FinetuningSpec, Study
 
@@ -133,6 +135,8 @@ class Keys:
                 return self._finetuned_outcomes(result)
             case FullValidation():
                 return self._full_validation(result)
+            case Pictures():
+                return self._pictures(result)
             case Latency():
                 return self._latency(result)
         assert_never(result)
@@ -320,6 +324,20 @@ class Keys:
                 "val": val["fingerprint"],
             },
             label=f"{layers.label} on all of {val['ref']}",
+        )
+
+    def _pictures(self, result: Pictures) -> Key:
+        layers, val = self.of(result.layers), self._data("val")
+        return Key(
+            stage="pictures",
+            version=1,
+            inputs={
+                "of": layers.digest,
+                "stitch": list(result.place),
+                "val": _samples(val),
+                "shown": SHOWN_PICTURES,
+            },
+            label=f"{layers.label}, {name_of(result.place)}: pictures of {val['ref']}",
         )
 
     def _latency(self, result: Latency) -> Key:

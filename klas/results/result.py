@@ -223,6 +223,29 @@ class FullValidation(OfPair):
         return (self.layers, *fitted)
 
 
+SHOWN_PICTURES = 4
+"""How many validation images the pictures of a stitch show."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures(OfPair):
+    """The first validation images with label maps, and what anchors and a stitch predict there.
+
+    Attributes:
+        layers: what holds the stitch at a tier.
+        place: its i and j.
+    """
+
+    layers: "Layers"
+    place: Place
+
+    @property
+    def needs(self) -> tuple["Result", ...]:
+        """The tier's layers; those of ``zero_shot`` are the fitted ones."""
+        fitted = self.layers.needs if isinstance(self.layers, ZeroShot) else ()
+        return (self.layers, *fitted)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """What a time depends on beside the network: the device, the threads, the library."""
@@ -273,6 +296,7 @@ Result = (
     | FinetunedOutcomes
     | Finetuned
     | FullValidation
+    | Pictures
     | Latency
 )
 

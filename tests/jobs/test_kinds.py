@@ -15,6 +15,7 @@ from klas.jobs.kinds import (
     FinetuneJob,
     FullValJob,
     LatencyJob,
+    PicturesJob,
     RunJob,
     TrainJob,
     UnknownJob,
@@ -37,6 +38,17 @@ ON_DISK = [
     (
         FullValJob(pairs=(PAIR, ("g", "f")), tier="finetuned"),
         {"kind": "full_val", "pairs": [["f", "g"], ["g", "f"]], "tier": "finetuned"},
+    ),
+    (
+        PicturesJob(pair=PAIR, place=(1, 2), tier="tuned"),
+        {
+            "kind": "pictures",
+            "pair": ["f", "g"],
+            "place": [1, 2],
+            "tier": "tuned",
+            "trained": [],
+            "racing": [],
+        },
     ),
     (LatencyJob(pairs=(PAIR,)), {"kind": "latency", "pairs": [["f", "g"]]}),
     (

@@ -6,19 +6,38 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from PIL.Image import Resampling
 from safetensors.torch import save_file
 
 import klas.digits  # noqa: F401 - registers the built-in networks
-from klas.errors import AnchorError, StudyError
+from klas.errors import AnchorError, SelectionError, StudyError
 from klas.networks.segmenter import Segmenter, bare_network
 from klas.pipeline.context import Context
 from klas.pipeline.run import Pipeline
+from klas.results.accuracies import tier_layers
+from klas.results.comparison import compare
 from klas.results.documents.scores import ScoresDocument
 from klas.results.pair import pairs_of
-from klas.results.result import Features, Probes, Validation
+from klas.results.per_class import (
+    anchor_class_iou,
+    layers_at,
+    stitch_class_iou,
+    stored_pictures,
+)
+from klas.results.result import SHOWN_PICTURES, Features, Probes, Validation
+from klas.results.selections import choose
 from klas.selection.scores import SCORES
 from klas.storage.store import Store
-from klas.study import AnchorSpec, DataSpec, EngineSpec, FitSpec, Study, TuningSpec, parse_study
+from klas.study import (
+    AnchorSpec,
+    DataSpec,
+    EngineSpec,
+    FitSpec,
+    Study,
+    TuningSpec,
+    change,
+    parse_study,
+)
 from klas.tasks.metric import MIOU
 from klas.tasks.segmentation import Segmentation
 from tests.data.label_folders import CLASSES, write
@@ -179,3 +198,87 @@ def test_a_study_names_its_task_and_classification_stays_unsaid(tmp_path):
     assert usual.results_key() != study.results_key()
     with pytest.raises(StudyError, match="the units of segmentation are cells"):
         parse_study(study.content() | {"probes": {"pool": "prefix"}}, "there")
+
+
+def first_candidate(pair):
+    return next(place for place, out in zip(pair.everywhere, pair.diverged) if not out)
+
+
+def test_a_class_has_an_iou_and_their_mean_is_the_accuracy(town):
+    assert tuple(town.document["class_names"]) == CLASSES
+    store, study = town.context.store, town.context.study
+    for pair in pairs_of(town.document):
+        for anchor in (pair.source, pair.target):
+            iou = anchor_class_iou(store, pair, study, anchor["name"])
+            assert np.nanmean(iou) == pytest.approx(anchor["accuracy"])
+        for tier in ("zero_shot", "tuned"):
+            place = first_candidate(pair)
+            layers = layers_at(pair.names, tier, study.finetuning)
+            iou = stitch_class_iou(store, pair, study, layers, place)
+            wanted = pair.accuracy(tier)[pair.everywhere.index(place)]
+            assert np.nanmean(iou) == pytest.approx(wanted)
+        trained = layers_at(pair.names, "finetuned", study.finetuning, (place,))
+        assert stitch_class_iou(store, pair, study, trained, place) is None
+
+
+def test_pictures_are_what_networks_predict_for_the_first_images(town):
+    context = town.context
+    pair = next(p for p in pairs_of(town.document) if p.names == ("cheap", "costly"))
+    place = first_candidate(pair)
+    layers = layers_at(pair.names, "tuned", context.study.finetuning)
+    assert stored_pictures(context.store, pair, context.study, layers, place) is None
+    Pipeline(context.study, context.store, device="cpu").pictures(pair, layers, place)
+    shown = stored_pictures(context.store, pair, context.study, layers, place)
+    rows = context.val.rows[:SHOWN_PICTURES]
+    views, targets = next(context.batches(context.val.images, rows, "cheap"))
+    assert (shown["label"] == targets.numpy()).all()
+    pictures = [context.val.images.image(row).convert("L") for row in rows]
+    seen = np.stack([picture.resize(SIZE[1:], Resampling.BILINEAR) for picture in pictures])
+    assert (shown["image"][..., 0] == seen).all()
+    with torch.inference_mode():
+        for called, name in zip(("source", "target"), pair.names):
+            assert (shown[called] == context.anchors[name](views).argmax(1).numpy()).all()
+        family = context.family(pair.names, context.layers(layers), [place])
+        assert (shown["stitch"] == family.use(place)(views).argmax(1).numpy()).all()
+
+
+def test_pictures_are_refused_where_an_image_has_one_class_and_at_a_tier_that_is_not_there(town):
+    context = town.context
+    pair = pairs_of(town.document)[0]
+    pipeline = Pipeline(context.study, context.store, device="cpu")
+    trained = layers_at(pair.names, "finetuned", context.study.finetuning, ((1, 1),))
+    with pytest.raises(SelectionError, match="that tier is not computed yet"):
+        pipeline.pictures(pair, trained, (1, 1))
+    document = town.document | {"task": "classification", "accuracy_metric": "top1"}
+    with pytest.raises(SelectionError, match="pictures are for segmentation alone"):
+        pipeline.pictures(pairs_of(document)[0], trained, (1, 1))
+
+
+def test_what_is_chosen_is_trained_measured_on_everything_and_compared(town):
+    """Joint training, a race, every validation image, and the comparison: all in mIoU."""
+    context = town.context
+    study = change(context.study, "finetuning", steps=2, batch=4)
+    study = change(study, "selection", buckets=2)
+    pipeline = Pipeline(study, context.store, device="cpu")
+    pair = next(p for p in pairs_of(town.document) if p.names == ("cheap", "costly"))
+    picked = choose(pair, study.selection)
+    done = pipeline.finetune(pair, picked.chosen)
+    assert set(done["accuracy"]) == {f"{i}-{j}" for i, j in pair.places(picked.chosen)}
+    assert set(done["anchors"]) == set(MODELS)
+    assert all(0 <= value <= 1 for value in (done["accuracy"] | done["anchors"]).values())
+    layers = tier_layers(pair, picked.chosen, study, "finetuned")
+    place = pair.places(picked.chosen)[0]
+    iou = stitch_class_iou(context.store, pair, study, layers, place)
+    assert np.nanmean(iou) == pytest.approx(done["accuracy"]["{}-{}".format(*place)])
+    everything = pipeline.full_validation(pair, picked.chosen, "finetuned")
+    assert everything["samples"] == 12
+    # It is the whole split, so the figures are the same.
+    assert everything["accuracy"] == pytest.approx(done["accuracy"])
+    assert pipeline.finetune_methods([pair]) == []
+    comparison = compare(town.document, study, context.store)
+    assert comparison["accuracy_metric"] == "miou"
+    entry = next(p for p in comparison["pairs"] if (p["source"], p["target"]) == pair.names)
+    kl = entry["methods"]["kl"]["finetuned"]
+    assert kl["mean_top1"]["value"] == pytest.approx(np.mean([*done["accuracy"].values()]))
+    low, high = kl["mean_top1"]["low"], kl["mean_top1"]["high"]
+    assert low <= kl["mean_top1"]["value"] <= high

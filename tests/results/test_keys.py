@@ -14,6 +14,7 @@ from klas.results.result import (
     Fit,
     FullValidation,
     Latency,
+    Pictures,
     Probes,
     Result,
     TestOutcomes,
@@ -108,7 +109,7 @@ PASSES = {"Validation", "Features"}
 ON_PASSES = {"Probes", "ProbeAccuracy", "ThetaOutput", "Theta", "Cka"}
 TRAINED = {"FinetunedWeights", "FinetunedOutcomes", "Finetuned"}
 EVERYTHING = {type(result).__name__ for result in DIGESTS}
-ON_FIT = {"Fit", "ZeroShot", "Tuned", "FullValidation"}
+ON_FIT = {"Fit", "ZeroShot", "Tuned", "FullValidation", "Pictures"}
 ON_VAL = EVERYTHING - {"Features", "Probes", "TestOutcomes", "Latency"}
 
 
@@ -118,7 +119,7 @@ ON_VAL = EVERYTHING - {"Features", "Probes", "TestOutcomes", "Latency"}
         (keys(change(STUDY, "probes", pool="prefix")), PASSES | ON_PASSES),
         (keys(change(STUDY, "probes", l2=1e-3)), {"Probes", "ProbeAccuracy", "Theta"}),
         (keys(change(STUDY, "fit", samples=50)), ON_FIT | TRAINED),
-        (keys(change(STUDY, "tuning", steps=101)), {"Tuned", "FullValidation"}),
+        (keys(change(STUDY, "tuning", steps=101)), {"Tuned", "FullValidation", "Pictures"}),
         (keys(change(STUDY, "selection", tau=0.5, buckets=3)), set()),
         (keys(STUDY.model_copy(update={"name": "other"})), set()),
         # A joint training carries its own settings, so that one document serves all of them.
@@ -189,7 +190,10 @@ def test_an_open_study_and_its_document_have_the_same_keys(computed):
         FullValidation(source=source, target=target, layers=layers, stitches=stitches)
         for layers in (ZeroShot(source=source, target=target), weights)
     ]
-    results += [Latency(source=source, target=target, machine=MACHINE)]
+    results += [
+        Pictures(source=source, target=target, layers=weights, place=stitches[0]),
+        Latency(source=source, target=target, machine=MACHINE),
+    ]
     assert {type(result).__name__ for result in results} == EVERYTHING
     for result in results:
         assert context.keys.of(result) == read_back.of(result)  # the label too

@@ -16,6 +16,7 @@ from klas.results.result import (
     Latency,
     Layers,
     Machine,
+    Pictures,
     ProbeAccuracy,
     Probes,
     Result,
@@ -178,6 +179,10 @@ RAW = training(*SOME.stitches, steps=0)
 RACED = replace(SOME, racing=(1, 1, 0))
 
 
+def pictures(layers: Layers) -> Pictures:
+    return Pictures(**ENDS, layers=layers, place=(2, 1))
+
+
 def full_validation(layers: Layers) -> FullValidation:
     return FullValidation(**ENDS, layers=layers, stitches=SOME.stitches)
 
@@ -223,6 +228,9 @@ DIGESTS: dict[Result, str] = {
     full_validation(ZeroShot(**ENDS)): "7b14e39991cf726c",
     full_validation(Tuned(**ENDS)): "80bece81d123b3d5",
     full_validation(SOME): "3c24728517628d52",
+    pictures(ZeroShot(**ENDS)): "0892107f711b082a",
+    pictures(Tuned(**ENDS)): "bbed066266c45b4a",
+    pictures(SOME): "05885019ea6d6d97",
     Latency(**ENDS, machine=MACHINE): "d3b304a688e73f9d",
 }
 """Results of every kind, and the first 16 digits of where each is stored."""

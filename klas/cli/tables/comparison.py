@@ -123,7 +123,7 @@ def _curve_tables(
 def _area_table(
     title: str, methods: Mapping[Metric, AnyMethodFigures], tier: Tier, metric: AccuracyMetric
 ) -> Table:
-    columns = ("method", f"mean {metric.axis}", "auc", "auc_stitches", "area_top1 (%)")
+    columns = ("method", f"mean {metric.axis}", "auc", "auc_stitches", f"area_{metric.name} (%)")
     table = new_table(title, columns)
     for name, method in methods.items():
         table.add_row(

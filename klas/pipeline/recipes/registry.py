@@ -6,6 +6,7 @@ from klas.pipeline.recipes.finetuned import FINETUNED, FINETUNED_OUTCOMES, FINET
 from klas.pipeline.recipes.full_validation import FULL_VALIDATION
 from klas.pipeline.recipes.latency import LATENCY
 from klas.pipeline.recipes.passes import FEATURES, TEST_OUTCOMES, THETA_OUTPUT, VALIDATION
+from klas.pipeline.recipes.pictures import PICTURES
 from klas.pipeline.recipes.probes import PROBE_ACCURACY, PROBES
 from klas.pipeline.recipes.recipe import Recipe
 from klas.pipeline.recipes.scores import CKA, FIT, THETA
@@ -30,6 +31,7 @@ _RECIPES: dict[type, Recipe[Any]] = {
     kinds.FinetunedOutcomes: FINETUNED_OUTCOMES,
     kinds.Finetuned: FINETUNED,
     kinds.FullValidation: FULL_VALIDATION,
+    kinds.Pictures: PICTURES,
     kinds.Latency: LATENCY,
 }
 

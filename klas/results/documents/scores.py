@@ -1,8 +1,8 @@
 """The ``klas-scores`` form: every candidate of a study."""
 
-from typing import Any, Literal, NotRequired, get_args
+from typing import Annotated, Any, Literal, NotRequired, get_args
 
-from pydantic import ConfigDict, with_config
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from klas.results.documents.numbers import (
@@ -21,6 +21,9 @@ from klas.results.documents.numbers import (
 from klas.results.documents.sources import AnchorEntry, Data, Deployed, Fit, MadeWith
 from klas.study import TaskName
 from klas.tasks.metric import MetricName
+
+ClassNames = Annotated[Array[str], Field(min_length=2, max_length=255)]
+"""As many as label maps of bytes can have, beside what counts nowhere."""
 
 
 class Scores(TypedDict):
@@ -94,7 +97,8 @@ class ScoredPair(TypedDict):
 class ScoresDocument(TypedDict):
     """Every candidate stitch of a study with its costs, scores and accuracies.
 
-    null: not computed yet; "inf": infinite.
+    class_names: of segmentation, in the order of their numbers. null: not computed yet; "inf":
+    infinite.
     """
 
     format: Literal["klas-scores"]
@@ -103,6 +107,7 @@ class ScoresDocument(TypedDict):
     made_with: MadeWith
     task: TaskName
     accuracy_metric: MetricName
+    class_names: NotRequired[ClassNames]
     anchors: Anchors[AnchorEntry]
     data: Data
     fit: Fit

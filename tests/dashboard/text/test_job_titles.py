@@ -11,6 +11,7 @@ from klas.jobs.kinds import (
     FinetuneJob,
     FullValJob,
     LatencyJob,
+    PicturesJob,
     RunJob,
     TrainJob,
     read_spec,
@@ -30,6 +31,7 @@ RECIPE = TrainingSpec(steps=2000)
         (CompareJob(pairs=(PAIR,)), "Train every method jointly: f → g"),
         (CompareJob(pairs=(PAIR, PAIR)), "Train every method jointly: 2 pairs"),
         (FullValJob(pairs=(PAIR,), tier="tuned"), "Measure on every validation image: f → g"),
+        (PicturesJob(pair=PAIR, place=(1, 2), tier="tuned"), "Pictures of 1 → 2: f → g"),
         (LatencyJob(pairs=(PAIR,)), "Measure latency: f → g"),
         (ExportJob(member="a_b", pair=None, tier=None, to="onnx"), r"Export a\_b to onnx"),
         (
