@@ -6,6 +6,7 @@ compared by content, and nothing in it depends on the machine.
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -403,9 +404,48 @@ DIGITS = Study(
 )
 """The built-in study: real data and trained networks that ship with the package."""
 
+DIGITS_SEGMENTATION = Study(
+    name="digits-segmentation",
+    task="segmentation",
+    anchors=tuple(
+        AnchorSpec(name=name, model=name)
+        for name in ("digits_seg_vit_tiny", "digits_seg_convnet_small", "digits_seg_convnet")
+    ),
+    data=DataSpec(
+        train="klas/digits-segmentation:train",
+        val="klas/digits-segmentation:val",
+        test="klas/digits-segmentation:test",
+        train_samples=2_000,
+        val_samples=1_000,
+        test_samples=1_000,
+        crop=1.0,
+        interpolation="bilinear",
+    ),
+    tuning=TuningSpec(steps=50, batch=32, lr=1e-2),
+    finetuning=FinetuningSpec(steps=500, batch=32, lr=2e-3),
+    selection=SelectionSpec(buckets=6),
+)
+"""The built-in study of networks that say of every pixel which digit's it is."""
+
+
+def built_in_studies() -> dict[str, Study]:
+    """Every built-in study by its name, the usual one first.
+
+    Examples:
+        >>> list(built_in_studies())
+        ['digits', 'digits-segmentation']
+    """
+    return {study.name: study for study in (DIGITS, DIGITS_SEGMENTATION)}
+
+
+def built_in_named(name: str | Path) -> Study | None:
+    """The built-in study of a name; None if there is none, or a file is called so."""
+    known = built_in_studies().get(str(name))
+    return None if known is None or os.path.exists(name) else known
+
 
 def load_study(path: str | Path | None) -> Study:
-    """Read a study file; ``None`` gives the built-in digits study.
+    """Read a study file; ``None`` gives the built-in digits study, a name another built-in one.
 
     Relative ``weights``, ``class_map`` and data folders are taken from the file's own folder, so
     a study means the same from wherever it is run.
@@ -417,12 +457,16 @@ def load_study(path: str | Path | None) -> Study:
         >>> study = load_study(None)
         >>> study.name, [anchor.name for anchor in study.anchors][:2]
         ('digits', ['digits_vit_tiny', 'digits_vit_small'])
+        >>> load_study("digits-segmentation").task
+        'segmentation'
         >>> _ = Path("mine.toml").write_text(study.to_toml(), encoding="utf-8")
         >>> load_study("mine.toml") == study
         True
     """
     if path is None:
         return DIGITS
+    if (built_in := built_in_named(path)) is not None:
+        return built_in
     path = Path(path)
     data = read_at_most(path, MOST_BYTES, StudyError)
     try:

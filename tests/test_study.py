@@ -1,7 +1,15 @@
 import pytest
 
 from klas.errors import StudyError
-from klas.study import DIGITS, AnchorSpec, Study, change, load_study, parse_study
+from klas.study import (
+    DIGITS,
+    AnchorSpec,
+    Study,
+    built_in_studies,
+    change,
+    load_study,
+    parse_study,
+)
 
 GOOD = """
 name = "mine"
@@ -29,6 +37,14 @@ def test_a_minimal_file_gets_every_default(tmp_path):
 
 def test_without_a_file_it_is_the_digits_study():
     assert load_study(None) is DIGITS
+
+
+@pytest.mark.parametrize("name", built_in_studies())
+def test_a_built_in_study_is_opened_by_its_name_unless_a_file_has_it(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_study(name) is built_in_studies()[name]
+    (tmp_path / name).write_text(DIGITS.to_toml().replace('name = "digits"', 'name = "other"'))
+    assert load_study(name).name == "other"
 
 
 def test_saved_and_loaded_again_it_is_equal(tmp_path):

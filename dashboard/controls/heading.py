@@ -33,7 +33,16 @@ from klas.errors import KlasError
 from klas.results.formatting import METHODS
 from klas.results.pair import Document, Pair, pairs_of
 from klas.storage.saved_studies import saved_studies
-from klas.study import DIGITS, METRICS, SETS, TIERS, Metric, SelectionSpec, Tier, change
+from klas.study import (
+    METRICS,
+    SETS,
+    TIERS,
+    Metric,
+    SelectionSpec,
+    Tier,
+    built_in_studies,
+    change,
+)
 
 P = ParamSpec("P")
 ALL_PAIRS = "All pairs"
@@ -45,7 +54,7 @@ def heading(title: str) -> None:
 
     The page then shows what the address asks for, and says what in it makes no sense.
     """
-    names = list(dict.fromkeys([*named_study(), DIGITS.name, *saved_studies(store())]))
+    names = list(dict.fromkeys([*named_study(), *built_in_studies(), *saved_studies(store())]))
     asked = new_address(title)
     wanted = session().study_name if asked is None else asked.get("study", names[0])
     if wanted not in names:
@@ -63,7 +72,7 @@ def heading(title: str) -> None:
         )
     right.selectbox(
         "Study",
-        help="The built-in study, and those made on the **Anchors** page.",
+        help="The built-in studies, and those made on the **Anchors** page.",
         **bound("study", study_name(), options=names, change=open_study),
     )
     if wanted is not None and wanted not in names:

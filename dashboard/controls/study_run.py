@@ -8,7 +8,7 @@ from dashboard.controls.jobs import estimate, start_button
 from klas.jobs.kinds import RunJob
 from klas.results.pair import Document
 from klas.results.stages import stages_done
-from klas.study import DIGITS, STAGES, Stage, Study
+from klas.study import STAGES, Stage, Study, TaskName, built_in_studies
 
 STAGE_RESULTS: dict[Stage, str] = {
     "anchors": "Accuracies of the anchors, and which pairs go together",
@@ -18,6 +18,12 @@ STAGE_RESULTS: dict[Stage, str] = {
     "tuned": "Every stitch measured with a trained layer",
 }
 """What each stage computes."""
+
+BUILT_IN_DATA: dict[TaskName, str] = {
+    "classification": "cluttered scenes made of scanned digits",
+    "segmentation": "scenes made of scanned digits, with a class for every pixel",
+}
+"""What the networks of the built-in study of a task were trained on."""
 
 
 def is_complete(document: Document | None, until: Stage = STAGES[-1]) -> bool:
@@ -58,11 +64,11 @@ def study_run(document: Document | None, at_hand: Study) -> None:
 
 def _about(at_hand: Study) -> str:
     names = ", ".join(a.name for a in at_hand.anchors)
-    if at_hand == DIGITS:
+    if built_in_studies().get(at_hand.name) == at_hand:
         return (
-            f"Built in: {len(at_hand.anchors)} trained networks ({names}) on cluttered scenes made "
-            "of scanned digits. Computing everything takes minutes on two cores; nothing is "
-            "computed twice, and you can leave this page meanwhile."
+            f"Built in: {len(at_hand.anchors)} trained networks ({names}) on "
+            f"{BUILT_IN_DATA[at_hand.task]}. Computing everything takes minutes on two cores; "
+            "nothing is computed twice, and you can leave this page meanwhile."
         )
     return (
         f"{len(at_hand.anchors)} anchors ({names}) on {at_hand.data.train}. Nothing is computed "

@@ -13,7 +13,7 @@ from klas.storage.catalogue import Network, catalogue_key, read_catalogue
 from klas.storage.files import default_root
 from klas.storage.saved_studies import study_path
 from klas.storage.store import Store
-from klas.study import DIGITS, Study, load_study
+from klas.study import DIGITS, Study, built_in_named, built_in_studies, load_study
 
 
 @st.cache_resource(max_entries=2)
@@ -50,6 +50,8 @@ def study() -> Study:
     arguments = study_arguments()
     if not arguments:
         return DIGITS
+    if (built_in := built_in_named(arguments[0])) is not None:
+        return built_in
     path = Path(arguments[0])
     try:
         stamp = path.stat()
@@ -64,11 +66,13 @@ def _study(path: Path, stamp: int, size: int) -> Study:
 
 
 def study_arguments() -> list[str]:
-    """How the study at hand is named on a command line: not at all if it is the built-in one."""
+    """How the study at hand is named on a command line: not at all if it is the usual one."""
     name, named = study_name(), named_study()
     if name in named:
         return [named[name]]
-    return [] if name == DIGITS.name else [str(study_path(store(), name))]
+    if name == DIGITS.name:
+        return []
+    return [name] if name in built_in_studies() else [str(study_path(store(), name))]
 
 
 def catalogue() -> list[Network] | None:

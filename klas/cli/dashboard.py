@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from klas.errors import KlasError
-from klas.study import load_study
+from klas.study import built_in_named, load_study
 
 # Streamlit reads .streamlit/config.toml from the folder that it starts in. What matters for safety
 # is said here too, for an installation without that folder.
@@ -32,6 +32,9 @@ def dashboard(options: argparse.Namespace) -> None:
     environment["KLAS_DEVICE"] = options.device
     if options.study is not None:
         load_study(options.study)  # refuse a broken one here, not in the browser
-        environment["KLAS_STUDY"] = str(Path(options.study).resolve())
+        built_in = built_in_named(options.study) is not None
+        environment["KLAS_STUDY"] = (
+            options.study if built_in else str(Path(options.study).resolve())
+        )
     command = [sys.executable, "-m", "streamlit", "run", str(app), *_SAFE]
     sys.exit(subprocess.call(command, env=environment, cwd=app.parent.parent))

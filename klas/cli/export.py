@@ -9,7 +9,7 @@ from klas.errors import SelectionError
 from klas.results.export_formats import refuse_missing_extra
 from klas.results.formatting import duration
 from klas.storage.saved_studies import find_study, saved_studies
-from klas.study import DIGITS
+from klas.study import built_in_studies
 
 if TYPE_CHECKING:
     from klas.deploy.export.choice import Wanted
@@ -60,7 +60,7 @@ def _network(options: argparse.Namespace, wanted: "Wanted") -> "Network":
     source = options.source
     if not source.exists() or source.suffix == ".toml":
         with open_store(options) as store:
-            if source.exists() or str(source) in (DIGITS.name, *saved_studies(store)):
+            if source.exists() or str(source) in [*built_in_studies(), *saved_studies(store)]:
                 study = find_study(store, str(source))
                 if wanted.member is None:
                     raise SelectionError(

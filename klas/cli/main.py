@@ -196,7 +196,7 @@ def _add_cache_actions(actions: Any) -> None:
     text = "the elastic networks that were trained from the app only, finished or not"
     of.add_argument("--trained", action="store_true", help=text)
     pack = _add(actions, "pack", "cache:pack", "write a study and its results to one file")
-    pack.add_argument("study", help="a saved study's name, digits, or a study file")
+    pack.add_argument("study", help="a saved or built-in study's name, or a study file")
     pack.add_argument("--out", type=Path, required=True, help="the file to write")
     unpack = _add(actions, "unpack", "cache:unpack", "read a file that `klas cache pack` wrote")
     unpack.add_argument("file", type=Path)
@@ -217,7 +217,7 @@ def _add(commands: Any, name: str, function: str, text: str) -> argparse.Argumen
 
 
 def _add_study(parser: argparse.ArgumentParser, *, computes: bool = False) -> None:
-    text = "study file (TOML); without one, the built-in digits study"
+    text = "study file (TOML) or a built-in study; without one, digits"
     parser.add_argument("study", nargs="?", help=text)
     if computes:
         _add_allow_code(parser)

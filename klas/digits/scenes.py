@@ -25,7 +25,7 @@ CHUNK = 1000  # scenes drawn from one generator
 
 
 @cache
-def _scans(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def scans_of(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The split's scans, (M, 8, 8) in [0, 1], and their classes (M,), in one fixed random order."""
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
@@ -34,25 +34,26 @@ def _scans(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return (digits.images[rows] / 16).astype(np.float32), digits.target[rows].astype(np.int64)
 
 
-def _paste(
+def paste(
     rng: np.random.Generator,
     scans: NDArray[np.float32],
     rows: NDArray[np.int64],
     *,
     size: tuple[float, float],
     tilt: float,
+    canvas: int = SIZE,
 ) -> NDArray[np.float32]:
     """Draw scan rows[n] into canvas n at a random place, size (pixels) and tilt (radians).
 
-    Returns (N, SIZE, SIZE) in [0, 1]; sampled bilinearly, zero outside the scan.
+    Returns (N, canvas, canvas) in [0, 1]; sampled bilinearly, zero outside the scan.
     """
     n = len(rows)
     side = rng.uniform(*size, n)
     angle = rng.uniform(-tilt, tilt, n)
     # The digit's square stays on the canvas, apart from its empty margin of about a pixel.
-    low, high = side / 2 - 1, SIZE - side / 2
+    low, high = side / 2 - 1, canvas - side / 2
     centre = rng.uniform(low, np.maximum(low, high), (2, n))
-    y, x = np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij")
+    y, x = np.meshgrid(np.arange(canvas), np.arange(canvas), indexing="ij")
     dy = (y[None] - centre[0][:, None, None]) * (8 / side)[:, None, None]
     dx = (x[None] - centre[1][:, None, None]) * (8 / side)[:, None, None]
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
@@ -81,18 +82,18 @@ def scene_labels(split: Split, count: int) -> NDArray[np.int64]:
 
 def scene_chunk(split: Split, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Scenes index · CHUNK … of a split: images (CHUNK, SIZE, SIZE), classes (CHUNK,)."""
-    scans, classes = _scans(split)
+    scans, classes = scans_of(split)
     rng = _generator(split, index)
     labels = rng.integers(0, CLASSES, CHUNK)  # first, so that scene_labels sees the same
     # A uniform draw from the scans of the class.
     by_class = [np.flatnonzero(classes == c) for c in range(CLASSES)]
     picks = rng.random(CHUNK)
     rows = np.array([by_class[c][int(u * len(by_class[c]))] for c, u in zip(labels, picks)])
-    scene = _paste(rng, scans, rows, size=(10.0, 14.0), tilt=0.25)
+    scene = paste(rng, scans, rows, size=(10.0, 14.0), tilt=0.25)
     clutter = np.zeros_like(scene)
     for _ in range(DISTRACTORS):
         others = rng.integers(0, len(classes), CHUNK)
-        small = _paste(rng, scans, others, size=(4.0, 6.0), tilt=3.1)
+        small = paste(rng, scans, others, size=(4.0, 6.0), tilt=3.1)
         clutter = np.maximum(clutter, small * rng.uniform(0.4, 0.9, (CHUNK, 1, 1)))
     ink = np.maximum(scene, clutter)
     slope = rng.uniform(-0.2, 0.2, (2, CHUNK, 1, 1))

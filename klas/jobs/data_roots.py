@@ -12,7 +12,7 @@ from typing import Any
 
 from klas.errors import StudyError
 from klas.storage.store import Store
-from klas.study import Study, load_study
+from klas.study import Study, built_in_named, load_study
 
 VARIABLE = "KLAS_DATA_ROOTS"
 
@@ -30,7 +30,8 @@ def data_roots(store: Store) -> tuple[str, ...]:
     if named is not None:
         return tuple(os.path.realpath(root) for root in named.split(os.pathsep) if root)
     roots = [os.path.expanduser("~"), str(store.root / "studies")]
-    if (file := os.environ.get("KLAS_STUDY")) is not None:
+    file = os.environ.get("KLAS_STUDY")
+    if file is not None and built_in_named(file) is None:
         roots.append(str(Path(file).resolve().parent))
         with contextlib.suppress(StudyError):  # its page says so
             roots += [path for _, path in _paths(load_study(file).model_dump(mode="json"))]
@@ -39,7 +40,7 @@ def data_roots(store: Store) -> tuple[str, ...]:
 
 
 def refuse_elsewhere(study: Study | Mapping[str, Any], store: Store) -> None:
-    """Refuse a study that names images, a class map or weights outside :func:`data_roots`.
+    """Refuse a study that names images, classes, a class map or weights outside :func:`data_roots`.
 
     Nothing is looked up there, so that nobody learns what there is.
 
@@ -66,7 +67,7 @@ def refuse_elsewhere(study: Study | Mapping[str, Any], store: Store) -> None:
 def _paths(plain: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Everything in a study that is, or may be, a path; and what it is called there."""
     data = plain.get("data", {})
-    for key in ("train", "val", "test", "class_map"):
+    for key in ("train", "val", "test", "classes", "class_map"):
         named = data.get(key)
         if isinstance(named, str) and (path := _local(named)) is not None:
             yield f"data.{key}", path

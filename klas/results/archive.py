@@ -39,7 +39,7 @@ from klas.storage.index import Entry
 from klas.storage.key import canonical_json
 from klas.storage.saved_studies import open_study, save_study, saved_studies, study_path
 from klas.storage.store import Store
-from klas.study import DIGITS, Study
+from klas.study import Study, built_in_studies
 
 CHUNK = 2**20
 
@@ -149,10 +149,10 @@ def unpack(store: Store, path: Path, progress: Progress | None = None) -> Unpack
 
 
 def _check_name(study: Study) -> None:
-    if study.name == DIGITS.name and study != DIGITS:
+    if built_in_studies().get(study.name, study) != study:
         raise StudyError(
-            f"this study is named {DIGITS.name!r} like the built-in one, but is not the "
-            "same; give it another name (its results stay)"
+            f"this study is named {study.name!r} like a built-in one, but is not the same; give "
+            "it another name (its results stay)"
         )
 
 
@@ -229,7 +229,7 @@ def _computed(document: ScoresDocument | None) -> int:
 
 
 def _keep_study(store: Store, study: Study) -> Path | None:
-    if study == DIGITS:
+    if study.name in built_in_studies():
         return None
     if study.name in saved_studies(store):
         return study_path(store, study.name)

@@ -26,7 +26,7 @@ from klas.storage.index import Entry
 from klas.storage.saved_studies import saved_studies, study_path
 from klas.storage.store import Store
 from klas.storage.trained import stored_trainings, trained_bytes
-from klas.study import DIGITS, STAGES, Stage, Study, load_study, parse_study
+from klas.study import STAGES, Stage, Study, built_in_studies, load_study, parse_study
 
 Origin = Literal["built-in", "saved", "file", "results"]
 
@@ -156,7 +156,10 @@ class Claims:
         self._used = {key: self._noted(key) for key in map(_key, self.known) if key is not None}
 
     def _all_known(self, files: Sequence[Path]) -> list[Known]:
-        known = [Known(name=DIGITS.name, study=DIGITS, origin="built-in")]
+        known = [
+            Known(name=name, study=study, origin="built-in")
+            for name, study in built_in_studies().items()
+        ]
         known += [_read(path.name, path, "file") for path in files]
         for name in saved_studies(self.store):
             known.append(_read(name, study_path(self.store, name), "saved"))

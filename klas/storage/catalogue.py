@@ -13,7 +13,7 @@ from typing import Any
 from klas.errors import SelectionError
 from klas.storage.key import Key
 from klas.storage.store import Store
-from klas.study import DIGITS
+from klas.study import built_in_studies
 
 VERSION = 1  # raised when the same timm would give other entries
 STAGE = "catalogue"
@@ -120,4 +120,5 @@ def check_families(networks: Sequence[Network], wanted: Iterable[str]) -> None:
 
 def _origin() -> dict[str, Any]:
     # The built-in anchors are registered with timm too, and change with this package.
-    return {"timm": version("timm"), "built_in": [a.model for a in DIGITS.anchors]}
+    built_in = [a.model for study in built_in_studies().values() for a in study.anchors]
+    return {"timm": version("timm"), "built_in": built_in}

@@ -7,7 +7,7 @@ from typing import Any
 
 from klas.errors import StoreError, StudyError
 from klas.storage.store import Store
-from klas.study import DIGITS, Study, load_study, parse_study
+from klas.study import Study, built_in_studies, load_study, parse_study
 
 
 def saved_studies(store: Store) -> list[str]:
@@ -42,11 +42,11 @@ def save_study(store: Store, study: Study, *, replace: bool = False) -> Path:
 
     Raises:
         StudyError: another study has that name already and ``replace`` is false, or the name
-            is that of the built-in study.
+            is that of a built-in study.
         StoreError: the file cannot be written.
     """
-    if study.name == DIGITS.name:
-        raise StudyError(f"{study.name!r} is the built-in study; choose another name")
+    if study.name in built_in_studies():
+        raise StudyError(f"{study.name!r} is a built-in study; choose another name")
     path = _folder(store) / f"{study.name}.toml"
     text = study.to_toml().encode()
     with store.lock("studies"):
@@ -113,17 +113,17 @@ def remove_study(store: Store, name: str, seen: Study | None) -> None:
 
 
 def find_study(store: Store, wanted: str) -> Study:
-    """A study by the name of a saved one or of the built-in one, else by its file.
+    """A study by the name of a saved one or of a built-in one, else by its file.
 
     Raises:
         StudyError: there is neither, or its file is not a valid study.
     """
-    if wanted == DIGITS.name:
-        return DIGITS
+    if (built_in := built_in_studies().get(wanted)) is not None:
+        return built_in
     if wanted in saved_studies(store):
         return open_study(store, wanted)
     if _existing(wanted) is None:
-        known = ", ".join([DIGITS.name, *saved_studies(store)])
+        known = ", ".join([*built_in_studies(), *saved_studies(store)])
         raise StudyError(
             f"{wanted[:80]!r} is neither a study file nor a saved study; there are: {known}"
         )
@@ -133,8 +133,8 @@ def find_study(store: Store, wanted: str) -> Study:
 def make_study(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Study:
     """A study from plain values: ``base`` with some values, or values of its sections, changed.
 
-    Data, class map and weights that name a file or folder of this machine become absolute paths,
-    so that the study means the same wherever it is saved.
+    Data, classes, class map and weights that name a file or folder of this machine become absolute
+    paths, so that the study means the same wherever it is saved.
 
     Raises:
         StudyError: a value is not valid, or a folder or file does not exist.
@@ -146,7 +146,9 @@ def make_study(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Study:
     plain = parse_study(raw, "study").model_dump(mode="json")
     for split in ("train", "val", "test"):
         if plain["data"][split] is not None:
-            plain["data"][split] = _absolute(plain["data"][split], f"data.{split}")
+            plain["data"][split] = _absolute(plain["data"][split], split, plain.get("task"))
+    if (classes := plain["data"].get("classes")) is not None:
+        plain["data"]["classes"] = _absolute_file(classes, "data.classes: the file")
     if isinstance(class_map := plain["data"]["class_map"], str):
         plain["data"]["class_map"] = _absolute_file(class_map, "data.class_map: the file")
     for anchor in plain["anchors"]:
@@ -160,13 +162,15 @@ def make_study(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Study:
     return parse_study(plain, "study")
 
 
-def _absolute(text: str, where: str) -> str:
+def _absolute(text: str, split: str, task: str | None) -> str:
     """The path of a folder or file here; a collection, such as ``hfds/…``, stays as it is."""
+    where = f"data.{split}"
     path = _existing(text)
     if path is not None:
         return str(path)
     if not text.strip():
-        raise StudyError(f"{where}: name a folder with one folder of images per class")
+        inside = "the folders images and labels" if task else "one folder of images per class"
+        raise StudyError(f"{where}: name a folder with {inside}")
     if text.startswith(("/", "~", ".")):
         raise StudyError(f"{where}: there is no folder {text}")
     return text

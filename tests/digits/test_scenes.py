@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from klas.digits.scenes import SPLITS, _scans, make_scenes, scene_labels
+from klas.digits.scenes import SPLITS, make_scenes, scans_of, scene_labels
 
 
 def test_scenes_are_a_function_of_split_and_number():
@@ -15,9 +15,9 @@ def test_scenes_are_a_function_of_split_and_number():
     assert (other != again).any()
 
 
-def test_the_splits_scans_are_disjoint_and_together_all_of_them():
-    rows = [set(map(bytes, _scans(split)[0])) for split in SPLITS]
-    counts = [len(_scans(split)[0]) for split in SPLITS]
+def test_the_splitsscans_of_are_disjoint_and_together_all_of_them():
+    rows = [set(map(bytes, scans_of(split)[0])) for split in SPLITS]
+    counts = [len(scans_of(split)[0]) for split in SPLITS]
     assert sum(counts) == 1797
     assert not rows[0] & rows[1]
     assert not rows[0] & rows[2]

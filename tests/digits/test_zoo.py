@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 from timm.models import group_parameters
 
-from klas.digits.train import evaluate
+from klas.digits.images import LABEL_SIZES, SIZES
+from klas.digits.segmenters import SEGMENTERS
+from klas.digits.train import COURSES, evaluate
 from klas.digits.zoo import WEIGHTS, ZOO
 from klas.networks.cost import anchor_cost
 from klas.networks.load import load_anchor
@@ -20,27 +23,30 @@ ROWS = {
     name: [float(cell) for cell in re.findall(r"[\d.]+", cells.replace(",", ""))]
     for name, cells in re.findall(r"^\| `(digits_\w+)` \|(.*)\|$", README, re.MULTILINE)
 }
-"""name → blocks, width, MMACs, parameters, validation top-1 (%), test top-1 (%)."""
+"""name → blocks, width, MMACs, parameters, top-1 or mIoU (%) on validation and on test scenes."""
 
 
-def test_the_readme_names_the_whole_zoo():
-    assert set(ROWS) == set(ZOO)
+def test_the_readme_names_every_built_in_network():
+    assert list(ROWS) == [*ZOO, *SEGMENTERS]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", ROWS)
 def test_an_anchor_is_what_the_readme_says(name):
     blocks, width, megamacs, params, val, test = ROWS[name]
-    anchor = load_anchor(AnchorSpec(name=name, model=name), crop=1.0, interpolation="bilinear")
+    course = COURSES[name]
+    spec, task = AnchorSpec(name=name, model=name), course.objective.task.name
+    anchor = load_anchor(spec, crop=1.0, interpolation="bilinear", task=task)
     cost = anchor_cost(anchor)
     assert anchor.info.depth == blocks
     assert anchor.info.layouts[0].channels == width
     assert cost.total_macs / 1e6 == pytest.approx(megamacs, rel=0.01)
     assert cost.total_params == params
-    model = timm.create_model(name, pretrained=True)
     # To a tenth of a point: other processors round otherwise.
-    assert 100 * evaluate(model, "val", 10_000) == pytest.approx(val, abs=0.1)
-    assert 100 * evaluate(model, "test", 10_000) == pytest.approx(test, abs=0.1)
+    for split, figure in (("val", val), ("test", test)):
+        scenes = SIZES[split] if name in ZOO else LABEL_SIZES[split]
+        reached = evaluate(anchor, split, scenes, course=course)
+        assert 100 * reached == pytest.approx(figure, abs=0.1)
 
 
 def test_the_four_are_worth_stitching():
@@ -55,6 +61,23 @@ def test_the_four_are_worth_stitching():
         assert more[4] > less[4] + 2
     assert len({row[0] for row in by_cost}) == 4  # no pair is block for block alike
     assert sum(f.stat().st_size for f in WEIGHTS.glob("*.safetensors")) < 8e6
+
+
+def test_the_segmenters_are_worth_stitching():
+    by_cost = [ROWS[n] for n in SEGMENTERS]
+    for less, more in pairwise(by_cost):
+        assert more[2] > 2 * less[2]
+        assert more[4] > less[4] + 5
+    assert sum((WEIGHTS / f"{n}.safetensors").stat().st_size for n in SEGMENTERS) < 3e6
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_timm_opens_a_segmenters_network_alone(name):
+    """As a source without a head, say, of a study of images of one class."""
+    model = timm.create_model(name, pretrained=True).eval()
+    assert model.num_classes == 0
+    shipped = load_file(WEIGHTS / f"{name}.safetensors")
+    assert all(torch.equal(shipped[f"backbone.{k}"], v) for k, v in model.state_dict().items())
 
 
 def test_the_convnet_is_of_another_kind():

@@ -44,7 +44,7 @@ def test_by_default_it_is_the_home_folder_and_the_studies_own(home, store):
         assert not reads(store, val=elsewhere)
 
 
-@pytest.mark.parametrize("place", ["train", "val", "test", "class_map", "weights"])
+@pytest.mark.parametrize("place", ["train", "val", "test", "classes", "class_map", "weights"])
 def test_every_path_of_a_study_counts(home, store, place):
     assert reads(store, **{place: str(home / "x.csv")})
     assert not reads(store, **{place: "/etc/passwd"})
@@ -93,6 +93,13 @@ def test_whoever_starts_the_app_on_a_study_allows_what_it_names(home, store, mon
     assert not reads(store, val="/srv/images/val")
     file.write_text("name = 3")
     assert reads(store, train=str(there / "images"))
+
+
+def test_an_app_that_is_started_on_a_built_in_study_reads_no_more(home, store, monkeypatch):
+    monkeypatch.chdir(home.parent / "homework")
+    roots = data_roots(store)
+    monkeypatch.setenv("KLAS_STUDY", "digits")
+    assert data_roots(store) == roots
     assert not reads(store, train="/srv/images/train")
 
 

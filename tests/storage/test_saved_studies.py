@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from klas.storage.saved_studies import (
     saved_studies,
     study_path,
 )
-from klas.study import DIGITS
+from klas.study import DIGITS, built_in_studies
 from tests.conftest import SMALL
 
 MINE = SMALL.model_copy(update={"name": "mine 1.0"})
@@ -47,9 +48,10 @@ def test_another_study_of_the_same_name_is_refused_unless_it_may_replace(store):
     assert open_study(store, MINE.name) == other
 
 
-def test_the_built_in_study_keeps_its_name(store):
+@pytest.mark.parametrize("study", built_in_studies().values(), ids=built_in_studies())
+def test_a_built_in_study_keeps_its_name(store, study):
     with pytest.raises(StudyError, match="built-in"):
-        save_study(store, DIGITS)
+        save_study(store, study)
 
 
 @pytest.mark.parametrize("name", ["absent", "../mine 1.0", "/etc/passwd", "", "x" * 300])
@@ -147,12 +149,12 @@ def test_a_study_is_found_by_name_or_by_file(store, tmp_path):
     save_study(store, MINE)
     path = tmp_path / "small.toml"
     path.write_text(SMALL.to_toml())
-    assert find_study(store, "digits") == DIGITS
+    for name, study in built_in_studies().items():
+        assert find_study(store, name) == study
     assert find_study(store, MINE.name) == MINE
     assert find_study(store, str(path)) == SMALL
-    with pytest.raises(
-        StudyError, match=r"neither a study file nor .* there are: digits, mine 1\.0"
-    ):
+    known = re.escape(", ".join([*built_in_studies(), MINE.name]))
+    with pytest.raises(StudyError, match=f"neither a study file nor .* there are: {known}"):
         find_study(store, "absent")
     path.write_text("x")
     with pytest.raises(StudyError, match="not valid TOML"):
