@@ -12,8 +12,19 @@ from dashboard.text.markup import plain
 from klas.errors import KlasError
 from klas.jobs.data_roots import refuse_elsewhere
 from klas.storage.saved_studies import make_study, save_study
-from klas.study import DataSpec, SelectionSpec
+from klas.study import DataSpec, SelectionSpec, TaskName
 
+TASKS: dict[TaskName, str] = {
+    "classification": "the class of an image",
+    "segmentation": "the class of every pixel",
+}
+FOLDERS: dict[TaskName, str] = {
+    "classification": "A folder with one folder of images per class.",
+    "segmentation": "A folder that holds the folders images and labels: pictures of the same "
+    "names, those in labels of class numbers.",
+}
+PLACES: dict[TaskName, str] = {"classification": "imagenet", "segmentation": "street"}
+VOID = DataSpec.model_fields["void"].default
 PAIR_RULES = {
     "cheaper-first": "from the cheaper anchor into the costlier one",
     "both-directions": "in both directions",
@@ -29,6 +40,14 @@ def study_form() -> None:
         left, right = st.columns([3, 2], vertical_alignment="center")
         left.caption(f"Every setting starts as in {plain(base['name'])}.")
         right.button("Start from defaults", on_click=draft.start_from, args=({},), type="tertiary")
+    kinds = list(TASKS)
+    task: TaskName = st.selectbox(
+        "The networks predict",
+        kinds,
+        index=kinds.index(base.get("task", kinds[0])),
+        format_func=TASKS.__getitem__,
+        key=f"task:{draft.key('form')}",
+    )
     with st.form(draft.key("form"), border=False):
         name = st.text_input(
             "Name",
@@ -39,17 +58,18 @@ def study_form() -> None:
         train = st.text_input(
             "Training images",
             value=data.get("train", ""),
-            placeholder="/data/imagenet/train",
-            help="A folder with one folder of images per class.",
+            placeholder=f"/data/{PLACES[task]}/train",
+            help=FOLDERS[task],
         )
         val = st.text_input(
             "Validation images",
             value=data.get("val", ""),
-            placeholder="/data/imagenet/val",
+            placeholder=f"/data/{PLACES[task]}/val",
             help="The same classes as in the training images.",
         )
+        labels = _label_maps(data) if task == "segmentation" else {"classes": None, "void": VOID}
         with st.expander("Samples, geometry, pairs"):
-            settings = _settings(base)
+            settings = _settings(base, task)
         replace = st.checkbox("Replace a saved study of the same name")
         done = st.form_submit_button("Make study", type="primary", icon=":material/save:")
     if not done:
@@ -57,8 +77,9 @@ def study_form() -> None:
     changes: dict[str, Any] = {
         **settings,
         "name": name.strip(),
+        "task": task,
         "anchors": draft.anchors(),
-        "data": {**settings["data"], "train": train.strip(), "val": val.strip()},
+        "data": {**settings["data"], **labels, "train": train.strip(), "val": val.strip()},
     }
     try:
         # Before anything is looked up: what there is outside is nobody's business.
@@ -73,7 +94,26 @@ def study_form() -> None:
     st.switch_page("views/study.py")
 
 
-def _settings(base: Mapping[str, Any]) -> dict[str, Any]:
+def _label_maps(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the numbers in label maps mean."""
+    left, right = st.columns(2)
+    classes = left.text_input(
+        "Class names",
+        value=data.get("classes") or "",
+        placeholder=f"/data/{PLACES['segmentation']}/classes.txt",
+        help="A text file with a class per line, the first being number 0.",
+    )
+    void = right.number_input(
+        "Void",
+        min_value=0,
+        max_value=VOID,
+        value=data.get("void", VOID),
+        help="The number of the pixels that count nowhere.",
+    )
+    return {"classes": classes.strip() or None, "void": void}
+
+
+def _settings(base: Mapping[str, Any], task: TaskName) -> dict[str, Any]:
     """The settings that are often changed; the others stay as they are."""
     data, choice = base.get("data", {}), base.get("selection", {})
 
@@ -85,7 +125,9 @@ def _settings(base: Mapping[str, Any]) -> dict[str, Any]:
         "Training images to use",
         min_value=1,
         value=start(DataSpec, data, "train_samples"),
-        help="For the probes; the same number of each class.",
+        help="For the probes; the same number of each class."
+        if task == "classification"
+        else "For the probes.",
     )
     val_samples = right.number_input(
         "Validation images to use",
@@ -95,13 +137,14 @@ def _settings(base: Mapping[str, Any]) -> dict[str, Any]:
     )
     crop = left.number_input(
         "Central crop",
-        value=start(DataSpec, data, "crop"),
+        # The usual for segmentation is whole images.
+        value=1.0 if task == "segmentation" and not base else start(DataSpec, data, "crop"),
         step=0.05,
         help="The part of each side that is kept, up to 1. One geometry for all anchors.",
     )
     class_map = data.get("class_map")
     is_table = isinstance(class_map, dict)
-    if not is_table:  # a table stays as it is
+    if task == "classification" and not is_table:  # a table stays as it is
         class_map = st.text_input(
             "Class map",
             value=class_map or "",
@@ -125,7 +168,7 @@ def _settings(base: Mapping[str, Any]) -> dict[str, Any]:
             "val_samples": val_samples,
             "crop": crop,
             "interpolation": interpolation,
-            "class_map": class_map if is_table else class_map.strip() or None,
+            "class_map": class_map if is_table else (class_map or "").strip() or None,
         },
         "selection": {"buckets": buckets},
     }

@@ -8,7 +8,7 @@ from klas.jobs import process
 from klas.jobs.kinds import CatalogueJob
 from klas.storage.saved_studies import open_study, save_study, saved_studies
 from klas.storage.store import Store
-from klas.study import DIGITS, load_study
+from klas.study import DIGITS, built_in_studies, load_study
 from tests.conftest import SMALL
 from tests.dashboard.reading import session, widget
 from tests.small_catalogue import NETWORKS, put_catalogue
@@ -176,6 +176,51 @@ def test_a_slip_is_a_sentence_under_the_form_and_nothing_is_saved(app, root, ima
     assert field(tester, "Training images to use").value == 100_000
 
 
+@pytest.fixture
+def label_maps(tmp_path):
+    for name in ("train", "val"):
+        for folder in ("images", "labels"):
+            (tmp_path / name / folder).mkdir(parents=True)
+    (tmp_path / "classes.txt").write_text("road\nsky\n")
+    return tmp_path
+
+
+def picks_task(tester, task):
+    next(s for s in tester.selectbox if s.label == "The networks predict").set_value(task).run()
+
+
+def test_a_study_of_label_maps_says_what_their_numbers_mean(app, root, label_maps):
+    tester = app(root, "anchors")
+    session(tester).draft.anchors = picked(TAGS[0], TAGS[2])
+    tester.run()
+    assert "Class names" not in [w.label for w in tester.text_input]
+    picks_task(tester, "segmentation")
+    assert "Class map" not in [w.label for w in tester.text_input]
+    fill(tester, label_maps)
+    field(tester, "Class names").set_value(str(label_maps / "classes.txt"))
+    field(tester, "Void").set_value(11)
+    button(tester, "Make study").click().run()
+    assert not tester.exception
+    assert not tester.error
+    study = load_study(root / "studies" / "zoo.toml")
+    assert study.task == "segmentation"
+    assert (study.data.classes, study.data.void) == (str(label_maps / "classes.txt"), 11)
+    assert study.data.crop == 1.0
+
+
+def test_a_file_of_class_names_that_is_not_there_is_a_sentence(app, root, label_maps):
+    tester = app(root, "anchors")
+    session(tester).draft.anchors = picked(TAGS[0], TAGS[2])
+    tester.run()
+    picks_task(tester, "segmentation")
+    fill(tester, label_maps)
+    field(tester, "Class names").set_value(str(label_maps / "absent.txt"))
+    button(tester, "Make study").click().run()
+    assert not tester.exception
+    assert [e.value for e in tester.error if "absent.txt does not exist" in e.value]
+    assert not (root / "studies").exists()
+
+
 def test_a_taken_name_is_refused_until_it_may_be_replaced(app, root, images):
     store = Store(root)
     save_study(store, SMALL)
@@ -222,7 +267,7 @@ def saved(root):
 def test_a_link_opens_the_study_that_it_names(app, saved):
     tester = app(saved, study="mine")
     assert [s.value for s in tester.subheader] == ["Study: mine"]
-    assert widget(tester, "study").options == ["small.toml", "digits", "mine"]
+    assert widget(tester, "study").options == ["small.toml", *built_in_studies(), "mine"]
 
 
 def test_the_chooser_opens_any_study_on_any_page(app, saved):
