@@ -22,7 +22,7 @@ from klas.storage.key import Key
 from klas.storage.objects import files_of_results
 from klas.storage.saved_studies import open_study, save_study, saved_studies
 from klas.storage.store import Store
-from klas.study import DIGITS, FinetuningSpec
+from klas.study import DIGITS, FinetuningSpec, built_in_studies
 from tests.conftest import SMALL
 from tests.small_catalogue import put_catalogue
 
@@ -55,11 +55,12 @@ def bytes_of(store):
     return sum(p.stat().st_size for p in files_of_results(store.root))
 
 
-def test_an_empty_store_knows_the_built_in_study_alone(store):
-    (digits,) = usage(store).studies
-    assert (digits.known.name, digits.known.origin) == ("digits", "built-in")
-    assert (digits.bytes, digits.results, digits.done, digits.changed) == (0, 0, {}, None)
-    assert not digits.complete
+def test_an_empty_store_knows_the_built_in_studies_alone(store):
+    assert [h.known.name for h in usage(store).studies] == [*built_in_studies()]
+    for there in usage(store).studies:
+        assert there.known.origin == "built-in"
+        assert (there.bytes, there.results, there.done, there.changed) == (0, 0, {}, None)
+        assert not there.complete
     assert usage(store).bytes == 0
 
 
@@ -135,10 +136,13 @@ def test_a_study_run_from_a_file_elsewhere_is_known_by_its_document(store, tmp_p
     assert usage(store).unclaimed == 0
     path = tmp_path / "mine.toml"
     path.write_text(A.to_toml())
-    assert [h.known.name for h in usage(store, [path]).studies] == ["digits", "mine.toml"]
+    assert [h.known.name for h in usage(store, [path]).studies] == [
+        *built_in_studies(),
+        "mine.toml",
+    ]
     assert held(store, "mine.toml", [path]).freeable == 3
     assert free_study(store, A, at_work=()) == 3
-    assert [h.known.name for h in usage(store).studies] == ["digits"]
+    assert [h.known.name for h in usage(store).studies] == [*built_in_studies()]
 
 
 def test_results_noted_by_an_older_klas_are_still_the_studys(store):
@@ -147,7 +151,7 @@ def test_results_noted_by_an_older_klas_are_still_the_studys(store):
     store.set_ref("used-old", [digest])
     store.set_ref("scores-old", {"study": A.model_dump(mode="json")})
     assert held(store, "a").freeable == 3
-    assert [h.known.name for h in usage(store).studies] == ["digits", "a"]
+    assert [h.known.name for h in usage(store).studies] == [*built_in_studies(), "a"]
     assert delete_study(store, "a", A, at_work=(), with_results=True) == 3
     assert store.get_ref("used-old") is None
 
@@ -161,7 +165,7 @@ def test_refs_that_no_run_has_written_are_passed_over(store, junk):
     save_study(store, A)
     store.set_ref(f"used-{A.results_key()}", junk)
     actual = usage(store)
-    assert [h.known.name for h in actual.studies] == ["digits", "a"]
+    assert [h.known.name for h in actual.studies] == [*built_in_studies(), "a"]
     assert actual.unclaimed == 3
 
 
@@ -189,14 +193,14 @@ def test_a_study_run_from_a_file_elsewhere_is_known_before_its_first_document(st
     assert usage(store).unclaimed == 0
     assert (held(store, "a").known.origin, held(store, "a").results) == ("results", 1)
     assert free_study(store, A, at_work=()) == 3
-    assert [h.known.name for h in usage(store).studies] == ["digits"]
+    assert [h.known.name for h in usage(store).studies] == [*built_in_studies()]
     assert list((store.root / "refs").iterdir()) == []
 
 
 def test_a_study_elsewhere_whose_results_are_gone_is_not_listed(store):
     note_used(store, A, [put(store, "x")])
     assert free_stage(store, "features", at_work=()) == 3
-    assert [h.known.name for h in usage(store).studies] == ["digits"]
+    assert [h.known.name for h in usage(store).studies] == [*built_in_studies()]
 
 
 def test_freeing_a_stage_takes_the_documents_that_speak_of_it(store):
@@ -237,7 +241,7 @@ def test_deleting_without_its_results_leaves_them_to_nobody(store):
     note(store, A, [put(store, "x")])
     assert delete_study(store, "a", A, at_work=(), with_results=False) == 0
     assert saved_studies(store) == []
-    assert [h.known.name for h in usage(store).studies] == ["digits"]
+    assert [h.known.name for h in usage(store).studies] == [*built_in_studies()]
     assert usage(store).unclaimed == 3
 
 

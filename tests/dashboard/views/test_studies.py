@@ -10,6 +10,7 @@ from klas.results.usage import usage
 from klas.storage.key import Key
 from klas.storage.saved_studies import open_study, save_study, saved_studies
 from klas.storage.store import Store
+from klas.study import built_in_studies
 from tests.conftest import SMALL
 from tests.dashboard.reading import labels, press, session, table
 from tests.expected_text import size
@@ -43,10 +44,10 @@ def said(tester):
     return [s.value for s in tester.success]
 
 
-def test_on_first_start_the_built_in_study_is_there(app, tmp_path, monkeypatch):
+def test_on_first_start_the_built_in_studies_are_there(app, tmp_path, monkeypatch):
     monkeypatch.delenv("KLAS_STUDY")
     tester = app(tmp_path / "empty", "studies")
-    assert table(tester, "study")["study"].tolist() == ["digits"]
+    assert table(tester, "study")["study"].tolist() == [*built_in_studies()]
     assert row(tester, "digits")["tuned"] == "–"
     assert tester.subheader[0].value == "digits"
     assert "None of it is computed yet." in [m.value for m in tester.markdown]
@@ -122,7 +123,7 @@ def test_a_study_is_deleted_with_or_without_its_results(alone, copied, too):
     tester.checkbox[0].set_value(too).run()
     press(tester, "Delete it")
     assert saved_studies(copied) == []
-    assert table(tester, "study")["study"].tolist() == ["digits"]
+    assert table(tester, "study")["study"].tolist() == [*built_in_studies()]
     assert usage(copied).bytes == (0 if too else taken)
     assert usage(copied).unclaimed == (0 if too else taken)
 
@@ -222,7 +223,7 @@ def test_a_disk_that_is_full_is_a_sentence_and_the_page_goes_on(alone, copied, m
     monkeypatch.setattr(Store, "write_file", full)
     press(tester, "Save the copy")
     assert tester.error[0].value == "No space left on device"
-    assert table(tester, "study")["study"].tolist() == ["digits", "mine"]
+    assert table(tester, "study")["study"].tolist() == [*built_in_studies(), "mine"]
 
 
 def test_hostile_names_are_text(app, tmp_path, monkeypatch):
