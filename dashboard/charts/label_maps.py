@@ -11,6 +11,8 @@ Bytes = NDArray[np.uint8]
 
 NOWHERE = (128, 134, 145)
 """The colour of pixels that count nowhere; no class has it, for its own are not grey."""
+GROUND = (62, 74, 92)
+"""The colour of class 0, which often is the ground of everything: a quiet one."""
 GOLDEN = 0.618034  # of the circle of hues: neighbours in number are far apart in colour
 LEAST_PIXELS = 96  # of a shown picture's side; smaller ones are enlarged by whole pixels
 
@@ -20,14 +22,14 @@ def class_colours(classes: int) -> Bytes:
 
     Examples:
         >>> class_colours(2).tolist()
-        [[216, 86, 86], [77, 101, 160]]
+        [[62, 74, 92], [77, 101, 160]]
     """
     kinds = ((0.6, 0.85), (0.52, 0.63), (0.45, 0.97))  # saturation and brightness, by turns
     colours = [
         colorsys.hsv_to_rgb(number * GOLDEN % 1, *kinds[number % len(kinds)])
-        for number in range(classes)
+        for number in range(1, classes)
     ]
-    return (255 * np.array(colours)).astype(np.uint8)
+    return np.vstack([[GROUND], (255 * np.array(colours)).astype(int)]).astype(np.uint8)
 
 
 def coloured(maps: Bytes, classes: int) -> Bytes:

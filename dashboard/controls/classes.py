@@ -35,12 +35,20 @@ def classes(pair: Pair, row: int, stitch: Exportable) -> None:
     jointly = tier == "finetuned"
     trained, racing = (stitch.trained, stitch.racing) if jointly else ((), ())
     layers = layers_at(pair.names, tier, at_hand.finetuning, trained, racing)
-    columns = {
-        **{name: anchor_class_iou(store(), pair, at_hand, name) for name in pair.names},
-        f"stitch, {tier}": stitch_class_iou(store(), pair, at_hand, layers, place),
+    networks = {
+        "source": plain(pair.names[0]),
+        "target": plain(pair.names[1]),
+        "stitch": f"The stitch at {tier}",
     }
-    known = {name: iou for name, iou in columns.items() if iou is not None}
-    class_iou_table(names, {name: iou for name, iou in known.items() if len(iou) == len(names)})
+    columns = {
+        "source": anchor_class_iou(store(), pair, at_hand, pair.names[0]),
+        "target": anchor_class_iou(store(), pair, at_hand, pair.names[1]),
+        "stitch": stitch_class_iou(store(), pair, at_hand, layers, place),
+    }
+    known = {kind: iou for kind, iou in columns.items() if iou is not None}
+    class_iou_table(
+        names, {kind: iou for kind, iou in known.items() if len(iou) == len(names)}, networks
+    )
     shown = stored_pictures(store(), pair, at_hand, layers, place)
     if shown is None:
         start_button(
@@ -53,16 +61,9 @@ def classes(pair: Pair, row: int, stitch: Exportable) -> None:
             "predict.",
         )
         return
-    titles = {
-        "image": "Image",
-        "label": "Label",
-        "source": plain(pair.names[0]),
-        "target": plain(pair.names[1]),
-        "stitch": f"Stitch, {tier}",
-    }
-    kinds = [kind for kind in titles if kind in shown]
+    kinds = [kind for kind in ("image", "label", *networks) if kind in shown]
     for column, kind in zip(st.columns(len(kinds), gap="small"), kinds):
-        column.caption(titles[kind])
+        column.caption(kind, help=networks.get(kind))
         pictures = shown[kind] if kind == "image" else coloured(shown[kind], len(names))
         for picture in pictures:
             column.image(enlarged(picture), width="stretch")

@@ -13,19 +13,24 @@ HELP = (
 )
 
 
-def class_iou_table(class_names: Sequence[str], columns: Mapping[str, Floats]) -> None:
+def class_iou_table(
+    class_names: Sequence[str], columns: Mapping[str, Floats], networks: Mapping[str, str]
+) -> None:
     """A row for every class.
 
     Args:
-        columns: by the name of a network (K,) each; NaN for a class that is neither there nor
+        columns: by its heading (K,) of a network; NaN for a class that is neither there nor
             predicted.
+        networks: by the same heading, what network that is.
     """
     rows = {"class": class_names} | {name: 100 * iou for name, iou in columns.items()}
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
         column_config={
-            name: st.column_config.NumberColumn(f"{name}: IoU (%)", format="%.1f", help=HELP)
+            name: st.column_config.NumberColumn(
+                f"{name} (IoU %)", format="%.1f", help=f"{networks[name]}. {HELP}"
+            )
             for name in columns
         },
     )
