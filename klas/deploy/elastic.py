@@ -113,7 +113,7 @@ class Elastic(nn.Module):
     @property
     def transform(self) -> Transform:
         """How the member in use takes an image: as its source does."""
-        return self.anchors[self.viewer(self._used)].info.transform
+        return self.anchors[self.viewer(self._used)].info.images
 
     def viewer(self, name: str) -> str:
         """The anchor as which a member sees images: a stitch's source."""
@@ -224,7 +224,7 @@ class Elastic(nn.Module):
         device = next(self.parameters()).device
         used = self._used
         images = {
-            name: torch.zeros(1, *anchor.info.transform.input_size, device=device)
+            name: torch.zeros(1, *anchor.info.images.input_size, device=device)
             for name, anchor in self.anchors.items()
         }
 

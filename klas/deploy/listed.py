@@ -202,7 +202,7 @@ def _fitted(
     if images.fingerprint != train["fingerprint"]:
         raise DataError(f"{train['ref']}: the images are not those that the list was made with")
     seed, precision = train["seed"], cast(Precision, document["precision"])
-    views = [source.info.transform, target.info.transform]
+    views = [source.info.images, target.info.images]
 
     def rows(count: int) -> NDArray[np.int64]:
         without = [bad.row for bad in find_unreadable(train["ref"], images, count, seed)]

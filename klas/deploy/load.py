@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import klas.digits  # noqa: F401 - registers the built-in networks and images
 from klas.deploy.architecture import describe
 from klas.deploy.elastic import Elastic
@@ -171,8 +169,8 @@ def check_stitch_list(path: Path, *, allow_code: bool = False) -> dict[str, Any]
             )
         network = families[names].use(place).stitch(place)
         # Counted on the network itself, not by the sum of parts that made the list.
-        image = torch.empty(1, *source.info.transform.input_size, device="meta")
-        macs = count_macs(network, image).macs
+        taken = source.info.transform
+        macs = count_macs(network, taken.example()).macs // taken.positions
         params = sum(p.numel() for p in network.parameters())
         refuse_other(path, f"stitch {k}", "macs", stitch["macs"], macs)
         refuse_other(path, f"stitch {k}", "params", stitch["params"], params)

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from klas.errors import AnchorError
 from klas.networks.accepted import refuse_wrapped
 from klas.networks.device import place
 from klas.networks.layout import Layout
@@ -41,6 +42,41 @@ class Transform:
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         return plain if self.whole else {k: v for k, v in plain.items() if k != "whole"}
 
+    def example(self) -> Tensor:
+        """(1, C, H, W) an image without content."""
+        return torch.empty(1, *self.input_size, device="meta")
+
+    @property
+    def positions(self) -> int:
+        """Among how many positions a sample's cost is divided: an image's is told as a whole."""
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextInput:
+    """How a decoder takes a text.
+
+    Attributes:
+        tokenizer: SHA-256 of what makes tokens of texts; decoders of one study share it.
+        length: tokens of a sample.
+    """
+
+    tokenizer: str
+    length: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for keys and files."""
+        return {"tokenizer": self.tokenizer, "length": self.length}
+
+    def example(self) -> Tensor:
+        """(1, L) one sample without content."""
+        return torch.empty(1, self.length, dtype=torch.long, device="meta")
+
+    @property
+    def positions(self) -> int:
+        """Among how many positions a sample's cost is divided: a decoder's is told per token."""
+        return self.length
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorInfo:
@@ -54,7 +90,7 @@ class AnchorInfo:
         cuts: for cut 0..n the path of the module that ends there.
         layouts: for cut 0..n the activation's form.
         classes: width of the logits; 0 for a network without a head.
-        transform: how it takes an image.
+        transform: how it takes an image, or a text.
         columns: which of the head's outputs the logits are, class by class; None: all, in order.
         image_size: (height, width) that the study asks for; None: the network's own.
         fused: whether it is in timm's fused form; its tensors' digest is that of the other form.
@@ -67,7 +103,7 @@ class AnchorInfo:
     cuts: tuple[str, ...]
     layouts: tuple[Layout, ...]
     classes: int
-    transform: Transform
+    transform: Transform | TextInput
     columns: tuple[int, ...] | None = None
     image_size: tuple[int, int] | None = None
     fused: bool = False
@@ -77,6 +113,17 @@ class AnchorInfo:
     def digest(self) -> str:
         """SHA-256 over the loaded tensors' names, shapes, types and bytes."""
         return self.weights["sha256"]
+
+    @property
+    def images(self) -> Transform:
+        """How it takes an image.
+
+        Raises:
+            AnchorError: it takes texts.
+        """
+        if isinstance(self.transform, TextInput):
+            raise AnchorError(f"{self.name}: takes texts, and this is for networks of images alone")
+        return self.transform
 
     @property
     def depth(self) -> int:

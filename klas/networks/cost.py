@@ -22,7 +22,7 @@ from klas.networks.stitch import layer_macs, layer_params
 
 
 class Cost(NamedTuple):
-    """What a network costs for one image.
+    """What a network costs for one image, or for one token of a text.
 
     Attributes:
         macs: a lower bound where ``uncounted`` names something.
@@ -37,7 +37,7 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorCost:
-    """What an anchor's parts cost for one image.
+    """What an anchor's parts cost for one image, or for one token of a text of the study's length.
 
     Attributes:
         macs: of each part: the stem, blocks 1..n, the head.
@@ -155,7 +155,7 @@ def anchor_cost(anchor: Anchor) -> AnchorCost:
 
 
 def _cost(parts: Sequence[nn.Module], info: AnchorInfo) -> AnchorCost:
-    activation = torch.empty(1, *info.transform.input_size, device="meta")
+    activation, positions = info.transform.example(), info.transform.positions
     counts = []
     for part in parts:
         try:
@@ -165,7 +165,7 @@ def _cost(parts: Sequence[nn.Module], info: AnchorInfo) -> AnchorCost:
         activation = counts[-1].output
     cuts = range(1, len(parts))
     return AnchorCost(
-        macs=tuple(count.macs for count in counts),
+        macs=tuple(count.macs // positions for count in counts),
         front_params=tuple(_params(parts[:k]) for k in cuts),
         back_params=tuple(_params(parts[k:]) for k in cuts),
         total_params=_params(parts),

@@ -52,7 +52,7 @@ def fused_form(anchor: Anchor) -> nn.Module | None:
         return None
     info, network = anchor.info, deepcopy(anchor.network).cpu()
     try:
-        return fused_network(network, info.name, info.transform.input_size)
+        return fused_network(network, info.name, info.images.input_size)
     except AnchorError:
         return None
 
@@ -63,7 +63,7 @@ def cut_alike(fused: nn.Module, info: AnchorInfo) -> Sequence[nn.Module] | None:
     None where it cannot be cut at the places at which the anchor is.
     """
     try:
-        parts = split(fused, info.name, info.transform.input_size)
+        parts = split(fused, info.name, info.images.input_size)
     except AnchorError:
         return None
     same = parts.layouts == info.layouts and all(map(_same_place, parts.cuts, info.cuts))

@@ -251,7 +251,7 @@ class Context:
 
         Without ``batch``, a batch is as large as memory allows.
         """
-        transforms = [self.anchors[name].info.transform for name in viewers]
+        transforms = [self.anchors[name].info.images for name in viewers]
         size = batch or self.batch.size
         return image_batches(images, rows, transforms, device=self.device, batch=size)
 

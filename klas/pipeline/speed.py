@@ -57,12 +57,13 @@ def _seconds_per_image(context: Context, name: str) -> float:
 def _timed(context: Context, name: str) -> float:
     info = context.anchors[name].info
     batch = min(TIMED_IMAGES, context.batch.size)
-    images = torch.zeros(batch, *info.transform.input_size, device=context.device)
+    one = info.transform.example()
+    samples = torch.zeros(batch, *one.shape[1:], dtype=one.dtype, device=context.device)
     times = []
     for _ in range(3):
         start = time.perf_counter()
         with autocast(context.device, context.precision):
-            outputs = context.anchors[name](images)
+            outputs = context.anchors[name](samples)
         outputs.sum().item()  # waits for the device
         times.append(time.perf_counter() - start)
     return min(times) / batch

@@ -86,7 +86,7 @@ def _folded(anchor: Anchor) -> Anchor:
             f"--fuse: {info.name} cannot be cut at the same places once it is fused; leave --fuse "
             "out, or give this anchor `fused = true` in the study"
         )
-    folded = Anchor.from_module(form, info.name, transform=info.transform, model=info.model)
+    folded = Anchor.from_module(form, info.name, transform=info.images, model=info.model)
     folded.info = replace(folded.info, weights=info.weights, image_size=info.image_size, fused=True)
     folded.select(info.columns)
     return folded.eval()

@@ -107,7 +107,7 @@ def _kept_bytes(anchor: Anchor, precision: Precision) -> int:
             sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
-        pictures = torch.zeros(count, *anchor.info.transform.input_size, device=device)
+        pictures = torch.zeros(count, *anchor.info.images.input_size, device=device)
         with saved_tensors_hooks(note, lambda tensor: tensor), autocast(device, precision):
             anchor(pictures)
         return sum(sizes.values())
@@ -126,7 +126,7 @@ def _pass_seconds(elastic: Elastic, name: str, count: int, precision: Precision)
     """Of a pass forward and back through an anchor, the better of two."""
     anchor = elastic.anchors[name]
     device = next(anchor.parameters()).device
-    pictures = torch.zeros(count, *anchor.info.transform.input_size, device=device)
+    pictures = torch.zeros(count, *anchor.info.images.input_size, device=device)
     anchor.requires_grad_(True)
     times = []
     for _ in range(2):

@@ -150,7 +150,7 @@ def _losses(elastic: Elastic, training: Training) -> Callable[[int, list[Part]],
 
     def view(images: dict[str, Tensor], name: str, share: Tensor | None) -> Tensor:
         pixels = images[name].to(ranks.device, non_blocking=True)
-        return mixed(normalised(pixels, anchors[name].info.transform), share)
+        return mixed(normalised(pixels, anchors[name].info.images), share)
 
     def losses(step: int, parts: list[Part]) -> Iterator[Tensor]:
         member = plan.member(step)

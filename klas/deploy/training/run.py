@@ -133,7 +133,7 @@ def _opened(prepared: Prepared, out: Path, ranks: Ranks) -> Training:
     """All on its device, and what feeds it."""
     elastic, plan, splits = prepared.elastic, prepared.plan, prepared.splits
     place(elastic, ranks.device)
-    transforms = {name: anchor.info.transform for name, anchor in elastic.anchors.items()}
+    transforms = {name: anchor.info.images for name, anchor in elastic.anchors.items()}
     images = StepImages(
         images=splits.images("train"),
         plan=plan,
@@ -169,7 +169,7 @@ def _known(prepared: Prepared, training: Training) -> Announcement:
 def _train(prepared: Prepared, training: Training, progress: Progress) -> Elastic:
     elastic, plan, splits = prepared.elastic, prepared.plan, prepared.splits
     ranks, precision, out = training.ranks, training.precision, training.folder
-    transforms = {name: anchor.info.transform for name, anchor in elastic.anchors.items()}
+    transforms = {name: anchor.info.images for name, anchor in elastic.anchors.items()}
     taken, batch = in_whole_batches(splits.readable_training_rows(CALIBRATION))
 
     def calibration(name: str) -> Iterator[tuple[Tensor, ...]]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from klas.networks.decoders.layers import config_of, numbered_from
+from klas.networks.decoders.layers import config_of, empty_cache, numbered_from
 from klas.networks.decoders.shell import Shell
 
 
@@ -53,9 +53,7 @@ def _cache(shell: Shell, first: int, stop: int) -> Any:
 
     What such a layer is to be given once it has a state differs from architecture to architecture.
     """
-    from transformers import DynamicCache  # an extra: only texts need it
-
-    cache = DynamicCache(config=config_of(shell.network.config, first, stop))
+    cache = empty_cache(config_of(shell.network.config, first, stop))
     return None if any(cache.is_linear) else cache
 
 

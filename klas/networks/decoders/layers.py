@@ -86,3 +86,10 @@ def config_of(config: Any, first: int, stop: int) -> Any:
     }
     part.num_hidden_layers = stop - first
     return part
+
+
+def empty_cache(config: Any) -> Any:
+    """A cache of ``transformers`` for the layers of a configuration."""
+    from transformers import DynamicCache  # an extra: only texts need it
+
+    return DynamicCache(config=config)

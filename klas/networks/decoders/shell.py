@@ -2,13 +2,16 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
+from klas.networks.decoders.layers import empty_cache
 from klas.networks.splitting.flow import UncutError
 
 HIDDEN = "hidden_states"
@@ -44,6 +47,12 @@ class Call:
     def others(self) -> list[Any]:
         """Everything else."""
         return [v for v in _leaves((self.args, self.kwargs)) if not isinstance(v, Tensor)]
+
+    def without(self, unwanted: Any) -> "Call":
+        """With None in the place of an object."""
+        args = tuple(None if value is unwanted else value for value in self.args)
+        kwargs = {name: None if v is unwanted else v for name, v in self.kwargs.items()}
+        return Call(args=args, kwargs=kwargs, named=self.named)
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> "Call":
         """With every tensor changed."""
@@ -115,12 +124,15 @@ class Shell:
 
         def see(number: int, hidden: Tensor, call: Call) -> Tensor:
             states.append(hidden)
-            calls.append(call)
+            calls.append(call if empty is None else call.without(empty))
             if len(calls) == len(self.layers):
                 raise _LeftError
             return hidden
 
-        given = {"attention_mask": attention_mask, "cache": cache}
+        # Decoders look for several texts in one by the positions, unless there is a cache; tokens
+        # without content have no positions to look at.
+        empty = empty_cache(self.network.config) if ids.is_meta and cache is None else None
+        given = {"attention_mask": attention_mask, "cache": cache or empty}
         if self._takes_positions:
             given["position_ids"] = position_ids
         self._seen = see
@@ -137,10 +149,20 @@ class Shell:
     def leave(self, hidden: Tensor) -> Tensor:
         """(N, L, words) the logits that the decoder reads from what its last layer gave."""
         last = len(self.layers) - 1
-        self._seen = lambda number, before, call: hidden if number == last else before
+        stack = ExitStack()
+
+        def see(number: int, before: Tensor, call: Call) -> Tensor:
+            if number < last:
+                return before
+            stack.close()
+            return hidden
+
+        self._seen = see
         try:
-            # Any tokens will do: what becomes of them ends at the last layer.
-            output = self.network(input_ids=self._any_text(hidden), use_cache=False)
+            with stack:
+                # Any tokens will do: what becomes of them ends at the last layer.
+                stack.enter_context(self._beside(hidden))
+                output = self.network(input_ids=self._any_text(hidden), use_cache=False)
         finally:
             self._seen = _pass_on
         logits: Tensor = output.logits
@@ -156,8 +178,9 @@ class Shell:
         """
         key = self._place(hidden)
         if key != self._key:
-            with torch.no_grad():
-                self.keep(hidden, self.enter(self._any_text(hidden)).calls)
+            with torch.no_grad(), self._beside(hidden):
+                calls = self.enter(self._any_text(hidden)).calls
+            self.keep(hidden, calls)
         return self._calls
 
     def keep(self, hidden: Tensor, calls: list[Call]) -> None:
@@ -177,6 +200,15 @@ class Shell:
 
     def _any_text(self, hidden: Tensor) -> Tensor:
         return torch.zeros(hidden.shape[:2], dtype=torch.long, device=self._device)
+
+    def _beside(self, hidden: Tensor) -> AbstractContextManager[object]:
+        """For work on the decoder's own device that is no part of a count without content."""
+        if not hidden.is_meta:
+            return nullcontext()
+        stack = ExitStack()
+        stack.enter_context(_disable_current_modes())
+        stack.enter_context(self._device)
+        return stack
 
     @property
     def _device(self) -> torch.device:

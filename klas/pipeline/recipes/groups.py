@@ -6,8 +6,6 @@ time goes with the values that blocks leave, and small images take longer to loa
 these take is counted in the MACs that one core does meanwhile, at 37 GMAC/s.
 """
 
-from math import prod
-
 from klas.pipeline.context import Context
 from klas.results.result import OfPair, Places
 from klas.selection.groups import balanced_groups
@@ -70,4 +68,4 @@ def _passing_macs(context: Context, name: str, *, after: int) -> int:
 
 
 def _pixels(name: str, context: Context) -> int:
-    return PIXEL_MACS * prod(context.anchors[name].info.transform.input_size)
+    return PIXEL_MACS * context.anchors[name].info.transform.example().numel()
