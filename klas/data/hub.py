@@ -37,16 +37,9 @@ class HubImages:
     stored = True
 
     def __init__(self, ref: str) -> None:
-        name, _, split = ref.removeprefix(PREFIX).partition(":")
-        if not name or not split:
-            raise DataError(
-                f"{ref}: names no split; write {PREFIX}owner/name:split, as in "
-                f"{PREFIX}ylecun/mnist:train"
-            )
         self._ref = ref
         self.passed_over: Mapping[str, int] = {}
-        datasets = _package(ref)
-        rows = _fetched(datasets, ref, name, split)
+        datasets, rows = _opened(ref, as_in="ylecun/mnist:train")
         self._image, label = _columns(datasets, rows.features, ref)
         # Undecoded: the bytes as they were uploaded.
         self._rows = rows.cast_column(self._image, datasets.Image(decode=False))
@@ -106,6 +99,27 @@ class HubImages:
         if deep:
             digest.update(DEEP)
         return digest.hexdigest()
+
+
+def hub_rows(ref: str) -> Iterator[dict[str, Any]]:
+    """``hfds/owner/name:split``: the rows of a split as they are, column by column.
+
+    Raises:
+        DataError: no split is named, the package is absent, or the data set can't be fetched.
+    """
+    _, rows = _opened(ref, as_in="allenai/scitldr:train")
+    yield from rows
+
+
+def _opened(ref: str, *, as_in: str) -> tuple[Any, Any]:
+    """The package, and a split of a data set."""
+    name, _, split = ref.removeprefix(PREFIX).partition(":")
+    if not name or not split:
+        raise DataError(
+            f"{ref}: names no split; write {PREFIX}owner/name:split, as in {PREFIX}{as_in}"
+        )
+    datasets = _package(ref)
+    return datasets, _fetched(datasets, ref, name, split)
 
 
 def _package(ref: str) -> Any:
