@@ -43,7 +43,7 @@ def peak(samples: int) -> float:
     """MB that this process took at most."""
     device = torch.device("cpu")
     anchors = [anchor(model, device) for model in MODELS]
-    size = anchors[0].info.transform.input_size
+    size = anchors[0].info.images.input_size
     with tempfile.TemporaryDirectory() as folder:
         arrays = []
         for network in anchors:

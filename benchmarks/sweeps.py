@@ -45,7 +45,7 @@ def train_sweep(network: Anchor, count: int, batch: int, device: torch.device, p
     """The sweep over training images, as the pipeline makes it: features go to the disk."""
     with ArrayWriter(path, PooledFeatures.shapes(network.info, Classification(), count)) as out:
         features = PooledFeatures(network, Classification(), "mean", out.append)
-        loader = images(count, batch, device, size=network.info.transform.input_size)
+        loader = images(count, batch, device, size=network.info.images.input_size)
         sweep(network, loader, [features], _no_tick, precision=forward_precision(device))
         out.finish()
 
@@ -63,7 +63,7 @@ def val_sweep(network: Anchor, count: int, batch: int, device: torch.device, pat
             GramMatrices(network, count, out.append),
             Outputs(network, Classification(), out.append),
         ]
-        loader = images(count, batch, device, size=network.info.transform.input_size)
+        loader = images(count, batch, device, size=network.info.images.input_size)
         sweep(network, loader, collectors, _no_tick, precision=forward_precision(device))
         out.finish()
 
