@@ -1,0 +1,125 @@
+"""A decoder of ``transformers`` with its weights and tokenizer, from the hub or a folder."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from klas.errors import AnchorError, one_line
+from klas.networks.anchor import Anchor, TextInput
+from klas.networks.decoders.anchor import decoder_anchor
+from klas.networks.decoders.tokenizer import Tokenizer
+from klas.study import AnchorSpec
+
+NEEDED = "pip install 'klas[language]'"
+
+
+def load_decoder(spec: AnchorSpec, length: int) -> tuple[Anchor, Tokenizer]:
+    """The decoder cut at its layers, in eval mode on the CPU, and what makes tokens of its texts.
+
+    Code that comes with weights is never run, and weights are safetensors.
+
+    Args:
+        spec: the anchor; its ``weights`` are a folder as ``save_pretrained`` writes it, else its
+            ``model`` is looked for on the hub and in its local cache.
+        length: tokens of a sample.
+
+    Raises:
+        AnchorError: there is no such decoder, the hub cannot be reached, what is there is no
+            decoder, its weights hold NaN, it takes fewer tokens, or it cannot be cut.
+    """
+    place = _place(spec)
+    network = _opened(spec, place)
+    longest = getattr(network.config, "max_position_embeddings", None)
+    if longest is not None and longest < length:
+        raise AnchorError(
+            f"{spec.name}: takes texts of at most {longest} tokens, and the study's have {length}; "
+            "lower [data] length"
+        )
+    _refuse_broken_weights(network, spec)
+    tokenizer = _tokenizer(spec, place)
+    transform = TextInput(tokenizer=tokenizer.digest, length=length)
+    origin = {"tag": spec.model} if spec.weights is None else {"file": spec.weights}
+    anchor = decoder_anchor(
+        network, spec.name, transform=transform, model=spec.model, origin=origin
+    )
+    return anchor.eval(), tokenizer
+
+
+def refuse_different_tokenizers(anchors: dict[str, Tokenizer]) -> None:
+    """Refuse decoders that do not make the same tokens of a text.
+
+    Args:
+        anchors: the tokenizer of each, by its name.
+
+    Raises:
+        AnchorError: two differ; the sentence says in what.
+    """
+    (first, shared), *others = anchors.items()
+    for name, tokenizer in others:
+        if tokenizer.digest != shared.digest:
+            raise AnchorError(
+                f"{name}: its tokenizer is not that of {first} ({shared.difference(tokenizer)}); "
+                "decoders can be stitched only where a text is the same tokens to both"
+            )
+
+
+def _place(spec: AnchorSpec) -> str:
+    if spec.weights is None:
+        return spec.model
+    folder = Path(spec.weights)
+    if not (folder / "config.json").is_file():
+        raise AnchorError(
+            f"{spec.name}: {folder} is no folder with a config.json; give one that "
+            "save_pretrained wrote"
+        )
+    return str(folder)
+
+
+def _transformers(spec: AnchorSpec) -> Any:
+    try:
+        import transformers  # an extra: only texts need it
+    except ImportError:
+        raise AnchorError(f"{spec.name}: decoders need transformers; {NEEDED}") from None
+    return transformers
+
+
+def _opened(spec: AnchorSpec, place: str) -> Any:
+    transformers = _transformers(spec)
+    try:
+        network: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            place, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
+    except Exception as error:  # the package passes on whatever its readers raise
+        raise AnchorError(f"{spec.name}: {_why(place, spec, error)}") from None
+    return network.eval()
+
+
+def _tokenizer(spec: AnchorSpec, place: str) -> Tokenizer:
+    transformers = _transformers(spec)
+    try:
+        opened = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        return Tokenizer(opened)
+    except Exception as error:
+        raise AnchorError(f"{spec.name}: its tokenizer: {_why(place, spec, error)}") from None
+
+
+def _why(place: str, spec: AnchorSpec, error: Exception) -> str:
+    if spec.weights is not None:
+        return f"{place} cannot be opened ({one_line(error)})"
+    if isinstance(error, OSError) and "connect" in str(error).lower():
+        return (
+            f"{place} is not in the local cache and the hub cannot be reached; connect once, or "
+            "name a folder as its weights"
+        )
+    return f"the hub gave no decoder {place} ({one_line(error)})"
+
+
+def _refuse_broken_weights(network: nn.Module, spec: AnchorSpec) -> None:
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise AnchorError(
+                f"{spec.name}: the weights hold NaN or infinite values, first in {name!r}; "
+                "take another checkpoint"
+            )
