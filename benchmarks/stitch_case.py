@@ -56,8 +56,8 @@ def open_case(
     """A pair by name, with ``images`` to measure on and ``steps`` batches to train on."""
     precision = forward_precision(device)
     f, g = (_anchor(name, device) for name in (source, target))
-    train = _images(f.info.transform, "train", max(FIT, steps * batch), device)
-    measured = _images(f.info.transform, "val", images, device)
+    train = _images(f.info.images, "train", max(FIT, steps * batch), device)
+    measured = _images(f.info.images, "val", images, device)
     places = [place for place, _, _ in candidates(f.info.stages, g.info.stages)]
     fitting, labels = (part[:FIT] for part in train)
     views = ((x, x, y) for x, y in zip(fitting.split(batch), labels.split(batch)))

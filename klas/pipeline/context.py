@@ -361,7 +361,7 @@ class Context:
 
 def _refuse_sizes(anchors: Mapping[str, Anchor]) -> None:
     """Refuse anchors that see label maps of different sizes: their mIoU would not compare."""
-    sizes = {name: anchor.info.transform.input_size[1:] for name, anchor in anchors.items()}
+    sizes = {name: anchor.info.images.input_size[1:] for name, anchor in anchors.items()}
     if len(set(sizes.values())) > 1:
         each = ", ".join(f"{name} {pixels(size)}" for name, size in sizes.items())
         raise AnchorError(

@@ -28,7 +28,7 @@ class Segmentation(Objective):
 
     def target_form(self, info: AnchorInfo) -> RowForm:
         """A label map."""
-        _, height, width = info.transform.input_size
+        _, height, width = info.images.input_size
         return (height, width), np.dtype(np.uint8)
 
     def unit_shape(self, layout: Layout) -> tuple[int, ...]:
@@ -74,7 +74,7 @@ class Segmentation(Objective):
 
     def output_bytes(self, info: AnchorInfo) -> int:
         """Of logits for every pixel, their probabilities, and the classes."""
-        _, height, width = info.transform.input_size
+        _, height, width = info.images.input_size
         return OUTPUTS_AT_ONCE * FLOAT_BYTES * info.classes * height * width
 
     def kept_outputs(
