@@ -27,7 +27,7 @@ from klas.foreign import read_at_most, reading
 from klas.recipe import TrainingSpec
 from klas.section import Positive, PrecisionRule, Rate, Section, Seed
 
-TaskName = Literal["classification", "segmentation"]
+TaskName = Literal["classification", "segmentation", "language"]
 
 Stage = Literal["anchors", "probes", "scores", "zero_shot", "tuned"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -43,6 +43,7 @@ SETS: tuple[Metric, ...] = ("snnet", "race")
 DOCUMENT = 4  # raised when a scores document says more: an older one is made again, not shown
 
 LARGEST_IMAGE = 10_000  # pixels a side; more can only be a typing error
+LONGEST_TEXT = 2**20  # tokens; likewise
 
 MOST_ANCHORS = 1_000  # half a million pairs
 MOST_BYTES = 2**21  # of a study's file; a table of ImageNet-21k's classes takes a fifth
@@ -58,8 +59,10 @@ class AnchorSpec(Section):
 
     Attributes:
         name: what the study calls it.
-        model: the timm model, or ``package.module:factory`` for a function of the user's.
-        weights: a local file, or a folder with one; None for timm's own.
+        model: the timm model, or ``package.module:factory`` for a function of the user's; for
+            texts a decoder of the Hugging Face hub.
+        weights: a local file, or a folder with one; None for timm's own, or the hub's. Of a decoder
+            a folder with its tokenizer too.
         image_size: (height, width) in pixels, or one number for both; None for the network's own.
         fused: whether it runs in timm's fused form, with parallel branches and batch normalisation
             folded into single convolutions, and is trained so.
@@ -112,6 +115,7 @@ class DataSpec(Section):
         classes: of label maps, the text file of their names, a class per line, the first being
             number 0.
         void: of label maps, the number of the pixels that count nowhere.
+        length: of texts, how many tokens a sample has.
         class_map: which output of the anchors each class is, as a table or a file of one; needed
             if the classes' names don't say (:mod:`klas.data.labels`).
     """
@@ -126,13 +130,14 @@ class DataSpec(Section):
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     classes: str | None = None
     void: Annotated[int, Field(ge=0, le=255)] = 255
+    length: Annotated[int, Field(ge=1, le=LONGEST_TEXT)] = 256
     class_map: str | dict[str, Annotated[int, Field(ge=0)]] | None = None
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What label maps have is written where it is set: older studies stay as they are."""
+        """What label maps and texts have is written where it is set: so older studies stay."""
         plain: dict[str, Any] = serialize(self)
-        usual = {"classes": None, "void": 255}
+        usual = {"classes": None, "void": 255, "length": 256}
         return {k: v for k, v in plain.items() if k not in usual or v != usual[k]}
 
 
@@ -146,17 +151,33 @@ class ProbesSpec(Section):
         trainer: ``"lbfgs"`` trains all probes to the optimum on features that are taken once;
             ``"probenet"`` is the paper's way, for comparison: gradient steps with one probe active
             in every forward pass.
+        steps, batch, lr: of decoders' probes, which are trained by AdamW: how many steps, texts of
+            a step, the peak learning rate.
     """
 
     pool: Literal["mean", "prefix"] = "mean"
     l2: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
     temperature: Rate | Literal["fitted"] = 1.0
     trainer: Literal["lbfgs", "probenet"] = "lbfgs"
+    steps: Positive = 250
+    batch: Positive = 32
+    lr: Rate = 1e-3
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What decoders' probes have is written where it is set: older studies stay as they are."""
+        plain: dict[str, Any] = serialize(self)
+        usual = {"steps": 250, "batch": 32, "lr": 1e-3}
+        return {k: v for k, v in plain.items() if k not in usual or v != usual[k]}
 
     def inputs(self) -> dict[str, Any]:
         """What keys are made of; results from before there were two trainers are of the first."""
         usual = {"trainer"} if self.trainer == "lbfgs" else None
         return self.model_dump(mode="json", exclude=usual)
+
+    def of_decoders(self) -> dict[str, Any]:
+        """What keys of decoders' probes are made of: all that decides how they are trained."""
+        return {"trained": "translators", "steps": self.steps, "batch": self.batch, "lr": self.lr}
 
 
 class FitSpec(Section):
@@ -319,6 +340,8 @@ class Study(Section):
                 'probes: pool = "prefix" is for images of one class; the units of segmentation are '
                 'cells of the map, so leave pool at "mean"'
             )
+        if self.task == "language":
+            self._refuse_what_is_for_images()
         if not isinstance(self.pairs, str):
             known = set(names)
             if not self.pairs:
@@ -334,6 +357,22 @@ class Study(Section):
             if len(set(self.pairs)) < len(self.pairs):
                 raise ValueError("pairs: the same pair is named twice")
         return self
+
+    def _refuse_what_is_for_images(self) -> None:
+        usual, set_here = ProbesSpec(), self.probes.inputs()
+        odd = [name for name, value in usual.inputs().items() if set_here.get(name) != value]
+        if odd or self.probes.trainer != usual.trainer:
+            raise ValueError(
+                f"probes: {(odd or ['trainer'])[0]} is for probes of images; those of decoders "
+                "are trained through their own unembedding, by [probes] steps, batch and lr"
+            )
+        for name in ("classes", "class_map"):
+            if getattr(self.data, name) is not None:
+                raise ValueError(f"data: {name} is for images; texts have no classes")
+        for anchor in self.anchors:
+            if anchor.image_size is not None or anchor.fused:
+                what = "fused" if anchor.fused else "image_size"
+                raise ValueError(f"anchors: {anchor.name}: {what} is for networks of images")
 
     @model_serializer(mode="wrap")
     def _without_usual_task(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

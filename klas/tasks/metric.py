@@ -8,7 +8,7 @@ from.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ from klas.storage.arrays import chunks
 
 Floats = NDArray[np.float64]
 
-MetricName = Literal["top1", "miou"]
+MetricName = Literal["top1", "miou", "token_accuracy"]
 
 ROWS = 500  # of stored outputs that are read at a time
 
@@ -121,11 +121,60 @@ class Top1(AccuracyMetric):
         return self.value(np.unpackbits(packed, count=samples))
 
 
+class SummedMetric(AccuracyMetric):
+    """A figure of parts that are added up over samples: an outcome has them all, and so has a sum.
+
+    Attributes:
+        kept: the type in which sums are stored.
+    """
+
+    kept: ClassVar[type[np.number[Any]]]
+
+    @abstractmethod
+    def of_totals(self, totals: Floats) -> Floats:
+        """(…) the metric of parts (…, *parts) that were added up over all samples."""
+
+    def value(self, outcomes: ArrayLike) -> float:
+        """Of (N, *parts), or of their sums over blocks."""
+        return float(self.of_totals(np.asarray(outcomes, dtype=np.float64).sum(0)))
+
+    def block_sums(self, outcomes: ArrayLike, blocks: NDArray[np.int64]) -> Floats:
+        """(B, *parts)."""
+        return np.moveaxis(block_sums(np.moveaxis(np.asarray(outcomes), 0, -1), blocks), -1, 0)
+
+    def replicates(self, sums: Floats, sizes: ArrayLike, drawn: NDArray[np.int64]) -> Floats:
+        """(R, M) of the parts of the drawn blocks."""
+        return self.of_totals(drawn_totals(sums, drawn))
+
+    def of_anchor(self, validation: Mapping[str, Any]) -> NDArray[Any]:
+        """(N, *parts) as they were counted."""
+        counted: NDArray[Any] = validation["outcomes"]
+        return counted
+
+    def packed(self, outcomes: NDArray[Any]) -> NDArray[Any]:
+        """(B, *parts) the sums over the samples of each block."""
+        return self.block_sums(outcomes, block_of(len(outcomes))).astype(self.kept)
+
+    def packed_sums(self, packed: NDArray[Any], samples: int) -> Floats:
+        """(B, *parts) the same."""
+        return np.asarray(packed, dtype=np.float64)
+
+    def packed_value(self, packed: NDArray[Any], samples: int) -> float:
+        """Of all blocks."""
+        return self.value(packed)
+
+
+def drawn_totals(sums: Floats, drawn: NDArray[np.int64]) -> Floats:
+    """(R, M, *parts) of every replicate, of the sums (M, B, *parts) of blocks that are drawn."""
+    # Of floats and without an axis that is not summed, or the product would be slow.
+    return np.tensordot(drawn.astype(np.float64), sums, axes=(1, 1))
+
+
 UNION_PARTS = ("right", "predicted", "there")
 """What is counted of each class, in pixels: its intersection, and the two sides of its union."""
 
 
-class MeanIoU(AccuracyMetric):
+class MeanIoU(SummedMetric):
     """The mean over classes of intersection over union, of all pixels of the data set.
 
     An outcome is (3, K), how many pixels of each class are right, predicted and there
@@ -133,41 +182,16 @@ class MeanIoU(AccuracyMetric):
     is left out of the mean.
     """
 
+    kept = np.int64
+
     @property
     def heading(self) -> str:
         """As within a sentence."""
         return self.label
 
-    def value(self, outcomes: ArrayLike) -> float:
-        """The mean over classes; of (N, 3, K), or of its sums over blocks."""
-        return float(_mean(class_iou(outcomes)))
-
-    def block_sums(self, outcomes: ArrayLike, blocks: NDArray[np.int64]) -> Floats:
-        """(B, 3, K) pixels."""
-        return np.moveaxis(block_sums(np.moveaxis(np.asarray(outcomes), 0, -1), blocks), -1, 0)
-
-    def replicates(self, sums: Floats, sizes: ArrayLike, drawn: NDArray[np.int64]) -> Floats:
-        """(R, M) of the pixels of the drawn blocks."""
-        # Of floats and without an axis that is not summed, or the product would be slow.
-        total = np.tensordot(drawn.astype(np.float64), sums, axes=(1, 1))  # (R, M, 3, K)
-        return _mean(_iou(total))
-
-    def of_anchor(self, validation: Mapping[str, Any]) -> NDArray[Any]:
-        """(N, 3, K) as they were counted."""
-        counted: NDArray[Any] = validation["outcomes"]
-        return counted
-
-    def packed(self, outcomes: NDArray[Any]) -> NDArray[np.int64]:
-        """(B, 3, K) the sums over the samples of each block."""
-        return self.block_sums(outcomes, block_of(len(outcomes))).astype(np.int64)
-
-    def packed_sums(self, packed: NDArray[Any], samples: int) -> Floats:
-        """(B, 3, K) the same."""
-        return np.asarray(packed, dtype=np.float64)
-
-    def packed_value(self, packed: NDArray[Any], samples: int) -> float:
-        """Of all blocks."""
-        return self.value(packed)
+    def of_totals(self, totals: Floats) -> Floats:
+        """The mean over classes of (…, 3, K)."""
+        return _mean(_iou(totals))
 
 
 def class_iou(outcomes: ArrayLike) -> Floats:
@@ -200,5 +224,38 @@ def _mean(iou: Floats) -> Floats:
     return total
 
 
+TOKEN_PARTS = ("right", "nats", "positions")
+"""What is counted of a text: how many tokens were foretold, the sum of −log p of all, and of how
+many."""
+
+
+class TokenAccuracy(SummedMetric):
+    """The share of tokens that are a decoder's likeliest; an outcome is :data:`TOKEN_PARTS`."""
+
+    kept = np.float64
+
+    def of_totals(self, totals: Floats) -> Floats:
+        """(…) of (…, 3)."""
+        share: Floats = totals[..., 0] / totals[..., 2]
+        return share
+
+
+def perplexity(totals: ArrayLike) -> Floats:
+    """(…) e to the mean of −log p over all tokens, of :data:`TOKEN_PARTS` (…, 3) added up.
+
+    Lower is better: among how many words a decoder is undecided, about.
+
+    Examples:
+        Two tokens, each foretold with probability 1/8:
+
+        >>> float(perplexity([0, 2 * np.log(8), 2]).round(6))
+        8.0
+    """
+    _, nats, positions = np.moveaxis(np.asarray(totals, dtype=np.float64), -1, 0)
+    value: Floats = np.exp(nats / positions)
+    return value
+
+
 TOP1 = Top1(name="top1", label="top-1")
 MIOU = MeanIoU(name="miou", label="mIoU")
+TOKEN_ACCURACY = TokenAccuracy(name="token_accuracy", label="token accuracy")

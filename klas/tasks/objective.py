@@ -21,9 +21,12 @@ class Objective(Protocol):
 
     Attributes:
         task: its name and metric.
+        streamed: whether what probes predict for units is made again from the samples wherever it
+            is compared, a few units at a time: their features would be too many to keep.
     """
 
     task: ClassVar[Task]
+    streamed: ClassVar[bool] = False
 
     def target_form(self, info: AnchorInfo) -> RowForm:
         """Of a sample's target, as an anchor's pass over the samples stores it."""

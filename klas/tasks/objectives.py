@@ -2,12 +2,14 @@
 
 from klas.study import TaskName
 from klas.tasks.classification import Classification
+from klas.tasks.language import Language
 from klas.tasks.objective import Objective
 from klas.tasks.segmentation import Segmentation
 
 _OBJECTIVES: dict[TaskName, Objective] = {
     "classification": Classification(),
     "segmentation": Segmentation(),
+    "language": Language(),
 }
 
 

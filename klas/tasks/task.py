@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from klas.errors import FormatError
 from klas.study import TaskName
-from klas.tasks.metric import MIOU, TOP1, AccuracyMetric
+from klas.tasks.metric import MIOU, TOKEN_ACCURACY, TOP1, AccuracyMetric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,9 @@ CLASSIFICATION = Task(name="classification", metric=TOP1, samples="images")
 
 SEGMENTATION = Task(name="segmentation", metric=MIOU, samples="images")
 
-TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, SEGMENTATION)}
+LANGUAGE = Task(name="language", metric=TOKEN_ACCURACY, samples="texts")
+
+TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, SEGMENTATION, LANGUAGE)}
 
 
 def task_named(name: str) -> Task:
