@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard.tables.columns import deployed_columns, deployed_help
 from dashboard.text.markup import plain
-from klas.results.anchor_notes import DEPLOYED, anchor_notes, image_size
+from klas.results.anchor_notes import DEPLOYED, anchor_notes, sample_size
 from klas.results.pair import Document, cost_unit, number, pairs_of
 from klas.tasks.task import task_named
 
@@ -17,10 +17,13 @@ def anchors_table(document: Document) -> None:
     unit, task = cost_unit(document), task_named(document["task"])
     accuracy = task.metric.axis
     fused = any("deployed" in a for a in document["anchors"])
+    texts = task.samples == "texts"
+    one, size = ("token", "tokens") if texts else ("image", "pixels")
+    what = "Of a sample." if texts else "Height and width of its images."
     rows = [
         {
             "anchor": a["name"],
-            "pixels": image_size(a),
+            size: sample_size(a),
             "blocks": a["blocks"],
             unit.name: a["macs"] / unit.scale,
             "parameters": a["params"],
@@ -34,10 +37,10 @@ def anchors_table(document: Document) -> None:
         hide_index=True,
         column_config={
             unit.name: st.column_config.NumberColumn(
-                format="%.3g", help="Multiply–accumulates of one image; papers call them FLOPs."
+                format="%.3g", help=f"Multiply–accumulates of one {one}; papers call them FLOPs."
             ),
             "parameters": st.column_config.NumberColumn(format="localized"),
-            "pixels": st.column_config.TextColumn(help="Height and width of its images."),
+            size: st.column_config.TextColumn(help=what),
             **deployed_help(unit),
             accuracy: st.column_config.NumberColumn(
                 format="%.1f",

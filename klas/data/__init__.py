@@ -1,4 +1,4 @@
-"""Images and labels: folders, tar files, the hub's data sets, or the built-in digits.
+"""Images and labels, or texts: folders, files, the hub's data sets, or what is built in.
 
 Samples are visited in a seeded order, never in the folder's, and subsets are class-balanced.
 """
@@ -13,11 +13,13 @@ from klas.data.readable import (
     unreadable_sentence,
 )
 from klas.data.rows import balanced_order, subset
+from klas.data.texts import Windows, text_batches
 
 __all__ = [
     "Images",
     "LabelMaps",
     "Unreadable",
+    "Windows",
     "balanced_order",
     "batches",
     "find_unreadable",
@@ -25,5 +27,6 @@ __all__ = [
     "open_label_maps",
     "passed_over_sentence",
     "subset",
+    "text_batches",
     "unreadable_sentence",
 ]

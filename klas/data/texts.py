@@ -7,16 +7,21 @@ own continuation of the first is scored by. A data set of the hub has columns of
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from klas.data.hub import PREFIX, hub_rows
 from klas.errors import DataError
+
+_COLLECTIONS: dict[str, Callable[[str], Iterable["Text"]]] = {}
 
 
 class MakesTokens(Protocol):
@@ -53,7 +58,13 @@ class Windows:
     Attributes:
         fingerprint: SHA-256 of the tokens and L.
         prompts: (prompt, reference) of the texts that have both.
+        labels: (N,) zeros: no text has a class.
+        class_names, passed_over, stored: as of images (:class:`klas.data.images.Images`).
     """
+
+    class_names: tuple[str, ...] = ()
+    passed_over: Mapping[str, int] = MappingProxyType({})
+    stored = False
 
     def __init__(self, ref: str, tokenizer: MakesTokens, length: int) -> None:
         """Read and cut.
@@ -76,6 +87,7 @@ class Windows:
                 "the token that follows; give more text or lower [data] length"
             )
         self._count = count
+        self.labels: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
         digest = hashlib.sha256(f"klas-texts-1\n{tokenizer.digest}\n{length}\n".encode())
         digest.update(self._tokens.astype("<i4").tobytes())
         for prompt, reference in self.prompts:
@@ -92,6 +104,29 @@ class Windows:
         return self._tokens[start : start + self._length + 1].astype(np.int64)
 
 
+def text_batches(
+    windows: Windows,
+    rows: NDArray[np.int64],
+    *,
+    views: int,
+    device: torch.device,
+    batch: int,
+) -> Iterator[tuple[Tensor, ...]]:
+    """Batches of tokens (n, L), the same for each of some views, and the next ones (n, L).
+
+    Args:
+        windows: the texts.
+        rows: (N,) which windows, in this order.
+        views: how many decoders see them; all take a text alike.
+        device: where the tensors are to be.
+        batch: n; the last batch may have fewer.
+    """
+    for start in range(0, len(rows), batch):
+        chunk = np.stack([windows.window(row) for row in rows[start : start + batch].tolist()])
+        here = torch.from_numpy(chunk).to(device)
+        yield (*[here[:, :-1]] * views, here[:, 1:])
+
+
 def _joined(texts: Sequence[Text], tokenizer: MakesTokens) -> NDArray[np.int32]:
     made = [np.empty(0, dtype=np.int32)]
     for number, text in enumerate(texts):
@@ -102,12 +137,24 @@ def _joined(texts: Sequence[Text], tokenizer: MakesTokens) -> NDArray[np.int32]:
     return np.concatenate(made)
 
 
+def register_texts(prefix: str, opener: Callable[[str], Iterable[Text]]) -> None:
+    """Let ``opener`` give the texts of every reference that begins with ``prefix``."""
+    _COLLECTIONS[prefix] = opener
+
+
+def _opener(ref: str) -> Callable[[str], Iterable[Text]] | None:
+    return next((each for prefix, each in _COLLECTIONS.items() if ref.startswith(prefix)), None)
+
+
 def read_texts(ref: str) -> Iterator[Text]:
     """All texts of a reference, in order.
 
     Raises:
         DataError: there is none, or something is no text; the sentence says where.
     """
+    if (opener := _opener(ref)) is not None:
+        yield from opener(ref)
+        return
     if ref.startswith(PREFIX):
         for number, row in enumerate(hub_rows(ref)):
             yield _text(row, f"{ref}: row {number}")

@@ -21,7 +21,7 @@ from klas.networks.segmenter import Segmenter
 from klas.networks.splitting.split import SPLITTER
 from klas.pipeline.scores_document import made_with
 from klas.results.documents.networks import Architecture, Saved
-from klas.results.documents.sources import Layout
+from klas.results.documents.sources import Layout, of_image
 from klas.results.documents.sources import Transform as TransformEntry
 from klas.study import AnchorSpec, TaskName
 from klas.tasks.task import task_named
@@ -137,7 +137,7 @@ def select_columns(anchor: Anchor, columns: Sequence[int] | None, where: str) ->
 
 def transform_of(described: Architecture) -> Transform:
     """How it takes an image."""
-    stated = described["transform"]
+    stated = of_image(described["transform"])
     channels, height, width = stated["input_size"]
     return Transform(
         input_size=(channels, height, width),

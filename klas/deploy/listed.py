@@ -23,11 +23,12 @@ from klas.measures.normalisation import (
     in_whole_batches,
 )
 from klas.networks.anchor import Anchor, Transform
+from klas.networks.decoders.load import load_decoder
 from klas.networks.device import Precision
 from klas.networks.family import Family
 from klas.networks.load import load_anchor
 from klas.networks.splitting.split import SPLITTER
-from klas.results.documents.sources import Layout
+from klas.results.documents.sources import Layout, of_image, text_length
 from klas.results.documents.stitches import StitchEntry, StitchList
 from klas.results.formats import read
 from klas.results.stitch_list import stitch_layer_entry
@@ -166,13 +167,17 @@ def _listed_anchor(document: StitchList, name: str, path: Path, allow_code: bool
         fused=entry.get("fused", False),
     )
     transform = entry["transform"]
-    anchor = load_anchor(
-        spec,
-        crop=transform["crop"],
-        interpolation=transform["interpolation"],
-        allow_code=allow_code,
-        task=document["task"],
-    )
+    if (length := text_length(transform)) is not None:
+        anchor = load_decoder(spec, length)
+    else:
+        image = of_image(transform)
+        anchor = load_anchor(
+            spec,
+            crop=image["crop"],
+            interpolation=image["interpolation"],
+            allow_code=allow_code,
+            task=document["task"],
+        )
     if anchor.info.digest != entry["digest"]:
         raise FormatError(
             f"{path}: {name} has other weights now (digest {anchor.info.digest[:12]}…, the list "

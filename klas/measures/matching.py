@@ -50,6 +50,7 @@ class _Spread:
         self._reference = rows[0] + (rows - rows[0]).mean(0)
         self._squares = _zeros(first.device, blocks)
         self._sums = _zeros(first.device, blocks, layout.channels)
+        self._positions = sum(part.shape[1] for part in self._parts(first))  # of a sample
 
     def _parts(self, activation: Tensor) -> list[Tensor]:
         """Prefix and map as (n, positions, C), without a copy."""
@@ -65,7 +66,7 @@ class _Spread:
     def about_the_mean(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
         """(B,) Σ ‖a − m‖² of blocks with so many ``samples`` (B,)."""
         squares, sums = self._squares.cpu().double().numpy(), self._sums.cpu().double().numpy()
-        positions = samples * self._layout.positions
+        positions = samples * self._positions
         shift = sums.sum(0) / positions.sum()  # m − r
         spread: NDArray[np.float64] = squares - 2 * sums @ shift + positions * (shift @ shift)
         return spread.clip(min=0)

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import klas.digits  # noqa: F401 - registers the built-in networks and images
-from klas.data import Images
+import klas.digits
+import klas.tales  # noqa: F401 - both register built-in networks and data
+from klas.data import Images, Windows, text_batches
 from klas.data import batches as image_batches
 from klas.data.labels import Output, columns_by_anchor, read_class_map
 from klas.errors import AnchorError, StoreError
@@ -24,6 +25,7 @@ from klas.measures.schedule import batch_rows
 from klas.networks.anchor import Anchor, freeze
 from klas.networks.batch_size import BatchSize, image_bytes, memory_budget_bytes
 from klas.networks.cost import AnchorCost, Cost, anchor_cost, deployed_stitch_cost, stitch_cost
+from klas.networks.decoders.load import load_decoder
 from klas.networks.device import forward_precision, pick_device, visible_devices
 from klas.networks.family import Family
 from klas.networks.load import check_model_name, load_anchor
@@ -114,6 +116,8 @@ class Context:
     @cached_property
     def anchors(self) -> dict[str, Anchor]:
         """Name → the network, frozen, on the device."""
+        if self.study.task == "language":
+            return self._decoders()
         study = self.study
         # What is cheap to refuse comes first; weights may take minutes to load.
         for spec in study.anchors:
@@ -149,6 +153,21 @@ class Context:
                     f'{name}: not every cut has prefix tokens; set [probes] pool = "mean"'
                 )
         return anchors
+
+    def _decoders(self) -> dict[str, Anchor]:
+        """The anchors of a study of texts; their tokenizer and the texts come first."""
+        _ = self.splits.train, self.splits.val, self.splits.test
+        anchors = {
+            spec.name: load_decoder(spec, self.study.data.length) for spec in self.study.anchors
+        }
+        for anchor in anchors.values():
+            freeze(anchor, self.device)
+        return anchors
+
+    @property
+    def words(self) -> int:
+        """How many words all decoders of the study have; beyond them is padding."""
+        return min(anchor.info.classes for anchor in self.anchors.values())
 
     @cached_property
     def identities(self) -> dict[str, AnchorIdentity]:
@@ -238,21 +257,28 @@ class Context:
     def batch(self) -> BatchSize:
         """How many samples go through the networks at once."""
         each = (
-            image_bytes(anchor.info.layouts) + self.objective.output_bytes(anchor.info)
+            image_bytes(anchor.info.layouts) * anchor.info.transform.positions
+            + self.objective.output_bytes(anchor.info)
             for anchor in self.anchors.values()
         )
         at_most_two = sorted(each)[-2:]  # source and target run together
         return BatchSize(sum(at_most_two), memory_budget_bytes(self.device))
 
     def batches(
-        self, images: Images, rows: NDArray[np.int64], *viewers: str, batch: int | None = None
+        self,
+        images: Images | Windows,
+        rows: NDArray[np.int64],
+        *viewers: str,
+        batch: int | None = None,
     ) -> Iterator[tuple[Tensor, ...]]:
-        """Batches of some rows: the images as each of the viewers sees them, then targets.
+        """Batches of some rows: the samples as each of the viewers sees them, then targets.
 
         Without ``batch``, a batch is as large as memory allows.
         """
-        transforms = [self.anchors[name].info.images for name in viewers]
         size = batch or self.batch.size
+        if isinstance(images, Windows):
+            return text_batches(images, rows, views=len(viewers), device=self.device, batch=size)
+        transforms = [self.anchors[name].info.images for name in viewers]
         return image_batches(images, rows, transforms, device=self.device, batch=size)
 
     def training_batches(

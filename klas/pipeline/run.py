@@ -80,7 +80,8 @@ class Pipeline:
     def steps(self, stage: Stage) -> list[Step]:
         """A stage's work, in order."""
         context = self.context
-        return steps(stage, list(context.anchors), context.pairs, context.headless)
+        samples = context.objective.task.samples
+        return steps(stage, list(context.anchors), context.pairs, context.headless, samples=samples)
 
     def run(self, until: Stage = STAGES[-1]) -> ScoresDocument:
         """Compute every stage up to ``until`` that is not cached; return the scores document.
@@ -184,7 +185,7 @@ class Pipeline:
             raise SelectionError(f"{pair.name}: nothing is chosen, so there is nothing to measure")
         self.stored_layers(pair, chosen, tier, racing)
         wanted = full_validation(pair, chosen, self.study, tier, racing)
-        self._make("full_val", "images", (wanted,), label=pair.name)
+        self._make("full_val", self.context.objective.task.samples, (wanted,), label=pair.name)
         accuracies: dict[str, Any] = self.context.read(wanted)
         return accuracies
 

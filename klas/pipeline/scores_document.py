@@ -65,7 +65,7 @@ def _anchor_entry(context: Context, name: str) -> AnchorEntry:
     info, cost = context.anchors[name].info, context.costs[name]
     outputs, probes = context.get(Validation(anchor=name)), context.get(Probes(anchor=name))
     accuracy = None
-    if outputs is not None and "logits" in outputs:
+    if outputs is not None and info.classes:
         metric = context.objective.task.metric
         accuracy = metric.value(metric.of_anchor(outputs))
     identity: dict[str, Any] = {**context.identities[name]}

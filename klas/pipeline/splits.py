@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from klas.data import (
     Images,
     Unreadable,
+    Windows,
     balanced_order,
     find_unreadable,
     open_images,
@@ -20,6 +21,8 @@ from klas.data import (
     unreadable_sentence,
 )
 from klas.errors import DataError
+from klas.networks.decoders.load import shared_tokenizer
+from klas.networks.decoders.tokenizer import Tokenizer
 from klas.progress import Progress
 from klas.results.documents.sources import SplitIdentity
 from klas.results.keys import unreadable_key
@@ -36,13 +39,13 @@ class Split:
     """The samples of a split.
 
     Attributes:
-        images: the data set.
+        images: the data set; of texts its windows.
         rows: (N,) which of its rows are used, in order.
         identity: what identifies them.
         unreadable: the rows that were checked and cannot be read.
     """
 
-    images: Images
+    images: Images | Windows
     rows: NDArray[np.int64]
     identity: SplitIdentity
     unreadable: tuple[Unreadable, ...]
@@ -104,8 +107,10 @@ class Splits:
         return split
 
     def images(self, name: SplitName) -> Images:
-        """All of a split's data set, which the study has to name."""
-        return self._images[name]
+        """All of a split's data set, which the study has to name, and which holds images."""
+        images = self._images[name]
+        assert not isinstance(images, Windows), "this study is of texts"
+        return images
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -144,11 +149,22 @@ class Splits:
         return subset(images, samples, self._study.seed, without=without)
 
     @cached_property
-    def _images(self) -> dict[SplitName, Images]:
+    def tokenizer(self) -> Tokenizer:
+        """What makes tokens of a study's texts; all of its anchors share it."""
+        return shared_tokenizer(self._study.anchors)
+
+    @cached_property
+    def _images(self) -> dict[SplitName, Images | Windows]:
         """The data sets of all splits; their classes are the same."""
         data, refs = self._study.data, self._refs.items()
-        images: dict[SplitName, Images]
-        if self._study.task == "segmentation":
+        images: dict[SplitName, Images | Windows]
+        if self._study.task == "language":
+            images = {
+                name: Windows(ref, self.tokenizer, data.length)
+                for name, ref in refs
+                if ref is not None
+            }
+        elif self._study.task == "segmentation":
             images = {
                 name: open_label_maps(ref, classes=data.classes, void=data.void)
                 for name, ref in refs
@@ -196,7 +212,7 @@ class Splits:
     def _unreadable(self, name: SplitName, samples: int) -> list[Unreadable]:
         images, ref, seed = self._images[name], self._refs[name], self._study.seed
         assert ref is not None
-        if not images.stored:
+        if isinstance(images, Windows) or not images.stored:
             return []
         samples = min(samples, len(images.labels))
         key = unreadable_key(ref, images.fingerprint, samples, seed)

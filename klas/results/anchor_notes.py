@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from klas.results.documents.sources import AnchorEntry
+from klas.results.documents.sources import AnchorEntry, of_image, text_length
 
 DEPLOYED = (
     "Deployed: timm folds parallel branches and batch normalisation into single convolutions, "
@@ -34,7 +34,10 @@ def _notes(anchor: AnchorEntry) -> Iterator[str]:
         yield f"MACs are a lower bound, because there is no formula for {names}"
 
 
-def image_size(anchor: AnchorEntry) -> str:
-    """The height and width of an anchor's images: 224, or 160 × 192."""
-    _, height, width = anchor["transform"]["input_size"]
+def sample_size(anchor: AnchorEntry) -> str:
+    """The height and width of an anchor's images, 224 or 160 × 192; the tokens of its texts."""
+    transform = anchor["transform"]
+    if (length := text_length(transform)) is not None:
+        return str(length)
+    _, height, width = of_image(transform)["input_size"]
     return str(height) if height == width else f"{height} × {width}"

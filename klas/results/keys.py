@@ -190,10 +190,15 @@ class Keys:
             version=1,
             inputs={
                 "features": self._features(name).digest,
-                "probes": self.study.probes.inputs(),
+                "probes": self._probe_settings(),
             },
             label=f"{name}: probes",
         )
+
+    def _probe_settings(self) -> dict[str, Any]:
+        if self.study.task != "language":
+            return self.study.probes.inputs()
+        return self.study.probes.of_decoders() | {"seed": self.study.seed}
 
     def _probe_accuracy(self, name: str) -> Key:
         return Key(

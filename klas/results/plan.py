@@ -42,6 +42,8 @@ def steps(
     anchors: Sequence[str],
     pairs: Sequence[PairNames],
     headless: Collection[str] = (),
+    *,
+    samples: str = "images",
 ) -> list[Step]:
     """A stage's work, in order.
 
@@ -49,19 +51,20 @@ def steps(
         anchors: the study's, by name.
         pairs: source and target of each of its pairs.
         headless: the anchors that have no outputs of their own.
+        samples: what people call the samples, in the plural.
     """
     match stage:
         case "anchors":
             with_heads = (pair for pair in pairs if not {*pair} & {*headless})
             ranked = (ThetaOutput(source=a, target=b) for a, b in with_heads)
             passes = (Validation(anchor=name) for name in anchors)
-            return [Step(name="anchors", unit="images", results=(*passes, *ranked))]
+            return [Step(name="anchors", unit=samples, results=(*passes, *ranked))]
         case "probes":
             trained = (Probes(anchor=name) for name in anchors)
             measured = (ProbeAccuracy(anchor=name) for name in anchors)
             features = tuple(Features(anchor=name) for name in anchors)
             return [
-                Step(name="features", unit="images", results=features),
+                Step(name="features", unit=samples, results=features),
                 Step(name="probes", unit="probes", results=(*trained, *measured)),
             ]
         case "scores":
@@ -71,11 +74,11 @@ def steps(
             fits = tuple(Fit(source=a, target=b) for a, b in pairs)
             return [
                 Step(name="scores", unit="matrices", results=tuple(matrices)),
-                Step(name="fit", unit="images", results=fits),
+                Step(name="fit", unit=samples, results=fits),
             ]
         case "zero_shot":
             fitted = tuple(ZeroShot(source=a, target=b) for a, b in pairs)
-            return [Step(name="zero_shot", unit="stitch·images", results=fitted)]
+            return [Step(name="zero_shot", unit=f"stitch·{samples}", results=fitted)]
         case "tuned":
             tuned = tuple(Tuned(source=a, target=b) for a, b in pairs)
             return [Step(name="tuned", unit="stitch·steps", results=tuned)]

@@ -215,6 +215,6 @@ class ResampledStudy:
     def _val_sums(self, name: str) -> Floats | None:
         stored: Mapping[str, Any] | None
         stored = self._get(Validation(anchor=name))
-        if stored is None or "logits" not in stored:
+        if stored is None or not {"logits", "outcomes"} & stored.keys():  # it has no head
             return None
         return self.val.sums_of_anchor(stored)

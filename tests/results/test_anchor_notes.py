@@ -8,7 +8,7 @@ from rich.console import Console
 
 from klas.cli.tables.stitches import stitch_tables
 from klas.cli.tables.study import anchor_tables, run_tables
-from klas.results.anchor_notes import DEPLOYED, anchor_notes, image_size
+from klas.results.anchor_notes import DEPLOYED, anchor_notes, sample_size
 from klas.results.formats import dumps, parse
 from klas.results.stitch_list import as_csv, stitch_list
 from tests.conftest import SMALL
@@ -38,7 +38,7 @@ def test_every_option_and_every_bound_is_a_sentence(marked):
 
 def test_an_anchor_without_options_has_no_notes(computed):
     assert anchor_notes(computed[1]["anchors"]) == []
-    assert [image_size(a) for a in computed[1]["anchors"]] == ["16"] * 4
+    assert [sample_size(a) for a in computed[1]["anchors"]] == ["16"] * 4
 
 
 def test_the_commands_tables_have_the_deployed_costs_and_mark_bounds(marked, computed):

@@ -20,6 +20,7 @@ from klas.networks.anchor import Anchor
 from klas.pipeline.splits import Splits
 from klas.progress import Progress
 from klas.recipe import TrainingSpec
+from klas.results.documents.sources import of_image
 from klas.results.documents.stitches import StitchList
 from klas.results.formats import dumps, file_sha256
 from klas.storage.store import Store
@@ -144,7 +145,7 @@ def _rows(splits: Splits, recipe: TrainingSpec) -> NDArray[np.int64]:
 def _study_of(document: StitchList) -> Study:
     """A study of a list's anchors and images, with the recipe that suits these."""
     train, val = document["data"]["train"], document["data"]["val"]
-    transform = document["anchors"][0]["transform"]
+    transform = of_image(document["anchors"][0]["transform"])
     recipe = DIGITS.training if train["ref"] == DIGITS.data.train else TrainingSpec()
     return Study(
         name="list",

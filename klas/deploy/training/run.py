@@ -177,10 +177,8 @@ def _train(prepared: Prepared, training: Training, progress: Progress) -> Elasti
         return image_batches(pictures, taken, [transforms[name]], device=ranks.device, batch=batch)
 
     def validation(name: str, size: int) -> Iterator[tuple[Tensor, ...]]:
-        val = splits.val
-        return image_batches(
-            val.images, val.rows, [transforms[name]], device=ranks.device, batch=size
-        )
+        pictures, rows = splits.images("val"), splits.val.rows
+        return image_batches(pictures, rows, [transforms[name]], device=ranks.device, batch=size)
 
     measure = partial(
         measured,

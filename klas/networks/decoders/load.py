@@ -1,5 +1,8 @@
 """A decoder of ``transformers`` with its weights and tokenizer, from the hub or a folder."""
 
+import os
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,17 @@ from klas.study import AnchorSpec
 
 NEEDED = "pip install 'klas[language]'"
 
+_SHIPPED: dict[str, Path] = {}
+_OF_THE_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
-def load_decoder(spec: AnchorSpec, length: int) -> tuple[Anchor, Tokenizer]:
-    """The decoder cut at its layers, in eval mode on the CPU, and what makes tokens of its texts.
+
+def register_decoders(folders: Mapping[str, Path]) -> None:
+    """Let these models be opened from folders, not from the hub, by name."""
+    _SHIPPED.update(folders)
+
+
+def load_decoder(spec: AnchorSpec, length: int) -> Anchor:
+    """The decoder cut at its layers, in eval mode on the CPU.
 
     Code that comes with weights is never run, and weights are safetensors.
 
@@ -39,12 +50,27 @@ def load_decoder(spec: AnchorSpec, length: int) -> tuple[Anchor, Tokenizer]:
         )
     _refuse_broken_weights(network, spec)
     tokenizer = _tokenizer(spec, place)
+    words = network.get_input_embeddings().num_embeddings
+    if tokenizer.words > words:
+        raise AnchorError(
+            f"{spec.name}: its tokenizer makes {tokenizer.words:,} words, and the decoder knows "
+            f"{words:,}; take the tokenizer that it was trained with"
+        )
     transform = TextInput(tokenizer=tokenizer.digest, length=length)
     origin = {"tag": spec.model} if spec.weights is None else {"file": spec.weights}
     anchor = decoder_anchor(
         network, spec.name, transform=transform, model=spec.model, origin=origin
     )
-    return anchor.eval(), tokenizer
+    return anchor.eval()
+
+
+def load_tokenizer(spec: AnchorSpec) -> Tokenizer:
+    """What makes tokens of a decoder's texts; its weights are not read.
+
+    Raises:
+        AnchorError: there is none, or the hub cannot be reached.
+    """
+    return _tokenizer(spec, _place(spec))
 
 
 def refuse_different_tokenizers(anchors: dict[str, Tokenizer]) -> None:
@@ -65,8 +91,27 @@ def refuse_different_tokenizers(anchors: dict[str, Tokenizer]) -> None:
             )
 
 
+def shared_tokenizer(anchors: Sequence[AnchorSpec]) -> Tokenizer:
+    """What makes the same tokens of a text for all anchors of a study; no weights are read.
+
+    Raises:
+        AnchorError: one has none, or two differ.
+    """
+    made = {spec.name: load_tokenizer(spec) for spec in anchors}
+    refuse_different_tokenizers(made)
+    return next(iter(made.values()))
+
+
 def _place(spec: AnchorSpec) -> str:
     if spec.weights is None:
+        if spec.model in _SHIPPED:
+            return str(_SHIPPED[spec.model])
+        # Else a folder that happens to be there would be taken for the hub's.
+        if os.path.exists(spec.model) or not _OF_THE_HUB.fullmatch(spec.model):
+            raise AnchorError(
+                f"{spec.name}: {spec.model!r} is no name of the hub, which is owner/name; give a "
+                "folder as its `weights`"
+            )
         return spec.model
     folder = Path(spec.weights)
     if not (folder / "config.json").is_file():

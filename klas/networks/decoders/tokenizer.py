@@ -14,6 +14,7 @@ class Tokenizer:
     Attributes:
         digest: SHA-256 of all that decides which tokens a text becomes.
         end: the token that ends a text; None if it has none.
+        words: how many there are, by the greatest number of one.
     """
 
     def __init__(self, opened: Any) -> None:
@@ -23,6 +24,7 @@ class Tokenizer:
         text = json.dumps(self._parts, sort_keys=True, separators=(",", ":"))
         self.digest: str = hashlib.sha256(text.encode()).hexdigest()
         self.end: int | None = opened.eos_token_id
+        self.words: int = 1 + max(opened.get_vocab().values(), default=-1)
 
     def tokens(self, text: str) -> list[int]:
         """Of a text alone, without what begins or ends one."""

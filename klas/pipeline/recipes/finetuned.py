@@ -49,7 +49,8 @@ def _train(result: FinetunedWeights, context: Context, tick: Tick) -> Arrays:
         check_batch("finetuning", settings.batch, source, target)
         # The whole split, or as much of it as the steps can see.
         rows = np.sort(context.splits.readable_training_rows(settings.steps * settings.batch))
-        with enough_memory_for(f"a batch of {settings.batch} images; lower [finetuning] batch"):
+        samples = context.objective.task.samples
+        with enough_memory_for(f"a batch of {settings.batch} {samples}; lower [finetuning] batch"):
             finetune(
                 family,
                 context.training_batches(family.names, rows, settings),

@@ -23,6 +23,7 @@ from klas.pipeline.recipes.recipe import (
     no_units,
     undivided,
 )
+from klas.pipeline.recipes.streamed import theta_of_outputs
 from klas.pipeline.speed import Speed
 from klas.results.result import OUTCOMES, Features, TestOutcomes, ThetaOutput, Validation
 from klas.storage.arrays import Arrays, chunks
@@ -40,18 +41,18 @@ def _validation_passes(result: Validation, context: Context) -> Sequence[Make]:
 def _validate(result: Validation, rows: NDArray[np.int64], context: Context, tick: Tick) -> Rows:
     """One pass over some validation samples serves all that is asked of one anchor."""
     anchor, pool, samples = context.anchors[result.anchor], context.study.probes.pool, len(rows)
+    kept = not context.objective.streamed
     shapes = {
-        **PooledFeatures.shapes(anchor.info, context.objective, samples),
+        **(PooledFeatures.shapes(anchor.info, context.objective, samples) if kept else {}),
         **GramMatrices.shapes(anchor.info, samples),
     }
     if anchor.info.classes:
         shapes |= Outputs.shapes(anchor.info, context.objective, samples)
 
     def fill(append: Append) -> None:
-        collectors: list[Collector] = [
-            PooledFeatures(anchor, context.objective, pool, append),
-            GramMatrices(anchor, samples, append),
-        ]
+        collectors: list[Collector] = [GramMatrices(anchor, samples, append)]
+        if kept:
+            collectors.insert(0, PooledFeatures(anchor, context.objective, pool, append))
         if anchor.info.classes:
             collectors.append(Outputs(anchor, context.objective, append))
         loader = context.batches(context.val.images, rows, result.anchor)
@@ -61,6 +62,8 @@ def _validate(result: Validation, rows: NDArray[np.int64], context: Context, tic
 
 
 def _training_passes(result: Features, context: Context) -> Sequence[Make]:
+    if context.objective.streamed:
+        return [lambda tick: {}]
     return [
         partial(_collect_features, result, rows, context) for rows in _blocks(context.train.rows)
     ]
@@ -99,6 +102,8 @@ def _test(result: TestOutcomes, context: Context, tick: Tick) -> Arrays:
 
 
 def _compare_outputs(result: ThetaOutput, context: Context, tick: Tick) -> float:
+    if context.objective.streamed:
+        return theta_of_outputs(result, context)
     logits = [context.read(need)["logits"] for need in result.needs]
     cells = max(prod(part.shape[1:-1]) for part in logits)
     rows = chunk_rows(2 * cells, logits[0].shape[-1])
@@ -125,6 +130,8 @@ def _validation_cost(result: Validation, context: Context, speed: Speed) -> Cost
 
 
 def _features_cost(result: Features, context: Context, speed: Speed) -> Cost:
+    if context.objective.streamed:
+        return Cost()
     width = feature_width(context, result.anchor)
     return _pass_cost(context, speed, result.anchor, context.train.samples, width)
 
@@ -134,7 +141,9 @@ def _test_cost(result: TestOutcomes, context: Context, speed: Speed) -> Cost:
 
 
 def feature_width(context: Context, anchor: str) -> int:
-    """How many features the units of a sample have at all cuts together."""
+    """How many features of a sample's units are kept, of all cuts together."""
+    if context.objective.streamed:
+        return 0
     layouts = context.anchors[anchor].info.layouts
     return sum(prod(context.objective.unit_shape(lay)) * lay.channels for lay in layouts)
 
@@ -144,7 +153,7 @@ def _val_samples(result: Validation, context: Context) -> int:
 
 
 def _train_samples(result: Features, context: Context) -> int:
-    return context.train.samples
+    return 0 if context.objective.streamed else context.train.samples
 
 
 VALIDATION = Recipe[Validation](

@@ -17,7 +17,13 @@ from klas.measures.sweep import Tick
 from klas.networks.batch_size import enough_memory_for, memory_budget_bytes
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.passes import feature_width
-from klas.pipeline.recipes.recipe import Cost, Make, Recipe, no_cost, no_units, undivided
+from klas.pipeline.recipes.recipe import Cost, Make, Recipe, no_units, undivided
+from klas.pipeline.recipes.streamed import (
+    comparing_cost,
+    probe_accuracies,
+    train_probes,
+    training_cost,
+)
 from klas.pipeline.speed import Speed
 from klas.results.result import Features, ProbeAccuracy, Probes, Validation
 from klas.selection.bootstrap import block_of
@@ -31,7 +37,9 @@ HISTORY = 40  # earlier steps and gradients that L-BFGS remembers
 
 
 def _trainings(result: Probes, context: Context) -> Sequence[Make]:
-    """Each cut's probe is trained apart."""
+    """Each cut's probe is trained apart, unless they share the passes of their anchor."""
+    if context.objective.streamed:
+        return [partial(train_probes, result, context)]
     cuts = range(context.anchors[result.anchor].info.depth + 1)
     return [partial(_train, result, k, context) for k in cuts]
 
@@ -95,6 +103,8 @@ def _units(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _measure(result: ProbeAccuracy, context: Context, tick: Tick) -> list[float]:
+    if context.objective.streamed:
+        return probe_accuracies(result, context)
     labels = torch.from_numpy(context.read(Validation(anchor=result.anchor))["labels"].copy())
     objective, layouts = context.objective, context.anchors[result.anchor].info.layouts
     outcomes: list[list[Tensor]] = [[] for _ in layouts]
@@ -137,6 +147,8 @@ def _cuts(result: Probes, context: Context) -> int:
 
 
 def _cost(result: Probes, context: Context, speed: Speed) -> Cost:
+    if context.objective.streamed:
+        return training_cost(result, context, speed)
     classes, samples = len(context.splits.class_names), context.train.samples
     width = feature_width(context, result.anchor)
     widest = max(layout.channels for layout in context.anchors[result.anchor].info.layouts)
@@ -155,5 +167,11 @@ def _cost(result: Probes, context: Context, speed: Speed) -> Cost:
     )
 
 
+def _measuring_cost(result: ProbeAccuracy, context: Context, speed: Speed) -> Cost:
+    return comparing_cost(result, context, speed) if context.objective.streamed else Cost()
+
+
 PROBES = Recipe[Probes](units=_cuts, shares=_trainings, cost=_cost)
-PROBE_ACCURACY = Recipe[ProbeAccuracy](units=no_units, shares=undivided(_measure), cost=no_cost)
+PROBE_ACCURACY = Recipe[ProbeAccuracy](
+    units=no_units, shares=undivided(_measure), cost=_measuring_cost
+)

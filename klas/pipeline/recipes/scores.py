@@ -19,6 +19,7 @@ from klas.networks.family import Family
 from klas.pipeline.context import Context
 from klas.pipeline.recipes.probes import prediction_bounds, probe_logits
 from klas.pipeline.recipes.recipe import Cost, Recipe, undivided
+from klas.pipeline.recipes.streamed import comparing_cost, theta_sums
 from klas.pipeline.speed import Speed
 from klas.results.result import Cka, Fit, OfPair, Theta, Validation
 from klas.selection.bootstrap import BLOCKS, block_of
@@ -30,15 +31,21 @@ FITTING = 2  # products of activations, in forward passes beside the anchors' ow
 
 
 def _theta(result: Theta, context: Context, tick: Tick) -> Arrays:
+    sums = (
+        theta_sums(result, context) if context.objective.streamed else _kept_sums(result, context)
+    )
+    tick(1)
+    return dict(sums)
+
+
+def _kept_sums(result: Theta, context: Context) -> dict[str, NDArray[np.float64]]:
+    """From the features that are kept of the units."""
     bounds = prediction_bounds(context, *result.names)
     first = probe_logits(context, result.source, bounds)
     if result.source == result.target:
-        sums = prediction_sums(((p, p) for p in first), bounds)
-    else:
-        second = probe_logits(context, result.target, bounds)
-        sums = prediction_sums(zip(first, second), bounds)
-    tick(1)
-    return dict(sums)
+        return prediction_sums(((p, p) for p in first), bounds)
+    second = probe_logits(context, result.target, bounds)
+    return prediction_sums(zip(first, second), bounds)
 
 
 def _cka(result: Cka, context: Context, tick: Tick) -> Arrays:
@@ -131,6 +138,11 @@ def _fit_units(result: Fit, context: Context) -> int:
     return len(_matching_samples(context))
 
 
-THETA = Recipe[Theta](units=_one, shares=undivided(_theta), cost=_matrix_cost)
+def _theta_cost(result: Theta, context: Context, speed: Speed) -> Cost:
+    streamed = context.objective.streamed
+    return (comparing_cost if streamed else _matrix_cost)(result, context, speed)
+
+
+THETA = Recipe[Theta](units=_one, shares=undivided(_theta), cost=_theta_cost)
 CKA = Recipe[Cka](units=_one, shares=undivided(_cka), cost=_matrix_cost)
 FIT = Recipe[Fit](units=_fit_units, shares=undivided(_fit), cost=_fit_cost)

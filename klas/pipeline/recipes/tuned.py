@@ -40,8 +40,8 @@ def tune_group(result: Tuned, context: Context, places: Sequence[Place], tick: T
     """
     family, settings = fitted_family(result, context, places), context.study.tuning
     check_batch("tuning", settings.batch, family.target)
-    before = calibrated(family, context)
-    with enough_memory_for(f"a batch of {settings.batch} images; lower [tuning] batch"):
+    before, samples = calibrated(family, context), context.objective.task.samples
+    with enough_memory_for(f"a batch of {settings.batch} {samples}; lower [tuning] batch"):
         tune(
             family,
             context.training_batches(family.names, context.train.rows, settings),

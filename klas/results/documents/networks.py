@@ -19,7 +19,7 @@ from klas.results.documents.numbers import (
     Share,
     Version,
 )
-from klas.results.documents.sources import Layout, MadeWith, Transform
+from klas.results.documents.sources import Layout, MadeWith, TextTransform, Transform
 from klas.study import TaskName
 from klas.tasks.metric import MetricName
 
@@ -41,7 +41,7 @@ class Architecture(TypedDict):
     arguments: dict[str, Any] | None
     source: Sha256 | None
     splitter: str
-    transform: Transform
+    transform: Transform | TextTransform
     columns: Annotated[Array[Count], Field(min_length=1)] | None
     classes: Count
     blocks: AtLeastOne

@@ -69,6 +69,9 @@ Blocks = Annotated[Array[Count], Field(min_length=2, max_length=2)]
 
 Grid = Annotated[Array[Count], Field(min_length=2, max_length=2)]
 
+NoGrid = Annotated[Array[Count], Field(max_length=0)]
+"""Of a text."""
+
 
 def optional(value: float) -> float | None:
     """A number for JSON: NaN (not computed) is null."""

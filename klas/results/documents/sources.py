@@ -1,11 +1,12 @@
 """What every form says of its origin: the versions, the anchors and the data."""
 
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Literal, NotRequired, cast
 
 from pydantic import AfterValidator, ConfigDict, Field, with_config
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
+from klas.errors import FormatError
 from klas.results.documents.numbers import (
     Array,
     AtLeastOne,
@@ -14,6 +15,7 @@ from klas.results.documents.numbers import (
     Grid,
     Mark,
     Name,
+    NoGrid,
     Operators,
     Sha256,
     Share,
@@ -63,12 +65,12 @@ def _names_an_origin(weights: Weights) -> Weights:
 class Layout(TypedDict):
     """The activation at a cut.
 
-    grid: height and width of its map; prefix: how many tokens come before the map; form: the order
-    of its axes.
+    grid: height and width of its map, empty for a text; prefix: how many tokens come before the
+    map; form: the order of its axes.
     """
 
     channels: AtLeastOne
-    grid: Grid
+    grid: Grid | NoGrid
     prefix: Count
     form: Literal["NLC", "NHWC", "NCHW"]
 
@@ -88,6 +90,32 @@ class Transform(TypedDict):
     whole: NotRequired[Mark]
 
 
+class TextTransform(TypedDict):
+    """How a decoder takes a text.
+
+    tokenizer: the SHA-256 of what makes tokens of it; length: how many tokens a sample has.
+    """
+
+    tokenizer: Sha256
+    length: AtLeastOne
+
+
+def of_image(transform: Transform | TextTransform) -> Transform:
+    """How an image is taken, where that is what a document says.
+
+    Raises:
+        FormatError: it says how a text is.
+    """
+    if "length" in transform:
+        raise FormatError("says how a text is taken, not an image; this is for networks of images")
+    return transform
+
+
+def text_length(transform: Transform | TextTransform) -> int | None:
+    """How many tokens a sample has; None of an image."""
+    return cast(TextTransform, transform)["length"] if "length" in transform else None
+
+
 class AnchorIdentity(TypedDict):
     """What distinguishes an anchor's results from another's.
 
@@ -101,7 +129,7 @@ class AnchorIdentity(TypedDict):
     digest: Sha256
     source: Sha256 | None
     splitter: str
-    transform: Transform
+    transform: Transform | TextTransform
     columns: Annotated[Array[Count], Field(min_length=1)] | None
     fused: NotRequired[Mark]
 

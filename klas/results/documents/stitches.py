@@ -14,6 +14,7 @@ from klas.results.documents.numbers import (
     Grid,
     Mark,
     Members,
+    NoGrid,
     Operators,
     Score,
     Sha256,
@@ -52,10 +53,11 @@ _Channels = TypedDict("_Channels", {"in": Count, "out": Count})  # "in" can't be
 class StitchLayer(_Channels):
     """A stitch layer: channels in and out.
 
-    grid: what it runs on, the smaller of the two; prefix: how many prefix tokens it makes.
+    grid: what it runs on, the smaller of the two, empty between texts; prefix: how many prefix
+    tokens it makes.
     """
 
-    grid: Grid
+    grid: Grid | NoGrid
     prefix: Count
 
 

@@ -8,7 +8,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from klas.errors import AnchorError
-from klas.networks.decoders.load import load_decoder, refuse_different_tokenizers
+from klas.networks.decoders.load import load_decoder, load_tokenizer, refuse_different_tokenizers
 from klas.networks.decoders.tokenizer import Tokenizer
 from klas.study import AnchorSpec
 from tests.networks.decoders.decoders import CONFIGS, WORDS, configured, decoder, texts
@@ -28,7 +28,8 @@ def saved(folder, family="llama", network=None, tokenizer=None):
 
 
 def test_a_folder_gives_the_decoder_and_its_tokenizer(tmp_path):
-    anchor, tokenizer = load_decoder(saved(tmp_path / "mine"), 8)
+    spec = saved(tmp_path / "mine")
+    anchor, tokenizer = load_decoder(spec, 8), load_tokenizer(spec)
     ids = texts(2, 8)
     with torch.no_grad():
         assert torch.equal(anchor(ids), decoder("llama")(ids, use_cache=False).logits)
@@ -40,9 +41,9 @@ def test_a_folder_gives_the_decoder_and_its_tokenizer(tmp_path):
 
 
 def test_one_digest_for_weights_and_another_for_others(tmp_path):
-    first, _ = load_decoder(saved(tmp_path / "a"), 8)
-    second, _ = load_decoder(saved(tmp_path / "b"), 8)
-    other, _ = load_decoder(saved(tmp_path / "c", "qwen3"), 8)
+    first = load_decoder(saved(tmp_path / "a"), 8)
+    second = load_decoder(saved(tmp_path / "b"), 8)
+    other = load_decoder(saved(tmp_path / "c", "qwen3"), 8)
     assert first.info.digest == second.info.digest != other.info.digest
 
 

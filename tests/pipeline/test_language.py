@@ -1,0 +1,258 @@
+"""A study of decoders, from texts to figures: tiny, and held to plain code."""
+
+import json
+import tomllib
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from klas.errors import AnchorError, DataError, StudyError
+from klas.measures.translators import Translators
+from klas.pipeline.context import Context
+from klas.pipeline.run import Pipeline
+from klas.results.documents.scores import ScoresDocument
+from klas.results.pair import pairs_of
+from klas.results.result import Probes
+from klas.selection.scores import SCORES
+from klas.storage.store import Store
+from klas.study import (
+    AnchorSpec,
+    DataSpec,
+    EngineSpec,
+    FitSpec,
+    ProbesSpec,
+    Study,
+    TuningSpec,
+    parse_study,
+)
+from klas.tasks.metric import TOKEN_ACCURACY
+from tests.networks.decoders.decoders import CONFIGS, WORDS, configured
+from tests.networks.decoders.test_load import saved, words
+
+LENGTH = 8
+SMALLER = {"num_hidden_layers": 2, "hidden_size": 16, "vocab_size": WORDS + 7}
+
+
+def written(folder, name, texts, seed):
+    """Texts in which a word follows from the one before, most of the time."""
+    random = np.random.default_rng(seed)
+    lines = []
+    for number in range(texts):
+        steps = random.choice([1, 2], size=29, p=[0.9, 0.1])
+        text = [f"w{3 + (number + step) % 90}" for step in np.cumsum(steps)]
+        prompt, reference = " ".join(text[:20]), " ".join(text[20:])
+        lines.append(json.dumps({"prompt": prompt, "reference": reference}))
+    path = folder / f"{name}.jsonl"
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def make_study(folder, **settings):
+    kind, values = CONFIGS["llama"]
+    cheap = configured((kind, values | SMALLER))  # with words that the other doesn't have
+    anchors = (
+        saved(folder / "cheap", network=cheap),
+        saved(folder / "costly", "gpt2"),
+    )
+    return Study(
+        name="counting",
+        task="language",
+        anchors=anchors,
+        pairs="both-directions",
+        **{
+            "data": DataSpec(
+                train=written(folder, "train", 20, 0),
+                val=written(folder, "val", 10, 1),
+                length=LENGTH,
+            ),
+            "fit": FitSpec(samples=16),
+            "probes": ProbesSpec(steps=3, batch=4, lr=1e-2),
+            "tuning": TuningSpec(steps=2, batch=4),
+            "engine": EngineSpec(name="here"),
+            **settings,
+        },
+    )
+
+
+class Computed(NamedTuple):
+    """A study whose every stage is done."""
+
+    context: Context
+    document: ScoresDocument
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("counting")
+    study = make_study(folder)
+    with Store(folder / "cache") as store:
+        pipeline = Pipeline(study, store, device="cpu")
+        yield Computed(pipeline.context, pipeline.run())
+
+
+def windows(context):
+    val = context.val
+    ((tokens, following),) = context.batches(val.images, val.rows, "cheap", batch=10**6)
+    return tokens, following
+
+
+def test_every_stage_is_done_and_says_token_accuracy(counting):
+    document = counting.document
+    assert (document["task"], document["accuracy_metric"]) == ("language", "token_accuracy")
+    for anchor in document["anchors"]:
+        assert 0 <= anchor["accuracy"] < 1
+        assert len(anchor["probe_accuracy"]) == anchor["blocks"] + 1
+        assert len(anchor["probe_converged"]) == anchor["blocks"] + 1
+        assert anchor["probe_accuracy"][-1] == pytest.approx(anchor["accuracy"])
+    for pair in pairs_of(document):
+        assert pair.task.metric is TOKEN_ACCURACY
+        assert pair.raw["theta_output"] > 0
+        for metric in SCORES:
+            assert not np.isnan(pair.scores(metric)).any()
+        for tier in ("zero_shot", "tuned"):
+            accuracy = pair.accuracy(tier)[~pair.diverged]
+            assert ((accuracy >= 0) & (accuracy <= 1)).all()
+
+
+def chances(context, name, cut, count):
+    """(positions, words) a probe's predictions of the first words, in float64."""
+    anchor, arrays = context.anchors[name], context.read(Probes(anchor=name))
+    made = Translators([layout.channels for layout in anchor.info.layouts[:-1]])
+    made.load_state_dict(
+        {
+            f"{part}.{k}": torch.from_numpy(arrays[f"cut{k}.{part}"].copy())
+            for k in range(anchor.info.depth)
+            for part in ("weight", "bias")
+        }
+    )
+    tokens, _ = windows(context)
+    with torch.no_grad():
+        hidden = anchor.cut_activations(tokens)[cut]
+        logits = anchor.head(made(hidden, cut)).flatten(0, 1)[:, :count]
+    return logits.double().softmax(-1)
+
+
+def test_theta_is_the_mean_over_positions_of_common_words(counting):
+    context = counting.context
+    pair = next(p for p in pairs_of(counting.document) if p.names == ("cheap", "costly"))
+    assert [context.anchors[name].info.classes for name in pair.names] == [WORDS + 7, WORDS]
+    for row, (i, j) in enumerate(pair.everywhere):
+        p, q = (chances(context, n, k, WORDS) for n, k in zip(pair.names, (i, j)))
+        theta = float((p * (p.log() - q.log())).sum(-1).mean())
+        assert pair.scores("theta")[row] == pytest.approx(theta, rel=1e-3, abs=1e-8)
+        ce = float(-(p * q.log()).sum(-1).mean())
+        assert pair.scores("ce")[row] == pytest.approx(ce, rel=1e-3)
+    depths = [context.anchors[name].info.depth for name in pair.names]
+    p, q = (chances(context, n, k, WORDS) for n, k in zip(pair.names, depths))
+    theta = float((p * (p.log() - q.log())).sum(-1).mean())
+    assert pair.raw["theta_output"] == pytest.approx(theta, rel=1e-4)
+
+
+def test_a_stitchs_figure_is_that_of_its_layers_one_after_another(counting):
+    context = counting.context
+    pair = pairs_of(counting.document)[0]
+    tokens, following = windows(context)
+    source, target = (context.anchors[name] for name in pair.names)
+    from klas.results.result import Fit
+
+    fitted = context.read(Fit(source=pair.names[0], target=pair.names[1]))
+    for row, (i, j) in enumerate(pair.everywhere):
+        weight, bias = (
+            torch.from_numpy(fitted[f"{i}-{j}.{part}"].copy()) for part in ("weight", "bias")
+        )
+        with torch.inference_mode():
+            hidden = source.cut_activations(tokens)[i] @ weight.T + bias
+            right = target.resume(hidden, j).argmax(-1) == following
+        assert pair.accuracy("zero_shot")[row] == pytest.approx(float(right.double().mean()))
+
+
+def test_direct_matching_is_the_share_of_the_spread_that_is_missed(counting):
+    """The positions of texts are counted, not the texts."""
+    context = counting.context
+    pair = pairs_of(counting.document)[0]
+    tokens, _ = windows(context)
+    source, target = (context.anchors[name] for name in pair.names)
+    from klas.results.result import Fit
+
+    fitted = context.read(Fit(source=pair.names[0], target=pair.names[1]))
+    for row, (i, j) in enumerate(pair.everywhere):
+        weight, bias = (
+            torch.from_numpy(fitted[f"{i}-{j}.{part}"].copy()).double()
+            for part in ("weight", "bias")
+        )
+        with torch.inference_mode():
+            have = source.cut_activations(tokens)[i].double().flatten(0, 1)
+            want = target.cut_activations(tokens)[j].double().flatten(0, 1)
+        missed = (have @ weight.T + bias - want).square().sum()
+        spread = (want - want.mean(0)).square().sum()
+        assert pair.scores("dm")[row] == pytest.approx(float(missed / spread), rel=1e-3)
+
+
+def test_probes_are_trained_on_the_next_token_of_the_training_texts(tmp_path):
+    """More steps: nearer to the optimum on the very texts."""
+    study = make_study(tmp_path, probes=ProbesSpec(steps=60, batch=8, lr=1e-2))
+    with Store(tmp_path / "cache") as store:
+        pipeline = Pipeline(study, store, device="cpu")
+        pipeline.run("probes")
+        context = pipeline.context
+        train = context.train
+        ((tokens, following),) = context.batches(train.images, train.rows, "costly", batch=10**6)
+        anchor, arrays = context.anchors["costly"], context.read(Probes(anchor="costly"))
+        for cut, hidden in enumerate(anchor.cut_activations(tokens)[:-1]):
+            weight, bias = (
+                torch.from_numpy(arrays[f"cut{cut}.{part}"].copy()) for part in ("weight", "bias")
+            )
+            before, after = (
+                cross_entropy(anchor.head(state).flatten(0, 1), following.flatten())
+                for state in (hidden, hidden + hidden @ weight.T + bias)
+            )
+            assert after < before
+
+
+def test_a_study_names_its_task_and_what_is_for_images_is_refused(tmp_path):
+    study = make_study(tmp_path)
+    assert 'task = "language"' in study.to_toml()
+    assert parse_study(tomllib.loads(study.to_toml()), "there") == study
+    plain = study.content()
+    for changed, sentence in [
+        ({"probes": {"pool": "prefix"}}, "probes: pool is for probes of images"),
+        ({"probes": {"trainer": "probenet"}}, "probes: trainer is for probes of images"),
+        ({"data": plain["data"] | {"class_map": {"a": 0}}}, "data: class_map is for images"),
+        (
+            {"anchors": [plain["anchors"][0] | {"fused": True}, plain["anchors"][1]]},
+            "cheap: fused is for networks of images",
+        ),
+    ]:
+        with pytest.raises(StudyError, match=sentence):
+            parse_study(plain | changed, "there")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "sentence"),
+    [
+        (lambda f: (f / "val.jsonl").write_text('{"text": "w5"}'), DataError, "too few for one"),
+        (lambda f: (f / "val.jsonl").write_text("w5"), DataError, "line 1 is no JSON"),
+        (
+            lambda f: words(w5=6, w6=5).save_pretrained(f / "costly"),
+            AnchorError,
+            "its tokenizer is not that of cheap",
+        ),
+    ],
+)
+def test_what_is_wrong_with_texts_is_one_sentence(tmp_path, spoil, kind, sentence):
+    study = make_study(tmp_path)
+    spoil(tmp_path)
+    with Store(tmp_path / "cache") as store, pytest.raises(kind, match=sentence) as refusal:
+        _ = Pipeline(study, store, device="cpu").context.anchors
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_folder_is_no_name_of_the_hub(tmp_path):
+    study = make_study(tmp_path)
+    spec = AnchorSpec(name="there", model=str(tmp_path / "cheap"))
+    study = study.model_copy(update={"anchors": (spec, study.anchors[1])})
+    with Store(tmp_path / "cache") as store, pytest.raises(AnchorError, match="give a folder as"):
+        _ = Pipeline(study, store, device="cpu").context.anchors
