@@ -14,14 +14,16 @@ from torch import nn
 
 from klas.errors import AnchorError, FormatError, one_line
 from klas.networks import factory
-from klas.networks.anchor import Anchor, Transform
+from klas.networks.anchor import Anchor, TextInput, Transform
+from klas.networks.decoders.anchor import decoder_anchor
+from klas.networks.decoders.load import blank_decoder, config_of_decoder
 from klas.networks.fusing import fused_network
 from klas.networks.load import check_model_name
 from klas.networks.segmenter import Segmenter
 from klas.networks.splitting.split import SPLITTER
 from klas.pipeline.scores_document import made_with
 from klas.results.documents.networks import Architecture, Saved
-from klas.results.documents.sources import Layout, of_image
+from klas.results.documents.sources import Layout, TextTransform, of_image, text_length
 from klas.results.documents.sources import Transform as TransformEntry
 from klas.study import AnchorSpec, TaskName
 from klas.tasks.task import task_named
@@ -73,6 +75,23 @@ def rebuild(described: Architecture, where: str, *, allow_code: bool = False) ->
         AnchorError: timm has no such model, or the function is not there or not allowed.
         FormatError: what is built is not what is described.
     """
+    if (length := text_length(described["transform"])) is not None:
+        anchor = _decoder(described, length)
+    else:
+        anchor = _network(described, where, allow_code)
+    select_columns(anchor, described["columns"], where)
+    built = describe(anchor)
+    for key, value in described.items():
+        if built.get(key) != value:
+            raise FormatError(
+                f"{where}: anchor {described['name']}: {key} is another one here than where the "
+                "network was saved; install the versions that `made_with` names, or save it again"
+            )
+    return anchor.eval()
+
+
+def _network(described: Architecture, where: str, allow_code: bool) -> Anchor:
+    """A network of images."""
     name, size = described["name"], described.get("image_size")
     spec = AnchorSpec(name=name, model=described["model"])
     check_model_name(spec, allow_code=allow_code)
@@ -89,15 +108,18 @@ def rebuild(described: Architecture, where: str, *, allow_code: bool = False) ->
     anchor.info = replace(
         anchor.info, image_size=(size[0], size[1]) if size else None, fused=bool(fused)
     )
-    select_columns(anchor, described["columns"], where)
-    built = describe(anchor)
-    for key, value in described.items():
-        if built.get(key) != value:
-            raise FormatError(
-                f"{where}: anchor {name}: {key} is another one here than where the network was "
-                "saved; install the versions that `made_with` names, or save it again"
-            )
-    return anchor.eval()
+    return anchor
+
+
+def _decoder(described: Architecture, length: int) -> Anchor:
+    stated = cast(TextTransform, described["transform"])
+    return decoder_anchor(
+        blank_decoder(described["arguments"] or {}, described["name"]),
+        described["name"],
+        transform=TextInput(tokenizer=stated["tokenizer"], length=length),
+        model=described["model"],
+        origin={"tag": described["model"]},
+    )
 
 
 def rebuild_all(
@@ -151,6 +173,8 @@ def transform_of(described: Architecture) -> Transform:
 
 def _arguments(anchor: Anchor) -> dict[str, Any]:
     whole = anchor.network
+    if isinstance(anchor.info.transform, TextInput):
+        return config_of_decoder(whole)
     network = whole.backbone if isinstance(whole, Segmenter) else whole
     if not hasattr(network, "_model_args"):
         raise AnchorError(

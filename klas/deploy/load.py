@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import klas.digits  # noqa: F401 - registers the built-in networks and images
+import klas.digits
+import klas.tales  # noqa: F401 - both register built-in networks and data
 from klas.deploy.architecture import describe
 from klas.deploy.elastic import Elastic
 from klas.deploy.listed import Listed, names_of, place_of_entry, refuse_other

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import torch
 from PIL.Image import Image
@@ -14,8 +14,9 @@ from klas.deploy.architecture import rebuild_all, saved, transform_of
 from klas.deploy.member import Member
 from klas.deploy.tensors import distinct, fill, read_tensors
 from klas.deploy.writing import write_folder
-from klas.errors import FormatError
+from klas.errors import FormatError, SelectionError
 from klas.networks.anchor import Anchor, Transform
+from klas.networks.decoders.generation import Continuation, shell_of
 from klas.networks.stitch import Stitch, StitchLayer
 from klas.results.documents.networks import Architecture, NetworkDocument
 from klas.selection.space import Place
@@ -88,6 +89,25 @@ class Network(nn.Module):
     def prepare(self, picture: Image) -> Tensor:
         """A picture of any size as the network takes it, (C, H, W), on the CPU."""
         return prepared(picture, self.transform)
+
+    def continuation(self, *, cached: bool = True) -> Continuation:
+        """It as what continues texts, with a cache of its own for each of its halves.
+
+        :func:`klas.networks.decoders.generation.greedy` takes it from a prompt's tokens on.
+
+        Args:
+            cached: whether there are caches; else all tokens run again for each that is new.
+
+        Raises:
+            SelectionError: it is for images.
+        """
+        if self.task != "language":
+            raise SelectionError(f"{self.name}: is for {self.task}; only decoders continue texts")
+        shells = [shell_of(self.stem), shell_of(self.head)]
+        if self.member.target is None:
+            return Continuation(shells[-1:], cached=cached)
+        blocks = self.member.source_block, self.member.target_block
+        return Continuation(shells, cast(Place, blocks), self.layer, cached=cached)
 
     def document(self) -> NetworkDocument:
         """All but the weights, as plain values; ``weights`` and ``digest`` are filled by saving."""

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,13 +10,15 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+import klas
 from klas.errors import AnchorError, DataError, StudyError
 from klas.measures.translators import Translators
+from klas.networks.decoders.generation import greedy
 from klas.pipeline.context import Context
 from klas.pipeline.run import Pipeline
 from klas.results.documents.scores import ScoresDocument
 from klas.results.pair import pairs_of
-from klas.results.result import Probes
+from klas.results.result import Fit, Probes
 from klas.selection.scores import SCORES
 from klas.storage.store import Store
 from klas.study import (
@@ -26,10 +29,11 @@ from klas.study import (
     ProbesSpec,
     Study,
     TuningSpec,
+    change,
     parse_study,
 )
 from klas.tasks.metric import TOKEN_ACCURACY
-from tests.networks.decoders.decoders import CONFIGS, WORDS, configured
+from tests.networks.decoders.decoders import CONFIGS, WORDS, configured, padded_on_the_left, texts
 from tests.networks.decoders.test_load import saved, words
 
 LENGTH = 8
@@ -80,6 +84,7 @@ def make_study(folder, **settings):
 class Computed(NamedTuple):
     """A study whose every stage is done."""
 
+    folder: Path
     context: Context
     document: ScoresDocument
 
@@ -90,7 +95,7 @@ def counting(tmp_path_factory):
     study = make_study(folder)
     with Store(folder / "cache") as store:
         pipeline = Pipeline(study, store, device="cpu")
-        yield Computed(pipeline.context, pipeline.run())
+        yield Computed(folder, pipeline.context, pipeline.run())
 
 
 def windows(context):
@@ -156,8 +161,6 @@ def test_a_stitchs_figure_is_that_of_its_layers_one_after_another(counting):
     pair = pairs_of(counting.document)[0]
     tokens, following = windows(context)
     source, target = (context.anchors[name] for name in pair.names)
-    from klas.results.result import Fit
-
     fitted = context.read(Fit(source=pair.names[0], target=pair.names[1]))
     for row, (i, j) in enumerate(pair.everywhere):
         weight, bias = (
@@ -175,8 +178,6 @@ def test_direct_matching_is_the_share_of_the_spread_that_is_missed(counting):
     pair = pairs_of(counting.document)[0]
     tokens, _ = windows(context)
     source, target = (context.anchors[name] for name in pair.names)
-    from klas.results.result import Fit
-
     fitted = context.read(Fit(source=pair.names[0], target=pair.names[1]))
     for row, (i, j) in enumerate(pair.everywhere):
         weight, bias = (
@@ -256,3 +257,76 @@ def test_a_folder_is_no_name_of_the_hub(tmp_path):
     study = study.model_copy(update={"anchors": (spec, study.anchors[1])})
     with Store(tmp_path / "cache") as store, pytest.raises(AnchorError, match="give a folder as"):
         _ = Pipeline(study, store, device="cpu").context.anchors
+
+
+@pytest.fixture(scope="module")
+def listed(counting):
+    """A list of the chosen stitches with their tuned layers, as the command writes it."""
+    folder, study = counting.folder, counting.folder / "study.toml"
+    study.write_text(counting.context.study.to_toml(), encoding="utf-8")
+    command(folder, "select", study, "--out", folder / "list.json", "--weights", folder / "w.st")
+    return folder / "list.json"
+
+
+def command(folder, *arguments):
+    from klas.cli.main import main
+
+    words = [str(word) for word in arguments]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--cache-dir", str(folder / "cache"), "--device", "cpu"])
+    assert not ended.value.code
+
+
+def test_a_stitched_decoder_loads_with_its_figures(counting, listed):
+    command(counting.folder, "check", listed)
+    tokens, following = windows(counting.context)
+    stitches = json.loads(listed.read_text())["stitches"]
+    assert stitches
+    for index, stitch in enumerate(stitches):
+        network = klas.load_stitch(listed, index)
+        with torch.inference_mode():
+            right = network(tokens).argmax(-1) == following
+        wanted = stitch["accuracy"]["tuned"]
+        assert wanted is None or float(right.double().mean()) == pytest.approx(wanted)
+
+
+def continued(network, **cached):
+    prompts = texts(3, 6)
+    mask = padded_on_the_left(prompts)
+    return greedy(network.continuation(**cached), prompts, mask, tokens=5)
+
+
+def test_a_stitched_decoder_generates_with_its_own_cache_and_without_and_saves(listed, tmp_path):
+    stitches = json.loads(listed.read_text())["stitches"]
+    for index, stitch in enumerate(stitches):
+        network = klas.load_stitch(listed, index)
+        made = continued(network)
+        assert made.shape == (3, 5)
+        assert torch.equal(made, continued(network, cached=False))
+        if stitch["source_block"] == 2:  # the same decoders every time
+            network.save(tmp_path / str(index))
+            again = klas.load(tmp_path / str(index))
+            ids = texts(2, LENGTH)
+            with torch.inference_mode():
+                assert torch.equal(again(ids), network(ids))
+            assert torch.equal(continued(again), made)
+
+
+def test_a_list_of_decoders_is_an_elastic_network(listed, tmp_path):
+    elastic = klas.elastic_of_list(listed)
+    elastic.save(tmp_path / "elastic")
+    again, ids = klas.load(tmp_path / "elastic"), texts(2, LENGTH)
+    for member in elastic.members:
+        with torch.inference_mode():
+            assert torch.equal(elastic.use(member.name)(ids), again.use(member.name)(ids))
+
+
+def test_joint_training_and_the_comparison_run_on_texts(counting, listed, capsys):
+    study = change(counting.context.study, "finetuning", steps=2, batch=4, distillation=True)
+    file = counting.folder / "joint.toml"
+    file.write_text(study.to_toml(), encoding="utf-8")
+    command(counting.folder, "finetune", file, "--pair", "cheap", "costly")
+    command(counting.folder, "compare", file)
+    shown = capsys.readouterr().out
+    assert "token accuracy" in shown
+    assert "top-1" not in shown

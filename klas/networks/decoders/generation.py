@@ -14,6 +14,13 @@ from klas.networks.decoders.layers import config_of, empty_cache, numbered_from
 from klas.networks.decoders.shell import Shell
 
 
+def shell_of(part: nn.Module) -> Shell:
+    """The decoder of which a part is the stem, a layer or the head."""
+    shell = part.shell
+    assert isinstance(shell, Shell)
+    return shell
+
+
 class Half:
     """Layers ``first`` + 1 … ``stop`` of a decoder, and their cache of a text."""
 
@@ -81,6 +88,8 @@ class Continuation:
             cached: whether both may keep what they need of earlier tokens.
         """
         self._target = shells[-1]
+        # One of two may have more words, as padding, which the other would not know as input.
+        self._words = min(shell.words for shell in shells)
         depth = len(self._target.layers)
         self._layer = layer
         if place is None:
@@ -95,7 +104,7 @@ class Continuation:
                 half.cache = None
 
     def logits(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(N, words) of the next token.
+        """(N, words) of the next token, of the words that all of its decoders take.
 
         Args:
             ids: (N, L) the new tokens; all of them without a cache.
@@ -104,7 +113,7 @@ class Continuation:
         hidden = self._halves[0].run(ids, attention_mask, None)
         if self._layer is not None:
             hidden = self._halves[1].run(ids, attention_mask, self._layer(hidden))
-        return self._target.leave(hidden[:, -1:])[:, -1]
+        return self._target.leave(hidden[:, -1:])[:, -1, : self._words]
 
 
 @torch.inference_mode()

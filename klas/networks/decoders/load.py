@@ -1,10 +1,11 @@
 """A decoder of ``transformers`` with its weights and tokenizer, from the hub or a folder."""
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from klas.study import AnchorSpec
 NEEDED = "pip install 'klas[language]'"
 
 _SHIPPED: dict[str, Path] = {}
+_NOT_THE_DECODERS = ("_name_or_path", "transformers_version", "dtype")
 _OF_THE_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -102,6 +104,35 @@ def shared_tokenizer(anchors: Sequence[AnchorSpec]) -> Tokenizer:
     return next(iter(made.values()))
 
 
+def config_of_decoder(network: Any) -> dict[str, Any]:
+    """What ``transformers`` makes a decoder of, as plain values that a file can hold."""
+    made: dict[str, Any] = json.loads(network.config.to_json_string(use_diff=False))
+    return {name: value for name, value in made.items() if name not in _NOT_THE_DECODERS}
+
+
+def blank_decoder(config: Mapping[str, Any], name: str) -> nn.Module:
+    """A decoder as :func:`config_of_decoder` says, with weights that mean nothing yet.
+
+    Args:
+        config: as a file has it.
+        name: what errors call it.
+
+    Raises:
+        AnchorError: ``transformers`` is not there or cannot make it.
+    """
+    transformers = _transformers(name)
+    try:
+        kind = transformers.AutoConfig.for_model(**config)
+        network: Any = transformers.AutoModelForCausalLM.from_config(
+            kind, dtype=torch.float32, trust_remote_code=False
+        )
+    except Exception as error:  # the package passes on whatever its parts raise
+        raise AnchorError(
+            f"{name}: transformers cannot make a decoder of its configuration ({one_line(error)})"
+        ) from None
+    return cast(nn.Module, network.eval())
+
+
 def _place(spec: AnchorSpec) -> str:
     if spec.weights is None:
         if spec.model in _SHIPPED:
@@ -122,16 +153,16 @@ def _place(spec: AnchorSpec) -> str:
     return str(folder)
 
 
-def _transformers(spec: AnchorSpec) -> Any:
+def _transformers(name: str) -> Any:
     try:
         import transformers  # an extra: only texts need it
     except ImportError:
-        raise AnchorError(f"{spec.name}: decoders need transformers; {NEEDED}") from None
+        raise AnchorError(f"{name}: decoders need transformers; {NEEDED}") from None
     return transformers
 
 
 def _opened(spec: AnchorSpec, place: str) -> Any:
-    transformers = _transformers(spec)
+    transformers = _transformers(spec.name)
     try:
         network: Any = transformers.AutoModelForCausalLM.from_pretrained(
             place, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
@@ -142,7 +173,7 @@ def _opened(spec: AnchorSpec, place: str) -> Any:
 
 
 def _tokenizer(spec: AnchorSpec, place: str) -> Tokenizer:
-    transformers = _transformers(spec)
+    transformers = _transformers(spec.name)
     try:
         opened = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         return Tokenizer(opened)

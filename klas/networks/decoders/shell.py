@@ -99,6 +99,11 @@ class Shell:
         recorders = nn.ModuleList(Recorder(layer, self, k) for k, layer in enumerate(layers))
         self.network = _with(network, path.split("."), recorders)
 
+    @property
+    def words(self) -> int:
+        """How many words the decoder takes."""
+        return int(self.network.get_input_embeddings().num_embeddings)  # type: ignore[operator,union-attr]
+
     def enter(
         self,
         ids: Tensor,

@@ -192,7 +192,8 @@ def teacher(result: FinetunedWeights, context: Context) -> Callable[[Tensor, Ten
     def teach(source_view: Tensor, target_view: Tensor) -> Tensor:
         view = source_view if best == result.source else target_view
         logits: Tensor = context.anchors[best](view)
-        return logits
+        # A teacher with more words, as padding, must not teach one that its pupils don't have.
+        return logits[..., : context.words] if context.objective.streamed else logits
 
     return teach
 
