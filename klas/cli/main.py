@@ -137,6 +137,14 @@ def _add_choosing(commands: Any) -> None:
     text = "train what every method chooses, with equal steps, for several budgets of steps"
     finetune.add_argument("--compare", action="store_true", help=text)
 
+    text = "score what decoders and chosen stitches make of prompts by ROUGE"
+    rouge = _add(commands, "rouge", "continuations:rouge", text)
+    _add_study(rouge, computes=True)
+    rouge.add_argument("--metric", choices=METRICS)
+    _add_selection(rouge)
+    text = "whose stitch layers (default: tuned)"
+    rouge.add_argument("--tier", choices=TIERS, default="tuned", help=text)
+
     comparison = _add(commands, "compare", "methods:compare", "compare KLAS with its rivals")
     _add_study(comparison)
     _add_selection(comparison)

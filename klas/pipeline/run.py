@@ -15,7 +15,7 @@ from klas.pipeline.engines.here import Here
 from klas.pipeline.recipes.latency import machine
 from klas.pipeline.scores_document import scores_document
 from klas.progress import Progress
-from klas.results.accuracies import Racing, full_validation, tier_layers
+from klas.results.accuracies import Racing, continuations, full_validation, tier_layers
 from klas.results.documents.scores import ScoresDocument
 from klas.results.pair import Pair
 from klas.results.per_class import pictures
@@ -206,6 +206,24 @@ class Pipeline:
         self._make("pictures", "images", (wanted,), label=pair.name)
         arrays: Arrays = self.context.read(wanted)
         return arrays
+
+    def continuations(
+        self, pair: Pair, chosen: NDArray[np.bool_], tier: Tier, racing: Racing = None
+    ) -> dict[str, list[float]]:
+        """Let a pair's decoders, and its chosen stitches at a tier, continue validation prompts.
+
+        Returns:
+            The mean ROUGE-1, ROUGE-2 and ROUGE-L by ``"i-j"`` or the anchor's name.
+
+        Raises:
+            SelectionError: that tier was not computed.
+            DataError: the validation texts have no references.
+        """
+        self.stored_layers(pair, chosen, tier, racing)
+        wanted = continuations(pair, chosen, self.study, tier, racing)
+        self._make("rouge", self.context.objective.task.samples, (wanted,), label=pair.name)
+        scores: Arrays = self.context.read(wanted)
+        return {name: each.mean(0).tolist() for name, each in scores.items()}
 
     def latency(self, pair: Pair) -> dict[str, Any]:
         """Time every candidate of a pair and its anchors (with a head) on this machine.

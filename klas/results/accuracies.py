@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from klas.results.keys import Keys
 from klas.results.pair import Pair
 from klas.results.race_note import Rung, race_note
-from klas.results.result import FullValidation, Layers, Tuned, ZeroShot
+from klas.results.result import Continuations, FullValidation, Layers, Tuned, ZeroShot
 from klas.results.trainings import joint_training
 from klas.selection.race import RUNGS, survivors
 from klas.selection.space import name_of
@@ -49,6 +49,20 @@ def full_validation(
     source, target = pair.names
     stitches = chosen & ~pair.diverged if tier == "tuned" else chosen
     return FullValidation(
+        source=source,
+        target=target,
+        layers=tier_layers(pair, chosen, study, tier, racing),
+        stitches=tuple(pair.places(stitches)),
+    )
+
+
+def continuations(
+    pair: Pair, chosen: NDArray[np.bool_], study: Study, tier: Tier, racing: Racing = None
+) -> Continuations:
+    """What a pair's chosen stitches at a tier make of prompts; those that diverged are left out."""
+    source, target = pair.names
+    stitches = chosen & ~pair.diverged if tier == "tuned" else chosen
+    return Continuations(
         source=source,
         target=target,
         layers=tier_layers(pair, chosen, study, tier, racing),

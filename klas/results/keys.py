@@ -16,6 +16,7 @@ from klas.results.documents.sources import AnchorIdentity, Data, SplitIdentity
 from klas.results.result import (
     SHOWN_PICTURES,
     Cka,
+    Continuations,
     Features,
     Finetuned,
     FinetunedOutcomes,
@@ -137,6 +138,8 @@ class Keys:
                 return self._full_validation(result)
             case Pictures():
                 return self._pictures(result)
+            case Continuations():
+                return self._continuations(result)
             case Latency():
                 return self._latency(result)
         assert_never(result)
@@ -343,6 +346,20 @@ class Keys:
                 "shown": SHOWN_PICTURES,
             },
             label=f"{layers.label}, {name_of(result.place)}: pictures of {val['ref']}",
+        )
+
+    def _continuations(self, result: Continuations) -> Key:
+        layers, val = self.of(result.layers), self._data("val")
+        return Key(
+            stage="rouge",
+            version=1,
+            inputs={
+                "of": layers.digest,
+                "stitches": sorted(_places(result.stitches)),
+                "val": val["fingerprint"],
+                "seed": self.study.seed,
+            },
+            label=f"{layers.label}, ROUGE on {val['ref']}",
         )
 
     def _latency(self, result: Latency) -> Key:

@@ -247,6 +247,20 @@ class Pictures(OfPair):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Continuations(OfPair):
+    """ROUGE of what a pair's decoders, and some stitches of a tier, make of validation prompts."""
+
+    layers: "Layers"
+    stitches: Places
+
+    @property
+    def needs(self) -> tuple["Result", ...]:
+        """The tier's layers; those of ``zero_shot`` are the fitted ones."""
+        fitted = self.layers.needs if isinstance(self.layers, ZeroShot) else ()
+        return (self.layers, *fitted)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Machine:
     """What a time depends on beside the network: the device, the threads, the library."""
 
@@ -297,6 +311,7 @@ Result = (
     | Finetuned
     | FullValidation
     | Pictures
+    | Continuations
     | Latency
 )
 

@@ -12,14 +12,17 @@ from torch.nn.functional import cross_entropy
 
 import klas
 from klas.errors import AnchorError, DataError, StudyError
+from klas.measures.continuations import rouge_scores
 from klas.measures.translators import Translators
 from klas.networks.decoders.generation import greedy
 from klas.pipeline.context import Context
+from klas.pipeline.recipes.continuations import SPARE
 from klas.pipeline.run import Pipeline
 from klas.results.documents.scores import ScoresDocument
 from klas.results.pair import pairs_of
 from klas.results.result import Fit, Probes
 from klas.selection.scores import SCORES
+from klas.selection.space import name_of
 from klas.storage.store import Store
 from klas.study import (
     AnchorSpec,
@@ -85,6 +88,7 @@ class Computed(NamedTuple):
     """A study whose every stage is done."""
 
     folder: Path
+    pipeline: Pipeline
     context: Context
     document: ScoresDocument
 
@@ -95,7 +99,7 @@ def counting(tmp_path_factory):
     study = make_study(folder)
     with Store(folder / "cache") as store:
         pipeline = Pipeline(study, store, device="cpu")
-        yield Computed(folder, pipeline.context, pipeline.run())
+        yield Computed(folder, pipeline, pipeline.context, pipeline.run())
 
 
 def windows(context):
@@ -330,3 +334,45 @@ def test_joint_training_and_the_comparison_run_on_texts(counting, listed, capsys
     shown = capsys.readouterr().out
     assert "token accuracy" in shown
     assert "top-1" not in shown
+
+
+def test_rouge_is_that_of_transformers_own_continuations(counting):
+    """An anchor's, prompt by prompt and without padding; and every chosen stitch has its own."""
+    pipeline, document = counting.pipeline, counting.document
+    (pair,) = (p for p in pairs_of(document) if p.names == ("cheap", "costly"))
+    chosen = pair.in_space
+    made = pipeline.continuations(pair, chosen, "tuned")
+    diverged = {name_of(p) for p in pair.places(pair.diverged)}
+    assert {*made} | diverged == {*pair.names, *map(name_of, pair.places(chosen))}
+    assert all(0 <= value <= 1 for each in made.values() for value in each)
+    assert made == pipeline.continuations(pair, chosen, "tuned")
+    network = configured(CONFIGS["gpt2"])
+    tokenizer, scores = words(), []
+    for line in (counting.folder / "val.jsonl").read_text().splitlines():
+        text = json.loads(line)
+        ids = torch.tensor([tokenizer(text["prompt"])["input_ids"]])
+        told = network.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=9 + SPARE
+        )
+        told = tokenizer.decode(told[0, ids.shape[1] :], skip_special_tokens=True)
+        scores.append(rouge_scores([told], [text["reference"]])[0])
+    assert made["costly"] == pytest.approx(np.mean(scores, 0).tolist())
+
+
+def test_texts_without_references_have_no_rouge(tmp_path):
+    study = make_study(tmp_path)
+    lines = (tmp_path / "val.jsonl").read_text().splitlines()
+    plain = [{"text": json.loads(line)["prompt"]} for line in lines]
+    (tmp_path / "val.jsonl").write_text("\n".join(map(json.dumps, plain)))
+    with Store(tmp_path / "cache") as store:
+        pipeline = Pipeline(study, store, device="cpu")
+        pair = pairs_of(pipeline.run("zero_shot"))[0]
+        with pytest.raises(DataError, match="has no references to compare continuations with"):
+            pipeline.continuations(pair, pair.in_space, "zero_shot")
+
+
+def test_the_command_prints_rouge_beside_costs(counting, listed, capsys):
+    command(counting.folder, "rouge", counting.folder / "study.toml", "--pair", "cheap", "costly")
+    shown = capsys.readouterr().out
+    assert "ROUGE-L" in shown
+    assert "per token" in shown

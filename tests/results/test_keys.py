@@ -9,6 +9,7 @@ from klas.results.keys import Keys, cost_key, unreadable_key
 from klas.results.plan import steps
 from klas.results.result import (
     Cka,
+    Continuations,
     Features,
     FinetunedWeights,
     Fit,
@@ -109,7 +110,7 @@ PASSES = {"Validation", "Features"}
 ON_PASSES = {"Probes", "ProbeAccuracy", "ThetaOutput", "Theta", "Cka"}
 TRAINED = {"FinetunedWeights", "FinetunedOutcomes", "Finetuned"}
 EVERYTHING = {type(result).__name__ for result in DIGESTS}
-ON_FIT = {"Fit", "ZeroShot", "Tuned", "FullValidation", "Pictures"}
+ON_FIT = {"Fit", "ZeroShot", "Tuned", "FullValidation", "Pictures", "Continuations"}
 ON_VAL = EVERYTHING - {"Features", "Probes", "TestOutcomes", "Latency"}
 
 
@@ -119,7 +120,10 @@ ON_VAL = EVERYTHING - {"Features", "Probes", "TestOutcomes", "Latency"}
         (keys(change(STUDY, "probes", pool="prefix")), PASSES | ON_PASSES),
         (keys(change(STUDY, "probes", l2=1e-3)), {"Probes", "ProbeAccuracy", "Theta"}),
         (keys(change(STUDY, "fit", samples=50)), ON_FIT | TRAINED),
-        (keys(change(STUDY, "tuning", steps=101)), {"Tuned", "FullValidation", "Pictures"}),
+        (
+            keys(change(STUDY, "tuning", steps=101)),
+            {"Tuned", "FullValidation", "Pictures", "Continuations"},
+        ),
         (keys(change(STUDY, "selection", tau=0.5, buckets=3)), set()),
         (keys(STUDY.model_copy(update={"name": "other"})), set()),
         # A joint training carries its own settings, so that one document serves all of them.
@@ -192,6 +196,7 @@ def test_an_open_study_and_its_document_have_the_same_keys(computed):
     ]
     results += [
         Pictures(source=source, target=target, layers=weights, place=stitches[0]),
+        Continuations(source=source, target=target, layers=weights, stitches=stitches),
         Latency(source=source, target=target, machine=MACHINE),
     ]
     assert {type(result).__name__ for result in results} == EVERYTHING

@@ -9,6 +9,7 @@ from typing import Any
 
 from klas.results.result import (
     Cka,
+    Continuations,
     Features,
     FinetunedWeights,
     Fit,
@@ -183,6 +184,10 @@ def pictures(layers: Layers) -> Pictures:
     return Pictures(**ENDS, layers=layers, place=(2, 1))
 
 
+def continuations(layers: Layers) -> Continuations:
+    return Continuations(**ENDS, layers=layers, stitches=SOME.stitches)
+
+
 def full_validation(layers: Layers) -> FullValidation:
     return FullValidation(**ENDS, layers=layers, stitches=SOME.stitches)
 
@@ -231,6 +236,9 @@ DIGESTS: dict[Result, str] = {
     pictures(ZeroShot(**ENDS)): "0892107f711b082a",
     pictures(Tuned(**ENDS)): "bbed066266c45b4a",
     pictures(SOME): "05885019ea6d6d97",
+    continuations(ZeroShot(**ENDS)): "aa2b431ef7ee289b",
+    continuations(Tuned(**ENDS)): "ba5204b99d879344",
+    continuations(SOME): "ffb3595f28b91cf6",
     Latency(**ENDS, machine=MACHINE): "d3b304a688e73f9d",
 }
 """Results of every kind, and the first 16 digits of where each is stored."""

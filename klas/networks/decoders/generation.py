@@ -87,7 +87,7 @@ class Continuation:
             layer: the stitch's.
             cached: whether both may keep what they need of earlier tokens.
         """
-        self._target = shells[-1]
+        self._shells, self._target = tuple(shells), shells[-1]
         # One of two may have more words, as padding, which the other would not know as input.
         self._words = min(shell.words for shell in shells)
         depth = len(self._target.layers)
@@ -102,6 +102,11 @@ class Continuation:
         if not self.cached:
             for half in self._halves:
                 half.cache = None
+
+    def room(self, tokens: int) -> int | None:
+        """How long a prompt may be that so many tokens follow; None where there is no limit."""
+        most = [shell.longest for shell in self._shells if shell.longest is not None]
+        return max(1, min(most) - tokens) if most else None
 
     def logits(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(N, words) of the next token, of the words that all of its decoders take.

@@ -102,7 +102,13 @@ class Shell:
     @property
     def words(self) -> int:
         """How many words the decoder takes."""
-        return int(self.network.get_input_embeddings().num_embeddings)  # type: ignore[operator,union-attr]
+        return int(self.network.get_input_embeddings().num_embeddings)  # type: ignore[operator]
+
+    @property
+    def longest(self) -> int | None:
+        """How many tokens a text may have; None where nothing is said of it."""
+        most: int | None = getattr(self.network.config, "max_position_embeddings", None)
+        return most
 
     def enter(
         self,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from klas.pipeline.recipes.continuations import CONTINUATIONS
 from klas.pipeline.recipes.finetuned import FINETUNED, FINETUNED_OUTCOMES, FINETUNED_WEIGHTS
 from klas.pipeline.recipes.full_validation import FULL_VALIDATION
 from klas.pipeline.recipes.latency import LATENCY
@@ -32,6 +33,7 @@ _RECIPES: dict[type, Recipe[Any]] = {
     kinds.Finetuned: FINETUNED,
     kinds.FullValidation: FULL_VALIDATION,
     kinds.Pictures: PICTURES,
+    kinds.Continuations: CONTINUATIONS,
     kinds.Latency: LATENCY,
 }
 
