@@ -467,14 +467,39 @@ DIGITS_SEGMENTATION = Study(
 """The built-in study of networks that say of every pixel which digit's it is."""
 
 
+TALES = Study(
+    name="tales",
+    task="language",
+    anchors=tuple(
+        AnchorSpec(name=name, model=f"klas/{name}")
+        for name in ("tales-tiny", "tales-small", "tales-base")
+    ),
+    data=DataSpec(
+        train="klas/tales:train",
+        val="klas/tales:val",
+        test="klas/tales:test",
+        train_samples=4_000,
+        val_samples=500,
+        test_samples=500,
+        length=64,
+    ),
+    # Decoders this narrow learn at rates far above those for the hub's.
+    probes=ProbesSpec(lr=1e-2),
+    tuning=TuningSpec(steps=200, batch=16, lr=1e-2),
+    finetuning=FinetuningSpec(steps=500, batch=16, lr=2e-3),
+    selection=SelectionSpec(buckets=6),
+)
+"""The built-in study of decoders, which continue tales."""
+
+
 def built_in_studies() -> dict[str, Study]:
     """Every built-in study by its name, the usual one first.
 
     Examples:
         >>> list(built_in_studies())
-        ['digits', 'digits-segmentation']
+        ['digits', 'digits-segmentation', 'tales']
     """
-    return {study.name: study for study in (DIGITS, DIGITS_SEGMENTATION)}
+    return {study.name: study for study in (DIGITS, DIGITS_SEGMENTATION, TALES)}
 
 
 def built_in_named(name: str | Path) -> Study | None:
@@ -498,6 +523,8 @@ def load_study(path: str | Path | None) -> Study:
         ('digits', ['digits_vit_tiny', 'digits_vit_small'])
         >>> load_study("digits-segmentation").task
         'segmentation'
+        >>> load_study("tales").task
+        'language'
         >>> _ = Path("mine.toml").write_text(study.to_toml(), encoding="utf-8")
         >>> load_study("mine.toml") == study
         True

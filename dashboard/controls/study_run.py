@@ -22,6 +22,7 @@ STAGE_RESULTS: dict[Stage, str] = {
 BUILT_IN_DATA: dict[TaskName, str] = {
     "classification": "cluttered scenes made of scanned digits",
     "segmentation": "scenes made of scanned digits, with a class for every pixel",
+    "language": "generated tales: who gives what to whom, and what each has in the end",
 }
 """What the networks of the built-in study of a task were trained on."""
 

@@ -25,7 +25,7 @@ from klas.tales.zoo import SHAPES, WEIGHTS, ZOO, blank_decoder, make_tokenizer
 
 LENGTH = 64  # tokens of a sample; a tale has about 40
 BATCH = 32
-STEPS = 800
+STEPS = 1_200
 CHECKPOINT_EVERY = 100
 VAL_WINDOWS = 200  # for the printed loss, by which nothing is chosen
 PEAK_LR = {"klas/tales-tiny": 1e-2, "klas/tales-small": 4e-3, "klas/tales-base": 3e-3}

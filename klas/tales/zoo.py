@@ -31,7 +31,7 @@ def blank_decoder(name: str) -> Any:
         vocab_size=len(VOCABULARY),
         intermediate_size=2 * shape["hidden_size"],
         # The usual 0.02 suits wide networks; ones this narrow would hardly begin to learn with it.
-        initializer_range=shape["hidden_size"] ** -0.5,
+        initializer_range=0.15,
         max_position_embeddings=LONGEST,
         bos_token_id=None,
         eos_token_id=VOCABULARY[END],

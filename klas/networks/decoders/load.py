@@ -163,12 +163,17 @@ def _transformers(name: str) -> Any:
 
 def _opened(spec: AnchorSpec, place: str) -> Any:
     transformers = _transformers(spec.name)
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()  # among ours its own would be noise
     try:
         network: Any = transformers.AutoModelForCausalLM.from_pretrained(
             place, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         )
     except Exception as error:  # the package passes on whatever its readers raise
         raise AnchorError(f"{spec.name}: {_why(place, spec, error)}") from None
+    finally:
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
     return network.eval()
 
 

@@ -15,7 +15,6 @@ from klas.measures.divergence import Bounds, chunk_bounds, prediction_sums, thet
 from klas.measures.schedule import batch_rows
 from klas.measures.sweep import Tick
 from klas.measures.translators import (
-    LOGITS_BYTES,
     Translators,
     next_token_hits,
     positions_at_once,
@@ -102,7 +101,9 @@ def theta_of_outputs(result: ThetaOutput, context: Context) -> float:
             with autocast(one.device, context.precision):
                 p, q = first(one), context.anchors[result.target](other)
             p, q = (logits[..., :words].float().flatten(0, 1)[None] for logits in (p, q))
-            yield from zip(p.split(_rows(2, words), 1), q.split(_rows(2, words), 1))
+            yield from zip(
+                p.split(positions_at_once(2, words), 1), q.split(positions_at_once(2, words), 1)
+            )
 
     return float(_mean_theta(pairs()))
 
@@ -115,15 +116,15 @@ def _mean_theta(pairs: Iterator[tuple[Tensor, Tensor]]) -> float:
     return total / positions
 
 
-def _rows(predictions: int, words: int) -> int:
-    return positions_at_once(predictions, words)
-
-
 def _bounds(context: Context, words: int, *names: str) -> Bounds:
     """Chunks of all positions of the validation texts, small enough for these probes' logits."""
-    predictions = sum(context.anchors[name].info.depth + 1 for name in names)
     blocks = np.repeat(block_of(context.val.samples), _length(context))
-    return chunk_bounds(blocks, _rows(predictions, words))
+    return chunk_bounds(blocks, positions_at_once(_predictions(context, *names), words))
+
+
+def _predictions(context: Context, *names: str) -> int:
+    """How many probes some decoders have together."""
+    return sum(context.anchors[name].info.depth + 1 for name in names)
 
 
 def _stream(
@@ -185,4 +186,9 @@ def comparing_cost(result: Theta | ProbeAccuracy, context: Context, speed: Speed
     for name in dict.fromkeys(result.names):
         passes = 1 + _reading_macs(context, name) / context.costs[name].total_macs
         seconds += context.val.samples * (speed.loading + passes * speed.forward[name])
-    return Cost(seconds=seconds, memory_bytes=LOGITS_AT_ONCE * LOGITS_BYTES)
+    words = (
+        context.words if isinstance(result, Theta) else context.anchors[result.anchor].info.classes
+    )
+    predictions = _predictions(context, *dict.fromkeys(result.names))
+    logits = FLOAT_BYTES * positions_at_once(predictions, words) * predictions * words
+    return Cost(seconds=seconds, memory_bytes=LOGITS_AT_ONCE * logits)
