@@ -13,17 +13,25 @@ from klas.errors import KlasError
 from klas.jobs.data_roots import refuse_elsewhere
 from klas.storage.saved_studies import make_study, save_study
 from klas.study import DataSpec, SelectionSpec, TaskName
+from klas.tasks.task import task_named
 
 TASKS: dict[TaskName, str] = {
     "classification": "the class of an image",
     "segmentation": "the class of every pixel",
+    "language": "the next token of a text",
 }
 FOLDERS: dict[TaskName, str] = {
     "classification": "A folder with one folder of images per class.",
     "segmentation": "A folder that holds the folders images and labels: pictures of the same "
     "names, those in labels of class numbers.",
+    "language": "A .txt or .jsonl file, a folder of such, or hfds/owner/name:split. Lines of "
+    ".jsonl are texts, or prompts with references.",
 }
-PLACES: dict[TaskName, str] = {"classification": "imagenet", "segmentation": "street"}
+PLACES: dict[TaskName, str] = {
+    "classification": "imagenet",
+    "segmentation": "street",
+    "language": "texts",
+}
 VOID = DataSpec.model_fields["void"].default
 PAIR_RULES = {
     "cheaper-first": "from the cheaper anchor into the costlier one",
@@ -56,19 +64,21 @@ def study_form() -> None:
             help="Letters, digits, spaces and . + - _",
         )
         train = st.text_input(
-            "Training images",
+            f"Training {task_named(task).samples}",
             value=data.get("train", ""),
             placeholder=f"/data/{PLACES[task]}/train",
             help=FOLDERS[task],
         )
         val = st.text_input(
-            "Validation images",
+            f"Validation {task_named(task).samples}",
             value=data.get("val", ""),
             placeholder=f"/data/{PLACES[task]}/val",
-            help="The same classes as in the training images.",
+            help="Of the same kind as the training texts."
+            if task == "language"
+            else "The same classes as in the training images.",
         )
         labels = _label_maps(data) if task == "segmentation" else {"classes": None, "void": VOID}
-        with st.expander("Samples, geometry, pairs"):
+        with st.expander("Samples, pairs" if task == "language" else "Samples, geometry, pairs"):
             settings = _settings(base, task)
         replace = st.checkbox("Replace a saved study of the same name")
         done = st.form_submit_button("Make study", type="primary", icon=":material/save:")
@@ -113,6 +123,28 @@ def _label_maps(data: Mapping[str, Any]) -> dict[str, Any]:
     return {"classes": classes.strip() or None, "void": void}
 
 
+def _geometry(
+    task: TaskName, data: Mapping[str, Any], left: Any, right: Any, *, usual: bool
+) -> dict[str, Any]:
+    """How images are taken.
+
+    Args:
+        usual: whether the study starts from the defaults.
+    """
+    fields = DataSpec.model_fields
+    crop = left.number_input(
+        "Central crop",
+        # The usual for segmentation is whole images.
+        value=1.0 if task == "segmentation" and usual else data.get("crop", fields["crop"].default),
+        step=0.05,
+        help="The part of each side that is kept, up to 1. One geometry for all anchors.",
+    )
+    kinds = get_args(fields["interpolation"].annotation)
+    chosen = data.get("interpolation", fields["interpolation"].default)
+    interpolation = right.selectbox("Resize by", kinds, index=kinds.index(chosen))
+    return {"crop": crop, "interpolation": interpolation}
+
+
 def _settings(base: Mapping[str, Any], task: TaskName) -> dict[str, Any]:
     """The settings that are often changed; the others stay as they are."""
     data, choice = base.get("data", {}), base.get("selection", {})
@@ -120,9 +152,10 @@ def _settings(base: Mapping[str, Any], task: TaskName) -> dict[str, Any]:
     def start(section: Any, values: Mapping[str, Any], name: str) -> Any:
         return values.get(name, section.model_fields[name].default)
 
+    samples = task_named(task).samples
     left, right = st.columns(2)
     train_samples = left.number_input(
-        "Training images to use",
+        f"Training {samples} to use",
         min_value=1,
         value=start(DataSpec, data, "train_samples"),
         help="For the probes; the same number of each class."
@@ -130,18 +163,22 @@ def _settings(base: Mapping[str, Any], task: TaskName) -> dict[str, Any]:
         else "For the probes.",
     )
     val_samples = right.number_input(
-        "Validation images to use",
+        f"Validation {samples} to use",
         min_value=1,
         value=start(DataSpec, data, "val_samples"),
         help="Θ, Γ and accuracies are measured on these.",
     )
-    crop = left.number_input(
-        "Central crop",
-        # The usual for segmentation is whole images.
-        value=1.0 if task == "segmentation" and not base else start(DataSpec, data, "crop"),
-        step=0.05,
-        help="The part of each side that is kept, up to 1. One geometry for all anchors.",
-    )
+    if task == "language":
+        taken = {
+            "length": left.number_input(
+                "Tokens of a sample",
+                min_value=1,
+                value=start(DataSpec, data, "length"),
+                help="Texts are cut into pieces of this length.",
+            )
+        }
+    else:
+        taken = _geometry(task, data, left, right, usual=not base)
     class_map = data.get("class_map")
     is_table = isinstance(class_map, dict)
     if task == "classification" and not is_table:  # a table stays as it is
@@ -152,10 +189,6 @@ def _settings(base: Mapping[str, Any], task: TaskName) -> dict[str, Any]:
             help="Needed where the folders are not named by WordNet ids: a .txt file with one "
             "class per line, in the order of the anchors' outputs, or a .csv or .json file.",
         )
-    kinds = get_args(DataSpec.model_fields["interpolation"].annotation)
-    interpolation = right.selectbox(
-        "Resize by", kinds, index=kinds.index(start(DataSpec, data, "interpolation"))
-    )
     buckets = left.number_input(
         "Buckets of cost",
         min_value=1,
@@ -166,8 +199,7 @@ def _settings(base: Mapping[str, Any], task: TaskName) -> dict[str, Any]:
         "data": {
             "train_samples": train_samples,
             "val_samples": val_samples,
-            "crop": crop,
-            "interpolation": interpolation,
+            **taken,
             "class_map": class_map if is_table else (class_map or "").strip() or None,
         },
         "selection": {"buckets": buckets},

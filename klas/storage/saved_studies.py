@@ -9,6 +9,13 @@ from klas.errors import StoreError, StudyError
 from klas.storage.store import Store
 from klas.study import Study, built_in_studies, load_study, parse_study
 
+_WANTED = {
+    "classification": "a folder with one folder of images per class",
+    "segmentation": "a folder with the folders images and labels",
+    "language": "a .txt or .jsonl file, or a folder of such",
+}
+"""What data of a task are."""
+
 
 def saved_studies(store: Store) -> list[str]:
     """The names of the saved studies, sorted."""
@@ -169,8 +176,7 @@ def _absolute(text: str, split: str, task: str | None) -> str:
     if path is not None:
         return str(path)
     if not text.strip():
-        inside = "the folders images and labels" if task else "one folder of images per class"
-        raise StudyError(f"{where}: name a folder with {inside}")
+        raise StudyError(f"{where}: name {_WANTED[task or 'classification']}")
     if text.startswith(("/", "~", ".")):
         raise StudyError(f"{where}: there is no folder {text}")
     return text

@@ -44,9 +44,9 @@ def test_outcomes_are_counts_of_positions():
 
 
 def test_perplexity_is_that_of_transformers_own_loss():
-    ids = texts(5, 12)
+    ids, network = texts(5, 12), decoder("llama")
     with torch.inference_mode():
-        output = decoder("llama")(ids, labels=ids, use_cache=False)
+        output = network(ids, labels=ids, use_cache=False)
     outcomes = TASK.outcomes(output.logits[:, :-1], ids[:, 1:]).numpy()
     wanted = float(output.loss.exp())
     assert float(perplexity(outcomes.sum(0))) == pytest.approx(wanted, rel=1e-5)

@@ -33,7 +33,7 @@ def _predict(result: Pictures, context: Context, tick: Tick) -> Arrays:
         arrays[called] = guess.cpu().numpy()
         tick(len(rows))
         if called == "target":
-            transform = target.info.transform
+            transform = target.info.images
             mean, std = (torch.tensor(v)[:, None, None] for v in (transform.mean, transform.std))
             pixels = (views.cpu() * std + mean).mul(255).round().clamp(0, 255)
             arrays["image"] = pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
