@@ -31,6 +31,7 @@ def load(folder: str | Path, *, allow_code: bool = False) -> Elastic | Network:
         AnchorError: timm has no such model here, or it is code that is not allowed.
 
     Examples:
+        >>> import torch
         >>> elastic = load("trained")
         >>> elastic.use(macs=3_000_000)(torch.zeros(2, 1, 16, 16)).shape
         torch.Size([2, 10])
@@ -62,6 +63,7 @@ def load_stitch(file: str | Path, index: int, *, allow_code: bool = False) -> Ne
         DataError: the training images are not there or have changed.
 
     Examples:
+        >>> import torch
         >>> network = load_stitch("stitches.json", 0)
         >>> network(torch.zeros(2, 1, 16, 16)).shape  # images as the source takes them
         torch.Size([2, 10])
