@@ -32,6 +32,7 @@ class PlainHead(nn.Module):
     """From an encoder's last activation to logits for every pixel, (N, K, H, W).
 
     Examples:
+        >>> import torch
         >>> head = PlainHead(Layout(channels=8, grid=(4, 4), prefix=1), classes=3, size=(32, 32))
         >>> head(torch.zeros(2, 17, 8)).shape
         torch.Size([2, 3, 32, 32])
