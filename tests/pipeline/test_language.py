@@ -11,7 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import klas
-from klas.errors import AnchorError, DataError, StudyError
+from klas.deploy.export.export import export
+from klas.errors import AnchorError, DataError, ExportError, StudyError
 from klas.measures.continuations import rouge_scores
 from klas.measures.translators import Translators
 from klas.networks.decoders.generation import greedy
@@ -19,6 +20,7 @@ from klas.pipeline.context import Context
 from klas.pipeline.recipes.continuations import SPARE
 from klas.pipeline.run import Pipeline
 from klas.results.documents.scores import ScoresDocument
+from klas.results.export_formats import EXPORT_FORMATS
 from klas.results.pair import pairs_of
 from klas.results.result import Fit, Probes
 from klas.selection.scores import SCORES
@@ -314,6 +316,13 @@ def test_a_stitched_decoder_generates_with_its_own_cache_and_without_and_saves(l
             with torch.inference_mode():
                 assert torch.equal(again(ids), network(ids))
             assert torch.equal(continued(again), made)
+
+
+@pytest.mark.parametrize("to", EXPORT_FORMATS)
+def test_an_export_says_that_it_takes_images_and_writes_nothing(listed, tmp_path, to):
+    with pytest.raises(ExportError, match=r"takes texts, .* its method save writes it as a folder"):
+        export(klas.load_stitch(listed, 0), to, tmp_path / f"out{EXPORT_FORMATS[to].ending}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_list_of_decoders_is_an_elastic_network(listed, tmp_path):

@@ -86,11 +86,16 @@ def export(network: Network, to: FormatName, path: Path, *, allow_code: bool = F
         allow_code: whether the Python functions that make its anchors may be run to load it again.
 
     Raises:
-        ExportError: a package is lacking, torch can't follow the network, the outputs differ, or
-            the path has another ending than such files.
+        ExportError: a package is lacking, torch can't follow the network, the outputs differ, the
+            path has another ending than such files, or the network takes texts.
         StoreError: the path can't be written.
     """
     refuse_ending(to, path)
+    if network.task == "language":
+        raise ExportError(
+            f"{network.name}: takes texts, and what is exported takes images; its method save "
+            "writes it as a folder, which klas.load reads"
+        )
     form, size = _FORMATS[to], network.transform.input_size
     with made_beside(path) as fresh:
         form.write(network, fresh)
