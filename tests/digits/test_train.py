@@ -31,7 +31,7 @@ def run(folder, name="digits_vit_tiny"):
 
 def test_there_is_a_course_for_every_built_in_network():
     anchors = [a.model for study in built_in_studies().values() for a in study.anchors]
-    assert list(training.COURSES) == anchors
+    assert list(training.COURSES) == [name for name in anchors if name.startswith("digits_")]
 
 
 @pytest.mark.parametrize("name", ["digits_vit_tiny", "digits_convnet", "digits_seg_convnet_small"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,7 @@ def finished(status):
 
 def tiny_study(number):
     """A study that differs from others by its seed; its job gives up when it looks for images."""
-    data = SMALL.data.model_copy(update={"train": "/no/such/folder"})
+    data = SMALL.data.model_copy(update={"train": str(Path.home() / "no such folder")})
     return SMALL.model_copy(update={"data": data, "seed": number, "name": f"study {number}"})
 
 
