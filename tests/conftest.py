@@ -73,14 +73,17 @@ def method_choice(pair: Pair, spec: SelectionSpec, metric: Metric) -> NDArray[np
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with slow tests come first: each goes to one process, the others fill the rest.
 
-    Those that take hours run only where they are asked for.
+    Before them come those that compute in forks: autograd refuses to work in a fork of a process
+    in which it has worked. Tests that take hours run only where they are asked for.
     """
     if "soak" not in config.option.markexpr:
         soaked = [item for item in items if item.get_closest_marker("soak")]
         items[:] = [item for item in items if item not in soaked]
         config.hook.pytest_deselected(items=soaked)
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    forking, slow = (
+        {item.path for item in items if item.get_closest_marker(name)} for name in ("forks", "slow")
+    )
+    items.sort(key=lambda item: (item.path not in forking, item.path not in slow))
 
 
 @pytest.fixture

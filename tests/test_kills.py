@@ -10,6 +10,7 @@ from tests.kill_cases import WORKS, begin, check, prepare
 from tests.storage.kills import steps_of
 
 pytestmark = [
+    pytest.mark.forks,
     pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
     pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA does not survive a fork"),

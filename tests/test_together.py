@@ -17,6 +17,7 @@ from tests.storage.test_kills import contents
 from tests.storage.test_kills import run as run_tiny
 
 pytestmark = [
+    pytest.mark.forks,
     pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
     pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA does not survive a fork"),
