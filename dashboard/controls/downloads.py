@@ -118,12 +118,12 @@ def _file(pairs: Sequence[Pair], spec: SelectionSpec, whole: Tier | None) -> Cal
 
 
 def _full_val(picked: Sequence[Picked], spec: SelectionSpec, tier: Tier) -> bool:
-    """How the chosen stitches do on every validation image, or the button that measures it.
+    """How the chosen stitches do on every validation sample, or the button that measures it.
 
     Returns:
         Whether it is known.
     """
-    val = picked[0][0].document["data"]["val"]
+    val, kind = picked[0][0].document["data"]["val"], picked[0][0].task.samples
     some = [(pair, chosen) for pair, chosen in picked if chosen.any()]
     known = [full_val_accuracy(store(), pair, c, study(), tier) for pair, c in some]
     complete = bool(known) and all(known)
@@ -139,7 +139,7 @@ def _full_val(picked: Sequence[Picked], spec: SelectionSpec, tier: Tier) -> bool
         ]
         samples = next(whole["samples"] for whole in known if whole is not None)
         st.caption(
-            f"Measured on all {samples:,} validation images too (tier {tier}): "
+            f"Measured on all {samples:,} validation {kind} too (tier {tier}): "
             f"{np.mean(gaps):+.1f} points on average against the {val['samples']:,} that the "
             f"choice saw, {min(gaps):+.1f} to {max(gaps):+.1f}. The list has every figure."
         )
@@ -148,7 +148,7 @@ def _full_val(picked: Sequence[Picked], spec: SelectionSpec, tier: Tier) -> bool
         job = FullValJob(pairs=tuple(pair.names for pair, _ in picked), tier=tier)
         with st.container(horizontal=True, vertical_alignment="center"):
             start_button(
-                f"Measure what is chosen on all {val['images']:,} validation images",
+                f"Measure what is chosen on all {val['images']:,} validation {kind}",
                 chosen_so,
                 job,
                 icon=":material/fact_check:",

@@ -23,9 +23,9 @@ from klas.selection.space import PairNames
 
 STAGE_ACTIVITY = {
     "catalogue": "Counting the cost of every pretrained network",
-    "data": "Decoding the chosen images once",
-    "full_val": "Measuring on every validation image",
-    "anchors": "Running the anchors on the validation images",
+    "data": "Reading the chosen samples once",
+    "full_val": "Measuring on every validation sample",
+    "anchors": "Running the anchors on the validation samples",
     "features": "Collecting features for the probes",
     "probes": "Training a linear probe after every block",
     "scores": "Comparing the cuts: Θ, Γ and their rivals",

@@ -107,7 +107,7 @@ QUANTITIES: dict[str, Quantity] = {
         label="Θ (nats)",
         option="Θ at every cut",
         reading="lower where the probes agree",
-        explanation="**Θ(P, Q) = mean KL(P ‖ Q)** over the validation images: how many nats apart "
+        explanation="**Θ(P, Q) = mean KL(P ‖ Q)** over the validation samples: how many nats apart "
         "the predictions of two probes are. Rows are the source's cuts, columns the target's: 0 "
         "follows the stem, the last precedes the head. Ω is the part of it where a stitch may be.",
     ),
@@ -124,9 +124,9 @@ QUANTITIES: dict[str, Quantity] = {
         label="MACs",
         option="MACs",
         reading="lower is cheaper",
-        explanation="Multiply–accumulates of one image through the whole stitched network: the "
-        "source's blocks up to *i*, the stitch layer, the target's after *j*. Papers call them "
-        "FLOPs.",
+        explanation="Multiply–accumulates of one image, or of one token of a text, through the "
+        "whole stitched network: the source's blocks up to *i*, the stitch layer, the target's "
+        "after *j*. Papers call them FLOPs.",
     ),
     "params": Quantity(
         label="million parameters",

@@ -90,7 +90,7 @@ def _how_to_read(pair: Pair, name: str) -> None:
         "*i* is from the target's after block *j*, in nats.\n"
         "- **Σ** is the capacity of the block that follows: how much the target's next block "
         "changes its own probe.\n"
-        "- **Θ(P, Q) = mean KL(P ‖ Q)** over the validation images: how many nats apart the "
+        "- **Θ(P, Q) = mean KL(P ‖ Q)** over the validation samples: how many nats apart the "
         "predictions of two probes are.\n"
         "- A stitch is promising where the next block can make up for the distance."
     )
