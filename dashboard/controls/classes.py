@@ -12,10 +12,10 @@ from klas.jobs.kinds import PicturesJob
 from klas.results.pair import Pair
 from klas.results.per_class import (
     anchor_class_iou,
-    layers_at,
     stitch_class_iou,
     stored_pictures,
 )
+from klas.results.result import layers_at
 
 
 def classes(pair: Pair, row: int, stitch: Exportable) -> None:

@@ -38,8 +38,8 @@ from klas.jobs.status import EstimateAnswer, StatusFile
 from klas.jobs.submission import Submission, job_id, read_submission
 from klas.results.accuracies import Racing
 from klas.results.pair import Document, Pair, pairs_of
-from klas.results.per_class import layers_at
 from klas.results.refs import stored_scores
+from klas.results.result import layers_at
 from klas.results.selections import choose, own_or_fair_share, racing_in
 from klas.results.trainings import joint_training
 from klas.selection.space import PairNames

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from klas.results.keys import Keys
 from klas.results.pair import Pair
 from klas.results.race_note import Rung, race_note
-from klas.results.result import Continuations, FullValidation, Layers, Tuned, ZeroShot
+from klas.results.result import Continuations, FullValidation, Layers, layers_at
 from klas.results.trainings import joint_training
 from klas.selection.race import RUNGS, survivors
 from klas.selection.space import name_of
@@ -28,14 +28,9 @@ def tier_layers(
     Args:
         chosen: (N,) of the pair's candidates.
     """
-    source, target = pair.names
-    match tier:
-        case "zero_shot":
-            return ZeroShot(source=source, target=target)
-        case "tuned":
-            return Tuned(source=source, target=target)
-        case "finetuned":
-            return joint_training(pair, chosen, study.finetuning, racing).weights
+    if tier == "finetuned":
+        return joint_training(pair, chosen, study.finetuning, racing).weights
+    return layers_at(pair.names, tier, study.finetuning)
 
 
 def full_validation(

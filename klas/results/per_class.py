@@ -14,47 +14,15 @@ from klas.results.result import (
     Layers,
     Pictures,
     Result,
-    Tuned,
     Validation,
-    ZeroShot,
     outcomes_of,
 )
-from klas.selection.space import PairNames, Place, name_of
+from klas.selection.space import Place, name_of
 from klas.storage.store import Store
-from klas.study import FinetuningSpec, Study, Tier
+from klas.study import Study
 from klas.tasks.metric import class_iou
 
 Floats = NDArray[np.float64]
-
-
-def layers_at(
-    names: PairNames,
-    tier: Tier,
-    finetuning: FinetuningSpec,
-    trained: tuple[Place, ...] = (),
-    racing: tuple[int, ...] = (),
-) -> Layers:
-    """The result that holds a pair's stitch layers at a tier.
-
-    Args:
-        names: source and target.
-        trained, racing: at ``finetuned``, what was trained together, and each one's bucket if that
-            raced.
-    """
-    source, target = names
-    match tier:
-        case "zero_shot":
-            return ZeroShot(source=source, target=target)
-        case "tuned":
-            return Tuned(source=source, target=target)
-        case "finetuned":
-            return FinetunedWeights(
-                source=source,
-                target=target,
-                stitches=trained,
-                finetuning=finetuning,
-                racing=racing,
-            )
 
 
 def anchor_class_iou(store: Store, pair: Pair, study: Study, name: str) -> Floats | None:

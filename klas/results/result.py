@@ -8,8 +8,8 @@ and the study (:mod:`klas.results.keys`); how it is made, and what that costs, i
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from klas.selection.space import Place
-from klas.study import FinetuningSpec
+from klas.selection.space import PairNames, Place
+from klas.study import FinetuningSpec, Tier
 
 SplitName = Literal["train", "val", "test"]
 Places = tuple[Place, ...]
@@ -210,17 +210,27 @@ class Finetuned(OfPair):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FullValidation(OfPair):
-    """The accuracies of some stitches of a tier on every validation sample there is."""
+class OfLayers(OfPair):
+    """A result about stitches of a tier.
+
+    Attributes:
+        layers: what holds them.
+    """
 
     layers: "Layers"
-    stitches: Places
 
     @property
     def needs(self) -> tuple["Result", ...]:
         """The tier's layers; those of ``zero_shot`` are the fitted ones."""
         fitted = self.layers.needs if isinstance(self.layers, ZeroShot) else ()
         return (self.layers, *fitted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullValidation(OfLayers):
+    """The accuracies of some stitches of a tier on every validation sample there is."""
+
+    stitches: Places
 
 
 SHOWN_PICTURES = 4
@@ -228,36 +238,21 @@ SHOWN_PICTURES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures(OfPair):
+class Pictures(OfLayers):
     """The first validation images with label maps, and what anchors and a stitch predict there.
 
     Attributes:
-        layers: what holds the stitch at a tier.
-        place: its i and j.
+        place: the stitch's i and j.
     """
 
-    layers: "Layers"
     place: Place
-
-    @property
-    def needs(self) -> tuple["Result", ...]:
-        """The tier's layers; those of ``zero_shot`` are the fitted ones."""
-        fitted = self.layers.needs if isinstance(self.layers, ZeroShot) else ()
-        return (self.layers, *fitted)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Continuations(OfPair):
+class Continuations(OfLayers):
     """ROUGE of what a pair's decoders, and some stitches of a tier, make of validation prompts."""
 
-    layers: "Layers"
     stitches: Places
-
-    @property
-    def needs(self) -> tuple["Result", ...]:
-        """The tier's layers; those of ``zero_shot`` are the fitted ones."""
-        fitted = self.layers.needs if isinstance(self.layers, ZeroShot) else ()
-        return (self.layers, *fitted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +282,37 @@ class Latency(OfPair):
 
 Layers = ZeroShot | Tuned | FinetunedWeights
 """What holds the stitches of a tier: their statistics, and their layers or what has these."""
+
+
+def layers_at(
+    names: PairNames,
+    tier: Tier,
+    finetuning: FinetuningSpec,
+    trained: tuple[Place, ...] = (),
+    racing: tuple[int, ...] = (),
+) -> Layers:
+    """The result that holds a pair's stitch layers at a tier.
+
+    Args:
+        names: source and target.
+        trained, racing: at ``finetuned``, what was trained together, and each one's bucket if that
+            raced.
+    """
+    source, target = names
+    match tier:
+        case "zero_shot":
+            return ZeroShot(source=source, target=target)
+        case "tuned":
+            return Tuned(source=source, target=target)
+        case "finetuned":
+            return FinetunedWeights(
+                source=source,
+                target=target,
+                stitches=trained,
+                finetuning=finetuning,
+                racing=racing,
+            )
+
 
 OUTCOMES = "hits"
 """Which samples a network gets right, as bits; ``i-j.hits`` those of a stitch."""

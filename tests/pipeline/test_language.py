@@ -162,16 +162,20 @@ def test_theta_is_the_mean_over_positions_of_common_words(counting):
     assert pair.raw["theta_output"] == pytest.approx(theta, rel=1e-4)
 
 
+def fitted_layers(context, pair):
+    """Row, place, weight and bias of every stitch layer."""
+    fitted = context.read(Fit(source=pair.names[0], target=pair.names[1]))
+    for row, place in enumerate(pair.everywhere):
+        parts = (fitted[f"{name_of(place)}.{part}"].copy() for part in ("weight", "bias"))
+        yield row, place, *map(torch.from_numpy, parts)
+
+
 def test_a_stitchs_figure_is_that_of_its_layers_one_after_another(counting):
     context = counting.context
     pair = pairs_of(counting.document)[0]
     tokens, following = windows(context)
     source, target = (context.anchors[name] for name in pair.names)
-    fitted = context.read(Fit(source=pair.names[0], target=pair.names[1]))
-    for row, (i, j) in enumerate(pair.everywhere):
-        weight, bias = (
-            torch.from_numpy(fitted[f"{i}-{j}.{part}"].copy()) for part in ("weight", "bias")
-        )
+    for row, (i, j), weight, bias in fitted_layers(context, pair):
         with torch.inference_mode():
             hidden = source.cut_activations(tokens)[i] @ weight.T + bias
             right = target.resume(hidden, j).argmax(-1) == following
@@ -184,16 +188,11 @@ def test_direct_matching_is_the_share_of_the_spread_that_is_missed(counting):
     pair = pairs_of(counting.document)[0]
     tokens, _ = windows(context)
     source, target = (context.anchors[name] for name in pair.names)
-    fitted = context.read(Fit(source=pair.names[0], target=pair.names[1]))
-    for row, (i, j) in enumerate(pair.everywhere):
-        weight, bias = (
-            torch.from_numpy(fitted[f"{i}-{j}.{part}"].copy()).double()
-            for part in ("weight", "bias")
-        )
+    for row, (i, j), weight, bias in fitted_layers(context, pair):
         with torch.inference_mode():
             have = source.cut_activations(tokens)[i].double().flatten(0, 1)
             want = target.cut_activations(tokens)[j].double().flatten(0, 1)
-        missed = (have @ weight.T + bias - want).square().sum()
+        missed = (have @ weight.double().T + bias.double() - want).square().sum()
         spread = (want - want.mean(0)).square().sum()
         assert pair.scores("dm")[row] == pytest.approx(float(missed / spread), rel=1e-3)
 

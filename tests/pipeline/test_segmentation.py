@@ -20,11 +20,10 @@ from klas.results.documents.scores import ScoresDocument
 from klas.results.pair import pairs_of
 from klas.results.per_class import (
     anchor_class_iou,
-    layers_at,
     stitch_class_iou,
     stored_pictures,
 )
-from klas.results.result import SHOWN_PICTURES, Features, Probes, Validation
+from klas.results.result import SHOWN_PICTURES, Features, Probes, Validation, layers_at
 from klas.results.selections import choose
 from klas.selection.scores import SCORES
 from klas.storage.store import Store
