@@ -18,9 +18,9 @@ from klas.storage.upkeep import glance
 
 PACKAGES = (
     "klas", "torch", "timm", "numpy", "pydantic", "safetensors", "diskcache", "streamlit", "plotly",
-    "ray", "onnx", "onnxruntime", "onnxscript", "datasets",
+    "transformers", "rouge-score", "ray", "onnx", "onnxruntime", "onnxscript", "datasets",
 )  # fmt: skip
-"""Those whose versions explain most; the last five are optional."""
+"""Those whose versions explain most; from transformers on they are optional."""
 
 
 def doctor(options: argparse.Namespace) -> None:

@@ -30,7 +30,9 @@ def rouge_scores(made: Sequence[str], references: Sequence[str]) -> NDArray[np.f
     try:
         from rouge_score.rouge_scorer import RougeScorer  # an extra: only texts need it
     except ImportError:
-        raise KlasError("ROUGE needs rouge-score; pip install 'klas[language]'") from None
+        raise KlasError(
+            'ROUGE needs rouge-score; install it with `pip install -e ".[language]"`'
+        ) from None
     scorer: Any = RougeScorer(list(ROUGE))
     pairs = zip(references, made, strict=True)
     scores = [[row[name].fmeasure for name in ROUGE] for row in (scorer.score(*p) for p in pairs)]

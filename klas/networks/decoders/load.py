@@ -16,8 +16,6 @@ from klas.networks.decoders.anchor import decoder_anchor
 from klas.networks.decoders.tokenizer import Tokenizer
 from klas.study import AnchorSpec
 
-NEEDED = "pip install 'klas[language]'"
-
 _SHIPPED: dict[str, Path] = {}
 _NOT_THE_DECODERS = ("_name_or_path", "transformers_version", "dtype")
 _OF_THE_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -157,7 +155,9 @@ def _transformers(name: str) -> Any:
     try:
         import transformers  # an extra: only texts need it
     except ImportError:
-        raise AnchorError(f"{name}: decoders need transformers; {NEEDED}") from None
+        raise AnchorError(
+            f'{name}: decoders need transformers; install it with `pip install -e ".[language]"`'
+        ) from None
     return transformers
 
 
